@@ -1,0 +1,3 @@
+"""letsencrypt-tiny: an ACME client written with process isolation in mind."""
+
+__version__ = "1.0"

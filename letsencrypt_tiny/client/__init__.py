@@ -1,0 +1,1 @@
+"""Speaks ACME; holds no key."""

@@ -1,0 +1,1 @@
+"""The foundation: no privilege and no process of its own."""

@@ -1,0 +1,34 @@
+"""The few exception classes: each message is one line for the administrator.
+
+A message names the file, section, setting or URL at fault and says what to do.
+Programs catch ``Error`` once, in their ``main()``, print it and leave with its
+``exit_status``.
+"""
+
+
+class Error(Exception):
+    """Something failed; what could be done without it was done."""
+
+    exit_status = 1
+
+
+class UsageError(Error):
+    """The command line makes no sense."""
+
+    exit_status = 2
+
+
+class ConfigError(Error):
+    """A configuration file, setting or what it refers to is wrong."""
+
+    exit_status = 2
+
+
+class LockedError(Error):
+    """Another run holds the lock (EX_TEMPFAIL of sysexits.h)."""
+
+    exit_status = 75
+
+
+class ProtocolError(Error):
+    """The peer at the other end of a socket or pipe sent what it must not."""

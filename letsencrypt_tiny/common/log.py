@@ -1,0 +1,77 @@
+"""Messages for the administrator: standard error and, for the signer, a file.
+
+No control character of a server or another process ever reaches a terminal or a
+log file: ``printable`` is applied to every line that leaves here.
+"""
+
+import os
+import sys
+import time
+from typing import Optional
+
+QUIET, NORMAL, DEBUG = 0, 1, 2
+
+level = NORMAL
+prefix = ""
+_logfile: Optional[int] = None
+
+# C0 and C1 controls, DEL, the line and paragraph separators, the bidirectional
+# overrides (they reorder what is shown) and lone surrogates.
+_UNSAFE = {c: f"\\x{c:02x}" for c in [*range(0x20), *range(0x7F, 0xA0)]}
+_UNSAFE.update({c: f"\\u{c:04x}" for c in [0x2028, 0x2029, 0x200E, 0x200F, 0xFEFF, 0x061C,
+                                           *range(0x202A, 0x202F), *range(0x2066, 0x206A),
+                                           *range(0xD800, 0xE000)]})
+
+
+def printable(text: object, limit: int = 4096) -> str:
+    """Return ``text`` on one line, control characters escaped, at most ``limit`` characters."""
+    string = str(text)
+    if len(string) > limit:
+        string = string[:limit] + "…"
+    return string if string.isascii() and string.isprintable() else string.translate(_UNSAFE)
+
+
+def open_logfile(path: str) -> None:
+    """Append every message to the file at ``path`` too (mode 0600 if new).
+
+    Raises OSError if the file can't be opened; a symbolic link at ``path`` is refused.
+    """
+    global _logfile
+    _logfile = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,
+                       0o600)
+
+
+def _emit(text: str, to_stderr: bool, to_file: bool) -> None:
+    line = printable(text)
+    if to_stderr:
+        try:
+            os.write(2, f"{prefix}{line}\n".encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass  # nobody reads: the work goes on
+    if to_file and _logfile is not None:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        try:
+            os.write(_logfile, f"{stamp} [{os.getpid()}] {line}\n".encode("utf-8", "backslashreplace"))
+        except OSError as exc:
+            sys.stderr.write(f"{prefix}cannot write to the log file: {exc.strerror}\n")
+
+
+def error(text: object) -> None:
+    """Something failed: always shown."""
+    _emit(f"error: {text}", True, True)
+
+
+def warning(text: object) -> None:
+    """Something wants the administrator's attention: always shown."""
+    _emit(f"warning: {text}", True, True)
+
+
+def info(text: object) -> None:
+    """What is being done: hidden by --quiet, kept in the log file."""
+    _emit(str(text), level >= NORMAL, True)
+
+
+def debug(text: object) -> None:
+    """Details: shown with --debug only."""
+    if level >= DEBUG:
+        _emit(str(text), True, True)

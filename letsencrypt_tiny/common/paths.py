@@ -1,0 +1,34 @@
+"""Directories, users and executables: the only place that names them.
+
+``make install`` rewrites the four directories below to those it installs to.
+"""
+
+PREFIX = "/usr"
+SYSCONFDIR = "/etc"
+LOCALSTATEDIR = "/var"
+RUNSTATEDIR = "/run"
+
+PROGRAM = "letsencrypt-tiny"
+
+CONFIG_DIR = f"{SYSCONFDIR}/{PROGRAM}"
+STATE_DIR = f"{LOCALSTATEDIR}/lib/{PROGRAM}"
+RUN_DIR = f"{RUNSTATEDIR}/{PROGRAM}"
+
+MASTER_CONFIG = "letsencrypt-tiny.conf"
+ACCOUNTD_CONFIG = "accountd.conf"
+CERTS_CONFIG = ("certs.conf", "certs.conf.d/")
+
+ACCOUNTD = f"{PREFIX}/bin/letsencrypt-tiny-accountd"
+CLIENT = f"{PREFIX}/libexec/{PROGRAM}/client"
+WEBSERVER = f"{PREFIX}/libexec/{PROGRAM}/webserver"
+OPENSSL = "/usr/bin/openssl"
+
+ACCOUNTD_USER = "_letsencrypt-accountd"
+CLIENT_USER = "_letsencrypt-client"
+WEBSERVER_USER = "_letsencrypt-www"
+
+SIGNER_SOCKET = "%t/S.letsencrypt-tiny"
+WEBSERVER_SOCKET = f"{RUN_DIR}/www.socket"
+
+CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+DIRECTORY_URL = "https://acme-v02.api.letsencrypt.org/directory"

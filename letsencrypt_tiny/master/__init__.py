@@ -1,0 +1,1 @@
+"""Runs as root: server keys, certificates, configuration, state."""

@@ -1,0 +1,1 @@
+"""Holds the account key and nothing else."""

@@ -1,0 +1,1 @@
+"""Answers http-01 challenges; holds nothing."""

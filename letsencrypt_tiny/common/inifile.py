@@ -1,0 +1,168 @@
+"""INI files -> checked values: the only user of configobj.
+
+A value is taken as written up to the end of its line: no lists, no interpolation, no
+inline comments, quotes are part of it.  A line that begins with ``#`` or ``;`` is a comment.
+"""
+
+import os
+import stat
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, TypeVar
+
+from .errors import ConfigError
+
+MAX_SIZE = 8 << 20  # bytes; 10,000 sections take about one MiB
+
+T = TypeVar("T")
+
+
+class Section:
+    """The settings of one section, with accessors that say where a bad value stands."""
+
+    def __init__(self, file: str, name: str, values: Dict[str, str]) -> None:
+        self.file = file
+        self.name = name
+        self._values = values
+
+    @property
+    def where(self) -> str:
+        """Where the section stands, for messages: ``FILE, [SECTION]``."""
+        return f"{self.file}, [{self.name}]" if self.name else self.file
+
+    def allow_only(self, valid: Iterable[str]) -> None:
+        """Raise ConfigError if there is a setting whose name is not among ``valid``."""
+        known = set(valid)
+        for key in self._values:
+            if key not in known:
+                raise ConfigError(f"{self.where}: unknown setting “{key}” "
+                                  f"(valid: {', '.join(sorted(known))})")
+
+    def keys(self) -> List[str]:
+        """The names of the settings given, in the order of the file."""
+        return list(self._values)
+
+    def with_defaults(self, defaults: "Section") -> "Section":
+        """Return this section with the settings of ``defaults`` where it has none of its own."""
+        return Section(self.file, self.name, {**defaults._values, **self._values})
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def bad(self, key: str, problem: str) -> ConfigError:
+        """Return the ConfigError for the setting ``key``; ``problem`` completes the sentence."""
+        return ConfigError(f"{self.where}: {key} = {self._values.get(key, '')}: {problem}")
+
+    def text(self, key: str, default: str = "") -> str:
+        """Return the value of ``key`` as written."""
+        value = self._values.get(key, default)
+        if not value.isprintable():
+            raise self.bad(key, "holds a control character")
+        return value
+
+    def first(self, keys: Sequence[str], default: str = "") -> str:
+        """Return the value of the first of ``keys`` (a setting and its aliases) that is given."""
+        for key in keys:
+            if key in self._values:
+                return self.text(key)
+        return default
+
+    def words(self, key: str, default: str = "", separators: str = "") -> List[str]:
+        """Return the value split at white space and at each character of ``separators``."""
+        value = self.text(key, default)
+        for separator in separators:
+            value = value.replace(separator, " ")
+        return value.split()
+
+    def boolean(self, key: str, default: bool) -> bool:
+        """Return a yes/no value (also true/false, on/off, 1/0), whatever its case."""
+        value = self.text(key).lower()
+        if value in ("yes", "true", "on", "1"):
+            return True
+        if value in ("no", "false", "off", "0"):
+            return False
+        if value == "":
+            return default
+        raise self.bad(key, "neither “yes” nor “no”")
+
+    def integer(self, key: str, least: int, most: int) -> Optional[int]:
+        """Return a whole number of ``least`` … ``most``, None where there is none."""
+        value = self.text(key)
+        if value == "":
+            return None
+        digits = value[1:] if value.startswith("-") else value
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 9
+                and least <= int(value) <= most):
+            raise self.bad(key, f"not a whole number from {least} to {most}")
+        return int(value)
+
+    def choice(self, key: str, valid: Sequence[str], default: str) -> str:
+        """Return a value that is one of ``valid``, or ``default`` where it is empty."""
+        value = self.text(key) or default
+        if value not in valid:
+            raise self.bad(key, f"not one of {', '.join(valid)}")
+        return value
+
+    def parsed(self, key: str, parse: Callable[[str], T], default: str = "") -> T:
+        """Return ``parse(value)``; a ValueError of it becomes a ConfigError that says where."""
+        value = self.text(key, default)
+        try:
+            return parse(value)
+        except ValueError as exc:
+            raise self.bad(key, str(exc)) from exc
+
+
+def read(path: str) -> Dict[str, Section]:
+    """Read an INI file: section names -> sections, in order; "" is what stands before the first.
+
+    Raises ConfigError naming the file and line at fault.
+    """
+    try:
+        with open(path, "rb") as file:
+            info = os.fstat(file.fileno())
+            if stat.S_ISDIR(info.st_mode):
+                raise ConfigError(f"{path}: is a directory, not a configuration file")
+            if info.st_mode & stat.S_IWOTH:
+                raise ConfigError(f"{path}: writable by everybody (chmod o-w it)")
+            data = file.read(MAX_SIZE + 1)
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot read the configuration: {exc.strerror}") from exc
+    if len(data) > MAX_SIZE:
+        raise ConfigError(f"{path}: larger than {MAX_SIZE} bytes")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = data[:exc.start].count(b"\n") + 1
+        raise ConfigError(f"{path}, line {line}: not UTF-8") from exc
+    return parse(text, path)
+
+
+def parse(text: str, path: str) -> Dict[str, Section]:
+    """Parse the text of an INI file, as ``read`` does; ``path`` is for messages only."""
+    from configobj import ConfigObj, ConfigObjError
+    lines = ["" if line.lstrip()[:1] in (";", "#") else line for line in text.split("\n")]
+    for number, line in enumerate(lines, 1):
+        if "\0" in line:
+            raise ConfigError(f"{path}, line {number}: holds a NUL character")
+        # triple quotes begin values of several lines: nobody needs one here
+        if "'''" in line or '"""' in line:
+            raise ConfigError(f"{path}, line {number}: triple quotes are not supported")
+        if line.lstrip().startswith("[["):
+            raise ConfigError(f"{path}, line {number}: sections cannot be nested")
+    try:
+        # _inspec: values come as written, with no meaning given to quotes and “#” (§ above)
+        parsed = ConfigObj(lines, list_values=False, interpolation=False, raise_errors=True,
+                           _inspec=True)
+    except ConfigObjError as exc:
+        number = getattr(exc, "line_number", None)
+        raise ConfigError(f"{path}, line {number}: {_explain(exc)}") from exc
+    result = {"": Section(path, "", {key: parsed[key].strip() for key in parsed.scalars})}
+    for name in parsed.sections:
+        section = parsed[name]
+        result[name] = Section(path, name, {key: section[key].strip() for key in section.scalars})
+    return result
+
+
+def _explain(exc: Exception) -> str:
+    kind = type(exc).__name__
+    if kind == "DuplicateError":
+        return "this section or setting was given before"
+    return "neither a [section] nor a “setting = value”"

@@ -6,7 +6,7 @@ inline comments, quotes are part of it.  A line that begins with ``#`` or ``;`` 
 
 import os
 import stat
-from typing import Callable, Dict, Iterable, List, Optional, Sequence, TypeVar
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple, TypeVar
 
 from .errors import ConfigError
 
@@ -40,9 +40,18 @@ class Section:
         """The names of the settings given, in the order of the file."""
         return list(self._values)
 
-    def with_defaults(self, defaults: "Section") -> "Section":
-        """Return this section with the settings of ``defaults`` where it has none of its own."""
-        return Section(self.file, self.name, {**defaults._values, **self._values})
+    def with_defaults(self, defaults: "Section", aliases: Sequence[Tuple[str, str]] = ()
+                      ) -> "Section":
+        """Return this section with the settings of ``defaults`` where it has none of its own.
+
+        ``aliases`` are pairs of names for the same setting.
+        """
+        given = set(self._values)
+        for pair in aliases:
+            if not given.isdisjoint(pair):
+                given.update(pair)
+        inherited = {key: value for key, value in defaults._values.items() if key not in given}
+        return Section(self.file, self.name, {**inherited, **self._values})
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
@@ -53,17 +62,7 @@ class Section:
 
     def text(self, key: str, default: str = "") -> str:
         """Return the value of ``key`` as written."""
-        value = self._values.get(key, default)
-        if not value.isprintable():
-            raise self.bad(key, "holds a control character")
-        return value
-
-    def first(self, keys: Sequence[str], default: str = "") -> str:
-        """Return the value of the first of ``keys`` (a setting and its aliases) that is given."""
-        for key in keys:
-            if key in self._values:
-                return self.text(key)
-        return default
+        return self._values.get(key, default)
 
     def words(self, key: str, default: str = "", separators: str = "") -> List[str]:
         """Return the value split at white space and at each character of ``separators``."""
@@ -96,10 +95,10 @@ class Section:
 
     def choice(self, key: str, valid: Sequence[str], default: str) -> str:
         """Return a value that is one of ``valid``, or ``default`` where it is empty."""
-        value = self.text(key) or default
-        if value not in valid:
+        value = self.text(key)
+        if value and value not in valid:
             raise self.bad(key, f"not one of {', '.join(valid)}")
-        return value
+        return value or default
 
     def parsed(self, key: str, parse: Callable[[str], T], default: str = "") -> T:
         """Return ``parse(value)``; a ValueError of it becomes a ConfigError that says where."""
@@ -130,7 +129,7 @@ def read(path: str) -> Dict[str, Section]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        line = data[:exc.start].count(b"\n") + 1
+        line = exc.object[:exc.start].count(b"\n") + 1
         raise ConfigError(f"{path}, line {line}: not UTF-8") from exc
     return parse(text, path)
 
@@ -140,8 +139,9 @@ def parse(text: str, path: str) -> Dict[str, Section]:
     from configobj import ConfigObj, ConfigObjError
     lines = ["" if line.lstrip()[:1] in (";", "#") else line for line in text.split("\n")]
     for number, line in enumerate(lines, 1):
-        if "\0" in line:
-            raise ConfigError(f"{path}, line {number}: holds a NUL character")
+        if not line.rstrip().replace("\t", " ").isprintable():
+            raise ConfigError(f"{path}, line {number}: holds a control character, or a space "
+                              "that only looks like one")
         # triple quotes begin values of several lines: nobody needs one here
         if "'''" in line or '"""' in line:
             raise ConfigError(f"{path}, line {number}: triple quotes are not supported")
@@ -152,8 +152,7 @@ def parse(text: str, path: str) -> Dict[str, Section]:
         parsed = ConfigObj(lines, list_values=False, interpolation=False, raise_errors=True,
                            _inspec=True)
     except ConfigObjError as exc:
-        number = getattr(exc, "line_number", None)
-        raise ConfigError(f"{path}, line {number}: {_explain(exc)}") from exc
+        raise ConfigError(f"{path}, line {exc.line_number}: {_explain(exc)}") from exc
     result = {"": Section(path, "", {key: parsed[key].strip() for key in parsed.scalars})}
     for name in parsed.sections:
         section = parsed[name]

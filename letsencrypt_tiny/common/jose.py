@@ -50,7 +50,8 @@ def thumbprint(jwk: Dict[str, Any]) -> str:
 
     Raises ProtocolError if ``jwk`` is no RSA, EC or OKP key.
     """
-    members = PUBLIC_MEMBERS.get(jwk.get("kty", ""))
+    kty = jwk.get("kty")
+    members = PUBLIC_MEMBERS.get(kty) if isinstance(kty, str) else None
     if members is None or not all(isinstance(jwk.get(member), str) for member in members):
         raise ProtocolError("not an RSA, EC or OKP public key (RFC 7517)")
     required = {member: jwk[member] for member in members}

@@ -26,7 +26,7 @@ def parse_object(text: bytes, what: str, limit: int) -> JsonObject:
         string = text.decode("utf-8")
         if not _shallow(string):
             raise ProtocolError(f"{what} is nested too deeply")
-        value = json.loads(string, object_pairs_hook=_no_duplicates,
+        value = json.loads(string, object_pairs_hook=_no_duplicates, parse_float=_finite,
                            parse_constant=_no_constant)
         if "\\" in string:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # no lone \ud800
@@ -68,6 +68,13 @@ def _no_duplicates(pairs: "list[tuple[str, Any]]") -> JsonObject:
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("duplicate key")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError("a huge number")
     return value
 
 

@@ -5,7 +5,6 @@ log file: ``printable`` is applied to every line that leaves here.
 """
 
 import os
-import sys
 import time
 from typing import Optional
 
@@ -53,7 +52,7 @@ def _emit(text: str, to_stderr: bool, to_file: bool) -> None:
         try:
             os.write(_logfile, f"{stamp} [{os.getpid()}] {line}\n".encode("utf-8", "backslashreplace"))
         except OSError as exc:
-            sys.stderr.write(f"{prefix}cannot write to the log file: {exc.strerror}\n")
+            _emit(f"cannot write to the log file: {exc.strerror}", True, False)
 
 
 def error(text: object) -> None:
@@ -75,3 +74,8 @@ def debug(text: object) -> None:
     """Details: shown with --debug only."""
     if level >= DEBUG:
         _emit(str(text), True, True)
+
+
+def relay(name: str, text: str) -> None:
+    """Pass on a line that a child wrote to its standard error: it decided that it matters."""
+    _emit(f"{name}: {text}", True, True)

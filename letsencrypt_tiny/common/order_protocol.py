@@ -41,7 +41,8 @@ class ClientConfig(NamedTuple):
     proxy: str = ""                # http://[user:password@]host:port; "" is the environment's
     jobs: int = 4                  # connections to the server at most
     confine: str = "auto"          # auto | required | no
-    account_url: str = ""          # of this key at this directory, if known from earlier
+    account_url: str = ""          # at this directory, if known from an earlier run …
+    account_key: str = ""          # … and the thumbprint of the key that has it (RFC 7638)
 
 
 def format_config(config: ClientConfig) -> bytes:
@@ -58,7 +59,7 @@ def parse_config(text: bytes) -> ClientConfig:
         tls_minimum=get_str(obj, "tls_minimum"), tls_maximum=get_str(obj, "tls_maximum"),
         ciphers=get_str(obj, "ciphers"), proxy=get_str(obj, "proxy"),
         jobs=get_int(obj, "jobs", 1, 64), confine=get_str(obj, "confine"),
-        account_url=get_str(obj, "account_url"))
+        account_url=get_str(obj, "account_url"), account_key=get_str(obj, "account_key", 64))
 
 
 # --- requests ----------------------------------------------------------------------------
@@ -146,9 +147,10 @@ def _get_bytes(obj: JsonObject, key: str) -> bytes:
 # --- answers -----------------------------------------------------------------------------
 
 class Account(NamedTuple):
-    """The account that the signer's key has at this directory."""
+    """The account that the signer's key has at this directory; "" if it has none (any more)."""
 
     url: str
+    key: str                             # the key's thumbprint (RFC 7638)
 
 
 class Progress(NamedTuple):
@@ -226,7 +228,7 @@ def parse_answer(line: bytes) -> Answer:
         return Failed(get_str(obj, "section"), get_str(obj, "message", 16384),
                       get_optional_str(obj, "type", 256), retry)
     if kind == "Account":
-        return Account(get_str(obj, "url", 2048))
+        return Account(get_str(obj, "url", 2048), get_str(obj, "key", 64))
     if kind == "AccountObject":
         return AccountObject(get_str(obj, "url", 2048), get_optional_object(obj, "account") or {},
                              get_optional_str(obj, "terms_of_service", 2048))

@@ -28,6 +28,9 @@ _GREETING = re.compile(rb"([0-9]{1,4}) OK(?: (.*))?\Z", re.S)
 # What may stand in an account URL: RFC 3986 characters only
 _URL = re.compile(r"https://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,1024}\Z")
 
+# Of our own messages: they should arrive as something better than “?”
+_TYPOGRAPHY = str.maketrans({"“": '"', "”": '"', "’": "'", "…": "...", "§": "section "})
+
 
 class Greeting(NamedTuple):
     """What the signer tells of its key."""
@@ -103,13 +106,15 @@ def parse_greeting(first: bytes, second: bytes) -> Greeting:
     if kid is not None and not _URL.match(kid):
         raise ProtocolError("the signer's kid is not an https URL")
     thumbprint = get_optional_str(extra, "jwk-thumbprint", 64)
+    if not jwk and kid is None:
+        raise ProtocolError("the signer gave neither a public key nor an account URL")
     if jwk:
         own = jose.thumbprint(jwk)
         if thumbprint not in (None, own):
             raise ProtocolError("the signer's thumbprint is not that of its public key")
         thumbprint = own
     if thumbprint is None or len(jose.decode(thumbprint.encode("ascii", "replace"))) != 32:
-        raise ProtocolError("the signer gave neither a public key nor a SHA-256 thumbprint")
+        raise ProtocolError("the signer gave no SHA-256 thumbprint of its key")
     return Greeting(alg, jwk, thumbprint, kid)
 
 
@@ -127,7 +132,7 @@ def format_signature(signature: bytes) -> bytes:
 
 def format_refusal(reason: str) -> bytes:
     """Return the line that refuses to sign; only printable ASCII passes."""
-    text = printable(reason, 400).encode("ascii", "replace")
+    text = printable(reason.translate(_TYPOGRAPHY), 400).encode("ascii", "replace")
     return b"NOSIGN " + text + b"\r\n"
 
 
@@ -136,7 +141,7 @@ def parse_signature(line: bytes) -> bytes:
 
     Raises Refusal with the signer's reason, ProtocolError for anything else.
     """
-    if line.startswith(b"NOSIGN"):
+    if line == b"NOSIGN" or line.startswith(b"NOSIGN "):
         reason = printable(line[7:].decode("utf-8", "replace"), 500) or "no reason given"
         raise Refusal(f"the signer refused to sign: {reason}")
     signature = jose.decode(line)

@@ -1,0 +1,148 @@
+# letsencrypt-tiny
+#
+#   make                the programs and modules compile
+#   make install        DESTDIR= prefix=/usr/local sysconfdir= localstatedir=/var runstatedir=/run
+#   make uninstall      leaves configuration, keys and certificates
+#   make deb            the Debian package, source and binary, in build/
+#   make check          the whole test suite; make: the fast part
+#   make demo           a certificate from a CA on this machine, through the four processes
+#   make clean
+#
+# check and demo install the Debian packages they need (with sudo where not root).
+
+PACKAGE := letsencrypt-tiny
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' letsencrypt_tiny/__init__.py)
+PYTHON  := /usr/bin/python3
+
+prefix        = /usr/local
+sysconfdir    = $(if $(filter /usr,$(prefix)),/etc,$(prefix)/etc)
+localstatedir = /var
+runstatedir   = /run
+mandir        = $(prefix)/share/man
+docdir        = $(prefix)/share/doc/$(PACKAGE)
+# Where systemd finds units, sysusers.d and tmpfiles.d below /usr and /usr/local.
+# Empty: install none of them.
+unitdir       = $(prefix)/lib/systemd/system
+sysusersdir   = $(prefix)/lib/sysusers.d
+tmpfilesdir   = $(prefix)/lib/tmpfiles.d
+
+# paths.py knows these as below the prefix
+bindir        := $(prefix)/bin
+sbindir       := $(prefix)/sbin
+libexecdir    := $(prefix)/libexec/$(PACKAGE)
+datadir       := $(prefix)/share/$(PACKAGE)
+confdir       := $(sysconfdir)/$(PACKAGE)
+
+PATHS    := letsencrypt_tiny/common/paths.py
+MODULES  := $(wildcard letsencrypt_tiny/*.py letsencrypt_tiny/*/*.py)
+CONFFILES := letsencrypt-tiny.conf certs.conf accountd.conf nginx.conf nginx-static.conf \
+             apache2.conf apache2-static.conf haproxy.cfg
+MAN := letsencrypt-tiny-accountd.1 letsencrypt-tiny.conf.5 letsencrypt-tiny-certs.conf.5 \
+       letsencrypt-tiny-accountd.conf.5 letsencrypt-tiny.8
+DOCS := $(wildcard README.md SECURITY.md)
+
+# The sources are written for prefix=/usr; this says in every installed file where it went.
+REWRITE := sed \
+  -e 's|^PREFIX = .*|PREFIX = "$(prefix)"|' \
+  -e 's|^SYSCONFDIR = .*|SYSCONFDIR = "$(sysconfdir)"|' \
+  -e 's|^LOCALSTATEDIR = .*|LOCALSTATEDIR = "$(localstatedir)"|' \
+  -e 's|^RUNSTATEDIR = .*|RUNSTATEDIR = "$(runstatedir)"|' \
+  -e 's,/usr/\(bin\|sbin\|libexec\|share\)/$(PACKAGE),$(prefix)/\1/$(PACKAGE),g' \
+  -e 's|/etc/$(PACKAGE)|$(confdir)|g' \
+  -e 's|/var/lib/$(PACKAGE)|$(localstatedir)/lib/$(PACKAGE)|g' \
+  -e 's|/run/$(PACKAGE)|$(runstatedir)/$(PACKAGE)|g'
+
+# $(call put,MODE,SOURCE,TARGET): install one rewritten file, never half of one
+put = $(REWRITE) $(2) >$(DESTDIR)$(3).new && chmod $(1) $(DESTDIR)$(3).new \
+      && mv $(DESTDIR)$(3).new $(DESTDIR)$(3)
+
+DEBS_BUILD := build-essential debhelper dh-python python3
+DEBS_DEMO  := $(DEBS_BUILD) ca-certificates iproute2 iptables nftables openssl pebble procps \
+              python3-configobj python3-pycryptodome python3-seccomp
+DEBS_CHECK := $(DEBS_DEMO) caddy devscripts gnupg lacme lintian mandoc mypy openssh-client \
+              pycodestyle pyflakes3 python3-pytest strace systemd
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: all install uninstall deb build-deps check demo clean
+
+all:
+	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -I -c 'import sys; \
+	[compile(open(f, "rb").read(), f, "exec") for f in sys.argv[1:]]' $(MODULES) \
+	  $(wildcard programs/*)
+
+install: all
+	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(libexecdir) \
+	  $(DESTDIR)$(confdir)/certs.conf.d $(DESTDIR)$(docdir) \
+	  $(addprefix $(DESTDIR)$(datadir)/,$(sort $(dir $(MODULES)))) \
+	  $(addprefix $(DESTDIR)$(mandir)/man,1 5 8)
+	@echo "installing for prefix=$(prefix) sysconfdir=$(sysconfdir) below “$(DESTDIR)/”"
+	@set -e; for f in $(MODULES); do install -m 0644 $$f $(DESTDIR)$(datadir)/$$f; done
+	@$(call put,0644,$(PATHS),$(datadir)/$(PATHS))
+	@$(call put,0755,programs/letsencrypt-tiny,$(sbindir)/letsencrypt-tiny)
+	@$(call put,0755,programs/letsencrypt-tiny-accountd,$(bindir)/letsencrypt-tiny-accountd)
+	@$(call put,0755,programs/client,$(libexecdir)/client)
+	@$(call put,0755,programs/webserver,$(libexecdir)/webserver)
+	@set -e; for f in $(CONFFILES); do \
+	  if [ -z "$(DESTDIR)" ] && [ -e $(confdir)/$$f ]; then echo "kept $(confdir)/$$f"; \
+	  else $(call put,0644,config/$$f,$(confdir)/$$f); fi; done
+	@set -e; for f in $(MAN); do d=$(mandir)/man$${f##*.}/$$f; $(call put,0644,man/$$f,$$d); done
+ifneq ($(DOCS),)
+	install -m 0644 -t $(DESTDIR)$(docdir) $(DOCS)
+endif
+ifneq ($(unitdir),)
+	install -d $(DESTDIR)$(unitdir)
+	@$(call put,0644,debian/$(PACKAGE).service,$(unitdir)/$(PACKAGE).service)
+	@$(call put,0644,debian/$(PACKAGE).timer,$(unitdir)/$(PACKAGE).timer)
+	@$(call put,0644,debian/$(PACKAGE).$(PACKAGE)-accountd.service,$(unitdir)/$(PACKAGE)-accountd.service)
+endif
+ifneq ($(sysusersdir),)
+	install -d $(DESTDIR)$(sysusersdir)
+	@$(call put,0644,debian/$(PACKAGE).sysusers,$(sysusersdir)/$(PACKAGE).conf)
+endif
+ifneq ($(tmpfilesdir),)
+	install -d $(DESTDIR)$(tmpfilesdir)
+	@$(call put,0644,debian/$(PACKAGE).tmpfiles,$(tmpfilesdir)/$(PACKAGE).conf)
+endif
+ifeq ($(DESTDIR),)
+	$(PYTHON) -m compileall -q $(datadir)/letsencrypt_tiny
+	@echo "Now create users and directories: systemd-sysusers && systemd-tmpfiles --create"
+endif
+
+# Users, configuration, keys and certificates stay.
+uninstall:
+	rm -f $(foreach f,$(MAN),$(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(f)))/$(f)) \
+	  $(DESTDIR)$(sbindir)/letsencrypt-tiny $(DESTDIR)$(bindir)/letsencrypt-tiny-accountd
+	rm -rf $(DESTDIR)$(libexecdir) $(DESTDIR)$(datadir) $(DESTDIR)$(docdir)
+ifneq ($(unitdir),)
+	rm -f $(addprefix $(DESTDIR)$(unitdir)/$(PACKAGE),.service .timer -accountd.service)
+endif
+ifneq ($(sysusersdir),)
+	rm -f $(DESTDIR)$(sysusersdir)/$(PACKAGE).conf
+endif
+ifneq ($(tmpfilesdir),)
+	rm -f $(DESTDIR)$(tmpfilesdir)/$(PACKAGE).conf
+endif
+
+# dpkg-buildpackage writes beside and into the source tree, so it gets a copy.
+COPY := build/$(PACKAGE)-$(VERSION)
+deb:
+	rm -rf $(COPY) && mkdir -p $(COPY)
+	tar -c --exclude=./build --exclude=./.git --exclude=__pycache__ . | tar -x -C $(COPY)
+	cd $(COPY) && dpkg-buildpackage -us -uc
+	rm -rf $(COPY)
+
+build-deps:
+	@tests/setup.sh $(DEBS_BUILD)
+
+check:
+	@tests/setup.sh $(DEBS_CHECK)
+	tests/check.sh
+
+demo:
+	@tests/setup.sh $(DEBS_DEMO)
+	$(MAKE) deb
+	$(SUDO) tests/demo.sh build/$(PACKAGE)_$(VERSION)_all.deb
+
+clean:
+	rm -rf build
+	find letsencrypt_tiny tests -name __pycache__ -type d -exec rm -rf {} +

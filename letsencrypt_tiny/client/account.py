@@ -1,0 +1,135 @@
+"""Accounts (RFC 8555 §7.3): the URL that the signer's key has at this server, and its object."""
+
+from typing import Callable, Generator, Optional
+
+from ..common.errors import Error, ProtocolError
+from ..common.jsonfields import JsonObject, get_optional_str
+from ..common.log import printable
+from ..common.order_protocol import Account, AccountObject, AccountUpdate, Answer, ClientConfig
+from . import http1
+from .patience import Patience
+from .problem import ProblemError
+from .session import Session
+
+
+class NoAccount(Error):
+    """The signer's key has no account at this server."""
+
+
+def look_up(session: Session) -> http1.Response:
+    """Ask for the account of the key, without making one (§7.3.1).
+
+    The account's URL is the Location of the response.  Raises NoAccount.
+    """
+    try:
+        return session.post(session.directory.new_account, {"onlyReturnExisting": True},
+                            "newAccount", with_jwk=True)
+    except ProblemError as exc:
+        if exc.problem.type != "accountDoesNotExist":
+            raise
+        raise NoAccount(f"the account key has no account at {session.directory_url}: run "
+                        "“letsencrypt-tiny account --register --tos-agreed” first") from exc
+
+
+def identify(session: Session, config: ClientConfig, patience: Patience,
+             answer: Callable[[Answer], None]) -> Generator[float, None, None]:
+    """Set the session's kid (§6.2): the signer's own, one remembered, or looked up.
+
+    What is looked up is told to the master, which remembers it; a remembered one that the
+    server doesn't take for this key's is looked up again.  Raises NoAccount and other Errors.
+    """
+    key = session.signer.greeting.thumbprint
+    remembered = config.account_url if config.account_key == key else ""
+    kid = session.signer.greeting.kid
+    if kid is not None:
+        session.kid = kid
+        return
+
+    def find() -> str:
+        try:
+            url = session.location(look_up(session), "newAccount")
+        except NoAccount:
+            if remembered:
+                answer(Account("", key))
+            raise
+        answer(Account(url, key))
+        return url
+
+    if remembered:
+        session.kid = session.check_url(remembered, "the remembered account")
+        session.find_kid = find
+    else:
+        session.kid = yield from patience.busy(find)
+
+
+def update(session: Session, request: AccountUpdate, patience: Patience,
+           answer: Callable[[Answer], None]) -> Generator[float, None, AccountObject]:
+    """Look up, register, update or deactivate the account; return it as the server has it.
+
+    Raises NoAccount if it doesn't exist and isn't to be registered, and other Errors.
+    """
+    registered = False
+    kid = session.signer.greeting.kid
+    if kid is None:
+        response, registered = yield from _find_or_register(session, request, patience)
+        kid = session.location(response, "newAccount")
+        account: Optional[JsonObject] = _object(session, response)
+    else:
+        session.check_url(kid, "the signer's keyid")
+        account = None
+    session.kid = kid
+    session.find_kid = None
+    change: JsonObject = {}
+    if request.contact is not None and not registered:
+        change["contact"] = list(request.contact)          # §7.3.2
+    if request.terms_agreed and not registered:
+        change["termsOfServiceAgreed"] = True              # §7.3.3
+    if request.deactivate:
+        change = {"status": "deactivated"}                 # §7.3.6
+    url = kid
+    if change or account is None or "status" not in account:
+        response = yield from patience.busy(
+            lambda: session.post(url, change or None, "the account"))
+        account = session.json(response, "the account")
+    status = get_optional_str(account, "status")
+    if status not in ("valid", "deactivated", "revoked"):    # §7.1.2
+        raise ProtocolError(f"the account is of the unknown status “{printable(status, 100)}”")
+    answer(Account(url if status == "valid" else "", session.signer.greeting.thumbprint))
+    return AccountObject(url, account, session.directory.terms_of_service)
+
+
+def _find_or_register(
+        session: Session, request: AccountUpdate, patience: Patience
+) -> "Generator[float, None, tuple[http1.Response, bool]]":
+    """Return the response of newAccount and whether the account is new."""
+    directory = session.directory
+    terms = directory.terms_of_service
+    missing = ""
+    if not request.register:
+        pass
+    elif terms is not None and not request.terms_agreed:
+        missing = (f"the CA wants its terms of service agreed to: read {printable(terms, 500)} "
+                   "and add --tos-agreed")
+    elif directory.external_account_required:
+        missing = ("this CA ties accounts to those of its customers (external account binding, "
+                   "RFC 8555 §7.3.4), which is not supported yet")
+    if not request.register or missing:
+        # An account that exists needs neither.
+        try:
+            response = yield from patience.busy(lambda: look_up(session))
+        except NoAccount as exc:
+            raise Error(missing or str(exc)) from exc
+        return response, False
+    payload: JsonObject = {}
+    if request.contact is not None:
+        payload["contact"] = list(request.contact)
+    if request.terms_agreed:
+        payload["termsOfServiceAgreed"] = True
+    response = yield from patience.busy(
+        lambda: session.post(directory.new_account, payload, "newAccount", with_jwk=True))
+    return response, response.status == 201    # 200: it existed, and is as it was (§7.3.1)
+
+
+def _object(session: Session, response: http1.Response) -> Optional[JsonObject]:
+    """The account in a response of newAccount; None if the server sent only its URL."""
+    return session.json(response, "newAccount") if response.body.strip() else None

@@ -1,0 +1,115 @@
+"""Certificates: download with alternate chains (RFC 8555 §7.4.2) and revocation (§7.6)."""
+
+import re
+from typing import Callable, Generator, List, Tuple
+
+from ..common import jose, log
+from ..common.errors import Error, ProtocolError
+from ..common.jsonfields import JsonObject
+from ..common.order_protocol import MAX_ALTERNATES, MAX_CHAIN, Answer, Log, Revocation, Revoked
+from . import account, http1
+from .patience import Patience
+from .problem import ProblemError
+from .session import Session
+
+PEM_CHAIN = "application/pem-certificate-chain"    # §9.1
+# link-value = "<" URI-Reference ">" *( OWS ";" OWS link-param ) (RFC 8288 §3)
+_LINK = re.compile(r'<([^<>"\s]{1,2048})>((?:\s*;\s*[A-Za-z0-9*-]+(?:=(?:"[^"]*"|[^\s";,]+))?)*)')
+_TEXT = re.compile(r"[\t\r\n -~]*\Z")
+_RELATION = re.compile(r';\s*rel=(?:"([^"]*)"|([^\s";,]+))', re.I)
+
+
+def download(session: Session, url: str, alternates: bool,
+             patience: Patience) -> "Generator[float, None, tuple[str, Tuple[str, ...]]]":
+    """Return the chain as PEM and, if wanted, its alternates (§7.4.2).
+
+    Only size, media type and letters are checked: what it holds is the master's business.
+    An alternate that can't be had is left out.  Raises Error.
+    """
+    response = yield from patience.busy(lambda: _get(session, url))
+    chain = _chain(response)
+    others: List[str] = []
+    if alternates:
+        for link in alternate_links(response.get_all("link"))[:MAX_ALTERNATES]:
+            try:
+                others.append(_chain((yield from patience.busy(lambda: _get(session, link)))))
+            except (ProblemError, ProtocolError) as exc:
+                log.debug(f"an alternate chain: {exc}")
+    return chain, tuple(others)
+
+
+def alternate_links(fields: Tuple[str, ...]) -> List[str]:
+    """Return the URLs that Link fields name with the relation “alternate” (RFC 8288)."""
+    found: List[str] = []
+    for field in fields:
+        for url, parameters in _LINK.findall(field):
+            match = _RELATION.search(parameters)
+            if match and "alternate" in (match.group(1) or match.group(2)).lower().split():
+                found.append(url)
+    return found
+
+
+def _get(session: Session, url: str) -> http1.Response:
+    return session.post_as_get(url, "the certificate", accept=PEM_CHAIN, limit=MAX_CHAIN)
+
+
+def _chain(response: http1.Response) -> str:
+    kind = (response.get("content-type") or "").split(";")[0].strip().lower()
+    if kind != PEM_CHAIN:
+        raise ProtocolError(f"the server sent {log.printable(kind, 100) or 'no type'} instead of "
+                            "a certificate chain")
+    try:
+        text = response.body.decode("ascii")
+    except UnicodeDecodeError as exc:
+        raise ProtocolError("the certificate chain is not PEM: it isn't ASCII") from exc
+    if not _TEXT.match(text) or "-----BEGIN CERTIFICATE-----" not in text:
+        raise ProtocolError("the server sent a certificate chain that holds no certificate")
+    return text
+
+
+def revoke(session: Session, request: Revocation, identify: "Generator[float, None, None]",
+           patience: Patience, answer: Callable[[Answer], None]) -> Generator[float, None, Revoked]:
+    """Revoke a certificate (§7.6), with the account's key or the certificate's own.
+
+    ``identify`` finds the account; if the signer's key has none, it is taken for the
+    certificate's.  Raises Error.
+    """
+    target = session.directory.revoke_cert or ""
+    if not target:
+        raise Error(f"{session.directory_url} does not revoke certificates (no revokeCert)")
+    payload: JsonObject = {"certificate": jose.encode_text(request.certificate)}
+    if request.reason is not None:
+        payload["reason"] = request.reason
+    what = f"revocation of {log.printable(request.section, 300)}"
+
+    def send(with_jwk: bool) -> Generator[float, None, None]:
+        yield from patience.busy(
+            lambda: session.post(target, payload, what, with_jwk=with_jwk))
+
+    try:
+        if request.with_certificate_key:
+            yield from send(with_jwk=True)
+        else:
+            try:
+                yield from identify
+                yield from send(with_jwk=False)
+            except account.NoAccount:
+                yield from send(with_jwk=True)
+    except ProblemError as exc:
+        if exc.problem.type != "alreadyRevoked":
+            raise
+        answer(Log("warning", f"{request.section}: the certificate was revoked before"))
+    return Revoked(request.section)
+
+
+def fit(chain: str, alternates: Tuple[str, ...], limit: int) -> Tuple[str, ...]:
+    """Return the first of the alternates that make at most ``limit`` bytes with the chain."""
+    kept: List[str] = []
+    # A line end is two bytes in JSON.
+    left = limit - len(chain) - chain.count("\n")
+    for other in alternates:
+        left -= len(other) + other.count("\n")
+        if left < 0:
+            break
+        kept.append(other)
+    return tuple(kept)

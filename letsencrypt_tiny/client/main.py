@@ -1,0 +1,249 @@
+"""The ACME client: the network, and no private key.
+
+Usage: client [--debug] CONFIG_FD SIGNER_FD
+
+Descriptors:
+  0          the master's requests, JSON lines, until end of file
+  1          answers to the master, JSON lines; one final answer for each request
+  2          a pipe to the master, for the unexpected
+  CONFIG_FD  the configuration, one JSON object until end of file
+  SIGNER_FD  a UNIX stream socket connected to the signer
+
+The messages are those of ``common/order_protocol.py`` and ``common/signer_protocol.py``.
+
+Working directory: the challenge directory, where it makes and removes files named like tokens.
+Intended user: _letsencrypt-client, which owns nothing else.
+
+Exit status: 0 if every request has been dealt with, be it that it failed; 1 if nothing
+could be done at all.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any, Callable, Dict, FrozenSet, Generator, List, NamedTuple, Sequence
+
+from ..common import confine, log, order_protocol
+from ..common.errors import Error, ProtocolError, UsageError
+from ..common.order_protocol import (AccountUpdate, Answer, ClientConfig, Failed, Identifier,
+                                     Log, Order, Request)
+from . import account, certificate, transport
+from .authorization import Tokens
+from .order import Ordering
+from .patience import Patience
+from .scheduler import Scheduler
+from .session import Session
+from .signer import Signer
+
+MAX_REQUESTS = 20000
+MAX_INPUT = 256 << 20    # bytes of all requests
+
+# What encodes or decodes text is imported on first use: too late once confined.
+CODECS = ("ascii", "latin-1", "utf-8", "idna")
+
+
+class Arguments(NamedTuple):
+    """The command line."""
+
+    debug: bool
+    config_fd: int
+    signer_fd: int
+
+
+def main() -> int:
+    """The program; returns its exit status."""
+    os.umask(0o022)
+    replies = Replies(1)
+    try:
+        confine.die_with_parent(os.getppid())
+        arguments = parse_arguments(sys.argv[1:])
+        log.level = log.DEBUG if arguments.debug else log.NORMAL
+        config = order_protocol.parse_config(
+            read_all(arguments.config_fd, order_protocol.MAX_REQUEST))
+        requests = read_requests(0)
+    except Error as exc:
+        log.error(exc)
+        return exc.exit_status
+    try:
+        # Open what is needed: the signer, the trusted CAs, the server's addresses …
+        signer = Signer(socket.socket(fileno=arguments.signer_fd))
+        session = open_session(config, signer)
+        plan = confine.Plan(name="client", mode=config.confine, create=(".",),
+                            connect=session.ports, files=64 + config.jobs)
+        # … lose everything else …
+        warm_up(plan)
+        log.debug("confined: " + ", ".join(confine.enter(plan)))
+        # … and only now listen to what the server says.
+        run(config, session, requests, replies)
+    except (Error, OSError) as exc:
+        reason = f"{exc.strerror or exc}" if isinstance(exc, OSError) else exc
+        for request in requests:
+            replies.final(request, failed(request, Error(str(reason))))
+        return 1
+    return 0
+
+
+def parse_arguments(argv: Sequence[str]) -> Arguments:
+    """Parse the command line; raises UsageError."""
+    debug = "--debug" in argv[:1]
+    numbers = argv[1:] if debug else argv
+    if len(numbers) != 2 or not all(word.isascii() and word.isdigit() for word in numbers):
+        raise UsageError("usage: client [--debug] CONFIG_FD SIGNER_FD")
+    return Arguments(debug, int(numbers[0]), int(numbers[1]))
+
+
+def read_all(fd: int, limit: int) -> bytes:
+    """Read a descriptor to its end and close it; raises ProtocolError beyond ``limit`` bytes."""
+    data = bytearray()
+    try:
+        with open(fd, "rb", buffering=0) as stream:
+            while len(data) <= limit:
+                part = stream.read(65536)
+                if not part:
+                    return bytes(data)
+                data += part
+    except OSError as exc:
+        raise ProtocolError(f"descriptor {fd}: {exc.strerror}") from exc
+    raise ProtocolError(f"more than {limit} bytes from descriptor {fd}")
+
+
+def read_requests(fd: int) -> List[Request]:
+    """Read the master's requests; raises ProtocolError."""
+    lines = read_all(fd, MAX_INPUT).splitlines()
+    if len(lines) > MAX_REQUESTS:
+        raise ProtocolError(f"more than {MAX_REQUESTS} requests")
+    return [order_protocol.parse_request(line) for line in lines]
+
+
+def open_session(config: ClientConfig, signer: Signer) -> Session:
+    """Prepare all that a connection to the server needs, without making one; raises Error."""
+    url = transport.parse_url(config.server, "the setting “server”")
+    proxy = transport.find_proxy(config.proxy, url, os.environ)
+    return Session(config.server, transport.find_route(url, proxy),
+                   transport.tls_context(config), signer, time.time)
+
+
+def warm_up(plan: confine.Plan) -> None:
+    """Load what would otherwise be loaded later, when no file can be read any more."""
+    for codec in CODECS:
+        "a".encode(codec)
+    confine.warm_up(plan)
+
+
+class Replies:
+    """Writes answers to the master, a line each, whichever thread has one."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+        self._answered: List[Request] = []
+
+    def __call__(self, answer: Answer) -> None:
+        """Write an answer.  Raises Error if it is too long; a master that is gone is ignored."""
+        line = order_protocol.format_answer(answer)
+        with self._lock:
+            try:
+                while line:
+                    line = line[os.write(self._fd, line):]
+            except OSError as exc:
+                log.debug(f"the master does not listen: {exc.strerror}")
+
+    def final(self, request: Request, answer: Answer) -> None:
+        """Write the final answer to a request, unless it has got one."""
+        if not any(request is other for other in self._answered):
+            self._answered.append(request)
+            self(answer)
+
+
+def failed(request: Request, exc: Exception) -> Failed:
+    """Return the answer that tells the master of an error."""
+    problem = getattr(exc, "problem", None)
+    kind = problem.type[:200] if problem is not None and problem.type else None
+    return Failed(getattr(request, "section", ""), log.printable(exc, 8000), kind,
+                  getattr(exc, "retry_after", None))
+
+
+def run(config: ClientConfig, session: Session, requests: Sequence[Request],
+        replies: Replies) -> None:
+    """Do what is asked for, with as many connections as the configuration allows.
+
+    Raises Error if the server can't be worked with at all.
+    """
+    if not config.verify:
+        replies(Log("warning", f"the certificate of {config.server} is not verified"))
+    scheduler = Scheduler(config.jobs)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: scheduler.cancel())
+    # A master that went away is noticed by die_with_parent, not by SIGPIPE.
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    tokens = Tokens()
+    try:
+        scheduler.run(whole_run(config, session, requests, replies, tokens))
+    finally:
+        tokens.remove_all()
+        session.close()
+        log.debug(f"{session.requests} requests, {scheduler.workers} connections")
+
+
+Steps = Generator[Any, Any, Any]
+
+
+def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request],
+              replies: Replies, tokens: Tokens) -> Steps:
+    """The run as a task: directory, account, then all requests at once."""
+    def silently(_: Answer) -> None:
+        """The waits before the first request concern no section."""
+
+    patience = Patience("", config.timeout, silently)
+    yield from patience.busy(session.fetch_directory)
+    if any(isinstance(request, Order) for request in requests):
+        yield from account.identify(session, config, patience, replies)
+
+    def perform(request: Request) -> Steps:
+        mine = Patience(getattr(request, "section", ""), config.timeout, replies)
+        if isinstance(request, Order):
+            return (yield from Ordering(session, request, tokens, mine).run())
+        mine = Patience("", config.timeout, silently)
+        if isinstance(request, AccountUpdate):
+            return (yield from account.update(session, request, mine, replies))
+        identify = account.identify(session, config, mine, replies)
+        return (yield from certificate.revoke(session, request, identify, mine, replies))
+
+    yield [in_turn(batch, perform, replies) for batch in batches(requests)]
+
+
+def batches(requests: Sequence[Request]) -> List[List[Request]]:
+    """Return lists of requests; the lists run at once, the requests of one in turn.
+
+    A server may answer two newOrders for the same identifiers with the same order (RFC 8555
+    §7.4), of which only one can be finalized with a given CSR: certificates of several
+    keys for the same names wait for each other.
+    """
+    by_identifiers: Dict[FrozenSet[Identifier], List[Request]] = {}
+    others: List[Request] = []
+    for request in requests:
+        if isinstance(request, Order):
+            by_identifiers.setdefault(frozenset(request.identifiers), []).append(request)
+        else:
+            others.append(request)
+    return ([others] if others else []) + list(by_identifiers.values())
+
+
+def in_turn(requests: Sequence[Request], perform: Callable[[Request], Steps],
+            replies: Replies) -> Steps:
+    """Do requests one by one; whatever happens to one, the next has its turn."""
+    for request in requests:
+        try:
+            replies.final(request, (yield from perform(request)))
+        except Error as exc:    # Interrupted too: the next has to begin to end so, and does
+            replies.final(request, failed(request, exc))
+        except Exception as exc:    # our mistake: it must not cost the others their certificates
+            log.error(f"unexpected {type(exc).__name__}: {exc}")
+            if log.level >= log.DEBUG:
+                import traceback
+                log.debug(traceback.format_exc())
+            replies.final(request, failed(request, Error(
+                f"unexpected {type(exc).__name__} in the ACME client: {exc}")))

@@ -1,0 +1,253 @@
+"""Orders (RFC 8555 §7.4): from newOrder to the certificate's URL, by the states of §7.1.6.
+
+The way with the fewest requests: newOrder, each authorization and its challenge, one
+poll of the *order* when the server has had time to validate, finalize, one more poll,
+certificate.
+"""
+
+from typing import Any, Dict, FrozenSet, Generator, List, NamedTuple, Optional, Tuple
+
+from ..common import jose, jsonfields, log
+from ..common.errors import Error, ProtocolError
+from ..common.jsonfields import JsonObject
+from ..common.order_protocol import MAX_ANSWER, Identifier, Issued, Order
+from . import authorization, certificate, http1, problem
+from .authorization import Authorizer, Tokens
+from .patience import Patience
+from .problem import Problem, ProblemError
+from .session import Session
+
+MAX_AUTHORIZATIONS = 1000
+SHOWN_FAILURES = 10
+
+# The states of an order and what may follow each, seen from here: a poll may miss a state in
+# between, and "new" is an order not seen yet, which may be an earlier one (§7.1.6).
+NEXT: Dict[str, FrozenSet[str]] = {
+    "new": frozenset({"pending", "ready", "processing", "valid", "invalid"}),
+    "pending": frozenset({"pending", "ready", "invalid"}),
+    "ready": frozenset({"ready", "processing", "valid", "invalid"}),
+    "processing": frozenset({"processing", "valid", "invalid"}),
+    "valid": frozenset(),
+    "invalid": frozenset(),
+}
+# States in which an earlier order is worth taking up again
+RESUMABLE = frozenset({"pending", "ready", "processing", "valid"})
+# What newOrder may answer if it doesn't like “replaces” (RFC 9773 §5; Boulder)
+_NOT_REPLACEABLE = ("alreadyReplaced", "notFound", "unauthorized", "malformed")
+
+Steps = Generator[Any, Any, Any]
+
+
+class OrderObject(NamedTuple):
+    """What an order object says (§7.1.3)."""
+
+    status: str
+    identifiers: FrozenSet[Identifier]
+    authorizations: Tuple[str, ...]
+    finalize: str
+    certificate: Optional[str]
+    error: Optional[Problem]
+    retry_after: Optional[int]    # seconds
+
+
+def advance(state: str, status: str) -> str:
+    """Return ``status`` if an order may come to it from ``state``; raises ProtocolError."""
+    if status not in NEXT:
+        raise ProtocolError(f"an order of the unknown status “{log.printable(status, 60)}”")
+    if status not in NEXT[state]:
+        raise ProtocolError(f"the order went from {state} to {status}, which RFC 8555 §7.1.6 "
+                            "does not allow")
+    return status
+
+
+def parse(session: Session, response: http1.Response, request: Order) -> OrderObject:
+    """Take an order object apart and compare it with what was asked; raises ProtocolError."""
+    obj = session.json(response, "the order")
+    identifiers = [(jsonfields.get_str(item, "type", 32),
+                    jsonfields.get_str(item, "value", 300).lower())
+                   for item in jsonfields.get_objects(obj, "identifiers", MAX_AUTHORIZATIONS)]
+    urls = jsonfields.get_strs(obj, "authorizations", MAX_AUTHORIZATIONS)
+    if len(urls) > len(request.identifiers) or len(set(urls)) != len(urls):
+        raise ProtocolError(f"the order has {len(urls)} authorizations for "
+                            f"{len(request.identifiers)} identifiers")
+    if len(set(identifiers)) != len(identifiers) or set(identifiers) != wanted(request):
+        raise ProtocolError("the order is for other identifiers than those asked for: " + (
+            ", ".join(log.printable(name, 100) for _, name in identifiers[:10]) or "none"))
+    return OrderObject(
+        status=jsonfields.get_str(obj, "status", 32), identifiers=frozenset(identifiers),
+        authorizations=tuple(session.check_url(url, "an authorization") for url in urls),
+        finalize=session.url(obj, "finalize"),
+        certificate=session.url(obj, "certificate") if obj.get("certificate") else None,
+        error=problem.parse(obj["error"]) if obj.get("error") else None,
+        retry_after=session.retry_after(response))
+
+
+def wanted(request: Order) -> FrozenSet[Identifier]:
+    """Return the identifiers of a request as they are compared."""
+    return frozenset((kind, value.lower()) for kind, value in request.identifiers)
+
+
+class Ordering:
+    """One order on its way."""
+
+    def __init__(self, session: Session, request: Order, tokens: Tokens,
+                 patience: Patience) -> None:
+        self._session = session
+        self._request = request
+        self._tokens = tokens
+        self._patience = patience
+        self._url = ""
+        self._state = "new"
+
+    def run(self) -> Steps:
+        """Obtain the certificate; returns Issued, raises Error."""
+        order: OrderObject = yield from self._begin()
+        self._enter(order)
+        if order.status == "pending":
+            order = yield from self._validate(order)
+        if order.status == "ready":
+            order = yield from self._finalize(order)
+        while order.status == "processing":
+            order = yield from self._poll(order)
+        if order.status == "invalid":
+            raise (yield from self._why_invalid(order))
+        if order.certificate is None:    # §7.1.3
+            raise ProtocolError("the order is valid, but the server names no certificate")
+        chain, alternates = yield from certificate.download(
+            self._session, order.certificate, self._request.alternates, self._patience)
+        return Issued(self._request.section, chain,
+                      certificate.fit(chain, alternates, MAX_ANSWER - 4096))
+
+    # --- steps ----------------------------------------------------------------------------
+
+    def _begin(self) -> Steps:
+        earlier: Optional[OrderObject] = None
+        if self._request.url is not None:
+            earlier = yield from self._take_up(self._request.url)
+        if earlier is not None:
+            return earlier
+        return (yield from self._new_order())
+
+    def _enter(self, order: OrderObject) -> None:
+        self._state = advance(self._state, order.status)
+        self._patience.url = self._url
+        self._patience.enter(self._state)
+
+    def _take_up(self, url: str) -> Steps:
+        """Return an earlier unfinished order, None if it is of no use any more."""
+        try:
+            response = yield from self._patience.busy(
+                lambda: self._session.post_as_get(url, "the earlier order"))
+            order = parse(self._session, response, self._request)
+        except (ProblemError, ProtocolError) as exc:
+            log.debug(f"{self._request.section}: {exc}")
+            return None
+        if order.status not in RESUMABLE:
+            return None
+        self._url = url
+        return order
+
+    def _new_order(self) -> Steps:
+        request, directory = self._request, self._session.directory
+        payload: JsonObject = {"identifiers": [{"type": kind, "value": value}
+                                               for kind, value in request.identifiers]}
+        if request.profile is not None:
+            if request.profile not in (directory.profiles or {}):
+                offered = ", ".join(sorted(directory.profiles or {})) or "none"
+                raise Error(f"the CA has no profile “{request.profile}” (it offers "
+                            f"{log.printable(offered, 300)})")
+            payload["profile"] = request.profile
+        if request.replaces is not None and directory.renewal_info is not None:
+            payload["replaces"] = request.replaces
+        while True:
+            try:
+                response = yield from self._patience.busy(
+                    lambda: self._session.post(directory.new_order, payload, "newOrder"))
+                break
+            except ProblemError as exc:
+                if exc.problem.type not in _NOT_REPLACEABLE or "replaces" not in payload:
+                    raise
+                del payload["replaces"]
+                log.debug(f"{request.section}: newOrder again without “replaces”: {exc}")
+        self._url = self._session.location(response, "newOrder")
+        return parse(self._session, response, request)
+
+    def _validate(self, order: OrderObject) -> Steps:
+        """Do all authorizations (§7.5), then poll the order until it leaves “pending”."""
+        authorizer = Authorizer(self._session, self._tokens, self._patience, order.identifiers)
+        try:
+            outcomes = yield [authorizer.authorize(url) for url in order.authorizations]
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    raise outcome.error
+            # No sooner than each server's answer allows
+            waits = [outcome.value for outcome in outcomes if outcome.value is not None]
+            if waits:
+                order = order._replace(retry_after=max(waits))
+            while order.status == "pending":
+                order = yield from self._poll(order)
+        finally:
+            authorizer.release()
+        return order
+
+    def _finalize(self, order: OrderObject) -> Steps:
+        """Send the CSR (§7.4); the order is processing or even valid afterwards."""
+        try:
+            response = yield from self._patience.busy(lambda: self._session.post(
+                order.finalize, {"csr": jose.encode_text(self._request.csr)}, "finalize"))
+        except ProblemError as exc:
+            # Sent twice, because the connection broke before the first answer
+            if exc.problem.type != "orderNotReady":
+                raise
+            response = yield from self._fetch()
+            again = parse(self._session, response, self._request)
+            if again.status not in ("processing", "valid"):
+                raise
+        order = parse(self._session, response, self._request)
+        self._enter(order)
+        while order.status == "ready":    # a server that lags behind itself
+            order = yield from self._poll(order)
+        return order
+
+    def _poll(self, order: OrderObject) -> Steps:
+        yield self._patience.poll(order.retry_after)
+        response = yield from self._fetch()
+        order = parse(self._session, response, self._request)
+        self._enter(order)
+        return order
+
+    def _fetch(self) -> Steps:
+        return (yield from self._patience.busy(
+            lambda: self._session.post_as_get(self._url, "the order")))
+
+    def _why_invalid(self, order: OrderObject) -> Steps:
+        """Return the error that tells why: of the authorizations that failed, or the order's."""
+        failures: List[Error] = []
+        for url in order.authorizations:
+            try:
+                response = yield from self._patience.busy(
+                    lambda: self._session.post_as_get(url, "the authorization"))
+                found = authorization.parse(self._session,
+                                            self._session.json(response, "the authorization"))
+            except (ProblemError, ProtocolError) as exc:
+                log.debug(f"{self._request.section}: {exc}")
+                continue
+            if found.status == "invalid":
+                failures.append(authorization.failure(found))
+            if len(failures) == SHOWN_FAILURES:
+                break
+        if not failures:
+            return (ProblemError(order.error) if order.error is not None
+                    else Error("the order is invalid, and the server does not say why"))
+        if len(failures) == 1:
+            return failures[0]
+        return Many(failures)
+
+
+class Many(Error):
+    """Several authorizations failed."""
+
+    def __init__(self, failures: List[Error]) -> None:
+        super().__init__("; ".join(str(failure) for failure in failures))
+        first = next((failure for failure in failures if isinstance(failure, ProblemError)), None)
+        self.problem = None if first is None else first.problem

@@ -1,0 +1,167 @@
+"""Runs many generators over a few threads, so that their waits overlap (DESIGN.md §5).
+
+A task is a generator.  It yields seconds, to be resumed no sooner than then, or a list of
+tasks, to be resumed with their ``Outcome``s once the last of them is done.  Between
+two yields it holds its worker, and with it that worker's connection to the server.
+
+The calling thread is the first worker; another one is started when a task is due, nobody
+is idle, and there are fewer than ``jobs``.  Among tasks that are due the one that
+became due first goes first, then the one queued first.
+"""
+
+import heapq
+import threading
+import time
+from typing import Any, Generator, List, NamedTuple, Optional, Tuple, Union
+
+from ..common.errors import Error
+
+Task = Generator[Union[float, "List[Task]"], Any, Any]
+
+# Seconds an idle worker sleeps at most: how soon it notices ``cancel``, which is called by a
+# signal handler and so may not take a lock.
+_NAP = 0.5
+
+
+class Interrupted(Error):
+    """Thrown into tasks that wait, or have not begun, when the run is cancelled."""
+
+
+class Outcome(NamedTuple):
+    """How a task ended: ``value`` returned, or ``error`` raised."""
+
+    value: Any = None
+    error: Optional[Exception] = None
+
+
+class _Entry:
+    """A task, its place among the tasks that its parent joins, and what it is resumed with."""
+
+    def __init__(self, task: Task, parent: "Optional[_Entry]", index: int) -> None:
+        self.task = task
+        self.parent = parent
+        self.index = index
+        self.waiting = True    # for the clock (or to begin), not for its own tasks
+        self.resume_with: Optional[List[Outcome]] = None
+        self.outcomes: List[Outcome] = []
+        self.missing = 0
+
+
+class Scheduler:
+    """Runs one task, and all that it yields, over at most ``jobs`` threads."""
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+        self._changed = threading.Condition()
+        self._heap: List[Tuple[float, int, _Entry]] = []
+        self._queued = 0
+        self._idle = 0
+        self._threads: List[threading.Thread] = []
+        self._cancelled = False
+        self._result: Optional[Outcome] = None
+
+    def run(self, task: Task) -> Any:
+        """Run ``task`` to its end; return what it returned or raise what it raised."""
+        self._push(_Entry(task, None, 0), 0.0)
+        self._work()
+        for thread in self._threads:
+            thread.join()
+        if self._result is None:
+            raise RuntimeError("the scheduler stopped before its task")
+        if self._result.error is not None:
+            raise self._result.error
+        return self._result.value
+
+    def cancel(self) -> None:
+        """Let every task that waits or has not begun end with Interrupted (signal-safe)."""
+        self._cancelled = True
+
+    @property
+    def workers(self) -> int:
+        """How many threads there are."""
+        return 1 + len(self._threads)
+
+    def _push(self, entry: _Entry, seconds: float) -> None:
+        self._queued += 1
+        heapq.heappush(self._heap, (time.monotonic() + max(0.0, seconds), self._queued, entry))
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                entry = self._next_due()
+                if entry is None:
+                    return
+            self._step(entry)
+
+    def _next_due(self) -> Optional[_Entry]:
+        """Wait for the next task that is due; None at the end.  The lock is held."""
+        while self._result is None:
+            now = time.monotonic()
+            if self._heap and (self._cancelled or self._heap[0][0] <= now):
+                entry = heapq.heappop(self._heap)[2]
+                if self._heap and self._heap[0][0] <= now:
+                    self._call_for_help()
+                elif self._heap and self._idle:
+                    self._changed.notify()    # somebody else has to mind the clock
+                return entry
+            self._idle += 1
+            try:
+                self._changed.wait(min(self._heap[0][0] - now, _NAP) if self._heap else _NAP)
+            finally:
+                self._idle -= 1
+        return None
+
+    def _call_for_help(self) -> None:
+        if self._idle:
+            self._changed.notify()
+        elif self.workers < self._jobs:
+            thread = threading.Thread(target=self._work, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _step(self, entry: _Entry) -> None:
+        """Resume a task until it yields, returns or raises."""
+        resume, entry.resume_with = entry.resume_with, None
+        wanted: Union[None, float, List[Task]] = None
+        outcome: Optional[Outcome] = None
+        try:
+            if self._cancelled and entry.waiting:
+                wanted = entry.task.throw(Interrupted("interrupted"))
+            else:
+                wanted = entry.task.send(resume)
+        except StopIteration as stop:
+            outcome = Outcome(stop.value)
+        except Exception as exc:    # the boundary: one task's failure is its parent's to judge
+            outcome = Outcome(error=exc)
+        with self._changed:
+            if outcome is not None:
+                self._finish(entry, outcome)
+            elif isinstance(wanted, list):
+                entry.waiting = False
+                self._fork(entry, wanted)
+            else:
+                entry.waiting = True
+                self._push(entry, wanted or 0.0)
+
+    def _fork(self, entry: _Entry, tasks: List[Task]) -> None:
+        entry.outcomes = [Outcome()] * len(tasks)
+        entry.missing = len(tasks)
+        for index, task in enumerate(tasks):
+            self._push(_Entry(task, entry, index), 0.0)
+        if not tasks:
+            self._resume(entry)
+
+    def _finish(self, entry: _Entry, outcome: Outcome) -> None:
+        parent = entry.parent
+        if parent is None:
+            self._result = outcome
+            self._changed.notify_all()
+            return
+        parent.outcomes[entry.index] = outcome
+        parent.missing -= 1
+        if not parent.missing:
+            self._resume(parent)
+
+    def _resume(self, entry: _Entry) -> None:
+        entry.resume_with = entry.outcomes
+        self._push(entry, 0.0)

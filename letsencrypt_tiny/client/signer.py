@@ -1,0 +1,68 @@
+"""The client's end of the signer's socket: signatures by the account key, and nothing else."""
+
+import socket
+import threading
+
+from ..common import jose, signer_protocol
+from ..common.errors import Error, ProtocolError
+from ..common.signer_protocol import Greeting
+
+# Seconds.  Before it greets, the signer may ask for a passphrase, or ssh for a password.
+GREETING_TIMEOUT = 300.0
+SIGNATURE_TIMEOUT = 60.0
+
+
+class SignerError(Error):
+    """The signer is gone, silent or refuses: no further request can be signed."""
+
+
+class Signer:
+    """One conversation with the signer, used by many orders in turn."""
+
+    greeting: Greeting
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Wait for the greeting; raises SignerError."""
+        self._socket = sock
+        self._lines = signer_protocol.LineBuffer(signer_protocol.MAX_ANSWER)
+        self._lock = threading.Lock()
+        self._failure: "SignerError | None" = None
+        sock.settimeout(GREETING_TIMEOUT)
+        try:
+            self.greeting = signer_protocol.parse_greeting(self._read_line(), self._read_line())
+        except (OSError, ProtocolError) as exc:
+            raise self._translate(exc) from exc
+        sock.settimeout(SIGNATURE_TIMEOUT)
+
+    def sign(self, protected: bytes, payload: bytes) -> bytes:
+        """Return the signature of a JWS; raises SignerError, also for ever after a failure."""
+        request = signer_protocol.format_request(jose.signing_input(protected, payload))
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            try:
+                self._socket.sendall(request)
+                return signer_protocol.parse_signature(self._read_line())
+            except (OSError, ProtocolError) as exc:
+                # The signer closes after a refusal; after a timeout the lines are out of step.
+                self._failure = self._translate(exc)
+                raise self._failure from exc
+
+    def _read_line(self) -> bytes:
+        while True:
+            line = self._lines.next_line()
+            if line is not None:
+                return line
+            data = self._socket.recv(16384)
+            if not data:
+                raise ConnectionResetError("it closed the connection")
+            self._lines.feed(data)
+
+    @staticmethod
+    def _translate(exc: Exception) -> SignerError:
+        if isinstance(exc, signer_protocol.Refusal):
+            return SignerError(str(exc))
+        if isinstance(exc, TimeoutError):
+            return SignerError("the signer (letsencrypt-tiny-accountd) does not answer")
+        reason = exc.strerror or exc if isinstance(exc, OSError) else exc
+        return SignerError(f"the signer (letsencrypt-tiny-accountd) failed: {reason}")

@@ -1,0 +1,282 @@
+"""Connections to one https origin: addresses, proxy, TLS, and a time limit on everything.
+
+Names are resolved once, before the process confines itself; afterwards only these
+addresses are connected to.  A redirect is an answer like any other: never followed.
+"""
+
+import re
+import socket
+import ssl
+import time
+from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
+
+from ..common import log, paths
+from ..common.errors import ConfigError, Error, ProtocolError
+from ..common.order_protocol import ClientConfig
+from . import http1
+
+REQUEST_TIMEOUT = 30.0    # seconds for one request, connecting and TLS included
+CONNECT_TIMEOUT = 10.0    # seconds for each address
+RECEIVE = 65536           # bytes at a time
+
+_HOST = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]{2,45}\]"
+# No userinfo, no fragment, nothing that would have to be normalized (RFC 3986 §3)
+_URL = re.compile(rf"https://({_HOST})(?::([0-9]{{1,5}}))?"
+                  r"(/[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]*)?\Z")
+_PROXY = re.compile(rf"(?:http://)?(?:([!-.0-?A-~]*)@)?({_HOST})(?::([0-9]{{1,5}}))?/?\Z")
+
+_TLS_VERSIONS = {"TLSv1": ssl.TLSVersion.TLSv1, "TLSv1.0": ssl.TLSVersion.TLSv1,
+                 "TLSv1.1": ssl.TLSVersion.TLSv1_1, "TLSv1.2": ssl.TLSVersion.TLSv1_2,
+                 "TLSv1.3": ssl.TLSVersion.TLSv1_3}
+
+
+class TransportError(Error):
+    """The server could not be reached, or not in time."""
+
+
+class Url(NamedTuple):
+    """An https URL, taken apart."""
+
+    host: str      # lower case; an IPv6 address without brackets
+    port: int
+    target: str    # path and query
+
+    @property
+    def authority(self) -> str:
+        """The host, and the port where it isn't 443, as in the Host field."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == 443 else f"{host}:{self.port}"
+
+
+class Proxy(NamedTuple):
+    """An HTTP proxy that tunnels (CONNECT, RFC 9110 §9.3.6)."""
+
+    host: str
+    port: int
+    authorization: Optional[str] = None    # value of Proxy-Authorization
+
+
+def parse_url(url: str, what: str) -> Url:
+    """Take an https URL apart; raises ProtocolError naming ``what`` for anything else."""
+    match = _URL.match(url) if len(url) <= 2048 else None
+    if match is None:
+        raise ProtocolError(f"{what} is not an https URL: “{log.printable(url, 200)}”")
+    port = int(match.group(2) or 443)
+    if not 0 < port < 65536:
+        raise ProtocolError(f"{what} has an impossible port: “{log.printable(url, 200)}”")
+    return Url(match.group(1).lower().strip("[]"), port, match.group(3) or "/")
+
+
+def parse_proxy(setting: str) -> Proxy:
+    """Take ``http://[user:password@]host[:port]`` apart; raises ConfigError.
+
+    The message doesn't repeat the setting: it may hold a password.
+    """
+    match = _PROXY.match(setting)
+    if match is None or not 0 < int(match.group(3) or 80) < 65536:
+        raise ConfigError("the proxy for https is not of the form http://[user:password@]host:port")
+    authorization = None
+    if match.group(1) is not None:
+        import binascii
+        from urllib.parse import unquote_to_bytes
+        user, _, password = match.group(1).partition(":")
+        pair = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
+        authorization = "Basic " + binascii.b2a_base64(pair, newline=False).decode("ascii")
+    return Proxy(match.group(2).strip("[]"), int(match.group(3) or 80), authorization)
+
+
+def find_proxy(setting: str, url: Url, environ: Mapping[str, str]) -> Optional[Proxy]:
+    """Return the proxy for ``url``: the setting, else https_proxy unless no_proxy forbids it."""
+    if setting:
+        return parse_proxy(setting)
+    value = environ.get("https_proxy") or environ.get("HTTPS_PROXY")
+    if not value or _bypassed(url, environ.get("no_proxy", environ.get("NO_PROXY", ""))):
+        return None
+    return parse_proxy(value)
+
+
+def _bypassed(url: Url, no_proxy: str) -> bool:
+    """True if the list ``no_proxy`` names the host, a domain above it, or ``*``."""
+    for entry in no_proxy.lower().replace(",", " ").split():
+        name = entry.lstrip("*").lstrip(".")
+        if entry == "*" or name in (url.host, f"{url.host}:{url.port}") or (
+                name and url.host.endswith("." + name)):
+            return True
+    return False
+
+
+def tls_context(config: ClientConfig) -> ssl.SSLContext:
+    """Return the TLS settings, with the trusted CAs loaded; raises ConfigError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)    # verifies certificate and host name
+    try:
+        context.minimum_version = _TLS_VERSIONS[config.tls_minimum or "TLSv1.2"]
+        if config.tls_maximum:
+            context.maximum_version = _TLS_VERSIONS[config.tls_maximum]
+        if config.ciphers:
+            context.set_ciphers(config.ciphers)
+    except KeyError as exc:
+        raise ConfigError(f"unknown TLS version “{exc.args[0]}”: one of "
+                          f"{', '.join(_TLS_VERSIONS)}") from exc
+    except (ssl.SSLError, ValueError) as exc:
+        raise ConfigError(f"openssl does not accept the TLS versions or ciphers: {exc}") from exc
+    if not config.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    ca_file = config.ca_file or paths.CA_BUNDLE
+    try:
+        context.load_verify_locations(cafile=ca_file)
+    except (OSError, ssl.SSLError) as exc:
+        raise ConfigError(f"cannot load the trusted CAs from {ca_file}: "
+                          f"{exc.strerror or exc} (setting ca-file)") from exc
+    return context
+
+
+class Route(NamedTuple):
+    """How to reach the server, resolved."""
+
+    url: Url
+    proxy: Optional[Proxy]
+    addresses: Tuple[Any, ...]    # of the proxy or server, as of socket.getaddrinfo
+
+    @property
+    def ports(self) -> Tuple[int, ...]:
+        """The TCP ports that must be connected to."""
+        return (self.url.port if self.proxy is None else self.proxy.port,)
+
+
+def find_route(url: Url, proxy: Optional[Proxy]) -> Route:
+    """Resolve the name of the proxy or, without one, of the server; raises TransportError."""
+    host, port = (url.host, url.port) if proxy is None else (proxy.host, proxy.port)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    except (OSError, UnicodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise TransportError(f"cannot resolve {'the proxy ' if proxy else ''}{host}: {reason}"
+                             ) from exc
+    return Route(url, proxy, tuple(found))
+
+
+class Connection:
+    """One persistent connection; opened when needed, reopened when the server closed it."""
+
+    def __init__(self, route: Route, context: ssl.SSLContext,
+                 timeout: float = REQUEST_TIMEOUT) -> None:
+        self._route = route
+        self._context = context
+        self._timeout = timeout
+        self._socket: Optional[socket.socket] = None
+
+    def request(self, method: str, target: str, fields: http1.Fields, body: Optional[bytes],
+                limit: int) -> http1.Response:
+        """Send a request and return its response, of at most ``limit`` bytes.
+
+        A server may close an idle connection at any moment (RFC 9112 §9.3.1): if nothing at
+        all came back on a used connection, the request is sent once more on a new one.  If
+        it was answered after all, its nonce is used up and the server says so (§6.5 of
+        RFC 8555).  Raises TransportError, or ProtocolError for a malformed response.
+        """
+        deadline = time.monotonic() + self._timeout
+        message = http1.format_request(method, target, fields, body)
+        reused = self._socket is not None
+        while True:
+            reader = http1.ResponseReader(method, limit)
+            try:
+                if self._socket is None:
+                    self._socket = self._open(deadline)
+                response = self._exchange(self._socket, message, reader, deadline)
+            except BaseException as exc:
+                self.close()
+                if isinstance(exc, ssl.SSLCertVerificationError):
+                    raise TransportError(f"{self._route.url.authority}: the server's certificate "
+                                         f"is not trusted: {exc.verify_message}") from exc
+                if isinstance(exc, TimeoutError):
+                    raise self._late() from exc
+                if isinstance(exc, OSError):
+                    if reused and reader.untouched:
+                        reused = False
+                        continue
+                    raise TransportError(f"{self._route.url.authority}: "
+                                         f"{exc.strerror or exc}") from exc
+                raise
+            if not response.keep:
+                self.close()
+            return response
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _late(self) -> TransportError:
+        return TransportError(f"{self._route.url.authority}: no complete answer within "
+                              f"{self._timeout:.0f} seconds")
+
+    def _remaining(self, deadline: float) -> float:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise self._late()
+        return remaining
+
+    def _exchange(self, sock: socket.socket, message: bytes, reader: http1.ResponseReader,
+                  deadline: float) -> http1.Response:
+        sock.settimeout(self._remaining(deadline))
+        sock.sendall(message)
+        while True:
+            sock.settimeout(self._remaining(deadline))    # also against one byte a second
+            data = sock.recv(RECEIVE)
+            if not data and reader.untouched:
+                raise ConnectionResetError("the server closed the connection without an answer")
+            response = reader.feed(data) if data else reader.eof()
+            if response is not None:
+                return response
+
+    def _open(self, deadline: float) -> socket.socket:
+        url, proxy = self._route.url, self._route.proxy
+        plain = self._connect(deadline)
+        try:
+            # A request is one write: nothing to gain from waiting for more (Nagle)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if proxy is not None:
+                self._tunnel(plain, proxy, deadline)
+            plain.settimeout(self._remaining(deadline))
+            return self._context.wrap_socket(plain, server_hostname=url.host)
+        except BaseException:
+            plain.close()
+            raise
+
+    def _connect(self, deadline: float) -> socket.socket:
+        failures: List[str] = []
+        for family, kind, protocol, _, address in self._route.addresses:
+            sock = None
+            try:
+                sock = socket.socket(family, kind, protocol)
+                sock.settimeout(min(CONNECT_TIMEOUT, self._remaining(deadline)))
+                sock.connect(address)
+                return sock
+            except OSError as exc:
+                if sock is not None:
+                    sock.close()
+                failures.append(f"{address[0]}: {exc.strerror or exc}")
+        via = "" if self._route.proxy is None else "the proxy for "
+        raise TransportError(f"cannot connect to {via}{self._route.url.authority} "
+                             f"({'; '.join(failures)})")
+
+    def _tunnel(self, plain: socket.socket, proxy: Proxy, deadline: float) -> None:
+        target = f"{self._route.url.authority}"
+        if self._route.url.port == 443:
+            target += ":443"
+        fields: List[Tuple[str, str]] = [("Host", target)]
+        if proxy.authorization is not None:
+            fields.append(("Proxy-Authorization", proxy.authorization))
+        message = http1.format_request("CONNECT", target, tuple(fields), None)
+        try:
+            response = self._exchange(plain, message, http1.ResponseReader("CONNECT", 65536),
+                                      deadline)
+        except ProtocolError as exc:
+            raise TransportError(f"the proxy {proxy.host}:{proxy.port}: {exc}") from exc
+        if not 200 <= response.status < 300:
+            hint = " (user name or password?)" if response.status == 407 else ""
+            raise TransportError(f"the proxy {proxy.host}:{proxy.port} refuses to connect to "
+                                 f"{target}: HTTP status {response.status}{hint}")

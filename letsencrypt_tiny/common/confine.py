@@ -1,0 +1,185 @@
+"""What a process gives up once it is started (DESIGN §7).
+
+A program opens what it needs, drops its privileges, calls ``warm_up``, then ``enter``,
+and only then looks at what others send.  In this order: no_new_privs, not dumpable,
+resource limits, Landlock (common/landlock.py), seccomp (common/seccomp.py).
+
+Before ``enter`` the caller must have
+
+- dropped its privileges: afterwards set*id ends the process,
+- imported every module and C library it will use: nothing can be loaded afterwards,
+- made its TLS context and loaded the CA bundle; opened log files; asked for passphrases,
+- made one signature, if it makes any (Cryptodome loads parts of itself on first use),
+- started no thread: Landlock and seccomp confine the calling thread and its descendants.
+"""
+
+import ctypes
+import errno
+import os
+from typing import Any, List, NamedTuple, Optional, Tuple
+
+from . import landlock, seccomp
+from .errors import Error
+
+# What glibc reads to resolve a host name
+RESOLVER_FILES = ("/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf",
+                  "/etc/gai.conf")
+
+MODES = ("auto", "required", "no")
+
+# prctl(2), mlock(2), unshare(2)
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_MCL_CURRENT, _MCL_ONFAULT = 1, 4
+_CLONE_NEWNET = 0x40000000
+_SIGKILL = 9
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class ConfinementError(Error):
+    """The process can't be confined as its configuration wants it."""
+
+
+class Plan(NamedTuple):
+    """What a process still needs once it is started; everything else is taken from it."""
+
+    name: str                             # of the process, for messages
+    mode: str = "auto"                    # its ``confine`` setting: auto, required or no
+    read: Tuple[str, ...] = ()            # files, or directories below which it reads them
+    create: Tuple[str, ...] = ()          # directories where it makes and removes plain files
+    write: Tuple[str, ...] = ()           # files it opens for writing, without truncating
+    remove: Tuple[str, ...] = ()          # directories where it removes files (its own socket)
+    connect: Optional[Tuple[int, ...]] = ()  # TCP ports; None any.  With any: UDP anywhere
+    unix_paths: bool = False              # connects to UNIX sockets
+    memory: int = 0                       # bytes of address space; 0 as it is
+    files: int = 64                       # descriptors
+    processes: Optional[int] = None       # processes *and threads* of this user; None as it is
+    network: bool = True                  # False: no socket, whatever ``connect`` says
+    lock_memory: bool = False             # what is in memory now is never swapped out
+    listen: bool = False                  # accepts on listening sockets it has inherited
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Have the kernel kill this process when the thread that started it ends.
+
+    To be called after the drop of privileges, which clears it.  Raises ConfinementError if
+    the parent, ``parent_pid``, has ended already.
+    """
+    _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    if os.getppid() != parent_pid:
+        raise ConfinementError("the process that started this one has ended")
+
+
+def warm_up(plan: Plan) -> None:
+    """Load what the C library and Python would otherwise load at a later moment."""
+    ctypes.CDLL("libgcc_s.so.1")  # pthread_exit() loads it, and aborts where it can't
+    if _may_connect(plan):
+        import socket
+        "localhost".encode("idna")
+        try:
+            socket.getaddrinfo("localhost", None)  # the modules of nsswitch.conf
+        except OSError:
+            pass
+
+
+def enter(plan: Plan) -> List[str]:
+    """Confine this process for good; return what is now enforced, and what isn't ("no …").
+
+    Raises ConfinementError if something can't be had and the mode is ``required``.
+    """
+    import _thread
+    if _thread._count():
+        raise ConfinementError(f"{plan.name}: threads run before the process is confined")
+    done = ["no_new_privs", "not dumpable", "rlimits"]
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(_PR_SET_DUMPABLE, 0)
+    _limit_resources(plan)
+    if plan.lock_memory:
+        done.append(_lock_memory())
+    if plan.mode == "no":
+        return done
+    if not plan.network and _libc.unshare(_CLONE_NEWNET) == 0:
+        done.append("network namespace")  # only where the caller is still privileged
+
+    syscalls, missing = None, []
+    try:
+        syscalls = _prepare_seccomp(plan)  # loads modules, which Landlock will forbid
+    except (ImportError, OSError) as exc:
+        missing.append(f"seccomp ({exc})")
+    try:
+        done += _enter_landlock(plan)
+    except OSError as exc:
+        missing.append(f"landlock ({_name(exc)})")
+    try:
+        if syscalls is not None:
+            syscalls.load()
+            done.append("seccomp")
+    except (OSError, RuntimeError) as exc:
+        missing.append(f"seccomp ({_name(exc)})")
+    if plan.mode == "required" and missing:
+        raise ConfinementError(f"{plan.name}: confine = required, but there is no "
+                               f"{' and no '.join(missing)}: install or enable it, or set "
+                               f"confine = auto")
+    return done + [f"no {what}" for what in missing]
+
+
+def _name(exc: Exception) -> str:
+    if isinstance(exc, OSError) and exc.errno:
+        return errno.errorcode.get(exc.errno, str(exc.errno))
+    return str(exc)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, ctypes.c_ulong(value), *[ctypes.c_ulong(0)] * 3) != 0:
+        raise ConfinementError(f"prctl {option}: {os.strerror(ctypes.get_errno())}")
+
+
+def _may_connect(plan: Plan) -> bool:
+    return plan.network and (plan.connect is None or bool(plan.connect))
+
+
+def _limit_resources(plan: Plan) -> None:
+    import resource
+    limits = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, plan.files)]
+    if plan.processes is not None:
+        limits.append((resource.RLIMIT_NPROC, plan.processes))
+    if plan.memory:
+        limits.append((resource.RLIMIT_AS, plan.memory))
+    for which, limit in limits:
+        hard = resource.getrlimit(which)[1]
+        if hard != resource.RLIM_INFINITY:
+            limit = min(limit, hard)
+        resource.setrlimit(which, (limit, limit))
+
+
+def _lock_memory() -> str:
+    import resource
+    hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
+    if _libc.mlockall(_MCL_CURRENT | _MCL_ONFAULT) == 0:
+        return "locked memory"
+    # All mapped memory counts, touched or not: ENOMEM where RLIMIT_MEMLOCK is 8 MB
+    return f"no locked memory ({errno.errorcode[ctypes.get_errno()]})"
+
+
+def _enter_landlock(plan: Plan) -> List[str]:
+    paths = [(path, landlock.READ) for path in plan.read]
+    paths += [(path, landlock.WRITE | landlock.TRUNCATE | landlock.MAKE_REG
+               | landlock.REMOVE_FILE) for path in plan.create]
+    paths += [(path, landlock.WRITE) for path in plan.write]
+    paths += [(path, landlock.REMOVE_FILE) for path in plan.remove]
+    ports = plan.connect if plan.network else ()
+    version = landlock.restrict(paths, ports)
+    done = [f"landlock {version}"]
+    if version < landlock.TCP_ABI and ports is not None:
+        done.append("no TCP ports in landlock")
+    if version < landlock.SCOPE_ABI:
+        done.append("no signals in landlock")
+    return done
+
+
+def _prepare_seccomp(plan: Plan) -> Any:
+    return seccomp.prepare(
+        read=bool(plan.read), change=bool(plan.create or plan.write),
+        remove=bool(plan.create or plan.remove), connect=_may_connect(plan),
+        unix=plan.unix_paths, listen=plan.listen)

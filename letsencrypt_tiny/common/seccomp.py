@@ -1,0 +1,186 @@
+"""A list of the system calls a process may still make, by Debian's python3-seccomp.
+
+Whatever is not listed fails with EPERM, or with ENOSYS where the C library then falls back
+to an older call whose arguments can be judged; what only an attacker would try ends the
+process.  Opening files and talking to others are added as a process needs them.
+
+Not covered: *which* file or port (Landlock does that), and for processes that may open
+files at all, whether a file elsewhere exists and how large it is (stat).
+"""
+
+import errno
+import os
+from typing import Any, Iterator, List, Tuple
+
+DIRECTORY = "/usr/lib/python3/dist-packages"  # the programs run with -S; tests change it
+
+# What the interpreter, its threads and its memory need, on descriptors it already has
+_ALWAYS = """
+    read readv pread64 write writev lseek _llseek close fstat fstat64 dup sendfile sendfile64
+    poll ppoll ppoll_time64 select _newselect pselect6 pselect6_time64
+    epoll_create1 epoll_ctl epoll_wait epoll_pwait pipe2
+    brk munmap mremap madvise
+    futex futex_time64 set_robust_list rseq sched_yield sched_getaffinity set_tid_address
+    exit exit_group restart_syscall
+    rt_sigaction rt_sigprocmask rt_sigreturn sigreturn sigaltstack setitimer alarm
+    clock_gettime clock_gettime64 clock_getres clock_getres_time64 gettimeofday time
+    clock_nanosleep clock_nanosleep_time64 nanosleep times getrusage
+    getpid getppid gettid getuid getgid geteuid getegid getuid32 getgid32 geteuid32 getegid32
+    getrandom getcwd uname sysinfo getrlimit ugetrlimit
+    recvfrom recv recvmsg getsockname getpeername getsockopt shutdown
+"""
+_LOOK = "newfstatat fstatat64 stat stat64 lstat lstat64 statx"
+
+# glibc tries these first and falls back when they don't exist
+_MISSING = "clone3 openat2 faccessat2 close_range epoll_pwait2 fchmodat2"
+
+# None of our programs calls one of these after it has confined itself
+_FATAL = """
+    execve execveat ptrace process_vm_readv process_vm_writev process_madvise pidfd_getfd
+    bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register
+    mount umount2 pivot_root chroot move_mount open_tree fsopen fsmount fsconfig fspick
+    mount_setattr open_by_handle_at setns unshare
+    setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capset
+    setuid32 setgid32 setreuid32 setregid32 setresuid32 setresgid32 setfsuid32 setfsgid32
+    setgroups32 keyctl add_key request_key init_module finit_module delete_module
+    kexec_load kexec_file_load reboot swapon swapoff acct syslog quotactl iopl ioperm modify_ldt
+"""
+
+_PROT_EXEC = 4
+_CLONE_THREAD = 0x10000
+_AT_EMPTY_PATH = 0x1000
+_MSG_FASTOPEN = 0x20000000   # connects without asking Landlock
+_SPECIAL_MODES = 0o7000
+_CHANGING = (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_PATH
+             | os.O_TMPFILE & ~os.O_DIRECTORY)
+_FCNTL = (0, 1, 2, 3, 4, 1030)  # F_DUPFD, F_[GS]ETFD, F_[GS]ETFL, F_DUPFD_CLOEXEC; not F_SETOWN
+_INT = 0xFFFFFFFF               # the kernel looks at 32 bits of most arguments
+_LONG = 0xFFFFFFFFFFFFFFFF
+
+_Test = Tuple[int, int, int]    # argument number, mask, and what must remain under the mask
+_Rule = Tuple[str, Tuple[_Test, ...]]
+
+
+def prepare(*, read: bool, change: bool, remove: bool, connect: bool, unix: bool,
+            listen: bool) -> Any:
+    """Return a filter whose method ``load()`` confines this process for good.
+
+    read: open files for reading; change: create and write them; remove: unlink them;
+    connect: make TCP and UDP sockets and connect them; unix: the same for UNIX sockets;
+    listen: accept on listening sockets.  The process must have one thread only.  Raises
+    ImportError or OSError if python3-seccomp can't be used, ``load()`` OSError or
+    RuntimeError if the kernel won't.
+    """
+    rules = [*_always(), *_files(read, change, remove)]
+    if connect or unix:
+        rules += _connections(connect, unix)
+    if listen:
+        rules += _plain("accept accept4")
+    if connect or listen:
+        rules += _options()
+
+    module = _load_module()
+    syscalls = module.SyscallFilter(defaction=module.ERRNO(errno.EPERM))
+    # i386 and x32 calls have other numbers: no list of ours judges them
+    syscalls.set_attr(module.Attr.ACT_BADARCH, module.KILL_PROCESS)
+    for name, tests in rules:
+        _add(syscalls, module.ALLOW, name, [
+            module.Arg(number, module.MASKED_EQ, mask, value) for number, mask, value in tests])
+    for name in _MISSING.split():
+        _add(syscalls, module.ERRNO(errno.ENOSYS), name, [])
+    for name in _FATAL.split():
+        _add(syscalls, module.KILL_PROCESS, name, [])
+    return syscalls
+
+
+def _load_module() -> Any:
+    """Return Debian's module ``seccomp``, from its file: its directory never is on sys.path."""
+    from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
+    for suffix in EXTENSION_SUFFIXES:
+        path = f"{DIRECTORY}/seccomp{suffix}"
+        if not os.path.exists(path):
+            continue
+        for place in (DIRECTORY, path):
+            status = os.stat(place)
+            if status.st_uid != 0 or status.st_mode & 0o022:
+                raise PermissionError(errno.EPERM, "others than root can write it", place)
+        loader = ExtensionFileLoader("seccomp", path)
+        module = loader.create_module(ModuleSpec("seccomp", loader, origin=path))
+        loader.exec_module(module)
+        return module
+    raise ModuleNotFoundError("python3-seccomp is not installed")
+
+
+def _add(syscalls: Any, action: Any, name: str, tests: List[Any]) -> None:
+    try:
+        syscalls.add_rule(action, name, *tests)
+    except RuntimeError:
+        pass  # this libseccomp doesn't know the call: it gets the default, EPERM
+
+
+def _plain(names: str) -> List[_Rule]:
+    return [(name, ()) for name in names.split()]
+
+
+def _always() -> Iterator[_Rule]:
+    machine = os.uname().machine
+    yield from _plain(_ALWAYS)
+    for name in ("mmap", "mmap2", "mprotect"):
+        # s390x hands over mmap's arguments in memory, where no filter looks
+        yield name, () if machine == "s390x" and name == "mmap" else ((2, _PROT_EXEC, 0),)
+    # Threads, no processes; s390x has the first two arguments the other way round
+    yield "clone", ((1 if machine == "s390x" else 0, _CLONE_THREAD, _CLONE_THREAD),)
+    yield "tgkill", ((0, _INT, os.getpid()),)
+    yield "ioctl", ((1, _INT, 0x8004667E if machine.startswith("ppc") else 0x5421),)  # FIONBIO
+    for command in _FCNTL:
+        yield "fcntl", ((1, _INT, command),)
+        yield "fcntl64", ((1, _INT, command),)
+    yield "prlimit64", ((0, _INT, 0), (2, _LONG, 0))  # asks, doesn't set
+    for name, number in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3), ("send", 3)):
+        yield name, ((number, _MSG_FASTOPEN, 0),)
+
+
+def _files(read: bool, change: bool, remove: bool) -> Iterator[_Rule]:
+    if read or change or remove:
+        yield from _plain(_LOOK)
+    else:  # fstat() only
+        yield "newfstatat", ((3, _AT_EMPTY_PATH, _AT_EMPTY_PATH),)
+        yield "statx", ((2, _AT_EMPTY_PATH, _AT_EMPTY_PATH),)
+    if change:
+        yield "openat", ((3, _SPECIAL_MODES, 0),)
+        yield "fchmod", ((1, _SPECIAL_MODES, 0),)
+        yield from _plain("ftruncate ftruncate64 fsync fdatasync")
+    elif read:
+        yield "openat", ((2, _CHANGING, 0),)
+    if remove:
+        yield "unlink", ()
+        yield "unlinkat", ((2, _INT, 0),)  # not AT_REMOVEDIR
+
+
+def _connections(connect: bool, unix: bool) -> Iterator[_Rule]:
+    from socket import (AF_INET, AF_INET6, AF_UNIX, IPPROTO_TCP, IPPROTO_UDP, SOCK_DGRAM,
+                        SOCK_STREAM)
+    yield "connect", ()
+    kinds: List[Tuple[int, int, int]] = []
+    if unix:
+        kinds.append((AF_UNIX, SOCK_STREAM, 0))
+    if connect:
+        # The protocol too: Landlock knows TCP, not SCTP, MPTCP or SMC
+        for family in (AF_INET, AF_INET6):
+            kinds += [(family, SOCK_STREAM, 0), (family, SOCK_STREAM, IPPROTO_TCP),
+                      (family, SOCK_DGRAM, 0), (family, SOCK_DGRAM, IPPROTO_UDP)]
+    for domain, kind, protocol in kinds:
+        yield "socket", ((0, _INT, domain), (1, 0xF, kind), (2, _INT, protocol))
+
+
+def _options() -> Iterator[_Rule]:
+    import socket as s
+    ip_recverr, ipv6_recverr = 11, 25  # glibc's resolver sets them
+    for level, options in (
+            (s.SOL_SOCKET, (s.SO_REUSEADDR, s.SO_KEEPALIVE, s.SO_LINGER, s.SO_SNDBUF,
+                            s.SO_RCVBUF, s.SO_SNDTIMEO, s.SO_RCVTIMEO)),
+            (s.IPPROTO_TCP, (s.TCP_NODELAY, s.TCP_KEEPIDLE, s.TCP_KEEPINTVL, s.TCP_KEEPCNT,
+                             s.TCP_QUICKACK)),
+            (s.IPPROTO_IP, (ip_recverr,)), (s.IPPROTO_IPV6, (ipv6_recverr,))):
+        for option in options:
+            yield "setsockopt", ((1, _INT, level), (2, _INT, option))

@@ -1,0 +1,323 @@
+"""Where challenge responses are put, and how the world comes to them.
+
+Either an administrator's web server serves ``challenge-directory``, or web servers of ours
+answer on listening sockets that the master opens here: on the HTTP port if nothing
+listens there, else on a UNIX socket to which a reverse proxy passes the requests.
+"""
+
+import os
+import re
+import socket
+import stat
+from typing import Callable, List, NamedTuple, Optional, Tuple
+
+from ..common import log, paths, specifiers
+from ..common.errors import ConfigError, Error
+from . import children, directories
+from .config import Config
+from .firewall import Firewall, Opening
+
+HTTP_PORT = 80
+_PREFIX = "challenges-"
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
+_IPV4 = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3})(?::([0-9]{1,5}))?\Z")
+_IPV6 = re.compile(r"\[([0-9A-Fa-f:.]{2,45})\](?::([0-9]{1,5}))?\Z")
+
+
+class Address(NamedTuple):
+    """An address to listen on."""
+
+    family: int
+    host: str            # the path of a UNIX socket
+    port: int = 0
+
+    def __str__(self) -> str:
+        if self.family == socket.AF_UNIX:
+            return self.host
+        host = f"[{self.host}]" if self.family == socket.AF_INET6 else self.host
+        return f"{host}:{self.port}"
+
+
+def parse_listen(text: str) -> List[Address]:
+    """Parse comma- or space-separated IPV4[:PORT], [IPV6][:PORT] and /PATH; raises ValueError."""
+    result = []
+    for word in text.replace(",", " ").split():
+        if word.startswith("/"):
+            if len(os.fsencode(word)) > 107:   # sockaddr_un
+                raise ValueError(f"“{word}” is too long for a UNIX socket (107 bytes)")
+            result.append(Address(socket.AF_UNIX, word))
+            continue
+        for family, pattern in ((socket.AF_INET, _IPV4), (socket.AF_INET6, _IPV6)):
+            match = pattern.match(word)
+            if match is None:
+                continue
+            port = int(match.group(2) or HTTP_PORT)
+            try:
+                socket.inet_pton(family, match.group(1))
+            except OSError:
+                continue
+            if 0 < port < 65536:
+                result.append(Address(family, match.group(1), port))
+                break
+        else:
+            raise ValueError(f"“{word}” is not IPV4[:PORT], [IPV6][:PORT] or /PATH")
+    return result
+
+
+class Responder:
+    """A challenge directory, and the web servers that answer from it, while a run lasts."""
+
+    def __init__(self, config: Config, client: children.Identity) -> None:
+        """``client`` is who writes the challenge files."""
+        self._config = config
+        self._client = client
+        self._sockets: List[socket.socket] = []
+        self._paths: List[Tuple[str, int]] = []     # of UNIX sockets, with their inodes
+        self._children: List[children.Child] = []
+        self._firewall = Firewall()
+        self._own = False
+        self.directory = ""
+
+    def start(self, stderr: Callable[[str], int]) -> None:
+        """Open everything; ``stderr(name)`` gives the descriptor for a child's messages.
+
+        Raises Error, ConfigError; ``stop`` must be called in any case.
+        """
+        settings = self._config.webserver
+        if settings.challenge_directory:
+            self.directory = self._existing(specifiers.expand(settings.challenge_directory))
+            return
+        remove_stale(self._config)
+        who = children.identity(settings.program)
+        self.directory = self._create(who)
+        addresses = self._listen(settings.listen)
+        log.debug(f"listening on {', '.join(map(str, addresses))}")
+        arguments = [f"--confine={settings.program.confine}"]
+        if log.level >= log.DEBUG:
+            arguments.append("--debug")
+        numbers = [str(3 + i) for i in range(len(self._sockets))]
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        messages = stderr("webserver")
+        try:
+            self._children.append(children.spawn(
+                settings.program, who, arguments + numbers,
+                [null, messages, messages, *(sock.fileno() for sock in self._sockets)],
+                directory=self.directory))
+        finally:
+            os.close(null)
+            os.close(messages)
+        for sock in self._sockets:
+            sock.close()   # the web server has it
+        if settings.firewall:
+            self._firewall.open([opening for address in addresses for opening in _openings(address)])
+
+    def _existing(self, path: str) -> str:
+        """Check a directory that somebody else's web server serves."""
+        try:
+            info = os.stat(path)
+        except OSError as exc:
+            raise ConfigError(f"{self._config.file}, [webserver]: challenge-directory = {path}: "
+                              f"{exc.strerror}") from exc
+        if not path.startswith("/") or not stat.S_ISDIR(info.st_mode):
+            raise ConfigError(f"{self._config.file}, [webserver]: challenge-directory = {path}: "
+                              "not the absolute path of a directory")
+        _remove_tokens(path, self._client.uid)
+        return path
+
+    def _create(self, who: children.Identity) -> str:
+        """Make the challenge directory: the client writes in it, the web server can't list it."""
+        run = self._config.run_directory
+        directories.make_directory(run)
+        path = f"{run}/{_PREFIX}{os.urandom(8).hex()}"
+        descriptor = directories.open_directory(run)
+        try:
+            os.mkdir(path, 0o700)
+            self._own = True
+            self.directory = path
+            os.chown(path, self._client.uid, who.gid)
+            os.chmod(path, 0o710)
+        finally:
+            os.close(descriptor)
+        return path
+
+    def _listen(self, listen: str) -> List[Address]:
+        if listen != "auto":
+            addresses = parse_listen(listen)
+            if not addresses:
+                raise ConfigError(f"{self._config.file}, [webserver]: listen is empty, so "
+                                  "challenge-directory must be set")
+            wildcard4 = {address.port for address in addresses
+                         if address.family == socket.AF_INET and address.host == "0.0.0.0"}
+            for address in addresses:
+                only = address.family == socket.AF_INET6 and address.port in wildcard4
+                self._bind(address, only)
+            return addresses
+        found = []
+        for address in (Address(socket.AF_INET6, "::", HTTP_PORT),
+                        Address(socket.AF_INET, "0.0.0.0", HTTP_PORT)):
+            try:
+                self._bind(address, True)
+                found.append(address)
+            except InUseError:
+                log.debug(f"something listens on {address}: using {paths.WEBSERVER_SOCKET}")
+                for sock in self._sockets:
+                    sock.close()
+                self._sockets.clear()
+                unix = Address(socket.AF_UNIX, f"{self._config.run_directory}/www.socket")
+                self._bind(unix, False)
+                return [unix]
+            except UnsupportedError as exc:
+                log.debug(str(exc))
+        if not found:
+            raise Error(f"{self._config.file}, [webserver]: listen = auto: neither IPv4 nor IPv6 "
+                        "is available")
+        return found
+
+    def _bind(self, address: Address, v6only: bool) -> None:
+        try:
+            sock = socket.socket(address.family, socket.SOCK_STREAM)
+        except OSError as exc:
+            raise UnsupportedError(f"cannot listen on {address}: {exc.strerror}") from exc
+        try:
+            if address.family == socket.AF_UNIX:
+                self._bind_unix(sock, address.host)
+            else:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if address.family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(v6only))
+                sock.bind((address.host, address.port))
+            sock.listen(128)
+        except OSError as exc:
+            import errno
+            sock.close()
+            message = (f"{self._config.file}, [webserver]: cannot listen on {address}: "
+                       f"{exc.strerror}")
+            if exc.errno == errno.EADDRINUSE:
+                raise InUseError(message + " (set listen or challenge-directory)") from exc
+            if exc.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                raise UnsupportedError(message) from exc
+            raise Error(message) from exc
+        except BaseException:
+            sock.close()
+            raise
+        self._sockets.append(sock)
+
+    def _bind_unix(self, sock: socket.socket, path: str) -> None:
+        """Bind to a path that anybody may connect to, in place of a dead socket if need be."""
+        parent, name = directories.open_parent(path)
+        try:
+            _remove_dead_socket(parent, name, path)
+            umask = os.umask(0o111)
+            try:
+                sock.bind(f"/proc/self/fd/{parent}/{name}")
+            finally:
+                os.umask(umask)
+            info = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            self._paths.append((path, info.st_ino))
+        finally:
+            os.close(parent)
+
+    def stop(self) -> None:
+        """Close everything again, whatever of it was opened; safe to call twice."""
+        self._firewall.close()
+        while self._children:
+            self._children.pop().stop()
+        for sock in self._sockets:
+            sock.close()
+        while self._paths:
+            path, inode = self._paths.pop()
+            try:
+                if os.lstat(path).st_ino == inode:
+                    os.unlink(path)
+            except OSError:
+                pass
+        if self._own:
+            _remove_tree(self.directory)
+            self._own = False
+        elif self.directory:
+            _remove_tokens(self.directory, self._client.uid)
+
+
+class InUseError(Error):
+    """The address is taken."""
+
+
+class UnsupportedError(Error):
+    """The machine has no such kind of address."""
+
+
+def _openings(address: Address) -> List[Opening]:
+    """What the firewall must let in; a dual-stack socket is reached over IPv4 too."""
+    if address.family == socket.AF_UNIX or address.host.startswith("127.") or address.host == "::1":
+        return []
+    openings = [Opening(address.family, address.host, address.port)]
+    if address.family == socket.AF_INET6 and address.host == "::":
+        openings.append(Opening(socket.AF_INET, "0.0.0.0", address.port))
+    return openings
+
+
+def _remove_dead_socket(parent: int, name: str, path: str) -> None:
+    try:
+        info = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(info.st_mode):
+        raise Error(f"{path}: exists and is no socket; remove it")
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        probe.settimeout(2)
+        probe.connect(f"/proc/self/fd/{parent}/{name}")
+    except ConnectionRefusedError:
+        os.unlink(name, dir_fd=parent)
+        log.debug(f"removed {path}, which nobody listened on")
+    except OSError as exc:
+        raise Error(f"{path}: {exc.strerror}") from exc
+    else:
+        raise InUseError(f"{path}: another process listens on it")
+    finally:
+        probe.close()
+
+
+def _remove_tokens(path: str, uid: int) -> None:
+    """Remove the challenge files that the client left in a directory that isn't ours."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as exc:
+        log.warning(f"{path}: {exc.strerror}")
+        return
+    try:
+        for name in os.listdir(descriptor):
+            info = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            if uid != 0 and info.st_uid == uid and stat.S_ISREG(info.st_mode) \
+                    and _TOKEN.match(name):
+                os.unlink(name, dir_fd=descriptor)
+    except OSError as exc:
+        log.warning(f"{path}: {exc.strerror}")
+    finally:
+        os.close(descriptor)
+
+
+def remove_stale(config: Config) -> None:
+    """Remove challenge directories that a killed run left; called under the lock."""
+    try:
+        names: Optional[List[str]] = os.listdir(config.run_directory)
+    except OSError:
+        names = None
+    for name in names or ():
+        if name.startswith(_PREFIX):
+            _remove_tree(f"{config.run_directory}/{name}")
+
+
+def _remove_tree(path: str) -> None:
+    """Remove a directory that the client could write in; links in it are not followed."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            for name in os.listdir(descriptor):
+                os.unlink(name, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        os.rmdir(path)
+    except OSError:
+        import shutil   # a directory in it, which our own client never makes
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,229 @@
+"""One run of the client: requests in, answers out, and no trust in between.
+
+The client may be anybody once it has spoken to the network.  What it writes is cut into
+lines of bounded size and number, parsed strictly, and handed to the caller to verify; a
+client that falls silent for longer than it said it would wait is ended.
+"""
+
+import fcntl
+import os
+import select
+import socket
+import time
+from typing import Dict, Iterator, List, Optional, Sequence
+
+from ..common import log, order_protocol
+from ..common.errors import Error, ProtocolError
+from ..common.order_protocol import (Account, Answer, ClientConfig, Log, Progress, Request,
+                                     format_config, format_request, parse_answer)
+from . import accountd, children
+from .config import Config
+from .state import State
+
+GRACE = 60               # seconds of silence granted beyond the announced waits
+MAX_CHATTER = 256 << 10  # bytes that a child may write to its standard error
+
+
+class Messages:
+    """The pipes that carry the children's standard error to the administrator."""
+
+    def __init__(self) -> None:
+        self._pipes: Dict[int, "tuple[str, bytearray, List[int]]"] = {}
+        self.poll = select.poll()
+
+    def pipe(self, name: str) -> int:
+        """Return the writing end of a new pipe; its lines are relayed under ``name``."""
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        self._pipes[reader] = (name, bytearray(), [0])
+        self.poll.register(reader, select.POLLIN)
+        return writer
+
+    def handle(self, descriptor: int) -> bool:
+        """Relay what can be read from ``descriptor``; False if it is none of the pipes."""
+        if descriptor not in self._pipes:
+            return False
+        name, buffer, total = self._pipes[descriptor]
+        try:
+            data = os.read(descriptor, 65536)
+        except BlockingIOError:
+            return True
+        buffer += data
+        total[0] += len(data)
+        *lines, rest = bytes(buffer).split(b"\n")
+        for line in lines if data else [*lines, rest]:
+            if line.strip():
+                log.relay(name, line.decode("utf-8", "replace"))
+        buffer[:] = rest
+        if not data or total[0] > MAX_CHATTER or len(buffer) > 8192:
+            if data:
+                log.warning(f"{name} writes too much to standard error; the rest is dropped")
+            self._close(descriptor)
+        return True
+
+    def drain(self) -> None:
+        """Relay whatever is left, without waiting."""
+        for descriptor in list(self._pipes):
+            while descriptor in self._pipes and _ready(descriptor):
+                self.handle(descriptor)
+
+    def close(self) -> None:
+        """Relay whatever is left and close the pipes."""
+        self.drain()
+        for descriptor in list(self._pipes):
+            self._close(descriptor)
+
+    def _close(self, descriptor: int) -> None:
+        self.poll.unregister(descriptor)
+        del self._pipes[descriptor]
+        os.close(descriptor)
+
+
+def _ready(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+class Conversation:
+    """A client and its signer, from start to end."""
+
+    def __init__(self, config: Config, state: State, messages: Messages) -> None:
+        self._config = config
+        self._state = state
+        self._messages = messages
+        self._children: List[children.Child] = []
+        self._signer: Optional[socket.socket] = None
+
+    def start_signer(self, key: Optional[int] = None) -> None:
+        """Connect to the signer, or spawn it; see ``accountd.connect``."""
+        self._signer, child = accountd.connect(self._config, self._messages.pipe, key)
+        if child is not None:
+            self._children.append(child)
+
+    def run(self, requests: Sequence[Request], who: children.Identity,
+            directory: str = "/") -> Iterator[Answer]:
+        """Start the client in ``directory`` with ``requests``; yield its answers as they come.
+
+        Messages and the account's URL are dealt with here.  Ends when the client does;
+        raises Error if it breaks the protocol, fails or falls silent.
+        """
+        settings = self._config.client
+        signer = self._signer
+        if signer is None:
+            raise Error("the signer was not started")
+        url, key = self._state.account(settings.server)
+        arguments = ["--debug"] if log.level >= log.DEBUG else []
+        config = _sealed(format_config(ClientConfig(
+            server=settings.server, timeout=settings.timeout, verify=settings.verify,
+            ca_file=settings.ca_file, tls_minimum=settings.tls_minimum,
+            tls_maximum=settings.tls_maximum, ciphers=settings.ciphers, proxy=settings.proxy,
+            jobs=settings.jobs, confine=settings.program.confine, account_url=url,
+            account_key=key)))
+        stdin = _sealed(b"".join(format_request(request) for request in requests))
+        reader, writer = os.pipe()
+        stderr = self._messages.pipe("client")
+        try:
+            child = children.spawn(
+                settings.program, who, [*arguments, "3", "4"],
+                [stdin, writer, stderr, config, signer.fileno()], directory=directory,
+                extra=children.inherited(children.PROXIES))
+        except BaseException:
+            os.close(reader)
+            raise
+        finally:
+            for descriptor in (stdin, writer, stderr, config):
+                os.close(descriptor)
+        self._children.append(child)
+        signer.close()
+        try:
+            yield from self._answers(reader, settings.timeout, len(requests))
+        finally:
+            os.close(reader)
+        status = child.wait(5)
+        self._messages.drain()
+        if status is None:
+            raise Error("the client closed its output but does not end")
+        if status != 0:
+            raise Error(f"the client ended with status {status}")
+
+    def _answers(self, reader: int, timeout: int, requests: int) -> Iterator[Answer]:
+        poll = self._messages.poll
+        poll.register(reader, select.POLLIN)
+        buffer = bytearray()
+        patience = timeout + GRACE
+        left = 1000 + 1000 * requests    # lines: progress and messages included
+        room = (16 << 20) * (1 + requests)   # bytes
+        deadline = time.monotonic() + patience
+        try:
+            while True:
+                now = time.monotonic()
+                if now >= deadline:
+                    raise Error(f"the client has been silent for {patience} seconds")
+                for descriptor, _ in poll.poll((deadline - now) * 1000):
+                    if self._messages.handle(descriptor):
+                        continue
+                    data = os.read(reader, 65536)
+                    if not data:
+                        if buffer:
+                            raise Error("the client ended in the middle of an answer")
+                        return
+                    room -= len(data)
+                    if room < 0:
+                        raise Error("the client answers without end")
+                    wait = 0
+                    for answer in _parse(buffer, data):
+                        left -= 1
+                        if left < 0:
+                            raise Error("the client answers without end")
+                        if isinstance(answer, Progress):
+                            wait = max(wait, answer.wait)
+                        if not self._own(answer):
+                            yield answer
+                    deadline = max(deadline, time.monotonic() + patience + wait)
+        except ProtocolError as exc:
+            raise Error(f"the client broke the protocol: {exc}") from exc
+        finally:
+            poll.unregister(reader)
+
+    def _own(self, answer: Answer) -> bool:
+        if isinstance(answer, Log):
+            show = {"error": log.error, "warning": log.warning, "info": log.info}
+            show.get(answer.level, log.debug)(answer.text)
+            return True
+        if isinstance(answer, Account):
+            self._state.remember_account(self._config.client.server, answer.url, answer.key)
+            return True
+        return False
+
+    def close(self) -> None:
+        """End whatever still runs."""
+        if self._signer is not None:
+            self._signer.close()
+        for child in reversed(self._children):
+            # closing its connection ends a signer; give it the moment to say so
+            if child.wait(1 if child is self._children[0] else 0) is None:
+                child.stop()
+        self._children.clear()
+
+
+def _parse(buffer: bytearray, data: bytes) -> Iterator[Answer]:
+    buffer += data
+    while (end := buffer.find(b"\n")) >= 0:
+        line = bytes(buffer[:end])
+        del buffer[:end + 1]
+        yield parse_answer(line)
+    if len(buffer) > order_protocol.MAX_ANSWER:
+        raise ProtocolError(f"a line longer than {order_protocol.MAX_ANSWER} bytes")
+
+
+def _sealed(data: bytes) -> int:
+    """Return a descriptor of an anonymous file with ``data`` that nobody can change any more."""
+    descriptor = os.memfd_create("letsencrypt-tiny", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view):]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK
+                | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return descriptor

@@ -1,0 +1,165 @@
+"""letsencrypt-tiny: the master.
+
+Usage:              letsencrypt-tiny [--config=FILE] [--socket=PATH] [OPTION …] COMMAND [ARGUMENT …]
+Descriptors:        0, 1, 2 only: the account and the status table on 1, messages on 2
+Working directory:  any; it changes to /
+Intended user:      root, who alone reads server keys and installs certificates
+
+The master forks and executes the signer, the ACME client and the challenge web server
+after dropping root; it opens no connection to anybody.
+"""
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING, Dict, List, NoReturn, Optional, Set
+
+from .. import __version__
+from ..common import log
+from ..common.errors import Error, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from .config import Config
+
+COMMANDS = {"account": "account", "newOrder": "newOrder", "new-order": "newOrder",
+            "new-cert": "newOrder", "revokeCert": "revokeCert", "revoke-cert": "revokeCert",
+            "status": "status", "check": "check"}
+# command -> the options that it knows besides the general ones
+OPTIONS: Dict[str, Set[str]] = {
+    "account": {"register", "tos_agreed", "deactivate"},
+    "newOrder": {"config_certs", "min_days", "force"},
+    "revokeCert": {"reason", "certificate_key"},
+    "status": {"config_certs", "json"}, "check": set()}
+
+
+class Interrupted(BaseException):
+    """A signal asked us to stop: clean up and go."""
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the command line ``argv``; returns the exit status."""
+    log.prefix = ""
+    debug = "--debug" in (sys.argv if argv is None else argv)
+    _prepare_process()
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    except Error as exc:
+        if debug:
+            import traceback
+            traceback.print_exc()
+        log.error(exc)
+        return exc.exit_status
+    except Interrupted as exc:
+        log.error(f"stopped by {exc}; what was not finished is taken up by the next run")
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open("/dev/null", os.O_WRONLY), 1)
+        return 1
+
+
+def _prepare_process() -> None:
+    """Depend on nothing of the environment that whoever started us could choose."""
+    os.umask(0o022)
+    for name in (0, 1, 2):
+        try:
+            os.fstat(name)
+        except OSError:   # a closed descriptor would be taken by the first file opened
+            os.open("/dev/null", os.O_RDWR)
+
+    def interrupt(number: int, _frame: Optional[FrameType]) -> NoReturn:
+        for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(other, signal.SIG_IGN)   # let the clean-up finish
+        raise Interrupted(signal.Signals(number).name)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+
+
+def _run(argv: List[str]) -> int:
+    import argparse
+    parser = argparse.ArgumentParser(
+        prog="letsencrypt-tiny", allow_abbrev=False, add_help=False,
+        usage="letsencrypt-tiny [--config=FILE] [--socket=PATH] [OPTION ...] COMMAND [ARGUMENT ...]",
+        description="ACME client written with process isolation and minimal privileges in mind; "
+                    "see letsencrypt-tiny(8).")
+    general = parser.add_argument_group("general options")
+    general.add_argument("--config", metavar="FILE")
+    general.add_argument("--socket", metavar="PATH")
+    general.add_argument("-q", "--quiet", action="store_true")
+    general.add_argument("--debug", action="store_true")
+    general.add_argument("-h", "--help", action="help")
+    general.add_argument("--version", action="version", version=f"letsencrypt-tiny {__version__}")
+    account = parser.add_argument_group("account [CONTACT ...]")
+    account.add_argument("--register", action="store_true")
+    account.add_argument("--tos-agreed", action="store_true")
+    account.add_argument("--deactivate", action="store_true")
+    order = parser.add_argument_group("newOrder [SECTION ...]")
+    order.add_argument("--config-certs", metavar="FILE", action="append")
+    order.add_argument("--min-days", metavar="DAYS", type=int)
+    order.add_argument("--force", action="store_true")
+    revoke = parser.add_argument_group("revokeCert FILE ...")
+    revoke.add_argument("--reason")
+    revoke.add_argument("--certificate-key", metavar="FILE")
+    status = parser.add_argument_group("status [SECTION ...], check")
+    status.add_argument("--json", action="store_true")
+    parser.add_argument("command", metavar="COMMAND", choices=sorted(COMMANDS),
+                        help="one of account, newOrder, revokeCert, status, check")
+    parser.add_argument("arguments", metavar="ARGUMENT", nargs="*")
+    options = parser.parse_intermixed_args(argv)
+    command = COMMANDS[options.command]
+    for name in sorted(set.union(*OPTIONS.values()) - OPTIONS[command]):
+        if getattr(options, name) not in (None, False):
+            raise UsageError(f"{command} has no option --{name.replace('_', '-')}")
+    log.level = log.DEBUG if options.debug else log.QUIET if options.quiet else log.NORMAL
+    return _command(command, options)
+
+
+def _command(command: str, options: "argparse.Namespace") -> int:
+    from . import config as configuration
+    config = configuration.load(options.config, options.socket)
+    log.debug(f"read {config.file}")
+    arguments: List[str] = options.arguments
+    if command == "check":
+        if arguments:
+            raise UsageError("check takes no argument")
+        from .check import check
+        return check(config)
+    if command == "status":
+        from .status import status
+        return status(config, arguments, options.config_certs, options.json)
+    if command == "revokeCert":
+        from . import account
+        if not arguments:
+            raise UsageError("revokeCert: name the file of a certificate to revoke")
+        reason = None if options.reason is None else account.parse_reason(options.reason)
+        with _locked(config):
+            return account.revoke(config, arguments, reason, options.certificate_key)
+    if command == "account":
+        from ..common.order_protocol import AccountUpdate
+        from . import account
+        with _locked(config):
+            return account.account(config, AccountUpdate(
+                options.register, options.tos_agreed, options.deactivate,
+                tuple(arguments) if arguments else None))
+    from . import orders
+    if options.force and options.min_days is not None:
+        raise UsageError("newOrder: --force and --min-days exclude each other")
+    with _locked(config):
+        return orders.new_order(config, orders.Options(
+            arguments, -1 if options.force else options.min_days, options.config_certs))
+
+
+class _locked:
+    """The lock, for the time of a with statement."""
+
+    def __init__(self, config: "Config") -> None:
+        self._config = config
+
+    def __enter__(self) -> None:
+        from .lock import acquire
+        self._descriptor = acquire(self._config)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)

@@ -1,0 +1,102 @@
+"""One function for each openssl subcommand that the master needs.
+
+Keys and certificates go in and out through descriptors and pipes, never through names
+that others could guess.  openssl runs with an empty environment and an empty
+configuration, because a value that reached its configuration language could load code
+or read files: so every name was checked (``certs.py``) before it comes here.
+"""
+
+import os
+from typing import List, Sequence, Tuple
+
+from ..common import log
+from ..common.errors import Error
+from .certs import Certificate
+
+TIMEOUT = 120   # seconds; RSA-4096 keys take a few
+_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "OPENSSL_CONF": "/dev/null", "LANG": "C.UTF-8"}
+
+
+def _run(openssl: str, arguments: Sequence[str], descriptors: Tuple[int, ...] = ()) -> bytes:
+    """Run openssl and return its standard output; raises Error with its first complaint."""
+    import subprocess
+    try:
+        done = subprocess.run([openssl, *arguments], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
+                              env=_ENVIRONMENT, pass_fds=descriptors, timeout=TIMEOUT, check=False)
+    except OSError as exc:
+        raise Error(f"{openssl}: cannot run it: {exc.strerror}") from exc
+    except subprocess.TimeoutExpired as exc:
+        raise Error(f"{openssl} {arguments[0]} took longer than {TIMEOUT} seconds") from exc
+    if done.returncode != 0:
+        raise Error(f"openssl {arguments[0]} failed: {_complaint(done.stderr)}")
+    return done.stdout
+
+
+def _complaint(stderr: bytes) -> str:
+    """The most telling line of what openssl wrote to standard error."""
+    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
+    lines = [line for line in lines if line and not line.startswith("-----")]
+    for line in lines:
+        if line.startswith("error") and ":" in line:
+            return log.printable(line, 300)
+    return log.printable(lines[-1], 300) if lines else "no reason given"
+
+
+def generate_key(openssl: str, key_type: str) -> bytes:
+    """Return a new private key, PEM (PKCS#8); ``key_type`` is ``ec:CURVE`` or ``rsa:BITS``."""
+    kind, _, parameter = key_type.partition(":")
+    if kind == "ec":
+        options = ["EC", "-pkeyopt", f"ec_paramgen_curve:{parameter}",
+                   "-pkeyopt", "ec_param_enc:named_curve"]
+    else:
+        options = ["RSA", "-pkeyopt", f"rsa_keygen_bits:{parameter}"]
+    return _run(openssl, ["genpkey", "-outform", "PEM", "-algorithm", *options])
+
+
+def request(openssl: str, key: int, certificate: Certificate) -> bytes:
+    """Return a certificate signing request, DER, for the private key on descriptor ``key``.
+
+    Names and everything else come from the section (RFC 8555 §7.4, RFC 8738 §3).
+    Raises Error, for instance if the key is encrypted.
+    """
+    subject = "/" + "/".join(f"{kind}={value}" for kind, value in certificate.subject)
+    names = ",".join(f"{kind.upper()}:{value}" for kind, value in certificate.identifiers)
+    arguments = ["req", "-new", "-batch", "-config", "/dev/null", "-utf8", "-outform", "DER",
+                 "-key", f"/dev/fd/{key}", "-passin", "pass:", "-subj", subject,
+                 "-addext", f"subjectAltName={names}"]
+    if certificate.hash:
+        arguments.append(f"-{certificate.hash}")
+    if certificate.key_usage:
+        arguments += ["-addext", "keyUsage=critical," + ",".join(certificate.key_usage)]
+    if certificate.tls_feature:
+        arguments += ["-addext", "tlsfeature=" + ",".join(certificate.tls_feature)]
+    return _run(openssl, arguments, (key,))
+
+
+def verify(openssl: str, leaf: bytes, intermediates: bytes, ca_file: str) -> None:
+    """Verify that a certificate (PEM) chains to ``ca_file`` for a TLS server.
+
+    Raises Error with openssl's reason.
+    """
+    descriptors: List[int] = []
+    try:
+        arguments = ["verify", "-CAfile", ca_file, "-no-CApath", "-no-CAstore",
+                     "-purpose", "sslserver", "-x509_strict"]
+        if intermediates:
+            descriptors.append(_memory(intermediates))
+            arguments += ["-untrusted", f"/dev/fd/{descriptors[-1]}"]
+        descriptors.append(_memory(leaf))
+        arguments.append(f"/dev/fd/{descriptors[-1]}")
+        _run(openssl, arguments, tuple(descriptors))
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _memory(data: bytes) -> int:
+    """Return a descriptor of an anonymous file with ``data``, for /dev/fd."""
+    descriptor = os.memfd_create("letsencrypt-tiny", os.MFD_CLOEXEC)
+    os.write(descriptor, data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor

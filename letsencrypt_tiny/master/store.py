@@ -1,0 +1,122 @@
+"""Where keys and certificates live, and how they are installed: atomically, or not at all."""
+
+import os
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+from ..common.errors import Error
+from . import directories
+
+MAX_KEY = 64 << 10   # bytes
+
+
+class File(NamedTuple):
+    """A file to install."""
+
+    path: str
+    data: bytes
+    owner: Optional[Tuple[int, int]] = None   # uid, gid; -1 leaves it
+    mode: int = 0o644
+
+
+def install(files: Sequence[File]) -> None:
+    """Replace every file of ``files``; each is at any instant the old one or the new one.
+
+    All are written and synced beside their places before the first is renamed, so that
+    nothing is replaced when one can't be.  Raises Error naming the file.
+    """
+    written: List[_Written] = []
+    try:
+        for file in files:
+            written.append(_write(file))
+        for item in written:
+            os.rename(item.temporary, item.name, src_dir_fd=item.directory,
+                      dst_dir_fd=item.directory)
+            item.renamed = True
+            os.fsync(item.directory)
+    except OSError as exc:
+        raise Error(f"{_culprit(written, files)}: cannot install it: {exc.strerror}") from exc
+    finally:
+        for item in written:
+            item.close()
+
+
+def create_key(path: str, pem: bytes) -> None:
+    """Write a new private key to ``path``, mode 0600, never replacing an existing file."""
+    item = _write(File(path, pem, None, 0o600))
+    try:
+        # link(2), unlike rename(2), fails if the name is taken
+        os.link(item.temporary, item.name, src_dir_fd=item.directory, dst_dir_fd=item.directory,
+                follow_symlinks=False)
+        os.fsync(item.directory)
+    except OSError as exc:
+        raise Error(f"{path}: cannot install the new key: {exc.strerror}") from exc
+    finally:
+        item.close()
+
+
+def open_key(path: str) -> int:
+    """Return a descriptor of the private key at ``path``; FileNotFoundError if there is none.
+
+    Raises Error if others than root (or its group) can read it, or it is no plain file.
+    """
+    descriptor = directories.open_file(path)
+    info = os.fstat(descriptor)
+    if info.st_mode & 0o007:
+        os.close(descriptor)
+        raise Error(f"{path}: the private key is open to everybody (chmod 0600 it)")
+    if info.st_size > MAX_KEY or info.st_size == 0:
+        os.close(descriptor)
+        raise Error(f"{path}: not a private key ({info.st_size} bytes)")
+    return descriptor
+
+
+class _Written:
+    """A temporary file that waits beside the place of the file it is for."""
+
+    def __init__(self, directory: int, name: str, temporary: str) -> None:
+        self.directory = directory
+        self.name = name
+        self.temporary = temporary
+        self.renamed = False
+
+    def close(self) -> None:
+        if not self.renamed:
+            try:
+                os.unlink(self.temporary, dir_fd=self.directory)
+            except OSError:
+                pass
+        os.close(self.directory)
+
+
+def _write(file: File) -> _Written:
+    owner = file.owner[0] if file.owner else 0
+    try:
+        directory, name = directories.open_parent(file.path, owner)
+    except FileNotFoundError as exc:
+        raise Error(f"{exc.filename}: no such directory, needed for {file.path}") from exc
+    temporary = f".{name[:200]}.{os.urandom(8).hex()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    item = _Written(directory, name, temporary)
+    try:
+        descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
+        try:
+            data = memoryview(file.data)
+            while data:
+                data = data[os.write(descriptor, data):]
+            if file.owner:
+                os.fchown(descriptor, *file.owner)
+            os.fchmod(descriptor, file.mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as exc:
+        item.close()
+        raise Error(f"{file.path}: cannot write it: {exc.strerror}") from exc
+    return item
+
+
+def _culprit(written: List[_Written], files: Sequence[File]) -> str:
+    for item, file in zip(written, files):
+        if not item.renamed:
+            return file.path
+    return files[-1].path

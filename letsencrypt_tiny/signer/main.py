@@ -1,0 +1,203 @@
+"""The account key manager ("signer"): signs ACME requests, shows nobody the key.
+
+    letsencrypt-tiny-accountd [--config=FILE] [--privkey=KEY] [--socket=PATH | --stdio] …
+    letsencrypt-tiny-accountd --genkey=KIND
+
+Runs as any user that may read the account key, on any host; the master starts it as
+_letsencrypt-accountd.  Its working directory is where relative paths begin.
+
+* With --stdio it holds one conversation (common/signer_protocol.py) on descriptors 0 and 1:
+  the same socket, two pipes, an ssh channel.  Nothing else is ever written to 1.  The end of
+  its input, or SIGTERM, ends it with status 0, a refused request or a lost client with 1.
+  SIGINT is the master's business.
+* Else it listens on a UNIX socket, until SIGINT or SIGTERM end it with status 0.
+* --privkey=fd:N reads the key from the inherited descriptor N.
+* Standard error: messages.
+* Status 1: it can't do its work (the key, the socket); 2: usage or configuration.
+"""
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Optional, Sequence, Tuple
+
+from .. import __version__
+from ..common import log
+from ..common.errors import ConfigError, Error, UsageError
+from ..common.signer_protocol import Greeting
+
+if TYPE_CHECKING:
+    from .config import Config, Options
+    from .server import Signer
+
+NAME = "letsencrypt-tiny-accountd"
+USAGE = f"""\
+Usage: {NAME} [OPTION]…
+       {NAME} --genkey=KIND [OPTION]…
+Hold the account key of an ACME client, and sign what it asks for.
+
+  --config=FILE     read FILE instead of %E/letsencrypt-tiny/accountd.conf
+  --privkey=KEY     the account key: file:PATH (PEM) or gpg:PATH (encrypted by gpg)
+  --socket=PATH     listen on this UNIX socket (default %t/S.letsencrypt-tiny)
+  --stdio           talk to one client on the standard input and output instead
+  --genkey=KIND     make a new account key where --privkey=file:PATH says, and end:
+                    rsa:2048, rsa:3072, rsa:4096, ec:P-256 or ec:P-384
+  --confine=MODE    auto, required or no: give up what the kernel can take
+  -q, --quiet       show problems only
+      --debug       show details
+  -h, --help        show this
+      --version     show the version
+
+See {NAME}(1).
+"""
+_LONG = ["config=", "privkey=", "socket=", "stdio", "genkey=", "confine=", "quiet", "debug",
+         "help", "version"]
+
+
+class Arguments(NamedTuple):
+    """The command line."""
+
+    options: "Options"
+    stdio: bool
+    genkey: Optional[str]
+    debug: bool
+
+
+def parse(argv: Sequence[str]) -> Optional[Arguments]:
+    """Parse the command line; None if it only asked for --help or --version (printed).
+
+    Raises UsageError.
+    """
+    import getopt
+    try:
+        given, rest = getopt.gnu_getopt(list(argv), "qh", _LONG)
+    except getopt.GetoptError as exc:
+        raise UsageError(f"{exc.msg} (try --help)") from exc
+    if rest:
+        raise UsageError(f"“{rest[0]}” is not an option (try --help)")
+    values = {name.lstrip("-"): value for name, value in given}
+    if "help" in values or "h" in values:
+        sys.stdout.write(USAGE)
+        return None
+    if "version" in values:
+        sys.stdout.write(f"{NAME} {__version__}\n")
+        return None
+    if "stdio" in values and "genkey" in values:
+        raise UsageError("--stdio and --genkey exclude each other (try --help)")
+    from .config import Options
+    return Arguments(
+        Options(config=values.get("config"), privkey=values.get("privkey"),
+                socket=values.get("socket"), quiet="quiet" in values or "q" in values,
+                confine=values.get("confine")),
+        stdio="stdio" in values, genkey=values.get("genkey"), debug="debug" in values)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the program; returns its exit status.  Raises SystemExit(0) on a signal."""
+    try:
+        _occupy_standard_descriptors()
+        arguments = parse(sys.argv[1:] if argv is None else argv)
+        if arguments is None:
+            return 0
+        config = _configure(arguments)
+        if arguments.genkey is not None:
+            return _generate(arguments.genkey, config)
+        signer = _load_key(config, arguments.stdio)
+        if arguments.stdio:
+            return _serve_stdio(config, signer)
+        return _serve_socket(config, signer)
+    except Error as exc:
+        log.error(exc)
+        if log.level >= log.DEBUG:
+            import traceback
+            traceback.print_exc()
+        return exc.exit_status
+    except KeyboardInterrupt:
+        log.error("interrupted")
+        return 1
+
+
+def _occupy_standard_descriptors() -> None:
+    """Have descriptors 0 to 2 taken: a log file must never become the client's."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
+def _configure(arguments: Arguments) -> "Config":
+    """Read the configuration, open the log file, set what is shown."""
+    from .config import read
+    if arguments.debug:
+        log.level = log.DEBUG
+    config = read(arguments.options)
+    if config.quiet and not arguments.debug:
+        log.level = log.QUIET
+    log.debug(f"configuration: {config.file or 'none'}")
+    if config.logfile:
+        try:
+            log.open_logfile(config.logfile)
+        except OSError as exc:
+            raise ConfigError(f"logfile {config.logfile}: cannot open it: {exc.strerror}") from exc
+    return config
+
+
+def _generate(kind: str, config: "Config") -> int:
+    from . import account_key, keyfile
+    if config.privkey.method != "file":
+        raise UsageError("--genkey writes to the path of --privkey=file:PATH, not to "
+                         f"{config.privkey}")
+    path = config.privkey.where
+    account_key.check_kind(kind)
+    directory = keyfile.check_new(path, kind)
+    text = account_key.generate(kind)
+    key = account_key.load(text, path, keyfile.ask_passphrase)
+    keyfile.write_new(directory, path, text)
+    sys.stdout.write(f"{path}: {key.kind}, thumbprint {key.thumbprint}\n")
+    return 0
+
+
+def _load_key(config: "Config", stdio: bool) -> "Signer":
+    """The passphrase is asked for, and gpg runs, in here."""
+    from . import account_key, keyfile
+    from .server import Signer
+    text = keyfile.read(config.privkey, config.gpg, inherit_stdin=not stdio)
+    key = account_key.load(text, str(config.privkey), keyfile.ask_passphrase)
+    log.debug(f"account key: {key.kind}, thumbprint {key.thumbprint}")
+    return Signer(Greeting(key.alg, key.jwk, key.thumbprint, config.keyid), key.sign)
+
+
+def _serve_stdio(config: "Config", signer: "Signer") -> int:
+    from .server import Stdio, converse
+    signal.signal(signal.SIGTERM, _end)
+    # ^C reaches every process on the terminal; the master goes on until its work is in order
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.stdout = sys.stderr  # nothing but the protocol on descriptor 1
+    _confine(config, files=16)
+    return 0 if converse(Stdio(), signer, "stdio") else 1
+
+
+def _serve_socket(config: "Config", signer: "Signer") -> NoReturn:
+    from .config import expand
+    from .server import MAX_CONNECTIONS, Server
+    path = expand("socket", config.socket)
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, _end)
+    with Server(path, signer) as server:
+        _confine(config, files=2 * MAX_CONNECTIONS + 16, listen=True,
+                 remove=(os.path.dirname(server.path),))
+        log.info(f"listening on {server.path}")
+        server.serve()
+
+
+def _confine(config: "Config", files: int, listen: bool = False,
+             remove: Tuple[str, ...] = ()) -> None:
+    from ..common import confine
+    plan = confine.Plan(name="accountd", mode=config.confine, files=files, network=False,
+                        lock_memory=True, listen=listen, remove=remove)
+    confine.warm_up(plan)
+    for line in confine.enter(plan):
+        log.debug(line)
+
+
+def _end(signum: int, frame: Any) -> NoReturn:
+    raise SystemExit(0)

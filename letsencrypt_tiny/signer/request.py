@@ -1,0 +1,112 @@
+"""What the signer looks at before it signs: the JWS signing input of an ACME request.
+
+RFC 8555 §6.2 says what the protected header of a request must hold.  Whatever does not hold
+exactly that (another protocol's JWS, the inner JWS of a key change) gets no signature.
+"""
+
+import re
+from typing import Any, NamedTuple, Optional
+
+from ..common import jose
+from ..common.errors import ProtocolError
+from ..common.jsonfields import JsonObject, dump, get_object, get_str, parse_object
+from ..common.log import printable
+from ..common.signer_protocol import MAX_REQUEST, Greeting
+
+MAX_URL = 2048
+MAX_LOGGED = 100  # characters of a string
+
+_HEADER = frozenset(("alg", "nonce", "url", "jwk", "kid"))
+_NONCE = re.compile(r"[A-Za-z0-9_-]+\Z")  # RFC 8555 §6.5.1
+_URL = re.compile(r"https://[A-Za-z0-9\[][A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*\Z")  # RFC 3986
+_NOT_LOGGED = frozenset(("signature", "jwk"))
+
+
+class Request(NamedTuple):
+    """A request that may be signed."""
+
+    header: JsonObject
+    payload: Optional[JsonObject]  # None for POST-as-GET (RFC 8555 §6.3)
+
+
+class Refused(ProtocolError):
+    """A request that may not be signed: ``line``, for the reason that is the message."""
+
+    def __init__(self, reason: str, line: bytes) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
+def is_https_url(text: str) -> bool:
+    """True if ``text`` is an https URL of characters that RFC 3986 knows."""
+    return len(text) <= MAX_URL and _URL.match(text) is not None
+
+
+def check(line: bytes, own: Greeting) -> Request:
+    """Return the request whose signing input is ``line``, if the key ``own`` may sign it.
+
+    Raises Refused.
+    """
+    try:
+        signing_input = jose.parse_signing_input(line)
+        header = parse_object(signing_input.protected, "the protected header", MAX_REQUEST)
+        _check_header(header, own)
+        payload = (parse_object(signing_input.payload, "the payload", MAX_REQUEST)
+                   if signing_input.payload else None)
+    except ProtocolError as exc:
+        raise Refused(str(exc), line) from exc
+    return Request(header, payload)
+
+
+def _check_header(header: JsonObject, own: Greeting) -> None:
+    """RFC 8555 §6.2: alg, nonce, url, and one of jwk and kid; nothing else."""
+    if not _HEADER.issuperset(header):
+        raise ProtocolError("the protected header has a member that ACME doesn't know")
+    if get_str(header, "alg", 16) != own.alg:
+        raise ProtocolError(f"alg is not that of the account key, {own.alg}")
+    if not _NONCE.match(get_str(header, "nonce")):
+        raise ProtocolError("nonce is not base64url")
+    if not is_https_url(get_str(header, "url", MAX_URL)):
+        raise ProtocolError("url is not an https URL")
+    if ("jwk" in header) == ("kid" in header):
+        raise ProtocolError("neither jwk nor kid" if "jwk" not in header else "both jwk and kid")
+    if "kid" in header:
+        kid = get_str(header, "kid", MAX_URL)
+        if not is_https_url(kid):
+            raise ProtocolError("kid is not an https URL")
+        if own.kid is not None and kid != own.kid:
+            raise ProtocolError("kid is not the configured keyid")
+    elif own.kid is not None:
+        # keyid is there to keep clients from managing the account: newAccount takes a jwk
+        raise ProtocolError("jwk, where a keyid is configured")
+    elif get_object(header, "jwk") != own.jwk:
+        raise ProtocolError("jwk is not the account key's")
+
+
+def describe(line: bytes) -> str:
+    """Return ``line`` decoded, for the log: ASCII, long values cut, no signatures."""
+    try:
+        signing_input = jose.parse_signing_input(line)
+    except ProtocolError:
+        return f"request={printable(line[:MAX_LOGGED].decode('latin-1'))} ({len(line)} bytes)"
+    return f"header={_shown(signing_input.protected)} payload={_shown(signing_input.payload)}"
+
+
+def _shown(data: bytes) -> str:
+    if not data:
+        return '""'
+    try:
+        return dump(_shorten(parse_object(data, "", MAX_REQUEST))).decode("ascii")
+    except ProtocolError:
+        return printable(data[:MAX_LOGGED].decode("latin-1")) + f" ({len(data)} bytes)"
+
+
+def _shorten(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_shorten(key): "..." if key in _NOT_LOGGED else _shorten(item)
+                for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shorten(item) for item in value]
+    if isinstance(value, str) and len(value) > MAX_LOGGED:
+        return f"{value[:MAX_LOGGED // 4]}... ({len(value)} characters)"
+    return value

@@ -1,0 +1,19 @@
+"""What integration tests stand on: real ACME servers, a hostile one, and eyes on ``/proc``.
+
+=================  ============================================================
+``netns``          a private network namespace for the whole test run
+``net``            free ports, a listener that must not be reached
+``daemon``         starts a server and never leaves it behind
+``names``          a name server (pebble-challtestsrv)
+``ca``             a throw-away certification authority, by openssl
+``pebble``         Let's Encrypt's test server
+``caddy``          Smallstep's ACME server, a second opinion on RFC 8555
+``hostile``        an ACME server that says whatever a test wants
+``misbehaviour``   ready-made things for it to say
+``run``            the installed programs, in a prefix and configuration of their own
+``lacme``          Debian's lacme, to hold the two against each other
+``proc``           what a running process really is: /proc, strace
+=================  ============================================================
+
+The fixtures are in ``tests/conftest.py``.
+"""

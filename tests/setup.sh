@@ -1,0 +1,35 @@
+#!/bin/sh
+# Usage: tests/setup.sh PACKAGE…
+# Install those of the Debian packages that are missing; quick when there are none.
+# Services that they bring are neither started nor enabled.
+set -eu
+
+missing=
+for package; do
+    case $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true) in
+        installed) ;;
+        *) missing="$missing $package" ;;
+    esac
+done
+[ -n "$missing" ] || exit 0
+
+root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+echo "installing:$missing"
+root env DEBIAN_FRONTEND=noninteractive apt-get -q -q update
+
+# The tests start their own servers: what comes with a package stays off (Policy 9.3.3.1).
+if [ ! -e /usr/sbin/policy-rc.d ]; then
+    trap 'root rm -f /usr/sbin/policy-rc.d' EXIT INT TERM
+    printf '#!/bin/sh\nexit 101\n' | root tee /usr/sbin/policy-rc.d >/dev/null
+    root chmod 0755 /usr/sbin/policy-rc.d
+fi
+# shellcheck disable=SC2086  # a list of words
+root env DEBIAN_FRONTEND=noninteractive apt-get -q -q -y --no-install-recommends install $missing
+command -v systemctl >/dev/null || exit 0
+for package in $missing; do
+    for unit in $(dpkg -L "$package" | sed -n 's,.*/lib/systemd/system/\([^@]*\.service\)$,\1,p'); do
+        root systemctl --quiet disable "$unit" || true
+    done
+done

@@ -1,0 +1,425 @@
+"""The client's pure functions: HTTP/1.1, URLs, proxies, Retry-After, problems, objects, states."""
+
+import os
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple, cast
+
+import pytest
+
+from letsencrypt_tiny.client import authorization, certificate, http1, order, problem, transport
+from letsencrypt_tiny.client.patience import Patience, TimedOut
+from letsencrypt_tiny.client.problem import Problem, ProblemError
+from letsencrypt_tiny.client.session import Nonces, Session, parse_retry_after
+from letsencrypt_tiny.common.errors import ConfigError, Error, ProtocolError
+from letsencrypt_tiny.common.order_protocol import Answer, ClientConfig, Order, Progress
+
+# --- HTTP/1.1 ----------------------------------------------------------------------------------
+
+GOOD = [
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", b"hello", True),
+    (b"HTTP/1.1 200\r\ncontent-length:5 \r\n\r\nhello", b"hello", True),
+    (b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello", b"hello", False),
+    (b"HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 0\r\n\r\n", b"", False),
+    (b"HTTP/1.1 204 No\r\nContent-Length: 9\r\n\r\n", b"", True),
+    (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 x\r\nLink: <a>\r\n\r\n"
+     b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", b"ok", True),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n"
+     b"3\r\nabc\r\n00A;x=y\r\n0123456789\r\n0\r\n\r\n", b"abc0123456789", True),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n", b"ok", False),
+]
+
+BAD = [
+    b"HTTP/2 200 OK\r\n\r\n", b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 20 OK\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", b"HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", b"HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nA: \x1b[31m\r\n\r\n", b"HTTP/1.1 200 OK\r\nA: a\0b\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n65\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nTrailer: x\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0" * 300,
+    b"HTTP/1.1 101 Switching\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 101 + b"\r\n",
+    b"HTTP/1.1 200 OK\r\nA: " + b"x" * 40000, b"x" * 40000,
+    b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 101,
+    b"HTTP/1.1 100 Continue\r\n\r\n" * 10000,
+]
+
+
+def feed(data: bytes, size: int, method: str = "GET") -> Optional[http1.Response]:
+    reader = http1.ResponseReader(method, 100)
+    for start in range(0, len(data), size):
+        response = reader.feed(data[start:start + size])
+        if response is not None:
+            return response
+    return None
+
+
+@pytest.mark.parametrize("size", [1, 7, 100000])
+@pytest.mark.parametrize("data, body, keep", GOOD)
+def test_responses_are_read_however_they_arrive(data: bytes, body: bytes, keep: bool,
+                                                size: int) -> None:
+    response = feed(data, size)
+    assert response is not None and response.body == body
+    if size > len(data) or b"okHTTP" not in data:
+        assert response.keep is keep
+
+
+@pytest.mark.parametrize("size", [3, 100000])
+@pytest.mark.parametrize("data", BAD)
+def test_ambiguous_or_oversized_responses_are_refused(data: bytes, size: int) -> None:
+    with pytest.raises(ProtocolError):
+        feed(data, size)
+
+
+def test_a_body_may_end_with_the_connection_but_not_earlier() -> None:
+    reader = http1.ResponseReader("GET", 100)
+    assert reader.untouched
+    assert reader.feed(b"HTTP/1.1 200 OK\r\n\r\nto the end") is None
+    assert reader.eof() == http1.Response(200, (), b"to the end", False)
+    for cut in (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell", b"HTTP/1.1 200 O",
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"):
+        reader = http1.ResponseReader("GET", 100)
+        assert reader.feed(cut) is None and not reader.untouched
+        with pytest.raises(ProtocolError):
+            reader.eof()
+
+
+def test_head_and_connect_have_no_body() -> None:
+    for method in "HEAD", "CONNECT":
+        response = feed(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", 1000, method)
+        assert response is not None and response.body == b"" and response.keep
+    assert feed(b"HTTP/1.1 407 No\r\nContent-Length: 5\r\n\r\n", 1000, "CONNECT") is None
+
+
+def test_a_request_stays_one() -> None:
+    assert http1.format_request("POST", "/x?y", (("Host", "h"),), b"ab") == (
+        b"POST /x?y HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab")
+    for target, value in (("/a b", "h"), ("/a", "h\r\nX: y"), ("/\n", "h"), ("/é", "h")):
+        with pytest.raises(ProtocolError):
+            http1.format_request("GET", target, (("Host", value),), None)
+
+
+# --- URLs and proxies --------------------------------------------------------------------------
+
+def test_urls() -> None:
+    parse = transport.parse_url
+    assert parse("https://Example.org", "x") == ("example.org", 443, "/")
+    assert parse("https://example.org:14000/dir?a=b", "x") == ("example.org", 14000, "/dir?a=b")
+    assert parse("https://[::1]:8443/", "x").authority == "[::1]:8443"
+    assert parse("https://a.example:443/", "x").authority == "a.example"
+
+
+@pytest.mark.parametrize("url", [
+    "http://example.org/", "ftp://x/", "//example.org/", "/dir", "", "https://", "https:///x",
+    "https://user@example.org/", "https://user:pw@example.org/", "https://a.example\\@b/",
+    "https://a.example/#x", "https://a.example/\n", "https://a.example/ x", "https://a.example/é",
+    "https://a.example:0/", "https://a.example:65536/", "https://a.example:x/",
+    "https://a.example/\x1b", "HTTPS://a.example/", " https://a.example/", "https://bü.example/",
+    "https://a.example?x", "https://a.example/" + "x" * 3000, "https://-a.example/"])
+def test_what_is_no_https_url_is_refused(url: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        transport.parse_url(url, "“newOrder”")
+    assert "newOrder" in str(caught.value) and str(caught.value).isprintable()
+
+
+def test_proxies() -> None:
+    url = transport.parse_url("https://acme.example.org/d", "x")
+
+    def find(setting: str = "", **environ: str) -> Optional[transport.Proxy]:
+        return transport.find_proxy(setting, url, environ)
+
+    assert find() is None and find(http_proxy="http://p:1") is None
+    assert find(https_proxy="http://p.example:3128/") == ("p.example", 3128, None)
+    assert find(https_proxy="p:1", HTTPS_PROXY="q:2") == ("p", 1, None)
+    assert find(HTTPS_PROXY="q") == ("q", 80, None)
+    assert find("http://u%40x:p%3Aw@[::1]:8", https_proxy="q:2") == (
+        "::1", 8, "Basic dUB4OnA6dw==")
+    for no_proxy in "*", "acme.example.org", "x, example.org", ".example.org", "*.example.org":
+        assert find(https_proxy="p:1", no_proxy=no_proxy) is None, no_proxy
+        assert find("p:1", no_proxy=no_proxy) is not None
+    for no_proxy in "", "ample.org", "b.example.org", "acme.example.org:80", ",", ".":
+        assert find(https_proxy="p:1", no_proxy=no_proxy) is not None, no_proxy
+    for bad in ("socks5://p:1", "https://p:1", "http://secret@p:99999", "http://p:1/x",
+                "http://secret\n@p:1"):
+        with pytest.raises(ConfigError) as caught:
+            find(bad)
+        assert "secret" not in str(caught.value)
+
+
+def test_tls_settings_are_checked(tmp_path: Path) -> None:
+    for bad in ({"tls_minimum": "SSLv3"}, {"tls_maximum": "2"}, {"ciphers": "NO SUCH"},
+                {"ca_file": str(tmp_path / "absent.pem")}, {"ca_file": os.devnull}):
+        with pytest.raises(ConfigError):
+            transport.tls_context(ClientConfig("https://x/", **bad))
+    context = transport.tls_context(ClientConfig("https://x/", tls_minimum="TLSv1.3",
+                                                 verify=False))
+    assert context.minimum_version.name == "TLSv1_3" and not context.check_hostname
+
+
+# --- Retry-After and nonces --------------------------------------------------------------------
+
+@pytest.mark.parametrize("value, seconds", [
+    (None, None), ("0", 0), ("3", 3), ("86401", 86400), ("1000000000", 86400), ("-1", None),
+    ("1.5", None), ("", None), ("1e9", None), ("٣", None), ("9" * 5000, None), ("soon", None),
+    ("Sun, 06 Nov 1994 08:49:37 GMT", 10), ("Sun, 06 Nov 1994 08:49:27 GMT", 0),
+    ("Sun, 06 Nov 1994 08:00:00 GMT", 0), ("Fri, 31 Dec 9999 23:59:59 GMT", 86400),
+    ("Sun, 06 Foo 1994 08:49:37 GMT", None), ("Sun, 99 Nov 1994 08:49:37 GMT", None),
+    ("Sun, 06 Nov 1994 99:49:37 GMT", None), ("Sun Nov  6 08:49:37 1994", None)])
+def test_retry_after(value: Optional[str], seconds: Optional[int]) -> None:
+    assert parse_retry_after(value, lambda: 784111767.0) == seconds
+
+
+def test_nonces_are_used_once_and_junk_never() -> None:
+    nonces = Nonces()
+    for value in ("a" * 300, "a b", "a\u00e9", "", "a+b", "abc=", "one", "two-_"):
+        nonces.put(http1.Response(200, (("replay-nonce", value),), b"", True))
+    assert [nonces.take() for _ in range(3)] == ["two-_", "one", None]
+
+
+# --- problem documents -------------------------------------------------------------------------
+
+def test_a_problem_in_one_line() -> None:
+    parsed = problem.parse({
+        "type": "urn:ietf:params:acme:error:compound", "detail": "Two\r\nthings \x1b[31m",
+        "subproblems": [{"type": "urn:ietf:params:acme:error:caa", "detail": "CAA \x9b forbids",
+                         "identifier": {"type": "dns", "value": "a.example\n"}},
+                        {"type": "https://ca.example/odd", "identifier": 3}, 7]}, 403)
+    assert (parsed.type, parsed.status, len(parsed.subproblems)) == ("compound", 403, 2)
+    assert parsed.text() == ("Two\\x0d\\x0athings \\x1b[31m (compound); "
+                             "a.example\\x0a: CAA \\x9b forbids (caa); https://ca.example/odd")
+
+
+@pytest.mark.parametrize("value", [None, 3, [], {}, {"type": 3, "detail": [], "status": "x"},
+                                   {"subproblems": {"a": 1}}, {"type": "about:blank"}])
+def test_a_malformed_problem_is_one_too(value: Any) -> None:
+    parsed = problem.parse(value, 500)
+    assert parsed == Problem("", "", 500) and parsed.text() == "HTTP status 500"
+
+
+def test_a_problem_is_never_long() -> None:
+    one = {"detail": "x" * 100000, "type": "y" * 100000, "identifier": {"value": "z" * 100000}}
+    parsed = problem.parse({**one, "subproblems": [one] * 100000})
+    assert len(parsed.subproblems) == problem.MAX_SUBPROBLEMS
+    assert len(parsed.text()) <= problem.MAX_TEXT + 1
+    few = problem.parse({"detail": "d", "subproblems": [{"detail": "e"}] * 50}).text()
+    assert few.endswith("; and 30 more")
+
+
+# --- waits -------------------------------------------------------------------------------------
+
+def test_polls_grow_and_end_with_the_timeout() -> None:
+    answers: List[Answer] = []
+    patience = Patience("s", 10, answers.append)
+    patience.enter("pending")
+    assert [patience.poll(None) for _ in range(4)] == [0.5, 1, 2, 4]
+    assert patience.poll(None) == 2.5    # the last one comes at the end, not beyond
+    with pytest.raises(TimedOut, match="still pending"):
+        patience.poll(None)
+    assert answers[0] == Progress("s", "pending", None, 0)
+    assert [cast(Progress, answer).wait for answer in answers[1:]] == [1, 1, 2, 4, 3]
+
+
+def test_the_servers_wish_is_honoured_or_the_order_given_up() -> None:
+    patience = Patience("s", 10, lambda _: None)
+    assert patience.poll(7) == 7
+    assert patience.poll(0) == 0.1    # never in a tight circle
+    with pytest.raises(TimedOut) as caught:
+        patience.poll(4)
+    assert caught.value.retry_after == 4
+    assert Patience("s", 0, lambda _: None).poll(86400) == 86400
+
+
+def test_busy_servers_are_waited_for_rate_limits_are_not() -> None:
+    def outcome(status: int, retry_after: Optional[int], times: int) -> Tuple[List[float], Any]:
+        failures = [ProblemError(Problem("x", status=status), retry_after)] * times
+
+        def request() -> str:
+            if failures:
+                raise failures.pop()
+            return "done"
+        waits: List[float] = []
+        task = Patience("s", 10, lambda _: None).busy(request)
+        try:
+            while True:
+                waits.append(next(task))
+        except StopIteration as stop:
+            return waits, stop.value
+        except ProblemError as exc:
+            return waits, exc
+
+    assert outcome(503, 2, 2) == ([2, 2], "done")
+    for status, retry_after, times, count in ((503, None, 1, 0), (503, 11, 1, 0), (429, 1, 1, 0),
+                                              (503, 4, 9, 2), (503, 0, 99, 5)):
+        waits, end = outcome(status, retry_after, times)
+        assert len(waits) == count and isinstance(end, ProblemError)
+
+
+# --- orders ------------------------------------------------------------------------------------
+
+def test_the_states_of_an_order() -> None:
+    """RFC 8555 §7.1.6, as seen by polls that may miss a state; nothing leads back."""
+    states = ["new", "pending", "ready", "processing", "valid", "invalid"]
+    allowed = {(before, after) for before in states for after in states
+               if order.NEXT[before] and after in order.NEXT[before]}
+    assert allowed == {
+        ("new", "pending"), ("new", "ready"), ("new", "processing"), ("new", "valid"),
+        ("new", "invalid"), ("pending", "pending"), ("pending", "ready"), ("pending", "invalid"),
+        ("ready", "ready"), ("ready", "processing"), ("ready", "valid"), ("ready", "invalid"),
+        ("processing", "processing"), ("processing", "valid"), ("processing", "invalid")}
+    for before in states:
+        for after in [*states, "VALID", "", "revoked"]:
+            if (before, after) in allowed:
+                assert order.advance(before, after) == after
+            else:
+                with pytest.raises(ProtocolError):
+                    order.advance(before, after)
+
+
+class FakeSession:
+    """What the parsers need of a session: no sockets."""
+
+    check_url = staticmethod(lambda url, what: Session.check_url(cast(Any, FakeSession), url, what))
+    directory_url = "https://ca.example/dir"
+    _origin = transport.parse_url(directory_url, "x")._replace(target="")
+
+    @staticmethod
+    def url(obj: Dict[str, Any], key: str) -> str:
+        return FakeSession.check_url(obj.get(key) or "", key)
+
+    @staticmethod
+    def json(response: Any, _what: str) -> Any:
+        return response
+
+    @staticmethod
+    def retry_after(_response: Any) -> None:
+        return None
+
+
+SESSION = cast(Session, FakeSession)
+ASKED = Order("s", (("dns", "a.example"), ("dns", "*.A.example"), ("ip", "2001:db8::1")), b"")
+
+
+def order_object(**changes: Any) -> Any:
+    return {"status": "pending", "finalize": "https://ca.example/f",
+            "authorizations": ["https://ca.example/1", "https://ca.example/2"],
+            "identifiers": [{"type": "ip", "value": "2001:DB8::1"}, {"type": "dns", "value":
+                            "*.a.example"}, {"type": "dns", "value": "a.example"}], **changes}
+
+
+def test_an_order_is_taken_apart() -> None:
+    parsed = order.parse(SESSION, order_object(error={"detail": "no"}, certificate=None), ASKED)
+    assert parsed.status == "pending" and parsed.certificate is None
+    assert parsed.error == Problem("", "no")
+    assert parsed.identifiers == {("dns", "a.example"), ("dns", "*.a.example"),
+                                  ("ip", "2001:db8::1")}
+
+
+@pytest.mark.parametrize("changes", [
+    {"status": None}, {"status": 3}, {"identifiers": []}, {"identifiers": "x"},
+    {"identifiers": order_object()["identifiers"][:2]},
+    {"identifiers": order_object()["identifiers"] + [{"type": "dns", "value": "b.example"}]},
+    {"identifiers": order_object()["identifiers"] + [{"type": "dns", "value": "a.example"}]},
+    {"authorizations": None}, {"authorizations": [3]},
+    {"authorizations": ["https://ca.example/1"] * 2},
+    {"authorizations": [f"https://ca.example/{i}" for i in range(4)]},
+    {"authorizations": [f"https://ca.example/{i}" for i in range(10000)]},
+    {"authorizations": ["https://169.254.169.254/"]}, {"authorizations": ["http://ca.example/1"]},
+    {"finalize": "https://ca.example:444/f"}, {"finalize": "https://ca.example.evil.example/f"},
+    {"finalize": None}, {"certificate": "https://b.example/c"}])
+def test_a_strange_order_is_refused(changes: Dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError):
+        order.parse(SESSION, order_object(**changes), ASKED)
+
+
+# --- authorizations ----------------------------------------------------------------------------
+
+def authorization_object(*challenges: Any, **changes: Any) -> Any:
+    return {"identifier": {"type": "dns", "value": "A.example"}, "status": "pending",
+            "challenges": list(challenges), **changes}
+
+
+def http01(token: Any = "t" * 43, **changes: Any) -> Any:
+    return {"type": "http-01", "url": "https://ca.example/c", "status": "pending", "token": token,
+            **changes}
+
+
+def test_only_http01_counts() -> None:
+    parsed = authorization.parse(SESSION, authorization_object(
+        {"type": "dns-persist-01", "url": "x"}, {}, {"type": ["x"]}, http01("a"), http01("b")))
+    assert parsed.challenge == ("https://ca.example/c", "pending", "a")
+    assert parsed.identifier == ("dns", "a.example")
+    assert len(parsed.offered) == 5
+    wildcard = authorization.parse(SESSION, authorization_object(wildcard=True))
+    assert wildcard.identifier == ("dns", "*.a.example") and wildcard.challenge is None
+
+
+BAD_TOKENS = ["", "../x", "..", ".", "a/b", "/etc/passwd", "a\0b", "a\nb", "a\n", "a b", "é" * 30,
+              "a" * 129, "a" * 10000, "a=", "%2e", None, 7, ["a"], {"a": "b"}]
+
+
+@pytest.mark.parametrize("token", BAD_TOKENS)
+def test_a_malformed_token_is_refused(token: Any) -> None:
+    with pytest.raises(ProtocolError):
+        authorization.parse(SESSION, authorization_object(http01(token)))
+
+
+@pytest.mark.parametrize("obj", [
+    {}, authorization_object(identifier="x"), authorization_object(identifier={"type": "dns"}),
+    authorization_object(challenges=None), authorization_object(challenges=[{}] * 51),
+    authorization_object(challenges=["x"]), authorization_object(wildcard="yes"),
+    authorization_object(status=None), authorization_object(http01(url="http://ca.example/c")),
+    authorization_object(http01(url="https://b.example/c")),
+    authorization_object(http01(status=1))])
+def test_a_strange_authorization_is_refused(obj: Any) -> None:
+    with pytest.raises(ProtocolError):
+        authorization.parse(SESSION, obj)
+
+
+def test_a_shared_token_stays_until_its_last_order(tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    old_mask = os.umask(0o022)
+    try:
+        tokens = authorization.Tokens()
+        victim = tmp_path / "victim"
+        victim.write_text("untouched")
+        (tmp_path / "link").symlink_to(victim)
+        tokens.hold("link", b"link.thumbprint")    # what an earlier run left is replaced
+        assert victim.read_text() == "untouched" and not (tmp_path / "link").is_symlink()
+        tokens.hold("link", b"link.thumbprint")
+        assert (tmp_path / "link").read_bytes() == b"link.thumbprint"
+        assert (tmp_path / "link").stat().st_mode & 0o777 == 0o644
+        tokens.release("link")
+        assert (tmp_path / "link").exists()
+        tokens.release("link")
+        assert not (tmp_path / "link").exists()
+        tokens.hold("other", b"x")
+        tokens.remove_all()
+        assert os.listdir(tmp_path) == ["victim"]
+        with pytest.raises(Error, match="challenge directory"):
+            tokens.hold("absent/x", b"x")
+    finally:
+        os.umask(old_mask)
+
+
+# --- certificates ------------------------------------------------------------------------------
+
+def test_alternate_links() -> None:
+    fields = ('<https://ca.example/dir>;rel="index"', '<https://ca.example/1>; rel="alternate"',
+              '<https://ca.example/2>;title="a, b";rel=alternate, <https://ca.example/3>; '
+              'REL="up Alternate"', "<<>;;,<", "<https://ca.example/4>", 'x; rel="alternate"')
+    assert certificate.alternate_links(fields) == [f"https://ca.example/{i}" for i in (1, 2, 3)]
+
+
+def test_alternates_that_do_not_fit_are_left_out() -> None:
+    assert certificate.fit("a" * 50, ("b" * 20, "c" * 20, "d" * 20), 100) == ("b" * 20, "c" * 20)
+    assert certificate.fit("\n" * 50, ("b",), 100) == ()

@@ -1,0 +1,155 @@
+"""The scheduler: waits overlap, nothing starves, a failure stays where it is."""
+
+import threading
+import time
+from typing import Any, Generator, List
+
+import pytest
+
+from letsencrypt_tiny.client.scheduler import Interrupted, Outcome, Scheduler
+
+Task = Generator[Any, Any, Any]
+
+
+def waits(*seconds: float) -> Task:
+    for wait in seconds:
+        yield wait
+    return len(seconds)
+
+
+def fails(message: str) -> Task:
+    yield 0
+    raise ValueError(message)
+
+
+def test_result_and_error_of_the_task() -> None:
+    assert Scheduler(1).run(waits(0, 0)) == 2
+    with pytest.raises(ValueError, match="no"):
+        Scheduler(1).run(fails("no"))
+
+
+def test_outcomes_come_in_the_order_asked_for() -> None:
+    def parent() -> Task:
+        return (yield [waits(0.03), fails("x"), waits(), waits(0, 0)])
+    first, second, third, fourth = Scheduler(3).run(parent())
+    assert [first, third, fourth] == [Outcome(1), Outcome(0), Outcome(2)]
+    assert isinstance(second.error, ValueError)
+
+
+def test_nothing_to_join() -> None:
+    def parent() -> Task:
+        return (yield [])
+    assert Scheduler(2).run(parent()) == []
+
+
+def test_waits_overlap_even_on_one_thread() -> None:
+    def parent() -> Task:
+        yield [waits(0.1, 0.1) for _ in range(50)]
+    scheduler = Scheduler(1)
+    start = time.monotonic()
+    scheduler.run(parent())
+    assert 0.2 <= time.monotonic() - start < 0.6
+    assert scheduler.workers == 1
+
+
+def test_a_wait_is_never_shortened() -> None:
+    ends: List[float] = []
+
+    def task(seconds: float) -> Task:
+        start = time.monotonic()
+        yield seconds
+        ends.append(time.monotonic() - start - seconds)
+
+    def parent() -> Task:
+        yield [task(seconds / 100) for seconds in (5, 1, 3, 1, 0, 2)]
+    Scheduler(4).run(parent())
+    assert len(ends) == 6 and min(ends) >= 0
+
+
+def test_first_come_first_served() -> None:
+    steps: List[str] = []
+
+    def task(name: str) -> Task:
+        for number in range(3):
+            steps.append(f"{name}{number}")
+            yield 0
+
+    def parent() -> Task:
+        yield [task("a"), task("b"), task("c")]
+    Scheduler(1).run(parent())
+    assert steps == ["a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2", "c2"]
+
+
+def test_one_order_of_one_name_is_one_thread() -> None:
+    def name() -> Task:
+        yield 0.01
+
+    def parent() -> Task:
+        yield 0
+        yield [name()]
+        yield 0.01
+    scheduler = Scheduler(4)
+    scheduler.run(parent())
+    assert scheduler.workers == 1
+
+
+def test_no_more_threads_than_jobs_and_all_of_them() -> None:
+    running: List[int] = []
+    most: List[int] = []
+    lock = threading.Lock()
+
+    def task() -> Task:
+        with lock:
+            running.append(1)
+            most.append(len(running))
+        time.sleep(0.02)    # a request
+        with lock:
+            running.pop()
+        yield 0.01
+
+    def parent() -> Task:
+        yield [task() for _ in range(12)]
+    before = threading.active_count()
+    scheduler = Scheduler(3)
+    scheduler.run(parent())
+    assert max(most) == scheduler.workers == 3
+    assert threading.active_count() == before
+
+
+def test_trees_of_tasks() -> None:
+    def tree(depth: int) -> Task:
+        yield 0
+        if not depth:
+            return 1
+        outcomes = yield [tree(depth - 1) for _ in range(3)]
+        return sum(outcome.value for outcome in outcomes)
+    assert Scheduler(4).run(tree(5)) == 3 ** 5
+
+
+def test_cancelled_tasks_end_at_their_wait_and_clean_up() -> None:
+    scheduler = Scheduler(2)
+    events: List[str] = []
+
+    def waiting() -> Task:
+        try:
+            yield 60
+        finally:
+            events.append("cleaned up")
+
+    def busy() -> Task:
+        yield 0
+        scheduler.cancel()
+        events.append("finished")
+        return 1
+
+    def parent() -> Task:
+        outcomes = yield [waiting(), waiting(), busy()]
+        events.append("joined")
+        return outcomes
+    start = time.monotonic()
+    first, second, third = scheduler.run(parent())
+    assert time.monotonic() - start < 5
+    assert isinstance(first.error, Interrupted) and isinstance(second.error, Interrupted)
+    assert third == Outcome(1)
+    assert sorted(events) == ["cleaned up", "cleaned up", "finished", "joined"]
+    assert events[-1] == "joined"

@@ -126,7 +126,7 @@ endif
 # dpkg-buildpackage writes beside and into the source tree, so it gets a copy.
 COPY := build/$(PACKAGE)-$(VERSION)
 deb:
-	rm -rf $(COPY) && mkdir -p $(COPY)
+	rm -rf $(COPY) build/$(PACKAGE)_* && mkdir -p $(COPY)
 	tar -c --exclude=./build --exclude=./.git --exclude=__pycache__ . | tar -x -C $(COPY)
 	cd $(COPY) && dpkg-buildpackage -us -uc
 	rm -rf $(COPY)

@@ -8,16 +8,16 @@ rule which opens the port is seen at work; configuration and state are in a temp
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Dict
 
 sys.path.insert(0, os.path.dirname(__file__))
 from harness import netns, proc                                 # noqa: E402
-from harness.net import free_port                               # noqa: E402
+from harness.net import free_port, is_listening                 # noqa: E402
 from harness.pebble import Pebble                               # noqa: E402
 from harness.run import ENVIRONMENT, ini                        # noqa: E402
 
@@ -75,18 +75,18 @@ def firewall() -> None:
 
 def show_processes(watched: proc.Watched) -> None:
     """Say what each of the four processes was, as /proc had it when it was settled."""
-    print(f"{'PROCESS':<22}{'UID':<24}{'GID':<6}{'GROUPS':<8}{'CAPABILITIES':<14}"
+    print(f"{'PROCESS':<22}{'UID':<27}{'GID':<6}{'GROUPS':<8}{'CAPABILITIES':<14}"
           f"{'NO_NEW_PRIVS':<14}{'SECCOMP':<9}DESCRIPTORS")
     for program, name in PROGRAMS:
         lives = watched.of(program)
         if not lives:
             raise SystemExit(f"{name} was not seen")
-        last = lives[0].last
+        last = max(lives[0].samples, key=lambda sample: (sample.seccomp, len(sample.fds)))
         uid, = set(last.uids)
         gid, = set(last.gids)
         user = pwd.getpwuid(uid).pw_name
         groups = ",".join(map(str, last.groups)) or "none"
-        print(f"{name:<22}{f'{uid} {user}':<24}{gid:<6}{groups:<8}"
+        print(f"{name:<22}{f'{uid} {user}':<27}{gid:<6}{groups:<8}"
               f"{'all' if uid == 0 else f'{last.capabilities:x}':<14}"
               f"{'yes' if last.no_new_privs else 'no':<14}"
               f"{'filter' if last.seccomp == 2 else 'none':<9}{len(last.fds)}")
@@ -101,10 +101,8 @@ def tls(path: Path, certificates: Path, roots: Path) -> None:
          "-key", str(certificates / "privkey.pem")],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=path)
     try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
+        while not is_listening(port) and server.poll() is None:
+            time.sleep(0.05)
         output = run("openssl", "s_client", "-brief", "-connect", f"127.0.0.1:{port}",
                      "-servername", NAMES[0], "-verify_hostname", NAMES[0],
                      "-verify_return_error", "-CAfile", str(roots), "-no-CApath", "-no-CAstore")

@@ -133,7 +133,7 @@ def read_block(text: bytes, start: int) -> Tuple[str, bytes, int]:
     if body[:1] not in _EOL or body[-1:] not in _EOL \
             or after < len(text) and text[after:after + 1] not in _EOL:
         raise X509Error("malformed PEM: a boundary that isn't a line of its own")
-    body = body.translate(None, b"\r\n")
+    body = body.replace(b"\n", b"").replace(b"\r", b"")
     try:
         der = a2b_base64(body)
     except ValueError as exc:

@@ -195,8 +195,7 @@ def _confine(config: "Config", files: int, listen: bool = False,
     plan = confine.Plan(name="accountd", mode=config.confine, files=files, network=False,
                         lock_memory=True, listen=listen, remove=remove)
     confine.warm_up(plan)
-    for line in confine.enter(plan):
-        log.debug(line)
+    log.debug("confined: " + ", ".join(confine.enter(plan)))
 
 
 def _end(signum: int, frame: Any) -> NoReturn:

@@ -4,7 +4,7 @@
 #   make install        DESTDIR= prefix=/usr/local sysconfdir= localstatedir=/var runstatedir=/run
 #   make uninstall      leaves configuration, keys and certificates
 #   make deb            the Debian package, source and binary, in build/
-#   make check          the whole test suite; make: the fast part
+#   make check          the whole test suite; tests/check.sh STAGE… runs parts of it
 #   make demo           a certificate from a CA on this machine, through the four processes
 #   make clean
 #

@@ -80,8 +80,8 @@ class Tokens:
         self._lock = threading.Lock()
         self._users: Dict[str, int] = {}
 
-    def hold(self, token: str, key_authorization: bytes) -> None:
-        """Provide the file for a token (§8.3); raises Error."""
+    def hold(self, token: str, key_authorization: bytes) -> bool:
+        """Provide the file for a token (§8.3); return if it wasn't there yet.  Raises Error."""
         with self._lock:
             users = self._users.get(token, 0)
             if not users:
@@ -91,6 +91,7 @@ class Tokens:
                     raise Error("cannot write into the challenge directory: "
                                 f"{exc.strerror}") from exc
             self._users[token] = users + 1
+            return not users
 
     def release(self, token: str) -> None:
         """Remove the file unless another order needs it."""
@@ -160,10 +161,10 @@ class Authorizer:
             raise Error(f"{printable(name)}: the CA offers no http-01 challenge, but only "
                         f"{', '.join(authorization.offered) or 'none at all'}")
         # §8.1: keyAuthorization = token || '.' || base64url(Thumbprint(accountKey))
-        self._tokens.hold(challenge.token,
-                          f"{challenge.token}.{self._session.signer.greeting.thumbprint}".encode())
+        content = f"{challenge.token}.{self._session.signer.greeting.thumbprint}"
+        first = self._tokens.hold(challenge.token, content.encode("ascii"))
         self._held.append(challenge.token)
-        if challenge.status == "pending":
+        if challenge.status == "pending" and first:    # else another order responds, or has
             answered = yield from self._respond(url, challenge, name)
             retry_after = answered if answered is not None else retry_after
         return retry_after
@@ -190,7 +191,7 @@ class Authorizer:
             response = yield from self._patience.busy(
                 lambda: self._session.post(challenge.url, {}, what))
         except ProblemError as exc:
-            # Another order may have responded meanwhile to a shared authorization.
+            # It may have been responded to before, by a run that was killed.
             if exc.problem.type != "malformed":
                 raise
             response = yield from self._patience.busy(

@@ -103,8 +103,18 @@ class Ordering:
         """Obtain the certificate; returns Issued, raises Error."""
         order: OrderObject = yield from self._begin()
         self._enter(order)
+        authorizer = Authorizer(self._session, self._tokens, self._patience, order.identifiers)
+        try:
+            return (yield from self._work_through(order, authorizer))
+        finally:
+            # Not before: a challenge that was responded to twice, in an earlier run and in this
+            # one, may be validated twice.
+            authorizer.release()
+
+    def _work_through(self, order: OrderObject, authorizer: Authorizer) -> Steps:
+        """Bring the order from its state to its end (§7.1.6)."""
         if order.status == "pending":
-            order = yield from self._validate(order)
+            order = yield from self._validate(order, authorizer)
         if order.status == "ready":
             order = yield from self._finalize(order)
         while order.status == "processing":
@@ -172,22 +182,18 @@ class Ordering:
         self._url = self._session.location(response, "newOrder")
         return parse(self._session, response, request)
 
-    def _validate(self, order: OrderObject) -> Steps:
+    def _validate(self, order: OrderObject, authorizer: Authorizer) -> Steps:
         """Do all authorizations (§7.5), then poll the order until it leaves “pending”."""
-        authorizer = Authorizer(self._session, self._tokens, self._patience, order.identifiers)
-        try:
-            outcomes = yield [authorizer.authorize(url) for url in order.authorizations]
-            for outcome in outcomes:
-                if outcome.error is not None:
-                    raise outcome.error
-            # No sooner than each server's answer allows
-            waits = [outcome.value for outcome in outcomes if outcome.value is not None]
-            if waits:
-                order = order._replace(retry_after=max(waits))
-            while order.status == "pending":
-                order = yield from self._poll(order)
-        finally:
-            authorizer.release()
+        outcomes = yield [authorizer.authorize(url) for url in order.authorizations]
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+        # No sooner than each of the server's answers allows
+        waits = [outcome.value for outcome in outcomes if outcome.value is not None]
+        if waits:
+            order = order._replace(retry_after=max(waits))
+        while order.status == "pending":
+            order = yield from self._poll(order)
         return order
 
     def _finalize(self, order: OrderObject) -> Steps:

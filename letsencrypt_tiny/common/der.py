@@ -138,7 +138,7 @@ def read_block(text: bytes, start: int) -> Tuple[str, bytes, int]:
         der = a2b_base64(body)
     except ValueError as exc:
         raise X509Error("malformed PEM: not base64") from exc
-    if b2a_base64(der, newline=False) != body:   # white space, junk, stray bits
+    if not der or b2a_base64(der, newline=False) != body:   # white space, junk, stray bits
         raise X509Error("malformed PEM: not base64")
     return label.decode("ascii"), der, after
 

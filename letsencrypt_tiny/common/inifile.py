@@ -119,7 +119,7 @@ def read(path: str) -> Dict[str, Section]:
             info = os.fstat(file.fileno())
             if stat.S_ISDIR(info.st_mode):
                 raise ConfigError(f"{path}: is a directory, not a configuration file")
-            if info.st_mode & stat.S_IWOTH:
+            if stat.S_ISREG(info.st_mode) and info.st_mode & stat.S_IWOTH:
                 raise ConfigError(f"{path}: writable by everybody (chmod o-w it)")
             data = file.read(MAX_SIZE + 1)
     except OSError as exc:

@@ -13,7 +13,8 @@ _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _FROM_STANDARD = bytes.maketrans(b"+/", b"-_")
 
 # kty -> the members of a public key that make its thumbprint, in the order of RFC 7638 §3.2
-PUBLIC_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"), "RSA": ("e", "kty", "n")}
+PUBLIC_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"),
+                  "RSA": ("e", "kty", "n")}
 
 
 def encode(data: bytes) -> bytes:

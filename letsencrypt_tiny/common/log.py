@@ -49,8 +49,9 @@ def _emit(text: str, to_stderr: bool, to_file: bool) -> None:
             pass  # nobody reads: the work goes on
     if to_file and _logfile is not None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        entry = f"{stamp} [{os.getpid()}] {line}\n"
         try:
-            os.write(_logfile, f"{stamp} [{os.getpid()}] {line}\n".encode("utf-8", "backslashreplace"))
+            os.write(_logfile, entry.encode("utf-8", "backslashreplace"))
         except OSError as exc:
             _emit(f"cannot write to the log file: {exc.strerror}", True, False)
 

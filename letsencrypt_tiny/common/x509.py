@@ -2,8 +2,8 @@
 
 Certificates come from ACME servers, requests from whoever talks to the signer: so this is a
 strict reader of hostile DER (X.690) and PEM (RFC 7468).  It reads what the program compares or
-shows and nothing else: no signature is verified here.  Nothing recurses, work is linear in
-the input, and X509Error (one line) is all that comes out of malformed input.
+shows and nothing else: no signature is verified here.  X509Error (one line) is all that comes
+out of malformed input.
 """
 
 import os
@@ -31,10 +31,10 @@ _DNS_CHARACTERS = b"abcdefghijklmnopqrstuvwxyz0123456789-_."
 
 _COMMON_NAME = b"\x55\x04\x03"
 _SUBJECT_ALT_NAME = "2.5.29.17"
-_BASIC = "2.5.29.19"           # basicConstraints
-_AUTHORITY_KEY = "2.5.29.35"   # authorityKeyIdentifier
+_BASIC, _AUTHORITY_KEY = "2.5.29.19", "2.5.29.35"   # basicConstraints, authorityKeyIdentifier
 _EMPTY = SEQUENCE + b"\0"
 _EXTENSION_REQUEST = "1.2.840.113549.1.9.14"
+
 _RSA, _EC = "1.2.840.113549.1.1.1", "1.2.840.10045.2.1"
 _KINDS = {"1.2.840.10045.3.1.7": "EC P-256", "1.3.132.0.34": "EC P-384",
           "1.3.132.0.35": "EC P-521", "1.3.101.112": "Ed25519", "1.3.101.113": "Ed448"}
@@ -139,10 +139,8 @@ def read_certificate(path: str) -> Certificate:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         text = os.read(descriptor, _FIRST_READ)
-        while _END not in text and len(text) <= MAX_PEM:
-            more = os.read(descriptor, MAX_PEM)
-            if not more:
-                break
+        while _END not in text and len(text) <= MAX_PEM \
+                and (more := os.read(descriptor, MAX_PEM)):
             text += more
     finally:
         os.close(descriptor)
@@ -206,8 +204,7 @@ def _key_kind(spki: bytes) -> str:
 
 
 def _signed(der: bytes, what: str) -> Tuple[bytes, bytes]:
-    """Return content and signature algorithm of SEQUENCE { SEQUENCE content, SEQUENCE
-    signatureAlgorithm, BIT STRING signature } (RFC 5280 §4.1, RFC 2986 §4.2)."""
+    # SEQUENCE { SEQUENCE content, SEQUENCE algorithm, BIT STRING signature }: the first two
     if len(der) > MAX_DER:
         raise X509Error(f"{what} is larger than {MAX_DER} bytes")
     tags, contents, _ = elements(only(SEQUENCE, der, what), what)

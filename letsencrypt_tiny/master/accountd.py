@@ -27,8 +27,8 @@ def connect(config: Config, stderr: Callable[[str], int], key: Optional[int] = N
     """
     if config.accountd is None:
         if key is not None:
-            raise ConfigError(f"{config.file}: --certificate-key needs [accountd]; with an existing "
-                              "signer, start one with --privkey=file:KEY")
+            raise ConfigError(f"{config.file}: --certificate-key needs [accountd]; or start a "
+                              "signer with --privkey=file:KEY and name its socket with --socket")
         return _existing(config), None
     settings = config.accountd
     who = children.identity(settings.program)

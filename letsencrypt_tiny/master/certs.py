@@ -18,19 +18,28 @@ from .config import Config
 SETTINGS = ("names", "certificate", "certificate-chain", "certificate-key", "min-days", "CAfile",
             "hash", "keyUsage", "subject", "subjectAltName", "tlsfeature", "owner", "chown",
             "mode", "chmod", "notify", "key-type")
+ALIASES = (("owner", "chown"), ("mode", "chmod"))
 HASHES = ("sha256", "sha384", "sha512", "sha224", "sha1", "md5", "rmd160")
 KEY_TYPES = ("ec:P-256", "ec:P-384", "rsa:2048", "rsa:3072", "rsa:4096")
-KEY_USAGES = ("digitalSignature", "nonRepudiation", "contentCommitment", "keyEncipherment",
-              "dataEncipherment", "keyAgreement", "keyCertSign", "cRLSign", "encipherOnly",
-              "decipherOnly")
+KEY_USAGES = ("digitalSignature", "nonRepudiation", "keyEncipherment", "dataEncipherment",
+              "keyAgreement", "keyCertSign", "cRLSign", "encipherOnly", "decipherOnly")
 TLS_FEATURES = ("status_request", "status_request_v2")
+# openssl's names of attribute types; it would skip an unknown one (RFC 4514 §3, RFC 5280 §A.1)
+SUBJECT_TYPES = ("CN", "C", "ST", "L", "O", "OU", "street", "postalCode", "DC", "UID",
+                 "emailAddress", "serialNumber", "GN", "SN", "title", "description",
+                 "businessCategory", "organizationIdentifier",
+                 "jurisdictionC", "jurisdictionST", "jurisdictionL")
+_LONG_TYPES = {"commonName": "CN", "countryName": "C", "stateOrProvinceName": "ST",
+               "localityName": "L", "organizationName": "O", "organizationalUnitName": "OU",
+               "givenName": "GN", "surname": "SN"}
+MAX_NAMES = 1000     # of one certificate; a bigger order would not fit into its message
 
 # RFC 1123 §2.1, RFC 5890: letters, digits and hyphens; a certificate needs two labels
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})+\Z")
-_SUBJECT_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}\Z")
 _SUBJECT_VALUE = re.compile(r"[\w .,:@'()&*!?-]{1,64}\Z")   # no slash, backslash, equals, dollar
-_SECTION = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9._*@+ -]{0,199}\Z")
+_DIRECTORY = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9._*@+ -]{0,199}\Z")
+_MAX_SECTION = 255   # characters of a section's name
 
 
 class Certificate(NamedTuple):
@@ -76,10 +85,10 @@ def load(config: Config, filenames: Optional[Sequence[str]] = None) -> Dict[str,
         sections = inifile.read(file)
         own = sections.pop("")
         own.allow_only(SETTINGS)
-        defaults = own.with_defaults(defaults)
+        defaults = own.with_defaults(defaults, ALIASES)
         for name, section in sections.items():
             section.allow_only(SETTINGS)
-            result[name] = _certificate(section.with_defaults(defaults), config)
+            result[name] = _certificate(section.with_defaults(defaults, ALIASES), config)
     _check_unique(result)
     return result
 
@@ -104,10 +113,17 @@ def _files(config: Config, names: Sequence[str], optional: bool) -> List[str]:
 
 
 def _check_unique(certificates: Dict[str, Certificate]) -> None:
-    """Two sections that install to one path would undo each other's work at each run."""
+    """Two sections that install to one path would undo each other's work at each run.
+
+    A key may be shared, but no certificate may take its place.
+    """
     seen: Dict[str, Certificate] = {}
+    keys = {certificate.key: certificate for certificate in certificates.values()}
     for certificate in certificates.values():
         for path in certificate.outputs:
+            if path in keys:
+                raise ConfigError(f"{certificate.where}: {path} is the certificate-key of "
+                                  f"{keys[path].where}")
             if path in seen:
                 raise ConfigError(f"{certificate.where}: {path} is already the file of "
                                   f"{seen[path].where}")
@@ -121,8 +137,10 @@ def _certificate(section: Section, config: Config) -> Certificate:
     certificate, chain = _path(section, "certificate"), ""
     fullchain = _path(section, "certificate-chain")
     key = _path(section, "certificate-key")
+    if len(section.name) > _MAX_SECTION:
+        raise ConfigError(f"{section.where}: this name is longer than {_MAX_SECTION} characters")
     if not key or not (certificate or fullchain):
-        if not _SECTION.match(section.name):
+        if not _DIRECTORY.match(section.name):
             raise ConfigError(f"{section.where}: this name cannot name a directory below "
                               f"{config.certs_directory}; choose another, or set certificate-key "
                               "and certificate or certificate-chain")
@@ -139,7 +157,7 @@ def _certificate(section: Section, config: Config) -> Certificate:
         fullchain=fullchain, subject=subject,
         key_type=section.choice("key-type", KEY_TYPES, KEY_TYPES[0]),
         min_days=section.integer("min-days", -100000, 100000), ca_file=ca_file,
-        hash=section.choice("hash", HASHES + ("",), "").lower(),
+        hash=section.choice("hash", HASHES + tuple(map(str.upper, HASHES)), "").lower(),
         key_usage=_listed(section, "keyUsage", KEY_USAGES),
         tls_feature=_listed(section, "tlsfeature", TLS_FEATURES),
         owner=section.parsed(_given(section, "owner", "chown"), parse_owner),
@@ -153,9 +171,9 @@ def _given(section: Section, key: str, alias: str) -> str:
 
 def _path(section: Section, key: str) -> str:
     value = section.text(key)
-    if value and (not value.startswith("/") or value.endswith("/") or ".." in value.split("/")):
+    if value and (not value.startswith("/") or value.endswith(("/", "/.")) or ".." in value.split("/")):
         raise section.bad(key, "not the absolute path of a file")
-    return value
+    return value and os.path.normpath("/" + value.lstrip("/"))
 
 
 def _listed(section: Section, key: str, valid: Sequence[str]) -> Tuple[str, ...]:
@@ -189,6 +207,8 @@ def _identifiers(section: Section, subject: Tuple[Tuple[str, str], ...]) -> Tupl
         add("subjectAltName", value)
     if not found:
         raise ConfigError(f"{section.where}: no names: set names = NAME[, NAME …]")
+    if len(found) > MAX_NAMES:
+        raise ConfigError(f"{section.where}: more than {MAX_NAMES} names; use several sections")
     return tuple(found)
 
 
@@ -197,10 +217,14 @@ def parse_identifier(text: str) -> Identifier:
 
     Host names in lower case, addresses as RFC 5952 writes them (RFC 8555 §7.1.4, RFC 8738 §3).
     """
+    if not text.isascii():
+        raise ValueError(f"“{text}”: write an internationalized name in its A-label form (xn--…)")
     name = text.lower()
     if ":" in name or re.match(r"[0-9.]+\Z", name):
         import ipaddress
         try:
+            if "%" in name:   # a zone (RFC 4007 §11), of any characters
+                raise ValueError
             return "ip", str(ipaddress.ip_address(name))
         except ValueError:
             raise ValueError(f"“{text}” is not an IP address") from None
@@ -209,8 +233,6 @@ def parse_identifier(text: str) -> Identifier:
     if name.startswith("*."):
         raise ValueError(f"“{text}”: a wildcard needs the dns-01 challenge, "
                          "which is not supported; list the names")
-    if not name.isascii():
-        raise ValueError(f"“{text}”: write an internationalized name in its A-label form (xn--…)")
     if name.endswith("."):
         raise ValueError(f"“{text}”: write it without the final dot")
     if "." not in name:
@@ -227,7 +249,10 @@ def parse_subject(text: str) -> Tuple[Tuple[str, str], ...]:
     pairs = []
     for item in text[1:].split("/"):
         kind, _, value = item.partition("=")
-        if not _SUBJECT_TYPE.match(kind) or not _SUBJECT_VALUE.match(value):
+        kind = _LONG_TYPES.get(kind, kind)
+        if kind not in SUBJECT_TYPES:
+            raise ValueError(f"“{kind}” is not one of {', '.join(SUBJECT_TYPES)}")
+        if not _SUBJECT_VALUE.match(value):
             raise ValueError(f"“{item}” is not TYPE=VALUE (letters, digits, spaces and . , : @ ' "
                              "( ) & * ! ? - _ , 64 characters at most)")
         pairs.append((kind, value))

@@ -9,59 +9,16 @@ import os
 import re
 import socket
 import stat
-from typing import Callable, List, NamedTuple, Optional, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
-from ..common import log, paths, specifiers
+from ..common import log, paths
 from ..common.errors import ConfigError, Error
 from . import children, directories
-from .config import Config
+from .config import HTTP_PORT, Address, Config
 from .firewall import Firewall, Opening
 
-HTTP_PORT = 80
 _PREFIX = "challenges-"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
-_IPV4 = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3})(?::([0-9]{1,5}))?\Z")
-_IPV6 = re.compile(r"\[([0-9A-Fa-f:.]{2,45})\](?::([0-9]{1,5}))?\Z")
-
-
-class Address(NamedTuple):
-    """An address to listen on."""
-
-    family: int
-    host: str            # the path of a UNIX socket
-    port: int = 0
-
-    def __str__(self) -> str:
-        if self.family == socket.AF_UNIX:
-            return self.host
-        host = f"[{self.host}]" if self.family == socket.AF_INET6 else self.host
-        return f"{host}:{self.port}"
-
-
-def parse_listen(text: str) -> List[Address]:
-    """Parse comma- or space-separated IPV4[:PORT], [IPV6][:PORT] and /PATH; raises ValueError."""
-    result = []
-    for word in text.replace(",", " ").split():
-        if word.startswith("/"):
-            if len(os.fsencode(word)) > 107:   # sockaddr_un
-                raise ValueError(f"“{word}” is too long for a UNIX socket (107 bytes)")
-            result.append(Address(socket.AF_UNIX, word))
-            continue
-        for family, pattern in ((socket.AF_INET, _IPV4), (socket.AF_INET6, _IPV6)):
-            match = pattern.match(word)
-            if match is None:
-                continue
-            port = int(match.group(2) or HTTP_PORT)
-            try:
-                socket.inet_pton(family, match.group(1))
-            except OSError:
-                continue
-            if 0 < port < 65536:
-                result.append(Address(family, match.group(1), port))
-                break
-        else:
-            raise ValueError(f"“{word}” is not IPV4[:PORT], [IPV6][:PORT] or /PATH")
-    return result
 
 
 class Responder:
@@ -85,7 +42,7 @@ class Responder:
         """
         settings = self._config.webserver
         if settings.challenge_directory:
-            self.directory = self._existing(specifiers.expand(settings.challenge_directory))
+            self.directory = self._existing(settings.challenge_directory)
             return
         remove_stale(self._config)
         who = children.identity(settings.program)
@@ -118,9 +75,9 @@ class Responder:
         except OSError as exc:
             raise ConfigError(f"{self._config.file}, [webserver]: challenge-directory = {path}: "
                               f"{exc.strerror}") from exc
-        if not path.startswith("/") or not stat.S_ISDIR(info.st_mode):
+        if not stat.S_ISDIR(info.st_mode):
             raise ConfigError(f"{self._config.file}, [webserver]: challenge-directory = {path}: "
-                              "not the absolute path of a directory")
+                              "not a directory")
         _remove_tokens(path, self._client.uid)
         return path
 
@@ -140,12 +97,8 @@ class Responder:
             os.close(descriptor)
         return path
 
-    def _listen(self, listen: str) -> List[Address]:
-        if listen != "auto":
-            addresses = parse_listen(listen)
-            if not addresses:
-                raise ConfigError(f"{self._config.file}, [webserver]: listen is empty, so "
-                                  "challenge-directory must be set")
+    def _listen(self, addresses: Optional[Sequence[Address]]) -> Sequence[Address]:
+        if addresses is not None:
             wildcard4 = {address.port for address in addresses
                          if address.family == socket.AF_INET and address.host == "0.0.0.0"}
             for address in addresses:

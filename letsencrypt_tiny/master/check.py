@@ -5,9 +5,9 @@ import shutil
 import socket
 from typing import Callable, Dict, Iterator, List
 
-from ..common import log, specifiers
+from ..common import log
 from ..common.errors import ConfigError, Error
-from . import accountd, certs, challenge, children, directories, openssl, store
+from . import accountd, certs, children, directories, openssl, store
 from .certs import Certificate
 from .config import Config, Program
 from .conversation import Messages
@@ -50,7 +50,8 @@ def check(config: Config) -> int:
 
 def _check_program(program: Program) -> None:
     children.identity(program)
-    _check_executable(program.command[0], f"{program.where}: command")
+    if "%" not in program.command[0]:   # else it depends on the child's user
+        _check_executable(program.command[0], f"{program.where}: command")
 
 
 def _check_executable(path: str, where: str) -> None:
@@ -82,7 +83,7 @@ def _check_ca_file(config: Config) -> None:
 def _check_listen(config: Config) -> None:
     settings = config.webserver
     if settings.challenge_directory:
-        path = specifiers.expand(settings.challenge_directory)
+        path = settings.challenge_directory
         who = children.identity(config.client.program)
         if not os.path.isdir(path):
             raise ConfigError(f"{config.file}, [webserver]: challenge-directory = {path}: "
@@ -93,9 +94,7 @@ def _check_listen(config: Config) -> None:
             raise ConfigError(f"{config.file}, [webserver]: challenge-directory = {path}: "
                               f"{who.name} cannot write in it (chown it to {who.name})")
         return
-    if settings.listen == "auto":
-        return
-    for address in challenge.parse_listen(settings.listen):
+    for address in settings.listen or ():
         if address.family == socket.AF_UNIX:
             os.close(directories.open_parent(address.host)[0])
             continue

@@ -43,7 +43,8 @@ def identity(program: Program) -> Identity:
     try:
         entry = pwd.getpwnam(program.user) if program.user else pwd.getpwuid(os.getuid())
     except KeyError:
-        raise ConfigError(f"{program.where}: user = {program.user}: there is no such user") from None
+        raise ConfigError(f"{program.where}: user = {program.user}: "
+                          "there is no such user") from None
     try:
         gid = grp.getgrnam(program.group).gr_gid if program.group else os.getgid()
     except KeyError:

@@ -5,6 +5,8 @@ that names file, section and setting, before anything is touched.
 """
 
 import os
+import re
+import socket
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ..common import inifile, paths, specifiers
@@ -13,12 +15,16 @@ from ..common.inifile import Section
 
 CONFINE = ("auto", "required", "no")
 TLS_VERSIONS = ("TLSv1", "TLSv1_1", "TLSv1_2", "TLSv1_3")
+HTTP_PORT = 80
 
 _DEFAULTS = ("config-certs", "library-directory", "run-directory", "openssl")
 _CLIENT = ("socket", "user", "group", "command", "server", "timeout", "SSL_verify", "SSL_version",
            "SSL_cipher_list", "ca-file", "proxy", "jobs", "confine")
 _WEBSERVER = ("listen", "challenge-directory", "user", "group", "command", "iptables", "confine")
 _ACCOUNTD = ("user", "group", "command", "config", "privkey", "quiet", "confine")
+
+_IPV4 = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3})(?::([0-9]{1,5}))?\Z")
+_IPV6 = re.compile(r"\[([0-9A-Fa-f:.]{2,45})\](?::([0-9]{1,5}))?\Z")
 
 
 class Program(NamedTuple):
@@ -47,11 +53,25 @@ class Client(NamedTuple):
     jobs: int
 
 
+class Address(NamedTuple):
+    """An address to listen on."""
+
+    family: int
+    host: str                      # the path of a UNIX socket
+    port: int = 0
+
+    def __str__(self) -> str:
+        if self.family == socket.AF_UNIX:
+            return self.host
+        host = f"[{self.host}]" if self.family == socket.AF_INET6 else self.host
+        return f"{host}:{self.port}"
+
+
 class Webserver(NamedTuple):
     """[webserver]"""
 
     program: Program
-    listen: str                    # "auto" or addresses
+    listen: Optional[Tuple[Address, ...]]   # None: auto
     challenge_directory: str       # "" for one of our own
     firewall: bool
 
@@ -88,26 +108,25 @@ class Config(NamedTuple):
         return f"{self.library_directory}/state"
 
 
-def load(filename: Optional[str] = None, socket: Optional[str] = None) -> Config:
-    """Read the main configuration; ``socket`` is the --socket option, which beats [accountd].
+def load(filename: Optional[str] = None, signer: Optional[str] = None) -> Config:
+    """Read the main configuration; ``signer`` is the --socket option, which beats [accountd].
 
     Raises ConfigError.
     """
-    path = specifiers.expand(filename or f"%E/{paths.PROGRAM}/{paths.MASTER_CONFIG}")
+    if filename is None:
+        filename = f"%E/{paths.PROGRAM}/{paths.MASTER_CONFIG}"
+    path = specifiers.expand(filename)
     sections = inifile.read(path)
     _check_sections(path, sections)
     main = sections[""]
-    config_certs = None
-    if "config-certs" in main:
-        config_certs = tuple(main.words("config-certs"))
     accountd = None
-    if socket is None and "accountd" in sections:
+    if signer is None and "accountd" in sections:
         accountd = _accountd(sections["accountd"])
     client = _client(sections.get("client") or Section(path, "client", {}))
-    if socket is not None:
-        client = client._replace(socket=socket)
+    if signer is not None:
+        client = client._replace(socket=signer)
     return Config(
-        file=path, config_certs=config_certs,
+        file=path, config_certs=tuple(main.words("config-certs")) or None,
         library_directory=_directory(main, "library-directory", paths.STATE_DIR),
         run_directory=_directory(main, "run-directory", paths.RUN_DIR),
         openssl=_absolute(main, "openssl", paths.OPENSSL),
@@ -127,8 +146,8 @@ def _check_sections(path: str, sections: Dict[str, Section]) -> None:
 
 def _program(section: Section, user: str, command: str) -> Program:
     words = section.words("command", command)
-    if not words:
-        raise section.bad("command", "names no program")
+    if not words or "/" in words[0] and words[0][0] not in "/%":
+        raise section.bad("command", "neither an absolute path nor the name of a program")
     return Program(section.where, section.text("user", user), section.text("group", user),
                    tuple(words), section.choice("confine", CONFINE, "auto"))
 
@@ -153,11 +172,19 @@ def _client(section: Section) -> Client:
 
 
 def _webserver(section: Section) -> Webserver:
+    listen = section.parsed("listen", parse_listen, "auto")
+    directory = section.text("challenge-directory")
+    try:
+        directory = specifiers.expand(directory)
+    except ConfigError as exc:
+        raise section.bad("challenge-directory", str(exc)) from exc
+    if directory and not directory.startswith("/"):
+        raise section.bad("challenge-directory", "not an absolute path")
+    if listen == () and not directory:
+        raise section.bad("listen", "no address, so challenge-directory must be set")
     return Webserver(
-        program=_program(section, paths.WEBSERVER_USER, paths.WEBSERVER),
-        listen=section.text("listen", "auto"),
-        challenge_directory=section.text("challenge-directory"),
-        firewall=section.boolean("iptables", True))
+        program=_program(section, paths.WEBSERVER_USER, paths.WEBSERVER), listen=listen,
+        challenge_directory=directory, firewall=section.boolean("iptables", True))
 
 
 def _accountd(section: Section) -> Accountd:
@@ -181,18 +208,48 @@ def _directory(section: Section, key: str, default: str) -> str:
     return value
 
 
+def parse_listen(text: str) -> Optional[Tuple[Address, ...]]:
+    """Parse ``auto`` (None), or IPV4[:PORT], [IPV6][:PORT] and /PATH separated by commas or spaces.
+
+    Raises ValueError.
+    """
+    if text == "auto":
+        return None
+    return tuple(map(_parse_address, text.replace(",", " ").split()))
+
+
+def _parse_address(word: str) -> Address:
+    if word.startswith("/"):
+        if len(os.fsencode(word)) > 107:   # sockaddr_un
+            raise ValueError(f"“{word}” is too long for a UNIX socket (107 bytes)")
+        return Address(socket.AF_UNIX, word)
+    for family, pattern in ((socket.AF_INET, _IPV4), (socket.AF_INET6, _IPV6)):
+        match = pattern.match(word)
+        if match is not None:
+            port = int(match.group(2) or HTTP_PORT)
+            try:
+                socket.inet_pton(family, match.group(1))
+            except OSError:
+                break
+            if 0 < port < 65536:
+                return Address(family, match.group(1), port)
+    raise ValueError(f"“{word}” is not IPV4[:PORT], [IPV6][:PORT] or /PATH")
+
+
 def parse_tls_versions(text: str) -> Tuple[str, str]:
     """Return the least and greatest TLS version that ``text`` allows.
 
     The syntax is lacme's, IO::Socket::SSL's: one version such as ``TLSv1_2``, or ``SSLv23``
-    (any) followed by ``:!VERSION`` for those to leave out.  Raises ValueError.
+    (any) followed by ``:!VERSION`` for those to leave out, in any case.  Raises ValueError.
     """
+    known = {version.lower(): version for version in (*TLS_VERSIONS, "SSLv2", "SSLv3", "SSLv23")}
+    known.update({"tlsv11": "TLSv1_1", "tlsv12": "TLSv1_2", "tlsv13": "TLSv1_3",
+                  "sslv2/3": "SSLv23"})
     if not text:
         return "", ""
     allowed: List[str] = []
     for word in text.replace(",", ":").split(":"):
-        name = {"TLSv11": "TLSv1_1", "TLSv12": "TLSv1_2", "TLSv13": "TLSv1_3",
-                "SSLv2/3": "SSLv23"}.get(word.lstrip("!"), word.lstrip("!"))
+        name = known.get(word.removeprefix("!").lower(), "")
         if name == "SSLv23" and not word.startswith("!"):
             allowed = list(TLS_VERSIONS)
         elif name in ("SSLv2", "SSLv3") and word.startswith("!"):

@@ -3,8 +3,9 @@
 Root reads keys and installs certificates below paths that the administrator chose.  A
 directory on the way that somebody else could write would let them swap what lies below,
 so each component must belong to root (or to us, or to the section's owner) and be
-writable by nobody else; symbolic links are followed only where they stand in such a
-directory.  Descriptors, not names, are kept: no race can win.
+writable by nobody else; symbolic links are followed only where they stand in a directory
+of root's (or ours): the section's owner must not lead us out of his own.  Descriptors, not
+names, are kept: no race can win.
 """
 
 import os
@@ -65,7 +66,8 @@ def make_directory(path: str, mode: int = 0o755) -> None:
 def _walk(path: str, owner: int, directory: bool) -> Tuple[int, str]:
     if not path.startswith("/"):
         raise Error(f"{path}: not an absolute path")
-    trusted = {0, os.geteuid(), owner}
+    ours = {0, os.geteuid()}
+    trusted = ours | {owner}
     todo: List[str] = [part for part in reversed(path.split("/")) if part not in ("", ".")]
     done = ""
     links = 0
@@ -74,9 +76,8 @@ def _walk(path: str, owner: int, directory: bool) -> Tuple[int, str]:
         _check(current, "/", trusted)
         while todo:
             part = todo.pop()
-            if part == "..":
-                raise Error(f"{path}: “..” is not followed")
-            here = f"{done}/{part}"
+            # the parent of a trusted directory is one that we came through, or is checked as well
+            here = done.rpartition("/")[0] if part == ".." else f"{done}/{part}"
             want_directory = directory or bool(todo)
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
             try:
@@ -89,6 +90,9 @@ def _walk(path: str, owner: int, directory: bool) -> Tuple[int, str]:
                     if isinstance(exc, FileNotFoundError):
                         raise FileNotFoundError(exc.errno, exc.strerror, here) from exc
                     raise Error(f"{here}: cannot open it: {exc.strerror}") from exc
+                if os.fstat(current).st_uid not in ours:
+                    raise Error(f"{here}: a symbolic link in a directory that is not root's is not "
+                                "followed") from exc
                 links += 1
                 if links > MAX_LINKS:
                     raise Error(f"{path}: too many symbolic links") from exc
@@ -101,7 +105,7 @@ def _walk(path: str, owner: int, directory: bool) -> Tuple[int, str]:
             os.close(current)
             current, done = descriptor, here
             if want_directory:
-                _check(current, here, trusted)
+                _check(current, here or "/", trusted)
         if not directory and not stat.S_ISREG(os.fstat(current).st_mode):
             raise Error(f"{path}: not a plain file")
         return current, done

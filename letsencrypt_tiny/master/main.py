@@ -81,7 +81,8 @@ def _run(argv: List[str]) -> int:
     import argparse
     parser = argparse.ArgumentParser(
         prog="letsencrypt-tiny", allow_abbrev=False, add_help=False,
-        usage="letsencrypt-tiny [--config=FILE] [--socket=PATH] [OPTION ...] COMMAND [ARGUMENT ...]",
+        usage="letsencrypt-tiny [--config=FILE] [--socket=PATH] [OPTION ...] COMMAND "
+              "[ARGUMENT ...]",
         description="ACME client written with process isolation and minimal privileges in mind; "
                     "see letsencrypt-tiny(8).")
     general = parser.add_argument_group("general options")

@@ -90,8 +90,8 @@ class Run:
                     self._notifications.setdefault(certificate.notify, []).append(name)
             elif state.not_before > now and not self._options.sections \
                     and self._options.min_days is None:
-                log.info(f"{name}: {verdict.reason}, but the server asked not to order again before "
-                         f"{renewal.when(state.not_before)} (name the section to try all the same)")
+                log.info(f"{name}: {verdict.reason}, but the server asked not to order again "
+                         f"before {renewal.when(state.not_before)} (name the section to try all the same)")
             else:
                 log.info(f"{name}: {verdict.reason}")
                 due.append(certificate)

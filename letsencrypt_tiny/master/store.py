@@ -1,6 +1,8 @@
 """Where keys and certificates live, and how they are installed: atomically, or not at all."""
 
+import errno
 import os
+import stat
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from ..common.errors import Error
@@ -22,7 +24,7 @@ def install(files: Sequence[File]) -> None:
     """Replace every file of ``files``; each is at any instant the old one or the new one.
 
     All are written and synced beside their places before the first is renamed, so that
-    nothing is replaced when one can't be.  Raises Error naming the file.
+    nothing is replaced when one can't be written.  Raises Error naming the file.
     """
     written: List[_Written] = []
     try:
@@ -98,7 +100,10 @@ def _write(file: File) -> _Written:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     item = _Written(directory, name, temporary)
     try:
-        descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
+        if _is_directory(name, directory):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        # no bit more than asked for, at no moment, whatever the umask
+        descriptor = os.open(temporary, flags, file.mode & 0o600, dir_fd=directory)
         try:
             data = memoryview(file.data)
             while data:
@@ -112,7 +117,18 @@ def _write(file: File) -> _Written:
     except OSError as exc:
         item.close()
         raise Error(f"{file.path}: cannot write it: {exc.strerror}") from exc
+    except BaseException:   # a signal
+        item.close()
+        raise
     return item
+
+
+def _is_directory(name: str, parent: int) -> bool:
+    """True for what rename(2) would refuse to replace, when other files are replaced already."""
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _culprit(written: List[_Written], files: Sequence[File]) -> str:

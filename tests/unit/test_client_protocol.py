@@ -393,9 +393,9 @@ def test_a_shared_token_stays_until_its_last_order(tmp_path: Path,
         victim = tmp_path / "victim"
         victim.write_text("untouched")
         (tmp_path / "link").symlink_to(victim)
-        tokens.hold("link", b"link.thumbprint")    # what an earlier run left is replaced
+        assert tokens.hold("link", b"link.thumbprint")    # what an earlier run left is replaced
         assert victim.read_text() == "untouched" and not (tmp_path / "link").is_symlink()
-        tokens.hold("link", b"link.thumbprint")
+        assert not tokens.hold("link", b"link.thumbprint")
         assert (tmp_path / "link").read_bytes() == b"link.thumbprint"
         assert (tmp_path / "link").stat().st_mode & 0o777 == 0o644
         tokens.release("link")

@@ -79,10 +79,12 @@ def agree(pem: bytes) -> x509.Certificate:
     """Read a certificate and compare all of it with what openssl says."""
     parsed = parse(pem)
     said = dict(line.split("=", 1) for line in say(
-        pem, "-serial", "-startdate", "-enddate", "-fingerprint", "-sha256").splitlines())
+        pem, "-serial", "-startdate", "-enddate", "-dateopt", "iso_8601",
+        "-fingerprint", "-sha256").splitlines())
     assert int.from_bytes(parsed.serial, "big", signed=True) == int(said["serial"], 16)
     for moment, date in ((parsed.not_before, "notBefore"), (parsed.not_after, "notAfter")):
-        assert moment == calendar.timegm(time.strptime(said[date], "%b %d %H:%M:%S %Y GMT"))
+        assert moment == calendar.timegm(time.strptime(
+            said[date].strip().zfill(20), "%Y-%m-%d %H:%M:%SZ"))
     assert x509.fingerprint(parsed) == said["sha256 Fingerprint"].replace(":", "").lower()
     text = say(pem, "-text")
     assert tuple(name for name in parsed.names if name[0] != "other") == names_of(text)
@@ -138,8 +140,8 @@ def test_serial(serial: str) -> None:
 
 
 @pytest.mark.parametrize("subject, common_names", [
-    ("/", ()), ("/C=DE/O=Example/OU=x", ()), ("/CN=a.example/CN=b.example/O=c/CN=d.example",
-                                             ("a.example", "b.example", "d.example")),
+    ("/", ()), ("/C=DE/O=Example/OU=x", ()),
+    ("/CN=a.example/CN=b.example/O=c/CN=d.example", ("a.example", "b.example", "d.example")),
     ("/O=x+CN=multi.example+OU=y", ("multi.example",)), ("/CN=Bücher €", ("Bücher €",))])
 def test_common_names(subject: str, common_names: Tuple[str, ...]) -> None:
     """All of them, in their order, wherever they stand."""
@@ -203,7 +205,8 @@ def test_request(kind: str) -> None:
     assert x509.key_kind(parsed.spki) == KINDS[kind]
     assert parsed.spki == openssl("pkey", "-pubout", "-outform", "DER", stdin=key(kind).encode())
     empty = x509.parse_request(request(kind=kind))
-    assert empty.extensions == empty.attributes == empty.names == empty.common_names == ()
+    assert empty.extensions == empty.attributes == empty.common_names == ()
+    assert empty.names == ()
     assert empty.subject == b"\x30\0"
 
 
@@ -253,7 +256,7 @@ SPKI = tlv(0x30, tlv(0x30, oid("1.3.101.112")), tlv(3, b"\0" + bytes(32)))
 EXT_REQ = "1.2.840.113549.1.9.14"
 V3 = b"\xa0\x03\x02\x01\x02"
 DNS = tlv(0x82, b"example.org")
-FIELDS = dict(version=V3, serial=tlv(2, b"\1"), algorithm=ALGORITHM, issuer=tlv(0x30),
+FIELDS: Dict[str, Any] = dict(version=V3, serial=tlv(2, b"\1"), algorithm=ALGORITHM, issuer=tlv(0x30),
               not_before=tlv(0x17, b"260101000000Z"), not_after=tlv(0x17, b"260401000000Z"),
               subject=common_name(tlv(0x0c, b"x")), spki=SPKI, unique=b"", extensions=None,
               extra=b"", outer=ALGORITHM, signature=SIGNATURE, after=b"")
@@ -512,7 +515,7 @@ def test_mutations(which: str) -> None:
                 assert isinstance(x509.key_kind(parsed.spki), str)
                 changed += 1
     refused(read, data + b"\0")
-    assert refusals > changed > 0
+    assert refusals > len(data) and changed > 0
     assert time.monotonic() - begun < 30
 
 
@@ -616,9 +619,9 @@ def test_chain_holds_certificates_only() -> None:
         x509.parse_chain(GOOD * 3, most=2)
 
 
-PATTERNS = [b"-----BEGIN CERTIFICATE-----\n", b"-----", b"-----BEGIN ", b"-", b"\n", b" ", b"A", b"=",
-            b"\n-----END CERTIFICATE-----\n", b"-----BEGIN A-----\n\n-----END A-----\n", b"\0", b"A\n",
-            b"----- BEGIN", GOOD]
+PATTERNS = [b"-----BEGIN CERTIFICATE-----\n", b"\n-----END CERTIFICATE-----\n", b"-----BEGIN ",
+            b"-----BEGIN A-----\n\n-----END A-----\n", b"----- BEGIN", b"-----", b"-", b"\n", b" ",
+            b"\0", b"=", b"A", b"A\n", ONE, GOOD]
 
 
 def test_fifty_megabytes_of_pem(tmp_path: Path) -> None:

@@ -45,6 +45,13 @@ class Authorization(NamedTuple):
 
 def parse(session: Session, obj: JsonObject) -> Authorization:
     """Take an authorization object apart; raises ProtocolError."""
+    try:
+        return _parse(session, obj)
+    except ProtocolError as exc:
+        raise ProtocolError(f"an authorization is none as of RFC 8555 §7.1.4: {exc}") from exc
+
+
+def _parse(session: Session, obj: JsonObject) -> Authorization:
     identifier = jsonfields.get_object(obj, "identifier")
     name = jsonfields.get_str(identifier, "value", 300).lower()
     if jsonfields.get_bool(obj, "wildcard"):

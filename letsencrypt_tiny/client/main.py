@@ -78,10 +78,9 @@ def main() -> int:
         log.debug("confined: " + ", ".join(confine.enter(plan)))
         # … and only now listen to what the server says.
         run(config, session, requests, replies)
-    except (Error, OSError) as exc:
-        reason = f"{exc.strerror or exc}" if isinstance(exc, OSError) else exc
+    except Exception as exc:    # the master must hear of it, even of a mistake of ours
         for request in requests:
-            replies.final(request, failed(request, Error(str(reason))))
+            replies.final(request, failed(request, exc))
         return 1
     return 0
 
@@ -130,6 +129,8 @@ def warm_up(plan: confine.Plan) -> None:
     """Load what would otherwise be loaded later, when no file can be read any more."""
     for codec in CODECS:
         "a".encode(codec)
+    if log.level >= log.DEBUG:
+        __import__("traceback")
     confine.warm_up(plan)
 
 
@@ -160,6 +161,12 @@ class Replies:
 
 def failed(request: Request, exc: Exception) -> Failed:
     """Return the answer that tells the master of an error."""
+    if not isinstance(exc, Error):
+        log.error(f"unexpected {type(exc).__name__}: {exc}")
+        if log.level >= log.DEBUG:
+            import traceback    # loaded by warm_up
+            log.debug("".join(traceback.format_exception(exc)))
+        exc = Error(f"unexpected {type(exc).__name__} in the ACME client: {exc}")
     problem = getattr(exc, "problem", None)
     kind = problem.type[:200] if problem is not None and problem.type else None
     return Failed(getattr(request, "section", ""), log.printable(exc, 8000), kind,
@@ -212,7 +219,10 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
         identify = account.identify(session, config, mine, replies)
         return (yield from certificate.revoke(session, request, identify, mine, replies))
 
-    yield [in_turn(batch, perform, replies) for batch in batches(requests)]
+    outcomes = yield [in_turn(batch, perform, replies) for batch in batches(requests)]
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
 
 
 def batches(requests: Sequence[Request]) -> List[List[Request]]:
@@ -238,12 +248,5 @@ def in_turn(requests: Sequence[Request], perform: Callable[[Request], Steps],
     for request in requests:
         try:
             replies.final(request, (yield from perform(request)))
-        except Error as exc:    # Interrupted too: the next has to begin to end so, and does
+        except Exception as exc:    # even our own mistake must not cost others their certificates
             replies.final(request, failed(request, exc))
-        except Exception as exc:    # our mistake: it must not cost the others their certificates
-            log.error(f"unexpected {type(exc).__name__}: {exc}")
-            if log.level >= log.DEBUG:
-                import traceback
-                log.debug(traceback.format_exc())
-            replies.final(request, failed(request, Error(
-                f"unexpected {type(exc).__name__} in the ACME client: {exc}")))

@@ -63,15 +63,23 @@ def advance(state: str, status: str) -> str:
 def parse(session: Session, response: http1.Response, request: Order) -> OrderObject:
     """Take an order object apart and compare it with what was asked; raises ProtocolError."""
     obj = session.json(response, "the order")
+    try:
+        return _parse(session, obj, session.retry_after(response), request)
+    except ProtocolError as exc:
+        raise ProtocolError(f"the order is none as of RFC 8555 §7.1.3: {exc}") from exc
+
+
+def _parse(session: Session, obj: JsonObject, retry_after: Optional[int],
+           request: Order) -> OrderObject:
     identifiers = [(jsonfields.get_str(item, "type", 32),
                     jsonfields.get_str(item, "value", 300).lower())
                    for item in jsonfields.get_objects(obj, "identifiers", MAX_AUTHORIZATIONS)]
     urls = jsonfields.get_strs(obj, "authorizations", MAX_AUTHORIZATIONS)
     if len(urls) > len(request.identifiers) or len(set(urls)) != len(urls):
-        raise ProtocolError(f"the order has {len(urls)} authorizations for "
+        raise ProtocolError(f"it has {len(urls)} authorizations for "
                             f"{len(request.identifiers)} identifiers")
     if len(set(identifiers)) != len(identifiers) or set(identifiers) != wanted(request):
-        raise ProtocolError("the order is for other identifiers than those asked for: " + (
+        raise ProtocolError("it is for other identifiers than those asked for: " + (
             ", ".join(log.printable(name, 100) for _, name in identifiers[:10]) or "none"))
     return OrderObject(
         status=jsonfields.get_str(obj, "status", 32), identifiers=frozenset(identifiers),
@@ -79,7 +87,7 @@ def parse(session: Session, response: http1.Response, request: Order) -> OrderOb
         finalize=session.url(obj, "finalize"),
         certificate=session.url(obj, "certificate") if obj.get("certificate") else None,
         error=problem.parse(obj["error"]) if obj.get("error") else None,
-        retry_after=session.retry_after(response))
+        retry_after=retry_after)
 
 
 def wanted(request: Order) -> FrozenSet[Identifier]:

@@ -62,13 +62,20 @@ def parse_retry_after(value: Optional[str], now: Callable[[], float]) -> Optiona
     match = _HTTP_DATE.match(value)
     if match is None or match.group(2).lower() not in _MONTHS:
         return None
-    import calendar
     day, year, hour, minute, second = (int(match.group(i)) for i in (1, 3, 4, 5, 6))
     month = _MONTHS.index(match.group(2).lower()) + 1
     if not (1970 <= year and 1 <= day <= 31 and hour < 24 and minute < 60 and second < 61):
         return None
-    then = calendar.timegm((year, month, day, hour, minute, second))
+    then = _days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second
     return max(0, min(math.ceil(then - now()), MAX_RETRY_AFTER))
+
+
+def _days(year: int, month: int, day: int) -> int:
+    """Days since 1970-01-01 (``calendar`` is slow to import, and can't be once confined)."""
+    if month < 3:    # a year that begins in March has its leap day at the end
+        year, month = year - 1, month + 12
+    leap_days = year // 4 - year // 100 + year // 400
+    return 365 * year + leap_days + (153 * month - 457) // 5 + day - 719469
 
 
 class Nonces:
@@ -136,9 +143,9 @@ class Session:
         response = self._send("GET", self.directory_url, what)
         self._raise_for_status(response, what)
         obj = self.json(response, what)
-        meta = jsonfields.get_optional_object(obj, "meta") or {}
-        profiles = jsonfields.get_optional_object(meta, "profiles")
         try:
+            meta = jsonfields.get_optional_object(obj, "meta") or {}
+            profiles = jsonfields.get_optional_object(meta, "profiles")
             self._directory = Directory(
                 new_nonce=self.url(obj, "newNonce"), new_account=self.url(obj, "newAccount"),
                 new_order=self.url(obj, "newOrder"),

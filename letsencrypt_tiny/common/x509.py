@@ -3,7 +3,7 @@
 Certificates come from ACME servers, requests from whoever talks to the signer: so this is a
 strict reader of hostile DER (X.690) and PEM (RFC 7468).  It reads what the program compares or
 shows and nothing else: no signature is verified here.  X509Error (one line) is all that comes
-out of malformed input.
+out of malformed input.  A § alone is one of RFC 5280.
 """
 
 import os
@@ -34,7 +34,6 @@ _SUBJECT_ALT_NAME = "2.5.29.17"
 _BASIC, _AUTHORITY_KEY = "2.5.29.19", "2.5.29.35"   # basicConstraints, authorityKeyIdentifier
 _EMPTY = SEQUENCE + b"\0"
 _EXTENSION_REQUEST = "1.2.840.113549.1.9.14"
-
 _RSA, _EC = "1.2.840.113549.1.1.1", "1.2.840.10045.2.1"
 _KINDS = {"1.2.840.10045.3.1.7": "EC P-256", "1.3.132.0.34": "EC P-384",
           "1.3.132.0.35": "EC P-521", "1.3.101.112": "Ed25519", "1.3.101.113": "Ed448"}
@@ -135,8 +134,8 @@ def read_certificate(path: str) -> Certificate:
 
     Raises X509Error (naming ``path``) and OSError.
     """
-    # a FIFO must not make us wait
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    # not to wait, should it be a FIFO
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         text = os.read(descriptor, _FIRST_READ)
         while _END not in text and len(text) <= MAX_PEM \
@@ -184,7 +183,7 @@ def key_kind(spki: bytes) -> str:
 
 
 def _key_kind(spki: bytes) -> str:
-    # SEQUENCE { SEQUENCE { OID, parameters }, BIT STRING } (RFC 5280 §4.1)
+    # SEQUENCE { SEQUENCE { OID, parameters }, BIT STRING } (§4.1)
     tags, contents, _ = elements(only(SEQUENCE, spki, "public key"), "public key")
     if tags != SEQUENCE + BIT_STRING or contents[1][:1] != b"\0":
         return "unknown"
@@ -283,13 +282,13 @@ def _by_oid(data: bytes, what: str, forms: Tuple[bytes, ...]) -> Dict[str, bytes
 
 
 def _extensions(data: bytes) -> Dict[str, bytes]:
-    # SEQUENCE OF SEQUENCE { OID, critical, OCTET STRING } (RFC 5280 §4.1.2.9)
+    # SEQUENCE OF SEQUENCE { OID, critical, OCTET STRING } (§4.1.2.9)
     return _by_oid(only(SEQUENCE, data, "extensions"), "extension",
                    (OID + OCTET_STRING, OID + BOOLEAN + OCTET_STRING))
 
 
 def _names(extensions: Dict[str, bytes]) -> Names:
-    """Return the names of a subjectAltName (RFC 5280 §4.2.1.6)."""
+    """Return the names of a subjectAltName (§4.2.1.6)."""
     if _SUBJECT_ALT_NAME not in extensions:
         return ()
     data = only(SEQUENCE, extensions[_SUBJECT_ALT_NAME], "subjectAltName")
@@ -333,7 +332,7 @@ def _ip_address(content: bytes) -> str:
 
 def _key_identifier(extensions: Dict[str, bytes]) -> Optional[bytes]:
     # SEQUENCE { keyIdentifier [0], authorityCertIssuer [1], authorityCertSerialNumber [2] },
-    # each optional, the last two together (RFC 5280 §4.2.1.1)
+    # each optional, the last two together (§4.2.1.1)
     what = "authorityKeyIdentifier"
     tags, contents, _ = elements(only(SEQUENCE, extensions.get(_AUTHORITY_KEY, _EMPTY), what), what)
     if tags not in (b"", b"\x80", b"\xa1\x82", b"\x80\xa1\x82"):
@@ -343,7 +342,7 @@ def _key_identifier(extensions: Dict[str, bytes]) -> Optional[bytes]:
 
 def _is_ca(extensions: Dict[str, bytes]) -> bool:
     # SEQUENCE { cA BOOLEAN DEFAULT FALSE, pathLenConstraint INTEGER OPTIONAL }, the latter for
-    # CAs only (RFC 5280 §4.2.1.9)
+    # CAs only (§4.2.1.9)
     what = "basicConstraints"
     tags, contents, _ = elements(only(SEQUENCE, extensions.get(_BASIC, _EMPTY), what), what)
     if tags not in (b"", BOOLEAN, BOOLEAN + INTEGER) or tags and contents[0] != TRUE:

@@ -171,7 +171,8 @@ def _given(section: Section, key: str, alias: str) -> str:
 
 def _path(section: Section, key: str) -> str:
     value = section.text(key)
-    if value and (not value.startswith("/") or value.endswith(("/", "/.")) or ".." in value.split("/")):
+    if value and (not value.startswith("/") or value.endswith(("/", "/."))
+                  or ".." in value.split("/")):
         raise section.bad(key, "not the absolute path of a file")
     return value and os.path.normpath("/" + value.lstrip("/"))
 

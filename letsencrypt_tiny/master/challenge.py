@@ -66,7 +66,8 @@ class Responder:
         for sock in self._sockets:
             sock.close()   # the web server has it
         if settings.firewall:
-            self._firewall.open([opening for address in addresses for opening in _openings(address)])
+            self._firewall.open([opening for address in addresses
+                                 for opening in _openings(address)])
 
     def _existing(self, path: str) -> str:
         """Check a directory that somebody else's web server serves."""

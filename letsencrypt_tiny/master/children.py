@@ -9,7 +9,6 @@ passphrase).  ``exec`` leaves no copy of the master's memory.
 import os
 import select
 import signal
-import sys
 from typing import Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence
 
 from ..common import log, specifiers
@@ -116,18 +115,20 @@ def spawn(program: Program, who: Identity, arguments: Sequence[str], descriptors
     libc = ctypes.CDLL(None)
     environment = {**_environment(who), **(extra or {})}
     report, error = os.pipe()
-    sys.stdout.flush()
     master = os.getpid()
     pid = os.fork()
     if pid == 0:
         _become(_Birth(program, who, list(arguments), list(descriptors), directory, signer,
                        environment, error, master, libc.prctl))
-    os.close(error)
+    child = Child(pid, program.command[0])
     try:
+        os.close(error)
         complaint = os.read(report, 1000).decode("utf-8", "replace")
+    except BaseException:   # a signal: nobody else knows the child yet
+        child.stop(0)
+        raise
     finally:
         os.close(report)
-    child = Child(pid, program.command[0])
     if complaint:
         child.wait(None)
         raise Error(f"{program.where}: cannot run {program.command[0]}: {complaint}")
@@ -166,7 +167,7 @@ def _become(birth: _Birth) -> NoReturn:
     """In the child: never returns, never lets an exception out into the master's code."""
     error = birth.error
     try:
-        for default in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for default in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(default, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         # First out of the way of 0 … n, then into place
@@ -175,8 +176,10 @@ def _become(birth: _Birth) -> NoReturn:
         high = [_above(descriptor, count) for descriptor in birth.descriptors]
         for number, descriptor in enumerate(high):
             os.dup2(descriptor, number, inheritable=True)
-        os.closerange(count, error)
-        os.closerange(error + 1, os.sysconf("SC_OPEN_MAX"))
+        # by /proc: a descriptor may lie above a limit that was lowered since
+        for descriptor in map(int, os.listdir("/proc/self/fd")):
+            if descriptor >= count and descriptor != error:
+                os.closerange(descriptor, descriptor + 1)
         os.umask(0o022)
         if birth.signer:
             _allow_locked_memory()
@@ -196,7 +199,7 @@ def _become(birth: _Birth) -> NoReturn:
         os.execvpe(command[0], command + birth.arguments, birth.environment)
     except OSError as exc:
         os.write(error, (exc.strerror or str(exc)).encode("utf-8", "replace"))
-    except Error as exc:
+    except (Error, ValueError) as exc:
         os.write(error, str(exc).encode("utf-8", "replace"))
     finally:
         os._exit(127)

@@ -266,4 +266,5 @@ def parse_tls_versions(text: str) -> Tuple[str, str]:
         raise ValueError("allows no version of TLS")
     if indices != list(range(indices[0], indices[-1] + 1)):
         raise ValueError("leaves a gap between the versions it allows")
-    return tuple(TLS_VERSIONS[i].replace("_", ".") for i in (indices[0], indices[-1]))  # type: ignore
+    least, greatest = (TLS_VERSIONS[indices[i]].replace("_", ".") for i in (0, -1))
+    return least, greatest

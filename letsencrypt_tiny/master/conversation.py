@@ -21,6 +21,7 @@ from .config import Config
 from .state import State
 
 GRACE = 60               # seconds of silence granted beyond the announced waits
+LONGEST = 3600           # seconds for a run, and in addition those for each of its orders
 MAX_CHATTER = 256 << 10  # bytes that a child may write to its standard error
 
 
@@ -155,12 +156,16 @@ class Conversation:
         left = 1000 + 1000 * requests    # lines: progress and messages included
         room = (16 << 20) * (1 + requests)   # bytes
         deadline = time.monotonic() + patience
+        # a timeout of 0 is none
+        end = time.monotonic() + LONGEST + patience * requests if timeout else float("inf")
         try:
             while True:
                 now = time.monotonic()
+                if now >= end:
+                    raise Error("the client does not come to an end")
                 if now >= deadline:
                     raise Error(f"the client has been silent for {patience} seconds")
-                for descriptor, _ in poll.poll((deadline - now) * 1000):
+                for descriptor, _ in poll.poll((min(deadline, end) - now) * 1000):
                     if self._messages.handle(descriptor):
                         continue
                     data = os.read(reader, 65536)
@@ -177,7 +182,7 @@ class Conversation:
                         if left < 0:
                             raise Error("the client answers without end")
                         if isinstance(answer, Progress):
-                            wait = max(wait, answer.wait)
+                            wait = max(wait, min(answer.wait, timeout or answer.wait))
                         if not self._own(answer):
                             yield answer
                     deadline = max(deadline, time.monotonic() + patience + wait)
@@ -192,7 +197,10 @@ class Conversation:
             show.get(answer.level, log.debug)(answer.text)
             return True
         if isinstance(answer, Account):
-            self._state.remember_account(self._config.client.server, answer.url, answer.key)
+            try:
+                self._state.remember_account(self._config.client.server, answer.url, answer.key)
+            except Error as exc:   # it costs the next run a request, no more
+                log.warning(exc)
             return True
         return False
 

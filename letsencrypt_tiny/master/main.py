@@ -2,7 +2,7 @@
 
 Usage:              letsencrypt-tiny [--config=FILE] [--socket=PATH] [OPTION …] COMMAND [ARGUMENT …]
 Descriptors:        0, 1, 2 only: the account and the status table on 1, messages on 2
-Working directory:  any; it changes to /
+Working directory:  any; each child is given its own
 Intended user:      root, who alone reads server keys and installs certificates
 
 The master forks and executes the signer, the ACME client and the challenge web server
@@ -42,9 +42,11 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Run the command line ``argv``; returns the exit status."""
     log.prefix = ""
     debug = "--debug" in (sys.argv if argv is None else argv)
-    _prepare_process()
     try:
-        return _run(sys.argv[1:] if argv is None else argv)
+        _prepare_process()
+        status = _run(sys.argv[1:] if argv is None else argv)
+        print(end="", flush=True)
+        return status
     except Error as exc:
         if debug:
             import traceback
@@ -54,8 +56,13 @@ def main(argv: Optional[List[str]] = None) -> int:
     except Interrupted as exc:
         log.error(f"stopped by {exc}; what was not finished is taken up by the next run")
         return 1
-    except BrokenPipeError:
-        os.dup2(os.open("/dev/null", os.O_WRONLY), 1)
+    except OSError as exc:   # of the system's, or of whoever reads standard output
+        if debug:
+            import traceback
+            traceback.print_exc()
+        if not isinstance(exc, BrokenPipeError):
+            log.error(exc)
+        os.dup2(os.open("/dev/null", os.O_WRONLY), 1)   # what is left in the buffer
         return 1
 
 
@@ -73,8 +80,11 @@ def _prepare_process() -> None:
             signal.signal(other, signal.SIG_IGN)   # let the clean-up finish
         raise Interrupted(signal.Signals(number).name)
 
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)   # ignored, it would hide how a child ended
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:   # nohup(1)
+            signal.signal(number, interrupt)
 
 
 def _run(argv: List[str]) -> int:

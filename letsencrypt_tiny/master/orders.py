@@ -91,7 +91,8 @@ class Run:
             elif state.not_before > now and not self._options.sections \
                     and self._options.min_days is None:
                 log.info(f"{name}: {verdict.reason}, but the server asked not to order again "
-                         f"before {renewal.when(state.not_before)} (name the section to try all the same)")
+                         f"before {renewal.when(state.not_before)} (name the section to try "
+                         "all the same)")
             else:
                 log.info(f"{name}: {verdict.reason}")
                 due.append(certificate)

@@ -68,6 +68,7 @@ def read(options: Options) -> Config:
     keyid = settings.text("keyid") or None
     if keyid is not None and not is_https_url(keyid):
         raise settings.bad("keyid", "not an https URL")
+    quiet = settings.boolean("quiet", False) or options.quiet
     return Config(
         file=file,
         privkey=_key_source(options.privkey, settings),
@@ -75,7 +76,7 @@ def read(options: Options) -> Config:
         socket=options.socket or settings.text("socket") or paths.SIGNER_SOCKET,
         logfile=expand(f"{settings.where}: logfile", logfile),
         keyid=keyid,
-        quiet=options.quiet or settings.boolean("quiet", False),
+        quiet=quiet,
         confine=confine)
 
 

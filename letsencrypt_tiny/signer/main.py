@@ -119,9 +119,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def _occupy_standard_descriptors() -> None:
     """Have descriptors 0 to 2 taken: a log file must never become the client's."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(fd, True)
-    os.close(fd)
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
 
 
 def _configure(arguments: Arguments) -> "Config":

@@ -88,7 +88,7 @@ def describe(line: bytes) -> str:
     try:
         signing_input = jose.parse_signing_input(line)
     except ProtocolError:
-        return f"request={printable(line[:MAX_LOGGED].decode('latin-1'))} ({len(line)} bytes)"
+        return f"request={_raw(line)} ({len(line)} bytes)"
     return f"header={_shown(signing_input.protected)} payload={_shown(signing_input.payload)}"
 
 
@@ -98,7 +98,11 @@ def _shown(data: bytes) -> str:
     try:
         return dump(_shorten(parse_object(data, "", MAX_REQUEST))).decode("ascii")
     except ProtocolError:
-        return printable(data[:MAX_LOGGED].decode("latin-1")) + f" ({len(data)} bytes)"
+        return f"{_raw(data)} ({len(data)} bytes)"
+
+
+def _raw(data: bytes) -> str:
+    return printable(data[:MAX_LOGGED].decode("ascii", "backslashreplace"))
 
 
 def _shorten(value: Any) -> Any:

@@ -182,6 +182,23 @@ class Hostile:
         """Return the requests for a resource."""
         return [request for request in self.requests if request.resource == resource]
 
+    def name(self, request: Request) -> Optional[str]:
+        """Return the first name of the order that a request is about; None if of none."""
+        number = int(request.id.partition("-")[0] or 0) if request.id[:1].isdigit() else 0
+        with self._lock:
+            if request.resource == "newOrder":
+                identifier: JSON = request.payload["identifiers"][0]
+            elif request.resource in ("order", "finalize"):
+                identifier = self._orders[number]["identifiers"][0]
+            elif request.resource in ("authz", "challenge"):
+                identifier = self._authorizations[number]["identifier"]
+            elif request.resource == "certificate":
+                identifier = next(order for order in self._orders if order.get("certificate")
+                                  == self.url(request.path[1:]))["identifiers"][0]
+            else:
+                return None
+        return str(identifier["value"])
+
     def answer(self, request: Request) -> Response:
         """Return the answer to a request: the test's, or else the right one."""
         handler = self.on.get(request.path, self.on.get(request.resource))

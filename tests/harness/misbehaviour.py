@@ -4,8 +4,9 @@ Each function takes the server and installs one misbehaviour; resources are name
 ``hostile``.  Where more than one value is bad there's a list of them.
 """
 
+import copy
 import datetime
-from typing import Any, Callable, Collection, Dict, Iterator, List, Optional, Union
+from typing import Any, Callable, Collection, Dict, Iterator, List, Mapping, Optional, Union
 
 from . import ca
 from .hostile import JSON, Default, Headers, Hostile, Request, Response
@@ -33,6 +34,24 @@ def _append(message: Any, words: str, keep: Collection[str]) -> Any:
         return {key: value if key in keep else _append(value, words, keep)
                 for key, value in message.items()}
     return message
+
+
+def divide(server: Hostile, behaviours: Mapping[str, Callable[[Hostile], Any]]) -> None:
+    """Let the order of each name (its first) meet a server that misbehaves in a way of its own.
+
+    Of the server itself, what is said for a whole run stays: directory, newNonce, newAccount.
+    """
+    parts = {}
+    for name, misbehave in behaviours.items():
+        parts[name] = part = copy.copy(server)  # orders and all that are shared
+        part.on = {}
+        misbehave(part)
+
+    def handler(request: Request, default: Default) -> Response:
+        part = parts.get(server.name(request) or "")
+        return default() if part is None else part.answer(request)
+    for resource in ("newOrder", "order", "finalize", "authz", "challenge", "certificate"):
+        server.on[resource] = handler
 
 
 def bad_token(server: Hostile, token: object) -> None:

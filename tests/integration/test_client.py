@@ -15,6 +15,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 import pytest
 
 from harness import ca, misbehaviour
+from harness.caddy import CaddyACME
 from harness.hostile import Hostile, Request, Response
 from harness.pebble import Pebble
 from harness.run import PARENT, ROOT, Server, Users, as_user
@@ -355,6 +356,14 @@ def test_alternate_chains(master: Master) -> None:
     assert len(chains) == 3 and all(names_of(chain) == ["with.example"] for chain in chains)
 
 
+def test_caddy(caddy: CaddyACME, master: Master) -> None:
+    """A second opinion on the protocol: Smallstep's."""
+    master.use(caddy)
+    master.register()
+    chain = master.run(master.order("s", "a.example", "b.example")).only(Issued).chain
+    assert names_of(chain) == ["a.example", "b.example"]
+
+
 # --- accounts and revocation -------------------------------------------------------------------
 
 def test_account(pebble: Pebble, master: Master) -> None:
@@ -556,7 +565,7 @@ def test_a7_endless_headers(hostile: Hostile, registered: Master) -> None:
 
 def test_a9_retry_after(hostile: Hostile, registered: Master) -> None:
     registered.config["timeout"] = 5
-    for value in misbehaviour.RETRY_AFTER:
+    for value in ("1000000000", "-1", "", "soon", "Fri, 31 Dec 9999 23:59:59 GMT"):
         misbehaviour.retry_after(hostile, value)
         outcome = registered.run(registered.order("s", "a.example"))
         for failed in outcome.of(Failed):

@@ -1,5 +1,6 @@
 """The client's pure functions: HTTP/1.1, URLs, proxies, Retry-After, problems, objects, states."""
 
+import email.utils
 import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, cast
@@ -176,6 +177,12 @@ def test_tls_settings_are_checked(tmp_path: Path) -> None:
     ("Sun, 06 Nov 1994 99:49:37 GMT", None), ("Sun Nov  6 08:49:37 1994", None)])
 def test_retry_after(value: Optional[str], seconds: Optional[int]) -> None:
     assert parse_retry_after(value, lambda: 784111767.0) == seconds
+
+
+def test_retry_after_knows_every_day() -> None:
+    for then in range(0, 86400 * 366 * 60, 86400 * 5 + 3601):
+        assert parse_retry_after(email.utils.formatdate(then, usegmt=True),
+                                 lambda: then - 60.0) == 60
 
 
 def test_nonces_are_used_once_and_junk_never() -> None:

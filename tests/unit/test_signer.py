@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
@@ -42,8 +42,8 @@ def run(*arguments: str, data: bytes = b"", **options: Any) -> "subprocess.Compl
 
 @functools.lru_cache(None)
 def pem(kind: str) -> bytes:
-    """A private key in PKCS#8, by openssl: ``RSA:2048``, ``EC:P-256``, ``ED25519`` …"""
-    algorithm, _, parameter = kind.partition(":")
+    """A private key in PKCS#8, by openssl: ``EC:P-256``, ``ED25519``, ``RSA:2048:other`` …"""
+    algorithm, parameter, *_ = [*kind.split(":"), ""]
     option = {"RSA": "rsa_keygen_bits", "EC": "ec_paramgen_curve"}.get(algorithm)
     options = ["-pkeyopt", f"{option}:{parameter}"] if option else []
     return openssl("genpkey", "-algorithm", algorithm, *options)
@@ -261,7 +261,8 @@ def test_keyid(key: Path) -> None:
     jwk = json.loads(run(f"--privkey=file:{key}", "--stdio").stdout.split(b"\r\n")[1])
     # what lacme(8) sends for “account” then, and what one that knows the public key could
     for own in ({}, jwk):
-        answers, _, status = talk(key, signing_input(request(kid=None, jwk=own), {}) + b"\r\n", file)
+        line = signing_input(request(kid=None, jwk=own), {})
+        answers, _, status = talk(key, line + b"\r\n", file)
         assert answers == [b"NOSIGN jwk, where a keyid is configured"] and status == 1
     answers, _, _ = talk(key, signing_input(request(kid=KID + "0"), {}) + b"\r\n", file)
     assert answers == [b"NOSIGN kid is not the configured keyid"]
@@ -301,7 +302,8 @@ def test_closed_descriptors(key: Path, tmp_path: Path) -> None:
     """A log file that got the lowest free descriptor would be sent the signatures."""
     file = conf(key, f"logfile = {tmp_path}/log")
     shell = subprocess.run(["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command(
-        f"--config={file}", f"--privkey=file:{key}", "--stdio")], input=GOOD + b"\r\n", timeout=60)
+        f"--config={file}", f"--privkey=file:{key}", "--stdio")], input=GOOD + b"\r\n",
+                           timeout=60)
     assert shell.returncode == 0
     log = (tmp_path / "log").read_text()
     assert "SIGNED" in log and "1 OK" not in log
@@ -310,7 +312,8 @@ def test_closed_descriptors(key: Path, tmp_path: Path) -> None:
 def test_one_socket_for_both_directions(key: Path) -> None:
     ours, theirs = socket.socketpair()
     with subprocess.Popen(command("--config=/dev/null", f"--privkey=file:{key}", "--stdio"),
-                          stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL) as process:
+                          stdin=theirs.fileno(), stdout=theirs.fileno(),
+                          stderr=subprocess.DEVNULL) as process:
         theirs.close()
         with Client(ours) as client:
             signature = client.sign(GOOD)
@@ -323,7 +326,8 @@ def test_one_socket_for_both_directions(key: Path) -> None:
 def test_stdio_outlives_sigint_but_not_sigterm(key: Path) -> None:
     ours, theirs = socket.socketpair()
     with subprocess.Popen(command("--config=/dev/null", f"--privkey=file:{key}", "--stdio"),
-                          stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL) as process:
+                          stdin=theirs.fileno(), stdout=theirs.fileno(),
+                          stderr=subprocess.DEVNULL) as process:
         theirs.close()
         with Client(ours) as client:
             process.send_signal(signal.SIGINT)
@@ -494,8 +498,10 @@ def refused_socket(key: Path, path: Path, **options: Any) -> Tuple[int, str]:
 def test_existing_path(tmp_path: Path, key: Path) -> None:
     path = tmp_path / "S"
     stale = socket.socket(socket.AF_UNIX)
-    for make in (lambda: stale.bind(str(path)), lambda: path.symlink_to("nowhere"), path.mkdir,
-                 lambda: path.write_text("mine")):
+    makers: List[Callable[[], object]] = [
+        lambda: stale.bind(str(path)), lambda: path.symlink_to("nowhere"), path.mkdir,
+        lambda: path.write_text("mine")]
+    for make in makers:
         make()
         before = path.lstat()
         status, message = refused_socket(key, path)

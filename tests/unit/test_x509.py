@@ -256,15 +256,16 @@ SPKI = tlv(0x30, tlv(0x30, oid("1.3.101.112")), tlv(3, b"\0" + bytes(32)))
 EXT_REQ = "1.2.840.113549.1.9.14"
 V3 = b"\xa0\x03\x02\x01\x02"
 DNS = tlv(0x82, b"example.org")
-FIELDS: Dict[str, Any] = dict(version=V3, serial=tlv(2, b"\1"), algorithm=ALGORITHM, issuer=tlv(0x30),
-              not_before=tlv(0x17, b"260101000000Z"), not_after=tlv(0x17, b"260401000000Z"),
-              subject=common_name(tlv(0x0c, b"x")), spki=SPKI, unique=b"", extensions=None,
-              extra=b"", outer=ALGORITHM, signature=SIGNATURE, after=b"")
+FIELDS: Dict[str, Any] = {
+    "version": V3, "serial": tlv(2, b"\1"), "algorithm": ALGORITHM, "issuer": tlv(0x30),
+    "not_before": tlv(0x17, b"260101000000Z"), "not_after": tlv(0x17, b"260401000000Z"),
+    "subject": common_name(tlv(0x0c, b"x")), "spki": SPKI, "unique": b"", "extensions": None,
+    "extra": b"", "outer": ALGORITHM, "signature": SIGNATURE, "after": b""}
 
 
 def build(**changes: Any) -> bytes:
     """Return a certificate; ``extensions`` is a list, everything else DER."""
-    f: Dict[str, Any] = {**FIELDS, **changes}
+    f = {**FIELDS, **changes}
     extensions = [san(DNS)] if f["extensions"] is None else f["extensions"]
     if isinstance(extensions, list):
         extensions = tlv(0xa3, tlv(0x30, *extensions))
@@ -326,6 +327,8 @@ def test_built_certificate_is_good() -> None:
     dict(serial=tlv(2)), dict(serial=tlv(2, b"\0\1")), dict(serial=tlv(2, b"\xff\x80")),
     dict(serial=tlv(4, b"\1")), dict(serial=b""), dict(serial=b"\2\x81\1\1"),
     dict(serial=b"\2\x80\1\0\0"), dict(serial=b"\x1f\2\1\1"), dict(serial=b"\2\x84\0\0\0\1\1"),
+    dict(serial=b"\2\x83\0\1\0" + b"\1" * 256),
+    dict(subject=tlv(0x30, tlv(0x31, tlv(0x30, oid("2.5.4.10"), b"\x1f\2ab")))),
     dict(extensions=[]), dict(extensions=[san(DNS), san(DNS)]), dict(extensions=tlv(0xa3)),
     dict(extensions=tlv(0xa3, tlv(0x30, san(DNS)), b"\0\0")), dict(extensions=[san(DNS), b"\0\0"]),
     dict(extensions=tlv(0xa3, tlv(0x31, san(DNS)))),
@@ -359,7 +362,8 @@ def test_structure(changes: Dict[str, Any]) -> None:
     tlv(0x82, b"a b"), tlv(0x82, b"a\0.b"), tlv(0x82, b"a\n"), tlv(0x82, b"\xe9.org"),
     tlv(0x82, b"\x1b[1m"), tlv(0x82, b"*"), tlv(0x82, b"*."), tlv(0x82, b"*.*.a"),
     tlv(0x82, b"a.*.b"), tlv(0x82, b"w*.b"), tlv(0x82, b"a,DNS:b"), tlv(0x82, b"a/b"),
-    tlv(0x82, b"a" * 64), tlv(0x82, b"a." * 127), tlv(0x87), tlv(0x87, bytes(3)),
+    tlv(0x82, b"a" * 64), tlv(0x82, b"a." * 127), tlv(0x82, b"a." * 126 + b"bc"),
+    tlv(0x87), tlv(0x87, bytes(3)),
     tlv(0x87, bytes(5)), tlv(0x87, bytes(8)), tlv(0x87, bytes(32)), tlv(0x89, b"a"),
     tlv(0x0c, b"a"), tlv(0xa2, b"a"), DNS + b"\0\0", DNS + b"\x82", b"\x82\x80a\0\0",
     b"\x82\x81\1a", b"\x82\x82\0\1a", b"\x82\x83\0\0\1a", b"\x82\xff" + b"a" * 127], ids=repr)
@@ -594,7 +598,8 @@ def test_pem_blocks() -> None:
     ONE.replace(b"AAAA", b"AA_A"), ONE.replace(b"AAAA", b"\xff" * 4), b"-----", b"-" * 1000,
     ONE.replace(b"AAAA", b"Proc-Type: 4,ENCRYPTED\n\nAAAA"), ONE.replace(b"AAAA", ONE),
     ONE.replace(b"BEGIN A-----\n", b"BEGIN A-----\n-----BEGIN A-----\n"), ONE * 3 + ONE[:30],
-    ONE.replace(b"A-----\n", b"A----- x\n"), ONE[:-1] + ONE, ONE.replace(b"BEGIN", b"begin")],
+    ONE.replace(b"A-----\n", b"A----- x\n"), ONE[:-1] + ONE, ONE[:-1] + b"x\n",
+    ONE.replace(b"BEGIN", b"begin")],
     ids=repr)
 def test_bad_pem(text: bytes) -> None:
     """Unbalanced, mislabelled, or not base64."""

@@ -1,0 +1,16 @@
+"""A clock for letsencrypt-tiny and its peers: all in one run, against the same Pebble.
+
+=============  ================================================================
+``__main__``   the options, the order of the parts, what is written
+``ground``     the newest Pebble, counters of connections and requests, a web root
+``measure``    a command: wall clock, CPU of the whole tree, peak memory
+``peers``      how each program is set up and started for a list of names
+``issuance``   certificates: 1, 10, 50 … of one name, one of many names, 500 orders
+``scan``       nothing due: what the daily run costs then
+``signer``     signatures per second; what confinement costs a process
+``table``      the results as text, and whether what we want is reached
+``plot``       the wall clock over the number of certificates, as SVG
+=============  ================================================================
+
+``make bench`` runs it; BENCHMARKS.md keeps the last full table.
+"""

@@ -1,0 +1,202 @@
+"""The ground that all stand on: the newest Pebble, its counters, and a web server for files."""
+
+import ctypes
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple, Optional
+
+from harness import netns
+from harness.daemon import Daemon
+from harness.pebble import Pebble
+from harness.run import ENVIRONMENT, ROOT
+
+OUT = ROOT / "build/bench"
+RETRY_AFTER = 1  # seconds, that Pebble asks for
+CLONE_NEWNS = 0x20000
+
+_ARCHIVE = "http://deb.debian.org/debian"
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_FROM_SID = {"pebble": "usr/bin/pebble", "lego": "usr/bin/lego"}
+
+
+def say(text: str) -> None:
+    """Tell whoever waits what is going on."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def newest(package: str) -> Path:
+    """Return the program of a ``package`` of Debian sid, unpacked below build/bench/sid.
+
+    It is fetched if it isn't there yet, with an apt configuration of its own, so that the
+    machine's sources, lists and packages stay as they are.  Where that fails: the installed one.
+    """
+    program = OUT / "sid" / _FROM_SID[package]
+    if not program.exists():
+        try:
+            _fetch(package)
+            subprocess.run([program, "--help"], stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL, timeout=10, check=False)
+        except (OSError, subprocess.SubprocessError) as exc:
+            say(f"{package} of Debian sid can't be had ({exc}): the installed one is taken")
+            program.unlink(missing_ok=True)
+    return program if program.exists() else Path("/", _FROM_SID[package])
+
+
+def _fetch(package: str) -> None:
+    say(f"fetching {package} of Debian sid into {OUT}/sid")
+    (OUT / "sid").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="apt-", dir=OUT) as directory:
+        work = Path(directory)
+        for name in ("lists/partial", "archives/partial"):
+            (work / name).mkdir(parents=True)
+        (work / "sources.list").write_text(f"deb [signed-by={_KEYRING}] {_ARCHIVE} sid main\n")
+        # A mirror that stands still has an index past its date.  The signature is verified all
+        # the same, and an older Pebble is no danger to anybody.
+        (work / "apt.conf").write_text(f"""
+            Dir::Etc::sourcelist "{work}/sources.list";
+            Dir::Etc::sourceparts "/dev/null";
+            Dir::Etc::preferences "/dev/null";
+            Dir::Etc::preferencesparts "/dev/null";
+            Dir::State "{work}";
+            Dir::State::status "/dev/null";
+            Dir::Cache "{work}";
+            Acquire::Check-Valid-Until "false";
+            Acquire::Languages "none";
+            APT::Sandbox::User "root";
+            """)
+        env = {**os.environ, **ENVIRONMENT, "APT_CONFIG": f"{work}/apt.conf"}
+        for words in ("update", f"download {package}"):
+            done = subprocess.run(["apt-get", "-q", *words.split()], cwd=work, env=env, text=True,
+                                  capture_output=True, timeout=300, check=False)
+            if done.returncode != 0:
+                raise OSError(f"apt-get {words}: {done.stderr.strip().splitlines()[-1:]}")
+        package_file, = work.glob(f"{package}_*.deb")
+        version = package_file.name.split("_")[1]
+        subprocess.run(["dpkg", "-x", package_file, OUT / "sid"], check=True)
+        (OUT / "sid" / f"{package}.version").write_text(version + "\n")
+
+
+def version(package: str, program: Optional[Path] = None) -> str:
+    """Return the version of a package of which ``program`` comes, without Debian's revision."""
+    note = OUT / "sid" / f"{package}.version"
+    if program is not None and OUT in program.parents and note.exists():
+        text = note.read_text().strip()
+    else:
+        text = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package], text=True,
+                              capture_output=True, check=False).stdout
+    return text.partition(":")[2].partition("-")[0] if ":" in text else text.partition("-")[0]
+
+
+def leave_the_machine() -> None:
+    """Move to a network and a mount namespace of our own; what is mounted there ends with us."""
+    netns.adopt_orphans()
+    netns.enter()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+
+
+def pebble() -> Pebble:
+    """Return a Pebble, not yet started, that neither waits nor errs nor re-uses anything."""
+    program = newest("pebble")
+    if program != Path("/usr/bin/pebble"):
+        subprocess.run(["mount", "--bind", program, "/usr/bin/pebble"], check=True)
+    return Pebble(nosleep=True, noncereject=0, authzreuse=0, config={
+        "retryAfter": {"authz": RETRY_AFTER, "order": RETRY_AFTER}, "keyAlgorithm": "ecdsa"})
+
+
+class Counts(NamedTuple):
+    """What happened on the machine during a run."""
+
+    connections: int         # TCP connections accepted by anybody
+    acme: Optional[int]      # … by the ACME server; None without nft
+    requests: int            # that the ACME server handled
+
+
+class Counters:
+    """Connections and requests; ``start()`` before a run, ``read()`` after it."""
+
+    def __init__(self, server: Pebble) -> None:
+        self._server = server
+        port = server.directory.split(":")[2].partition("/")[0]
+        rules = ("table inet bench { counter acme { } ; chain in { "
+                 "type filter hook input priority 0 ; "
+                 f"tcp dport {port} tcp flags & (syn|ack) == syn counter name acme ; }} ; }}")
+        try:
+            self._nft = subprocess.run(["nft", rules], stderr=subprocess.DEVNULL,
+                                       check=False).returncode == 0
+        except FileNotFoundError:
+            self._nft = False
+
+    def start(self) -> None:
+        """Count from here."""
+        self._log = len(self._server.log)
+        self._begin = self._connections()
+
+    def read(self) -> Counts:
+        """Return what was counted since ``start()``."""
+        now, begin = self._connections(), self._begin
+        acme = None if now[1] is None or begin[1] is None else now[1] - begin[1]
+        requests = self._server.log[self._log:].count("-> calling handler()")
+        return Counts(now[0] - begin[0], acme, requests)
+
+    def _connections(self) -> "tuple[int, Optional[int]]":
+        with open("/proc/self/net/snmp", encoding="ascii") as file:
+            names, values = (line.split() for line in file if line.startswith("Tcp:"))
+        accepted = int(values[names.index("PassiveOpens")])
+        if not self._nft:
+            return accepted, None
+        listing = json.loads(subprocess.run(
+            ["nft", "-j", "list", "counter", "inet", "bench", "acme"], capture_output=True,
+            check=True).stdout)
+        packets, = (item["counter"]["packets"] for item in listing["nftables"]
+                    if "counter" in item)
+        return accepted, int(packets)
+
+
+class WebRoot:
+    """A small web server for challenge files, as those have who run one anyway."""
+
+    def __init__(self, server: Pebble, parent: Path) -> None:
+        self.path = parent / "www"
+        self.challenges = self.path / ".well-known/acme-challenge"
+        self.challenges.mkdir(parents=True)
+        self._port = server.http_port
+        self._log = parent / "www.log"
+
+    def __enter__(self) -> "WebRoot":
+        self._daemon = Daemon(
+            ["/usr/bin/python3", "-I", "-m", "http.server", "--bind", "127.0.0.1",
+             "--directory", str(self.path), str(self._port)], self._log, [self._port])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._daemon.stop()
+
+
+def machine() -> Dict[str, str]:
+    """Return what the figures depend on."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        models = {line.partition(":")[2].strip() for line in file if line.startswith("model name")}
+    openssl = subprocess.run(["openssl", "version"], capture_output=True, text=True, check=False)
+    return {"processor": f"{os.cpu_count()} × {', '.join(sorted(models)) or platform.machine()}",
+            "kernel": platform.release(), "system": _pretty_name(),
+            "python": platform.python_version(),
+            "openssl": " ".join(openssl.stdout.split()[:2]),
+            "load before": "%.1f" % os.getloadavg()[0]}
+
+
+def _pretty_name() -> str:
+    def lines() -> Iterator[str]:
+        with open("/etc/os-release", encoding="utf-8") as file:
+            yield from file
+    names: List[str] = [line.partition("=")[2].strip().strip('"') for line in lines()
+                        if line.startswith("PRETTY_NAME=")]
+    return names[0] if names else "?"

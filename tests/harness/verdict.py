@@ -1,0 +1,64 @@
+"""What must hold after any run, however bad its input was."""
+
+import os
+import stat
+import unicodedata
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+from .run import Result, Site
+
+Tree = Dict[str, Tuple[Any, ...]]
+
+
+def snapshot(*paths: Path) -> Tree:
+    """Return all that is at and below ``paths``: names, modes, owners, contents.
+
+    Two snapshots are equal if nothing was changed, created, removed or replaced meanwhile.
+    """
+    tree: Tree = {}
+    todo = [str(path) for path in paths]
+    while todo:
+        path = todo.pop()
+        info = os.lstat(path)
+        content: Any = None
+        if stat.S_ISDIR(info.st_mode):
+            todo += [f"{path}/{name}" for name in os.listdir(path)]
+        elif stat.S_ISLNK(info.st_mode):
+            content = os.readlink(path)
+        elif stat.S_ISREG(info.st_mode):
+            content = (info.st_ino, Path(path).read_bytes())
+        tree[path] = (info.st_mode, info.st_uid, info.st_gid, content)
+    return tree
+
+
+def errors(done: "Result[str]") -> List[str]:
+    """Return the ``error:`` lines of a run, after checking that all it wrote is fit to be read.
+
+    That is: printable, one thought a line, no traceback.
+    """
+    for line in done.stdout.splitlines() + done.stderr.split("\n"):
+        bad = [char for char in line if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+        assert not bad, (bad, line)
+    assert "Traceback" not in done.stderr and 'File "' not in done.stderr, done.stderr
+    assert "unexpected" not in done.stderr, done.stderr  # what our own mistakes are called
+    lines = [line for line in done.stderr.splitlines() if "error: " in line]
+    assert len(lines) == len(set(lines)), done.stderr
+    for line in lines:
+        assert line.startswith("error: ") and 20 < len(line) < 5000, line
+    return lines
+
+
+def only_error(done: "Result[str]", status: int = 1) -> str:
+    """Return the one ``error:`` line of a run that ended with this status."""
+    assert done.returncode == status, done
+    lines = errors(done)
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def tidy(site: Site) -> None:
+    """Check that a run left neither a challenge directory nor a socket, and no temporary file."""
+    assert set(os.listdir(site.rundir)) <= {"lock"}
+    for path in snapshot(site.lib):
+        assert not os.path.basename(path).startswith("."), path

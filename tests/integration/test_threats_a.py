@@ -1,0 +1,497 @@
+"""A hostile ACME server, or who stands in for it (THREATS, A), and the installed programs.
+
+A failed order never harms another: so most of it is one run with a section for each misbehaviour,
+each of which has an old certificate to lose, and one section that the server treats well.
+"""
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
+
+import pytest
+
+from harness import ca, misbehaviour as m
+from harness.hostile import Hostile, Response
+from harness.net import Listener
+from harness.run import Prefix, Result, Site
+from harness.verdict import Tree, errors, only_error, snapshot, tidy
+
+METADATA = "169.254.169.254"    # of many a cloud, where secrets are to be had
+TIMEOUT = 5                     # seconds of the setting “timeout”
+REQUEST = 30                    # seconds that the client waits for one answer
+SLOW = 60                       # seconds for the run that has such answers
+
+Misbehave = Callable[[Hostile], Any]
+
+
+class Case(NamedTuple):
+    """A misbehaviour, and what the section's only error says; None: a certificate all the same."""
+
+    misbehave: Misbehave
+    error: Optional[str]
+
+
+CASES: Dict[str, Case] = {"good": Case(lambda server: None, None)}
+
+
+def case(name: str, error: Optional[str], misbehave: Callable[..., Any], *args: Any,
+         **options: Any) -> None:
+    """Add a case."""
+    assert name not in CASES
+    CASES[name] = Case(lambda server: misbehave(server, *args, **options), error)
+
+
+for number, token in enumerate(m.BAD_TOKENS):
+    case(f"a1-token-{number}", "token", m.bad_token, token)
+
+ORDERING = ("newOrder", "authz", "challenge", "order", "finalize", "certificate")
+for resource in ORDERING:
+    case(f"a3-control-{resource}".lower(), r"\\x1b\[31mred", m.problem, resource)
+    case(f"a6-redirect-{resource}".lower(), "redirect", m.redirect, resource,
+         status=300 + ORDERING.index(resource) + 2)
+    case(f"a10-nonce-{resource}".lower(), "badNonce", m.bad_nonce, resource)
+case("a3-control-validation", r"\\x1b\[31mred", m.failed_challenge)
+
+for resource in ("newOrder", "authz", "order", "finalize"):
+    case(f"a4-http-{resource}".lower(), "not an https URL", m.http_urls, resource)
+    for kind, origin in (("metadata", f"https://{METADATA}"), ("port", "https://127.0.0.1:1"),
+                         ("name", "https://localhost.example")):
+        case(f"a5-{kind}-{resource}".lower(), "another origin", m.foreign_urls, resource, origin)
+    case(f"a5-userinfo-{resource}".lower(), "not an https URL", m.rewrite, resource,
+         "https://127.0.0.1", f"https://127.0.0.1@{METADATA}")
+    case(f"a7-body-{resource}".lower(), "more than [0-9]+ bytes", m.endless_body, resource)
+    case(f"a16-nested-{resource}".lower(), "nested too deeply", m.nested_json, resource)
+case("a7-body-certificate", "sent application/json|more than [0-9]+ bytes", m.endless_body,
+     "certificate")
+case("a7-headers", "header of more than", m.endless_headers, "newOrder")
+case("a8-slow-order", f"no complete answer within {REQUEST} seconds", m.slow_body, "newOrder")
+case("a8-slow-chain", f"no complete answer within {REQUEST} seconds", m.slow_body, "certificate")
+case("a8-silence", f"no complete answer within {REQUEST} seconds", m.silence, "authz")
+
+for number, value in enumerate(m.RETRY_AFTER):
+    far = value == "1000000000" or "9999" in value and "Dec" in value
+    case(f"a9-retry-{number}", "still processing, and the 5 seconds" if far else None,
+         m.retry_after, value)
+    case(f"a9-busy-{number}", "too busy", m.busy, "newOrder", value)
+case("a9-processing", "still processing, and the 5 seconds", m.retry_after, "0", 1000)
+
+case("a11-key", "is for another key", m.certificate_for_another_key)
+case("a12-names", "is for other names: other.example", m.certificate_for_other_names,
+     ["other.example"])
+case("a12-more", "is for other names", m.certificate_for_other_names,
+     ["a12-more.example", "victim.example"])
+case("a12-wildcard", "is for other names", m.certificate_for_other_names, ["*.example"])
+case("a13-expired", "it expired", m.expired_certificate)
+case("a13-future", "is not valid before", m.certificate_of_the_future)
+case("a14-key", "malformed", m.private_key_in_pem)
+case("a14-before", "malformed", m.junk_in_pem, before="error: all your keys\n")
+case("a14-after", "malformed", m.junk_in_pem, after="$(id)\n")
+case("a14-escape", "holds no certificate|not PEM", m.junk_in_pem, after="\x1b[2J\n")
+case("a14-binary", "holds no certificate|not PEM", m.junk_in_pem, after=b"\xff\0")
+case("a14-label", "malformed", m.junk_in_pem,
+     after="-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+case("a15-truncated", "closed in the middle", m.truncated_chain)
+case("a15-head", "closed in the middle", m.truncated_chain, 0)
+for resource in ("authz", "newOrder", "order"):
+    case(f"a17-foreign-{resource}".lower(), "foreign identifier|other identifiers",
+         m.foreign_identifier, resource)
+case("a18-nothing", "names no certificate", m.valid_without_certificate)
+case("a20-many", "authorizations", m.many_authorizations)
+case("huge-pem", "more than [0-9]+ bytes", m.huge_pem)
+
+
+def _answer(resource: str, response: Response) -> Misbehave:
+    return lambda server: server.on.update({resource: lambda _request, _default: response})
+
+
+for resource in ORDERING[:2]:
+    for kind, response, error in (
+            ("html", Response(200, {"Content-Type": "text/html"}, b"<h1>Login</h1>"), "text/html"),
+            ("empty", Response(200, {"Content-Type": "application/json"}), "not valid JSON"),
+            ("list", Response.json([]), "not a JSON object"),
+            ("null", Response.json({"status": None}), "missing|not a"),
+            ("error", Response(500, {"Content-Type": "text/plain"}, b"\x1b[2J"), "status 500")):
+        CASES[f"odd-{kind}-{resource}".lower()] = Case(_answer(resource, response), error)
+CASES["odd-type"] = Case(_answer("certificate", Response(200, {"Content-Type": "a\x1b[2J"}, b"")),
+                         "malformed HTTP header|instead of a certificate chain")
+
+
+class Outcome(NamedTuple):
+    """What became of the run."""
+
+    site: Site
+    server: Hostile
+    done: "Result[str]"
+    seconds: float
+    before: Tree              # of all files …
+    after: Tree               # … and when the run was over
+    left: List[str]           # in the run directory
+    tokens: List[str]         # names of files seen in challenge directories
+    trapped: List[bytes]      # what came to a forbidden address
+    slow: "Result[str]"       # a run at the same time, whose directory never comes
+    slow_seconds: float
+
+    def errors(self, section: str) -> List[str]:
+        """Return the error lines of a section."""
+        return [line for line in errors(self.done) if line.startswith(f"error: {section}: ")]
+
+
+class Running:
+    """A run in the background; ``tokens`` are the names seen in challenge directories."""
+
+    def __init__(self, site: Site, *args: str) -> None:
+        self._site = site
+        self._process = site.popen(*args)
+        self._began = time.monotonic()
+        self.tokens: List[str] = []
+        self.seconds = 0.0
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while self._process.poll() is None:
+            for directory in self._site.rundir.glob("challenges-*"):
+                try:
+                    self.tokens += set(os.listdir(directory)) - set(self.tokens)
+                except FileNotFoundError:
+                    pass
+            time.sleep(0.005)
+        self.seconds = time.monotonic() - self._began
+
+    def result(self) -> "Result[str]":
+        """Wait for the end; raises subprocess.TimeoutExpired."""
+        with self._process as process:
+            try:
+                out, err = process.communicate(timeout=SLOW)
+            finally:
+                process.terminate()
+        self._thread.join()
+        return subprocess.CompletedProcess([], process.returncode, out, err)
+
+
+def _site(prefix: Prefix, server: Hostile) -> Site:
+    site = Site(prefix)
+    site.use(server)
+    site.main["client"].update(timeout=str(TIMEOUT), jobs="64")
+    site.genkey()
+    site.certificate("good", ["good.example"])
+    assert site.register().returncode == 0
+    done = site.run("newOrder")
+    assert done.returncode == 0, done.stderr
+    return site
+
+
+@pytest.fixture(scope="module")
+def server(hostile_ca: ca.CA) -> Iterator[Hostile]:
+    with Hostile(authority=hostile_ca) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def victim(prefix: Prefix, server: Hostile) -> Iterator[Site]:
+    """A site with an old certificate in each section, all due."""
+    made = _site(prefix, server)
+    for section in CASES:
+        made.certificate(section, [f"{section}.example"],
+                         notify=f"echo {section} >>{made.path}/notified")
+        if section != "good":
+            shutil.copytree(made.file("good", ""), made.file(section, ""))
+    yield made
+    made.remove()
+
+
+@pytest.fixture(scope="module")
+def outcome(prefix: Prefix, victim: Site, server: Hostile, hostile_ca: ca.CA) -> Iterator[Outcome]:
+    subprocess.run(["/usr/sbin/ip", "address", "add", METADATA, "dev", "lo"], check=True)
+    second = Hostile(authority=hostile_ca)
+    with Listener(METADATA, 443) as trap, Listener("127.0.0.1", 1) as other, second:
+        late = _site(prefix, second)
+        m.silence(second, "directory")
+        m.divide(server, {f"{name}.example": case.misbehave for name, case in CASES.items()})
+        before = snapshot(victim.lib, victim.etc)
+        slow = Running(late, "newOrder", "--force")
+        run = Running(victim, "newOrder", "--force")
+        done, slow_done = run.result(), slow.result()
+        server.on.clear()
+        yield Outcome(victim, server, done, run.seconds, before, snapshot(victim.lib, victim.etc),
+                      os.listdir(victim.rundir), run.tokens, trap.received + other.received,
+                      slow_done, slow.seconds)
+        late.remove()
+    subprocess.run(["/usr/sbin/ip", "address", "delete", METADATA, "dev", "lo"], check=True)
+
+
+@pytest.mark.parametrize("section", CASES)
+def test_section(section: str, outcome: Outcome) -> None:
+    """The error is told in one line and nothing is installed, or a certificate is."""
+    expected = CASES[section].error
+    lines = outcome.errors(section)
+    directory = str(outcome.site.file(section, ""))
+    before, after = ({path: entry for path, entry in tree.items() if path.startswith(directory)}
+                     for tree in (outcome.before, outcome.after))
+    assert len(before) == 5   # a directory with four files
+    if expected is None:
+        assert lines == []
+        assert set(before) == set(after)
+        assert [path for path in before if before[path] == after[path]] == [
+            path for path in before if path in (directory, f"{directory}/privkey.pem")]
+    else:
+        assert len(lines) == 1 and re.search(expected, lines[0]), lines
+        assert before == after
+
+
+def test_the_run(outcome: Outcome) -> None:
+    """It takes no longer than its slowest answer, tells of nothing else, and tidies up."""
+    failing = [section for section, case in CASES.items() if case.error is not None]
+    assert outcome.done.returncode == 1
+    assert len(errors(outcome.done)) == len(failing), outcome.done.stderr
+    assert outcome.seconds < REQUEST + 15
+    assert outcome.left == ["lock"]
+    tidy(outcome.site)
+    notified = (outcome.site.path / "notified").read_text().split()
+    assert sorted(notified) == sorted(set(CASES) - set(failing))
+    for tree in outcome.before, outcome.after:   # keys, configuration, the account key
+        for path in [path for path in tree if "/lib/certs" in path or "/state" in path]:
+            if not path.endswith("privkey.pem"):
+                del tree[path]
+    assert outcome.before == outcome.after
+
+
+def test_a1_no_file_is_written(outcome: Outcome) -> None:
+    assert outcome.tokens   # of others
+    for token in outcome.tokens:
+        assert re.fullmatch("[A-Za-z0-9_-]{43}", token), token
+    responded = {outcome.server.name(request) for request in outcome.server.asked("challenge")}
+    assert "good.example" in responded
+    assert not [name for name in responded if name and name.startswith("a1-")]
+
+
+def test_a5_a6_nobody_else_is_asked(outcome: Outcome) -> None:
+    assert outcome.trapped == []
+    assert outcome.server.asked("elsewhere") == []
+
+
+def test_a10_bad_nonces_are_retried_for_a_while(outcome: Outcome) -> None:
+    for resource in ORDERING:
+        tries = [request for request in outcome.server.asked(resource)
+                 if outcome.server.name(request) == f"a10-nonce-{resource}.example".lower()]
+        assert 3 <= len(tries) <= 12, resource
+
+
+def test_a8_silent_directory(outcome: Outcome) -> None:
+    assert re.search(f"no complete answer within {REQUEST} seconds", only_error(outcome.slow))
+    assert REQUEST - 1 < outcome.slow_seconds < REQUEST + 5
+
+
+# --- what concerns a whole run ---------------------------------------------------------------
+
+def _junk_nonce(server: Hostile) -> None:
+    server.on["newNonce"] = lambda _request, default: default()._replace(
+        headers={"Replay-Nonce": "a\tb"})
+
+
+WHOLE = {
+    "a3-control": (lambda server: m.problem(server, "directory"), r"\\x1b\[31mred"),
+    "a3-nonce": (lambda server: m.problem(server, "newNonce"), "newNonce"),
+    "a4-http": (lambda server: m.http_urls(server, "directory"), "not an https URL"),
+    "a5-foreign": (lambda server: m.foreign_urls(server, "directory"), "another origin"),
+    "a6-redirect": (lambda server: m.redirect(server, "directory"), "redirect"),
+    "a6-nonce": (lambda server: m.redirect(server, "newNonce"), "redirect"),
+    "a7-body": (lambda server: m.endless_body(server, "directory"), "more than [0-9]+ bytes"),
+    "a7-headers": (lambda server: m.endless_headers(server, "directory"), "header of more than"),
+    "a9-busy": (lambda server: m.busy(server, "directory", "1000000000"), "too busy"),
+    "a10-none": (lambda server: _junk_nonce(server), "no usable nonce"),
+    "a16-nested": (lambda server: m.nested_json(server, "directory"), "nested too deeply"),
+    "html": (_answer("directory", Response(200, {"Content-Type": "text/html"}, b"<h1>")),
+             "text/html"),
+    "meta": (_answer("directory", Response.json({"meta": "none"})), "meta"),
+}
+
+
+@pytest.fixture
+def good(victim: Site, server: Hostile) -> Iterator[Site]:
+    """The site; the server behaves until told otherwise."""
+    server.on.clear()
+    server.requests.clear()
+    yield victim
+    server.on.clear()
+
+
+def refused(site: Site, *args: str, env: Optional[Dict[str, str]] = None) -> str:
+    """Run a command that must fail and change nothing; return its error."""
+    state = site.lib / "state"
+    before = snapshot(*[path for path in (site.lib, site.etc)])
+    done = site.run(*args, timeout=20, env=env)
+    line = only_error(done)
+    after = snapshot(site.lib, site.etc)
+    assert {path for path in before if before[path] != after.get(path)} <= {
+        str(state), *map(str, state.iterdir())}
+    assert not {path for path in set(after) - set(before) if not path.startswith(str(state))}
+    tidy(site)
+    return line
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_run(name: str, good: Site, server: Hostile) -> None:
+    misbehave, expected = WHOLE[name]
+    misbehave(server)
+    line = refused(good, "newOrder", "--force", "good")
+    assert line.startswith("error: good: ") and re.search(expected, line), line
+    assert not server.asked("elsewhere") and not server.asked("newOrder")
+
+
+@pytest.mark.parametrize("misbehave, expected", [
+    (lambda server: m.problem(server, "newAccount"), r"\\x1b\[31mred"),
+    (lambda server: m.http_urls(server, "newAccount"), "not an https URL"),
+    (lambda server: m.foreign_urls(server, "newAccount"), "another origin"),
+    (lambda server: m.redirect(server, "newAccount"), "redirect"),
+    (lambda server: m.nested_json(server, "newAccount"), "nested too deeply"),
+    (lambda server: m.endless_body(server, "newAccount"), "more than [0-9]+ bytes"),
+    (lambda server: m.bad_nonce(server, "newAccount"), "badNonce"),
+], ids=["a3", "a4", "a5", "a6", "a16", "a7", "a10"])
+def test_account(misbehave: Misbehave, expected: str, good: Site, server: Hostile) -> None:
+    misbehave(server)
+    line = refused(good, "account", "--register", "--tos-agreed", "mailto:admin@example.org")
+    assert re.search(expected, line), line
+
+
+def test_a3_account_with_control_characters(good: Site, server: Hostile) -> None:
+    """JSON on the standard output escapes them."""
+    server.edit("newAccount", lambda account: account.update(contact=[m.CONTROL], **{"\x9b": 1}))
+    server.edit("directory", lambda directory: directory["meta"].update(termsOfService=m.CONTROL))
+    done = good.run("account", "--debug")
+    assert done.returncode == 0 and errors(done) == []
+    assert "\\u001b[31mred" in done.stdout and r"\x1b[31mred" in done.stderr
+
+
+def test_a3_debug_and_log_file(good: Site, server: Hostile) -> None:
+    """With --debug and in the signer's log file too, nothing raw is shown."""
+    log = good.lib / "accountd/log"
+    good.accountd[""]["logfile"] = str(log)
+    try:
+        m.problem(server, "authz")
+        server.edit("newOrder", lambda order: order.update(note=m.CONTROL))
+        done = good.run("newOrder", "--force", "good", "--debug")
+    finally:
+        del good.accountd[""]["logfile"]
+    assert done.returncode == 1 and len(errors(done)) == 1
+    text = log.read_text()
+    log.unlink()
+    assert "SIGNED" in text
+    errors(subprocess.CompletedProcess([], 1, text, ""))
+
+
+@pytest.mark.parametrize("name", ["a18-nothing", "a12-names"])
+def test_revocation_needs_no_answer(name: str, good: Site, server: Hostile) -> None:
+    """revokeCert fails in one line as well, whatever the server says."""
+    m.problem(server, "revokeCert", type_=name)
+    line = refused(good, "revokeCert", str(good.file("good", "cert.pem")))
+    assert r"\x1b[31mred" in line
+
+
+def test_huge_pem_is_capped_at_once(good: Site, server: Hostile) -> None:
+    """50 MB of pathological PEM, without a Content-Length, cost less than 2 s."""
+    began = time.monotonic()
+    assert good.run("newOrder", "--force", "good").returncode == 0
+    usual = time.monotonic() - began
+    m.huge_pem(server)
+    huge = server.on["certificate"]
+    server.on["certificate"] = lambda request, default: huge(request, default)._replace(
+        headers={"Content-Type": "application/pem-certificate-chain", "Content-Length": None})
+    began = time.monotonic()
+    line = refused(good, "newOrder", "--force", "good")
+    assert time.monotonic() - began < usual + 2
+    assert re.search("more than [0-9]+ bytes", line)
+
+
+@pytest.mark.parametrize("who", ["untrusted", "other name", "expired"])
+def test_a19_untrusted_tls(who: str, good: Site, server: Hostile, hostile_ca: ca.CA,
+                           tmp_path: Path) -> None:
+    """No request, not even for the directory, reaches who can't prove to be the server."""
+    settings = dict(good.main["client"])
+    names = ["other.example"] if who == "other name" else list(ca.LOOPBACK)
+    authority = hostile_ca
+    if who != "other name":
+        authority = ca.CA(tmp_path, "Other")
+    with Hostile(names, authority) as stranger:
+        good.main["client"]["server"] = stranger.directory
+        env = {}
+        if who == "expired":   # by its issuer's root, which nobody trusts but the environment
+            env = {"SSL_CERT_FILE": str(authority.root), "SSL_CERT_DIR": str(tmp_path)}
+        try:
+            line = refused(good, "newOrder", "--force", "good", env=env)
+        finally:
+            good.main["client"].update(settings)
+        assert "certificate is not trusted" in line, line
+        assert stranger.requests == []
+
+
+# --- A2: strace sees every program that runs ---------------------------------------------------
+
+def test_a2_nothing_but_openssl_and_hooks_is_executed(good: Site, server: Hostile) -> None:
+    """Whatever words of the shell, of openssl or of Python are in its strings."""
+    mark = good.path / "executed"
+    cases: Dict[str, Misbehave] = {"good": lambda part: None}
+    for number, words in enumerate(m.SHELL_WORDS):
+        evil = words.format(mark)
+        resource = ORDERING[number % 5]
+        cases[f"words-{number}"] = lambda part, r=resource, e=evil: m.shell_words(part, r, e)
+        cases[f"keep-{number}"] = lambda part, r=resource, e=evil: m.shell_words(
+            part, r, e, ("status", "value", "type", "token"))
+        cases[f"problem-{number}"] = lambda part, r=resource, e=evil: m.problem(
+            part, r, e, type_=e)
+        cases[f"pem-{number}"] = lambda part, e=evil: m.junk_in_pem(part, f"{e}\n")
+        cases[f"subject-{number}"] = lambda part, e=evil: _subject(part, e)
+    certs = dict(good.certs)
+    good.certs.clear()
+    for section in cases:
+        good.certificate(section, [f"{section}.example"], notify=": hook")
+    server.edit("directory", lambda directory: directory["meta"].update(
+        termsOfService=f"`touch {mark}`", website=f"$(touch {mark})"))
+    m.divide(server, {f"{name}.example": misbehave for name, misbehave in cases.items()})
+    try:
+        done, executed = good.executed("newOrder", "--force")
+    finally:
+        good.certs.clear()
+        good.certs.update(certs)
+    assert done.returncode == 1
+    told = {line.split(": ")[1] for line in errors(done)}
+    assert told >= {name for name in cases if not name.startswith(("keep-", "good"))}
+    assert "good" not in told
+    assert not mark.exists()
+    prefix = good.prefix
+    programs = [str(path) for path in (prefix.master, prefix.accountd, prefix.client,
+                                       prefix.webserver)]
+    for program in programs:
+        assert len([argv for argv in executed if argv[0] == program]) == 1, program
+    for argv in executed:
+        if argv[0] == "/usr/bin/openssl":
+            assert not [word for word in argv if "touch" in word or "ENV" in word], argv
+        elif argv[0] == "/bin/sh":
+            assert argv[1:] == ["-c", ": hook"]
+        else:
+            assert argv[0] in programs, argv
+    shutil.rmtree(good.lib / "certs/words-0")
+
+
+def _subject(part: Hostile, words: str) -> None:
+    """Let the certificate have these words in its subject, and in a name."""
+    def issuer(_csr: str, names: List[str]) -> str:
+        subject = words.replace("/", "\\/").replace("\n", " ")
+        csr = ca.openssl("req", "-new", "-config", "/dev/null", "-key", "/dev/stdin", "-subj",
+                         f"/CN={subject}", "-addext", "subjectAltName=DER:" + _names(words),
+                         stdin=ca.genkey().encode()).decode()
+        return part.issue(csr)
+    part.issuer = issuer
+
+
+def _names(words: str) -> str:
+    """Return a SubjectAltName with one dNSName in DER, in hexadecimal (RFC 5280 §4.2.1.6)."""
+    name = words.encode()[:100]
+    general = bytes([0x82, len(name)]) + name
+    return base64.b16encode(bytes([0x30, len(general)]) + general).decode()

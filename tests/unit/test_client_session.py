@@ -1,0 +1,228 @@
+"""Connections and sessions against a local TLS server that misbehaves."""
+
+import socket
+import ssl
+import threading
+import time
+from typing import Any, Callable, Iterator, List
+
+import pytest
+
+from harness import misbehaviour
+from harness.hostile import Hostile, Response
+from letsencrypt_tiny.client import transport
+from letsencrypt_tiny.client.session import Session
+from letsencrypt_tiny.client.signer import Signer, SignerError
+from letsencrypt_tiny.client.transport import Connection, TransportError
+from letsencrypt_tiny.common import jose, signer_protocol
+from letsencrypt_tiny.common.errors import ProtocolError
+from letsencrypt_tiny.common.order_protocol import ClientConfig
+from letsencrypt_tiny.common.signer_protocol import Greeting
+
+JWK = {"kty": "EC", "crv": "P-256", "x": "A" * 43, "y": "A" * 43}
+GREETING = Greeting("ES256", JWK, jose.thumbprint(JWK))
+
+
+def connect(url: str, ca_file: Any, timeout: float = 5) -> Connection:
+    route = transport.find_route(transport.parse_url(url, "x"), None)
+    return Connection(route, transport.tls_context(ClientConfig(url, ca_file=str(ca_file))),
+                      timeout)
+
+
+# --- connections -------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("how", [misbehaviour.slow_body, misbehaviour.silence])
+def test_a8_a_request_has_a_time_limit(hostile: Hostile, how: Callable[..., None]) -> None:
+    """Also where each byte comes in time."""
+    if how is misbehaviour.slow_body:
+        misbehaviour.slow_body(hostile, "directory", 0.05)
+    else:
+        misbehaviour.silence(hostile, "directory")
+    connection = connect(hostile.directory, hostile.ca_file, 0.5)
+    start = time.monotonic()
+    with pytest.raises(TransportError, match="no complete answer"):
+        connection.request("GET", "/directory", (("Host", "x"),), None, 10000)
+    assert 0.4 < time.monotonic() - start < 1.5
+
+
+class Scripted:
+    """A TLS server that answers each connection with what the test gives it, then closes it."""
+
+    def __init__(self, hostile: Hostile, *answers: List[bytes]) -> None:
+        chain, key = hostile.ca.server()
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(chain, key)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{self._listening.getsockname()[1]}/"
+        self.requests: List[bytes] = []
+        self._thread = threading.Thread(target=self._serve, args=(answers,))
+        self._thread.start()
+
+    def _serve(self, connections: "tuple[List[bytes], ...]") -> None:
+        for answers in connections:
+            plain, _ = self._listening.accept()
+            with self._context.wrap_socket(plain, server_side=True) as sock:
+                for answer in answers:
+                    self.requests.append(sock.recv(65536))
+                    sock.sendall(answer)
+
+    def stop(self) -> None:
+        self._thread.join(5)
+        self._listening.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no"
+
+
+def test_an_idle_connection_that_was_closed_is_opened_again(hostile: Hostile) -> None:
+    server = Scripted(hostile, [OK, OK], [OK])
+    connection = connect(server.url, hostile.ca_file)
+    for _ in range(3):
+        assert connection.request("POST", "/", (("Host", "x"),), b"{}", 100).body == b"ok"
+        time.sleep(0.05)
+    connection.close()
+    server.stop()
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("connections, error", [
+    (([],), TransportError),             # a new connection: tried once
+    (([OK, CUT],), ProtocolError),       # answered in part: never sent again
+    (([OK], []), TransportError)])       # tried again once, not for ever
+def test_a_request_is_not_sent_again_without_need(hostile: Hostile, connections: Any,
+                                                  error: Any) -> None:
+    server = Scripted(hostile, *connections)
+    connection = connect(server.url, hostile.ca_file)
+    with pytest.raises(error):
+        for _ in range(3):
+            connection.request("POST", "/", (("Host", "x"),), b"{}", 100)
+            time.sleep(0.05)
+    server.stop()
+
+
+def test_no_address_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    with pytest.raises(TransportError, match=f"127.0.0.1:{port}.*Connection refused"):
+        connect(f"https://127.0.0.1:{port}/", "").request("GET", "/", (), None, 100)
+
+
+# --- the signer --------------------------------------------------------------------------------
+
+@pytest.fixture
+def pair() -> Iterator["tuple[socket.socket, socket.socket]"]:
+    ours, theirs = socket.socketpair()
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+def test_a_signer_answers_many_requests(pair: "tuple[socket.socket, socket.socket]") -> None:
+    ours, theirs = pair
+    theirs.sendall(signer_protocol.format_greeting(GREETING)
+                   + signer_protocol.format_signature(b"1" * 64)
+                   + signer_protocol.format_signature(b"2" * 64))
+    signer = Signer(ours)
+    assert signer.greeting == GREETING
+    assert [signer.sign(b"{}", b"") for _ in range(2)] == [b"1" * 64, b"2" * 64]
+    assert theirs.recv(100) == b"e30.\r\ne30.\r\n"
+
+
+@pytest.mark.parametrize("line, words", [
+    (b"NOSIGN not today \x1b[31m\r\n", "refused to sign: not today"), (b"AAAA\r\n", "3 bytes"),
+    (b"", "closed"), (b"x" * 20000, "longer"), (b"!!\r\n", "base64url")])
+def test_a_signer_that_failed_stays_so(pair: "tuple[socket.socket, socket.socket]", line: bytes,
+                                       words: str) -> None:
+    ours, theirs = pair
+    theirs.sendall(signer_protocol.format_greeting(GREETING))
+    signer = Signer(ours)
+    theirs.sendall(line)
+    theirs.shutdown(socket.SHUT_WR)
+    for _ in range(2):
+        with pytest.raises(SignerError, match=words) as caught:
+            signer.sign(b"{}", b"")
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("greeting", [
+    b"", b"1 OK\r\n", b"2 OK\r\n{}\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b"1 OK\r\n[]\r\n",
+    b"\0" * 20000])
+def test_what_does_not_greet_is_no_signer(pair: "tuple[socket.socket, socket.socket]",
+                                          greeting: bytes) -> None:
+    ours, theirs = pair
+    theirs.sendall(greeting)
+    theirs.close()
+    with pytest.raises(SignerError, match="signer"):
+        Signer(ours)
+
+
+# --- sessions ----------------------------------------------------------------------------------
+
+class FakeSigner:
+    """Signs anything: the hostile server doesn't look."""
+
+    greeting = GREETING
+
+    def sign(self, _protected: bytes, _payload: bytes) -> bytes:
+        return b"s" * 64
+
+
+@pytest.fixture
+def session(hostile: Hostile) -> Iterator[Session]:
+    route = transport.find_route(transport.parse_url(hostile.directory, "x"), None)
+    context = transport.tls_context(ClientConfig("", ca_file=str(hostile.ca_file)))
+    made: Any = Session(hostile.directory, route, context, FakeSigner(), time.time)  # type: ignore
+    made.fetch_directory()
+    yield made
+    made.close()
+
+
+def account(session: Session) -> None:
+    session.post(session.directory.new_account, {"termsOfServiceAgreed": True}, "x", with_jwk=True)
+
+
+def test_nonces_come_from_answers(hostile: Hostile, session: Session) -> None:
+    for _ in range(5):
+        account(session)
+    assert len(hostile.asked("newNonce")) == 1
+    used = [request.protected["nonce"] for request in hostile.asked("newAccount")]
+    assert len(set(used)) == 5
+
+
+def test_a_bad_nonce_is_replaced_by_that_of_the_answer(hostile: Hostile,
+                                                       session: Session) -> None:
+    misbehaviour.bad_nonce(hostile, "newAccount", times=2)
+    account(session)
+    assert len(hostile.asked("newNonce")) == 1 and len(hostile.asked("newAccount")) == 3
+
+
+def test_a_server_without_nonces(hostile: Hostile, session: Session) -> None:
+    for headers in {"Replay-Nonce": None}, {"Replay-Nonce": "not base64url!"}:
+        hostile.on["newNonce"] = lambda _request, _default: Response(200, headers)
+        with pytest.raises(ProtocolError, match="newNonce"):
+            account(session)
+
+
+@pytest.mark.parametrize("kind", ["text/html", "application/jose+json", None])
+def test_what_is_not_said_to_be_json_is_not_read(hostile: Hostile, session: Session,
+                                                 kind: Any) -> None:
+    hostile.on["directory"] = lambda _request, default: default()._replace(
+        headers={"Content-Type": kind})
+    with pytest.raises(ProtocolError, match="instead of application/json"):
+        session.fetch_directory()
+
+
+@pytest.mark.parametrize("directory", [
+    {}, [], {"newNonce": 3}, {"newNonce": "x"}, "x", {"meta": 3}, {"meta": {"profiles": []}}])
+def test_what_is_no_directory(hostile: Hostile, session: Session, directory: Any) -> None:
+    def answer(_request: Any, default: Any) -> Response:
+        message = default().object()
+        if isinstance(directory, dict) and directory:
+            message.update(directory)
+        else:
+            message = directory
+        return Response.json(message)
+    hostile.on["directory"] = answer
+    with pytest.raises(ProtocolError, match="/directory"):
+        session.fetch_directory()

@@ -1,0 +1,208 @@
+"""INI files: values as written, and errors that say where."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from letsencrypt_tiny.common import inifile  # noqa: E402
+from letsencrypt_tiny.common.errors import ConfigError  # noqa: E402
+
+
+@pytest.fixture
+def file() -> Iterator[Path]:
+    """Where to write a configuration file."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory) / "x.conf"
+
+
+def value(text: str) -> str:
+    """Return the value of ``x`` in [a] of a file with the line ``x = TEXT``."""
+    return inifile.parse(f"[a]\nx = {text}\ny = 1\n", "F")["a"].text("x")
+
+
+@pytest.mark.parametrize("text", [
+    "a, b,", "%(y)s", "%%", "$y ${y}", "$ENV::HOME", "a # b", "a ; b", "#", "'a'", '"a', '"a" # b',
+    "it's", "a = b = c", "[b]", "{}", "\\n \\", "sh -c 'a; b' && c", "ü “x” 日本", "a\tb", "None",
+    "''", '""', "systemctl reload 'nginx' # or not"])
+def test_a_value_is_taken_as_written(text: str) -> None:
+    assert value(text) == text
+
+
+def test_white_space_around_is_no_part_of_it() -> None:
+    sections = inifile.parse("  a  =  b c \t\n\n\t[ s t ]  \n\t x=\n  y =1", "F")
+    assert sections[""].text("a") == "b c"
+    assert sections["s t"].text("x") == "" and "x" in sections["s t"]
+    assert sections["s t"].text("y") == "1"
+
+
+@pytest.mark.parametrize("line", [
+    "# [b]", ";x = 2", "   # x = 2", "\t;", "#'''", "# \x1b[31m", "; [[b]]"])
+def test_comments(line: str) -> None:
+    sections = inifile.parse(f"{line}\n[a]\n{line}\nx = 1\n{line}", "F")
+    assert list(sections) == ["", "a"] and sections["a"].keys() == ["x"]
+    assert sections["a"].text("x") == "1"
+
+
+def test_sections_and_settings_keep_their_order() -> None:
+    sections = inifile.parse("z = 1\na = 2\n[y]\n[b]\n[x]\n", "F")
+    assert list(sections) == ["", "y", "b", "x"]
+    assert sections[""].keys() == ["z", "a"]
+
+
+@pytest.mark.parametrize("data", [
+    b"x = 1\r\n\r\n# c\r\n[a]\r\ny = b c\r\n", b"\xef\xbb\xbfx = 1\n[a]\ny = b c\n",
+    b"\xef\xbb\xbfx=1\r\n[a]\r\ny=b c", b"x=1\n\n[a] # a comment\ny  = b c   \n\n"])
+def test_carriage_returns_byte_order_mark_missing_newline(file: Path, data: bytes) -> None:
+    file.write_bytes(data)
+    sections = inifile.read(str(file))
+    assert list(sections) == ["", "a"]
+    assert sections[""].text("x") == "1" and sections["a"].text("y") == "b c"
+
+
+def test_empty_file(file: Path) -> None:
+    file.write_bytes(b"")
+    assert list(inifile.read(str(file))) == [""]
+
+
+@pytest.mark.parametrize("text, line", [
+    ("a\n", 1), ("x = 1\nnonsense\n", 2), ("\n\nx : 1", 3), ("[a\n", 1), ("[a]]", 1), ("[]", 1),
+    ("['']", 1), ('[""]', 1), ("[ ]", 1), ("= 1", 1), ("[a] b", 1), ("[a]\n[[b]]", 2),
+    ("[a]\n[b]\n[a]", 3), ("x = 1\nx = 2", 2), ("x = 1\n[a]\nx = 1\nx = 1", 4),
+    ("x = '''\ny\n'''", 1), ('[a]\nx = """y"""', 2), ("x = a\0b", 1), ("x = 1\ny = \x1b[31m", 2),
+    ("x = 1\rb = 2", 1), ("[a\x1bb]", 1), ("x\u202e = 1", 1), ("a = 1\nx = a\u2028b", 2),
+    ("names =\u00a0a.example", 1), ("\ufeff\ufeffx = 1", 1), ("\n[\u200b]", 2), ("x = a\x0cb", 1)])
+def test_what_is_wrong_with_a_line_names_it(file: Path, text: str, line: int) -> None:
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        inifile.read(str(file))
+    assert str(caught.value).startswith(f"{file}, line {line}: ")
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize("data, line", [
+    (b"\xff", 1), (b"x = 1\ny = \xe4\n", 2), (b"\n\n\n\xc3\n\n", 4), (b"\xef\xbb\xbf\n\xff\n\n\n", 2),
+    (b"x = \xed\xa0\x80", 1)])
+def test_not_utf8_names_the_line(file: Path, data: bytes, line: int) -> None:
+    file.write_bytes(data)
+    with pytest.raises(ConfigError, match=f"{file}, line {line}: not UTF-8"):
+        inifile.read(str(file))
+
+
+def test_files_that_cannot_be_read(file: Path) -> None:
+    for path, problem in ((str(file), "No such file"), (str(file.parent), "directory"),
+                          (f"{file}/x", "No such file|Not a directory")):
+        with pytest.raises(ConfigError, match=problem) as caught:
+            inifile.read(path)
+        assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_unreadable_file(file: Path) -> None:
+    file.write_text("x = 1")
+    file.chmod(0o000)
+    file.parent.chmod(0o711)
+    pid = os.fork()
+    if pid == 0:   # root reads everything
+        try:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setresuid(65534, 65534, 65534)
+            inifile.read(str(file))
+        except ConfigError as exc:
+            os._exit(0 if "Permission denied" in str(exc) and str(file) in str(exc) else 2)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_world_writable_file(file: Path) -> None:
+    file.write_text("x = 1")
+    file.chmod(0o646)
+    with pytest.raises(ConfigError, match="writable by everybody"):
+        inifile.read(str(file))
+    file.chmod(0o664)
+    assert inifile.read(str(file))[""].text("x") == "1"
+
+
+def test_size_is_limited(file: Path) -> None:
+    file.write_bytes(b"#" * inifile.MAX_SIZE)
+    assert list(inifile.read(str(file))) == [""]
+    with open(file, "ab") as grown:
+        grown.write(b"\n")
+    with pytest.raises(ConfigError, match="larger than"):
+        inifile.read(str(file))
+    with pytest.raises(ConfigError, match="larger than"):
+        inifile.read("/dev/zero")
+
+
+SECTION = inifile.parse("""[s]
+yes = Yes
+on = 1
+no = FALSE
+empty =
+maybe = maybe
+number = 21
+negative = -1
+words = a,b  c\td
+huge = 99999999999
+arabic = ٣
+plus = +3
+float = 1.0
+spaced = 1 2
+""", "F")["s"]
+
+
+def test_booleans() -> None:
+    assert SECTION.boolean("yes", False) and SECTION.boolean("on", False)
+    assert SECTION.boolean("no", True) is False
+    for default in (True, False):
+        assert SECTION.boolean("empty", default) is default
+        assert SECTION.boolean("absent", default) is default
+    with pytest.raises(ConfigError, match=r"^F, \[s\]: maybe = maybe: neither “yes” nor “no”$"):
+        SECTION.boolean("maybe", True)
+
+
+def test_integers() -> None:
+    assert SECTION.integer("number", 0, 21) == 21
+    assert SECTION.integer("negative", -1, 0) == -1
+    assert SECTION.integer("empty", 0, 1) is None and SECTION.integer("absent", 0, 1) is None
+    for key in ("huge", "arabic", "plus", "float", "spaced", "maybe", "negative"):
+        with pytest.raises(ConfigError, match=rf"^F, \[s\]: {key} = .*from 0 to 20$"):
+            SECTION.integer(key, 0, 20)
+    with pytest.raises(ConfigError):
+        SECTION.integer("number", 0, 20)
+
+
+def test_words_choices_and_parsers() -> None:
+    assert SECTION.words("words") == ["a,b", "c", "d"]
+    assert SECTION.words("words", separators=",") == ["a", "b", "c", "d"]
+    assert SECTION.words("absent", "x y") == ["x", "y"] and SECTION.words("empty", "x") == []
+    assert SECTION.choice("maybe", ("maybe", "not"), "not") == "maybe"
+    assert SECTION.choice("empty", ("a", "b"), "b") == "b"
+    with pytest.raises(ConfigError, match=r"^F, \[s\]: maybe = maybe: not one of a, b$"):
+        SECTION.choice("maybe", ("a", "b"), "b")
+    assert SECTION.parsed("number", int) == 21
+    with pytest.raises(ConfigError, match=r"^F, \[s\]: maybe = maybe: .*int"):
+        SECTION.parsed("maybe", int)
+
+
+def test_unknown_settings_are_listed_with_the_valid_ones() -> None:
+    SECTION.allow_only(SECTION.keys())
+    with pytest.raises(ConfigError, match=r"^F, \[s\]: unknown setting “yes” \(valid: a, b\)$"):
+        SECTION.allow_only(["b", "a"])
+
+
+def test_defaults() -> None:
+    sections = inifile.parse("a = 1\nowner = x\nb = 1\n[s]\na = 2\nchown = y\n[t]\nowner =\n", "F")
+    section = sections["s"].with_defaults(sections[""])
+    assert [section.text(key) for key in ("a", "b", "owner", "chown")] == ["2", "1", "x", "y"]
+    # two names for one setting: the section's own is what counts
+    section = sections["s"].with_defaults(sections[""], [("owner", "chown")])
+    assert "owner" not in section and section.text("chown") == "y" and section.where == "F, [s]"
+    section = sections["t"].with_defaults(sections["s"], [("owner", "chown")])
+    assert section.text("owner") == "" and "chown" not in section

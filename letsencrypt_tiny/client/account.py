@@ -6,7 +6,7 @@ from ..common.errors import Error, ProtocolError
 from ..common.jsonfields import JsonObject, get_optional_str
 from ..common.log import printable
 from ..common.order_protocol import Account, AccountObject, AccountUpdate, Answer, ClientConfig
-from . import http1
+from .connection import Response
 from .patience import Patience
 from .problem import ProblemError
 from .session import Session
@@ -16,7 +16,7 @@ class NoAccount(Error):
     """The signer's key has no account at this server."""
 
 
-def look_up(session: Session) -> http1.Response:
+def look_up(session: Session) -> Response:
     """Ask for the account of the key, without making one (§7.3.1).
 
     The account's URL is the Location of the response.  Raises NoAccount.
@@ -100,7 +100,7 @@ def update(session: Session, request: AccountUpdate, patience: Patience,
 
 def _find_or_register(
         session: Session, request: AccountUpdate, patience: Patience
-) -> "Generator[float, None, tuple[http1.Response, bool]]":
+) -> "Generator[float, None, tuple[Response, bool]]":
     """Return the response of newAccount and whether the account is new."""
     directory = session.directory
     terms = directory.terms_of_service
@@ -130,6 +130,6 @@ def _find_or_register(
     return response, response.status == 201    # 200: it existed, and is as it was (§7.3.1)
 
 
-def _object(session: Session, response: http1.Response) -> Optional[JsonObject]:
+def _object(session: Session, response: Response) -> Optional[JsonObject]:
     """The account in a response of newAccount; None if the server sent only its URL."""
     return session.json(response, "newAccount") if response.body.strip() else None

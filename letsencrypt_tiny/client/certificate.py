@@ -7,7 +7,8 @@ from ..common import jose, log
 from ..common.errors import Error, ProtocolError
 from ..common.jsonfields import JsonObject
 from ..common.order_protocol import MAX_ALTERNATES, MAX_CHAIN, Answer, Log, Revocation, Revoked
-from . import account, http1
+from . import account
+from .connection import Response
 from .patience import Patience
 from .problem import ProblemError
 from .session import Session
@@ -49,11 +50,11 @@ def alternate_links(fields: Tuple[str, ...]) -> List[str]:
     return found
 
 
-def _get(session: Session, url: str) -> http1.Response:
+def _get(session: Session, url: str) -> Response:
     return session.post_as_get(url, "the certificate", accept=PEM_CHAIN, limit=MAX_CHAIN)
 
 
-def _chain(response: http1.Response) -> str:
+def _chain(response: Response) -> str:
     kind = (response.get("content-type") or "").split(";")[0].strip().lower()
     if kind != PEM_CHAIN:
         raise ProtocolError(f"the server sent {log.printable(kind, 100) or 'no type'} instead of "

@@ -11,8 +11,9 @@ from ..common import jose, jsonfields, log
 from ..common.errors import Error, ProtocolError
 from ..common.jsonfields import JsonObject
 from ..common.order_protocol import MAX_ANSWER, Identifier, Issued, Order
-from . import authorization, certificate, http1, problem
+from . import authorization, certificate, problem
 from .authorization import Authorizer, Tokens
+from .connection import Response
 from .patience import Patience
 from .problem import Problem, ProblemError
 from .session import Session
@@ -60,7 +61,7 @@ def advance(state: str, status: str) -> str:
     return status
 
 
-def parse(session: Session, response: http1.Response, request: Order) -> OrderObject:
+def parse(session: Session, response: Response, request: Order) -> OrderObject:
     """Take an order object apart and compare it with what was asked; raises ProtocolError."""
     obj = session.json(response, "the order")
     try:

@@ -15,10 +15,11 @@ from .. import __version__
 from ..common import jose, jsonfields, log
 from ..common.errors import ProtocolError
 from ..common.jsonfields import JsonObject
-from . import http1, problem
+from . import problem
+from .connection import Connection, Response
 from .problem import Problem, ProblemError
 from .signer import Signer
-from .transport import Connection, Route, parse_url
+from .transport import Route, parse_url
 
 USER_AGENT = f"letsencrypt-tiny/{__version__}"
 JSON = "application/json"
@@ -84,7 +85,7 @@ class Nonces:
     def __init__(self) -> None:
         self._nonces: List[str] = []
 
-    def put(self, response: http1.Response) -> None:
+    def put(self, response: Response) -> None:
         """Keep the nonce of a response; a malformed one MUST be ignored (§6.5.1)."""
         nonce = response.get("replay-nonce")
         if nonce is not None and _NONCE.match(nonce):
@@ -161,12 +162,12 @@ class Session:
     # --- requests -------------------------------------------------------------------------
 
     def post_as_get(self, url: str, what: str, accept: str = JSON,
-                    limit: int = MAX_JSON) -> http1.Response:
+                    limit: int = MAX_JSON) -> Response:
         """Fetch a resource (§6.3); see ``post``."""
         return self.post(url, None, what, accept=accept, limit=limit)
 
     def post(self, url: str, payload: Optional[JsonObject], what: str, *, with_jwk: bool = False,
-             accept: str = JSON, limit: int = MAX_JSON) -> http1.Response:
+             accept: str = JSON, limit: int = MAX_JSON) -> Response:
         """Send a signed request (§6.2); ``payload`` None is POST-as-GET.
 
         ``with_jwk`` names the key instead of the account.  A bad nonce is retried with the
@@ -196,7 +197,7 @@ class Session:
                 kid = self.kid
 
     def _post_once(self, url: str, payload: bytes, kid: Optional[str], what: str, accept: str,
-                   limit: int) -> http1.Response:
+                   limit: int) -> Response:
         greeting = self.signer.greeting
         header: JsonObject = {"alg": greeting.alg, "nonce": self._nonce(), "url": url}
         if kid is not None:
@@ -226,7 +227,7 @@ class Session:
         return nonce
 
     def _send(self, method: str, url: str, what: str, body: Optional[bytes] = None,
-              accept: str = JSON, limit: int = MAX_JSON) -> http1.Response:
+              accept: str = JSON, limit: int = MAX_JSON) -> Response:
         target = parse_url(self.check_url(url, what), what).target
         fields = [("Host", self._origin.authority), ("User-Agent", USER_AGENT),    # §6.1
                   ("Accept-Language", "en"), ("Accept", accept)]
@@ -234,14 +235,14 @@ class Session:
             fields.append(("Content-Type", "application/jose+json"))    # §6.2
         self.requests += 1
         try:
-            response = self._connection().request(method, target, tuple(fields), body, limit)
+            response = self._connection().exchange(method, target, tuple(fields), body, limit)
         except ProtocolError as exc:
             raise ProtocolError(f"{what}: {exc}") from exc
         log.debug(f"{method} {url}: {response.status}")
         self._nonces.put(response)
         return response
 
-    def _raise_for_status(self, response: http1.Response, what: str) -> None:
+    def _raise_for_status(self, response: Response, what: str) -> None:
         if 200 <= response.status < 300:
             return
         if 300 <= response.status < 400:
@@ -270,18 +271,18 @@ class Session:
 
     # --- what responses hold --------------------------------------------------------------
 
-    def retry_after(self, response: http1.Response) -> Optional[int]:
+    def retry_after(self, response: Response) -> Optional[int]:
         """Return the seconds of the Retry-After field (§6.6, §7.5.1), None without one."""
         return parse_retry_after(response.get("retry-after"), self.now)
 
-    def json(self, response: http1.Response, what: str) -> JsonObject:
+    def json(self, response: Response, what: str) -> JsonObject:
         """Return the JSON object of a response; raises ProtocolError."""
         if _media_type(response) != JSON:
             kind = log.printable(response.get("content-type") or "no type", 100)
             raise ProtocolError(f"{what}: the server sent {kind} instead of {JSON}")
         return jsonfields.parse_object(response.body, what, MAX_JSON)
 
-    def location(self, response: http1.Response, what: str) -> str:
+    def location(self, response: Response, what: str) -> str:
         """Return the Location field: the URL of what was made; raises ProtocolError."""
         url = response.get("location")
         if url is None:
@@ -300,5 +301,5 @@ class Session:
         return url
 
 
-def _media_type(response: http1.Response) -> str:
+def _media_type(response: Response) -> str:
     return (response.get("content-type") or "").split(";")[0].strip().lower()

@@ -1,23 +1,17 @@
-"""Connections to one https origin: addresses, proxy, TLS, and a time limit on everything.
+"""How to reach one https origin: URL, proxy, addresses, TLS settings.
 
 Names are resolved once, before the process confines itself; afterwards only these
-addresses are connected to.  A redirect is an answer like any other: never followed.
+addresses are connected to.
 """
 
 import re
 import socket
 import ssl
-import time
-from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Mapping, NamedTuple, Optional, Tuple
 
 from ..common import log, paths
 from ..common.errors import ConfigError, Error, ProtocolError
 from ..common.order_protocol import ClientConfig
-from . import http1
-
-REQUEST_TIMEOUT = 30.0    # seconds for one request, connecting and TLS included
-CONNECT_TIMEOUT = 10.0    # seconds for each address
-RECEIVE = 65536           # bytes at a time
 
 _HOST = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]{2,45}\]"
 # No userinfo, no fragment, nothing that would have to be normalized (RFC 3986 §3)
@@ -155,128 +149,3 @@ def find_route(url: Url, proxy: Optional[Proxy]) -> Route:
         raise TransportError(f"cannot resolve {'the proxy ' if proxy else ''}{host}: {reason}"
                              ) from exc
     return Route(url, proxy, tuple(found))
-
-
-class Connection:
-    """One persistent connection; opened when needed, reopened when the server closed it."""
-
-    def __init__(self, route: Route, context: ssl.SSLContext,
-                 timeout: float = REQUEST_TIMEOUT) -> None:
-        self._route = route
-        self._context = context
-        self._timeout = timeout
-        self._socket: Optional[socket.socket] = None
-
-    def request(self, method: str, target: str, fields: http1.Fields, body: Optional[bytes],
-                limit: int) -> http1.Response:
-        """Send a request and return its response, of at most ``limit`` bytes.
-
-        A server may close an idle connection at any moment (RFC 9112 §9.3.1): if nothing at
-        all came back on a used connection, the request is sent once more on a new one.  If
-        it was answered after all, its nonce is used up and the server says so (§6.5 of
-        RFC 8555).  Raises TransportError, or ProtocolError for a malformed response.
-        """
-        deadline = time.monotonic() + self._timeout
-        message = http1.format_request(method, target, fields, body)
-        reused = self._socket is not None
-        while True:
-            reader = http1.ResponseReader(method, limit)
-            try:
-                if self._socket is None:
-                    self._socket = self._open(deadline)
-                response = self._exchange(self._socket, message, reader, deadline)
-            except BaseException as exc:
-                self.close()
-                if isinstance(exc, ssl.SSLCertVerificationError):
-                    raise TransportError(f"{self._route.url.authority}: the server's certificate "
-                                         f"is not trusted: {exc.verify_message}") from exc
-                if isinstance(exc, TimeoutError):
-                    raise self._late() from exc
-                if isinstance(exc, OSError):
-                    if reused and reader.untouched:
-                        reused = False
-                        continue
-                    raise TransportError(f"{self._route.url.authority}: "
-                                         f"{exc.strerror or exc}") from exc
-                raise
-            if not response.keep:
-                self.close()
-            return response
-
-    def close(self) -> None:
-        """Close the connection; the next request opens another."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-    def _late(self) -> TransportError:
-        return TransportError(f"{self._route.url.authority}: no complete answer within "
-                              f"{self._timeout:.0f} seconds")
-
-    def _remaining(self, deadline: float) -> float:
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            raise self._late()
-        return remaining
-
-    def _exchange(self, sock: socket.socket, message: bytes, reader: http1.ResponseReader,
-                  deadline: float) -> http1.Response:
-        sock.settimeout(self._remaining(deadline))
-        sock.sendall(message)
-        while True:
-            sock.settimeout(self._remaining(deadline))    # also against one byte a second
-            data = sock.recv(RECEIVE)
-            if not data and reader.untouched:
-                raise ConnectionResetError("the server closed the connection without an answer")
-            response = reader.feed(data) if data else reader.eof()
-            if response is not None:
-                return response
-
-    def _open(self, deadline: float) -> socket.socket:
-        url, proxy = self._route.url, self._route.proxy
-        plain = self._connect(deadline)
-        try:
-            # A request is one write: nothing to gain from waiting for more (Nagle)
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if proxy is not None:
-                self._tunnel(plain, proxy, deadline)
-            plain.settimeout(self._remaining(deadline))
-            return self._context.wrap_socket(plain, server_hostname=url.host)
-        except BaseException:
-            plain.close()
-            raise
-
-    def _connect(self, deadline: float) -> socket.socket:
-        failures: List[str] = []
-        for family, kind, protocol, _, address in self._route.addresses:
-            sock = None
-            try:
-                sock = socket.socket(family, kind, protocol)
-                sock.settimeout(min(CONNECT_TIMEOUT, self._remaining(deadline)))
-                sock.connect(address)
-                return sock
-            except OSError as exc:
-                if sock is not None:
-                    sock.close()
-                failures.append(f"{address[0]}: {exc.strerror or exc}")
-        via = "" if self._route.proxy is None else "the proxy for "
-        raise TransportError(f"cannot connect to {via}{self._route.url.authority} "
-                             f"({'; '.join(failures)})")
-
-    def _tunnel(self, plain: socket.socket, proxy: Proxy, deadline: float) -> None:
-        target = f"{self._route.url.authority}"
-        if self._route.url.port == 443:
-            target += ":443"
-        fields: List[Tuple[str, str]] = [("Host", target)]
-        if proxy.authorization is not None:
-            fields.append(("Proxy-Authorization", proxy.authorization))
-        message = http1.format_request("CONNECT", target, tuple(fields), None)
-        try:
-            response = self._exchange(plain, message, http1.ResponseReader("CONNECT", 65536),
-                                      deadline)
-        except ProtocolError as exc:
-            raise TransportError(f"the proxy {proxy.host}:{proxy.port}: {exc}") from exc
-        if not 200 <= response.status < 300:
-            hint = " (user name or password?)" if response.status == 407 else ""
-            raise TransportError(f"the proxy {proxy.host}:{proxy.port} refuses to connect to "
-                                 f"{target}: HTTP status {response.status}{hint}")

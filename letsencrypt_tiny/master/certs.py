@@ -34,9 +34,10 @@ _LONG_TYPES = {"commonName": "CN", "countryName": "C", "stateOrProvinceName": "S
                "givenName": "GN", "surname": "SN"}
 MAX_NAMES = 1000     # of one certificate; a bigger order would not fit into its message
 
-# RFC 1123 §2.1, RFC 5890: letters, digits and hyphens; a certificate needs two labels
+# RFC 1123 §2.1, RFC 5890: letters, digits and hyphens; a certificate needs two labels, and
+# what ends in a number is an address
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})+\Z")
+_HOST_NAME = re.compile(rf"(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}\Z")
 _SUBJECT_VALUE = re.compile(r"[\w .,:@'()&*!?-]{1,64}\Z")   # no slash, backslash, equals, dollar
 _DIRECTORY = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9._*@+ -]{0,199}\Z")
 _MAX_SECTION = 255   # characters of a section's name

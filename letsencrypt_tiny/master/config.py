@@ -202,7 +202,7 @@ def _absolute(section: Section, key: str, default: str) -> str:
 
 
 def _directory(section: Section, key: str, default: str) -> str:
-    value = os.path.normpath(_absolute(section, key, default))
+    value = os.path.normpath("/" + _absolute(section, key, default).lstrip("/"))
     if value == "/" or ".." in section.text(key).split("/"):
         raise section.bad(key, "not the absolute path of a directory of its own")
     return value

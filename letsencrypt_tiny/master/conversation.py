@@ -54,7 +54,7 @@ class Messages:
         *lines, rest = bytes(buffer).split(b"\n")
         for line in lines if data else [*lines, rest]:
             if line.strip():
-                log.relay(name, line.decode("utf-8", "replace"))
+                log.relay(name, line.decode("utf-8", "replace").rstrip())   # ssh(1) ends in CR
         buffer[:] = rest
         if not data or total[0] > MAX_CHATTER or len(buffer) > 8192:
             if data:

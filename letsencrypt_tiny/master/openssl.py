@@ -54,6 +54,12 @@ def generate_key(openssl: str, key_type: str) -> bytes:
     return _run(openssl, ["genpkey", "-outform", "PEM", "-algorithm", *options])
 
 
+def public_key(openssl: str, key: int) -> bytes:
+    """Return the SubjectPublicKeyInfo, DER, of the private key on descriptor ``key``."""
+    return _run(openssl, ["pkey", "-in", f"/dev/fd/{key}", "-passin", "pass:", "-pubout",
+                          "-outform", "DER"], (key,))
+
+
 def request(openssl: str, key: int, certificate: Certificate) -> bytes:
     """Return a certificate signing request, DER, for the private key on descriptor ``key``.
 

@@ -83,7 +83,8 @@ class Run:
             certificate = certificates[name]
             state = self._state.section(name) if self._state.has(name, known) else SectionState()
             self._sections[name] = state
-            verdict = renewal.is_due(certificate, state, self._options.min_days, now)
+            verdict = renewal.is_due(self._config, certificate, state, self._options.min_days,
+                                     now)
             if not verdict.due:
                 log.info(f"{name}: {verdict.reason}")
                 if state.notify:

@@ -1,11 +1,17 @@
-"""Is it time?  Reads the installed certificate in process; no subprocess, no network."""
+"""Is it time?  Reads the installed certificate in process; no network.
+
+No subprocess either, unless the private key was changed after the certificate was installed.
+"""
 
 import os
 import time
 from typing import NamedTuple, Optional
 
-from ..common import x509
+from ..common import log, x509
+from ..common.errors import Error
+from . import openssl, store
 from .certs import Certificate
+from .config import Config
 from .state import SectionState
 
 DAY = 86400   # seconds
@@ -19,8 +25,8 @@ class Due(NamedTuple):
     not_after: Optional[int] = None   # of the installed certificate, Unix time
 
 
-def is_due(certificate: Certificate, state: SectionState, min_days: Optional[int] = None,
-           now: Optional[float] = None) -> Due:
+def is_due(config: Config, certificate: Certificate, state: SectionState,
+           min_days: Optional[int] = None, now: Optional[float] = None) -> Due:
     """Decide about one section.  ``min_days`` is the option, which beats the setting."""
     now = time.time() if now is None else now
     days = certificate.min_days if min_days is None else min_days
@@ -42,6 +48,9 @@ def is_due(certificate: Certificate, state: SectionState, min_days: Optional[int
         return Due(True, "its installation was interrupted", end)
     if set(installed.names) != set(certificate.identifiers):
         return Due(True, "its names have changed", end)
+    misfit = _misfit(config, certificate, installed)
+    if misfit:
+        return Due(True, misfit, end)
     left = end - now
     if days is None:
         lifetime = end - installed.not_before
@@ -51,6 +60,25 @@ def is_due(certificate: Certificate, state: SectionState, min_days: Optional[int
     if left <= days_due:
         return Due(True, f"it expires {when(end)}" if left > 0 else f"it expired {when(end)}", end)
     return Due(False, f"valid until {when(end)}", end)
+
+
+def _misfit(config: Config, certificate: Certificate, installed: x509.Certificate) -> str:
+    """Say why the installed certificate is of no use with its private key; "" if it is."""
+    try:
+        changed = os.stat(certificate.key).st_ctime
+        if changed <= os.stat(certificate.outputs[0]).st_ctime:
+            return ""   # it was for this key when it was installed
+        key = store.open_key(certificate.key)
+        try:
+            fits = openssl.public_key(config.openssl, key) == installed.spki
+        finally:
+            os.close(key)
+    except FileNotFoundError:
+        return f"its private key {certificate.key} is missing"
+    except (OSError, Error) as exc:   # status may be asked for by somebody else than root
+        log.debug(f"{certificate.key}: cannot tell whether the certificate fits it: {exc}")
+        return ""
+    return "" if fits else f"it is not for the private key {certificate.key}"
 
 
 def when(moment: int) -> str:

@@ -22,7 +22,7 @@ def status(config: Config, sections: Sequence[str], config_certs: Optional[Seque
     rows: List[Dict[str, Any]] = []
     for name in sections or certificates:
         certificate = certificates[name]
-        verdict = renewal.is_due(certificate, state.section(name))
+        verdict = renewal.is_due(config, certificate, state.section(name))
         row: Dict[str, Any] = {
             "section": name, "due": verdict.due, "reason": verdict.reason,
             "names": [value for _, value in certificate.identifiers],

@@ -13,7 +13,8 @@ from harness.hostile import Hostile, Response
 from letsencrypt_tiny.client import transport
 from letsencrypt_tiny.client.session import Session
 from letsencrypt_tiny.client.signer import Signer, SignerError
-from letsencrypt_tiny.client.transport import Connection, TransportError
+from letsencrypt_tiny.client.connection import Connection
+from letsencrypt_tiny.client.transport import TransportError
 from letsencrypt_tiny.common import jose, signer_protocol
 from letsencrypt_tiny.common.errors import ProtocolError
 from letsencrypt_tiny.common.order_protocol import ClientConfig
@@ -41,7 +42,7 @@ def test_a8_a_request_has_a_time_limit(hostile: Hostile, how: Callable[..., None
     connection = connect(hostile.directory, hostile.ca_file, 0.5)
     start = time.monotonic()
     with pytest.raises(TransportError, match="no complete answer"):
-        connection.request("GET", "/directory", (("Host", "x"),), None, 10000)
+        connection.exchange("GET", "/directory", (("Host", "x"),), None, 10000)
     assert 0.4 < time.monotonic() - start < 1.5
 
 
@@ -79,7 +80,7 @@ def test_an_idle_connection_that_was_closed_is_opened_again(hostile: Hostile) ->
     server = Scripted(hostile, [OK, OK], [OK])
     connection = connect(server.url, hostile.ca_file)
     for _ in range(3):
-        assert connection.request("POST", "/", (("Host", "x"),), b"{}", 100).body == b"ok"
+        assert connection.exchange("POST", "/", (("Host", "x"),), b"{}", 100).body == b"ok"
         time.sleep(0.05)
     connection.close()
     server.stop()
@@ -96,7 +97,7 @@ def test_a_request_is_not_sent_again_without_need(hostile: Hostile, connections:
     connection = connect(server.url, hostile.ca_file)
     with pytest.raises(error):
         for _ in range(3):
-            connection.request("POST", "/", (("Host", "x"),), b"{}", 100)
+            connection.exchange("POST", "/", (("Host", "x"),), b"{}", 100)
             time.sleep(0.05)
     server.stop()
 
@@ -105,7 +106,7 @@ def test_no_address_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     with pytest.raises(TransportError, match=f"127.0.0.1:{port}.*Connection refused"):
-        connect(f"https://127.0.0.1:{port}/", "").request("GET", "/", (), None, 100)
+        connect(f"https://127.0.0.1:{port}/", "").exchange("GET", "/", (), None, 100)
 
 
 # --- the signer --------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ QUIET, NORMAL, DEBUG = 0, 1, 2
 
 level = NORMAL
 prefix = ""
+_status = ""             # the line that is rewritten in place, on a terminal
 _logfile: Optional[int] = None
 
 # C0 and C1 controls, DEL, the line and paragraph separators, the bidirectional
@@ -43,10 +44,8 @@ def open_logfile(path: str) -> None:
 def _emit(text: str, to_stderr: bool, to_file: bool) -> None:
     line = printable(text)
     if to_stderr:
-        try:
-            os.write(2, f"{prefix}{line}\n".encode("utf-8", "backslashreplace"))
-        except OSError:
-            pass  # nobody reads: the work goes on
+        before, after = ("\r\x1b[K", _status) if _status else ("", "")
+        _write(f"{before}{prefix}{line}\n{after}")
     if to_file and _logfile is not None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         entry = f"{stamp} [{os.getpid()}] {line}\n"
@@ -54,6 +53,26 @@ def _emit(text: str, to_stderr: bool, to_file: bool) -> None:
             os.write(_logfile, entry.encode("utf-8", "backslashreplace"))
         except OSError as exc:
             _emit(f"cannot write to the log file: {exc.strerror}", True, False)
+
+
+def _write(text: str) -> None:
+    try:
+        os.write(2, text.encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # nobody reads: the work goes on
+
+
+def status(text: str) -> None:
+    """Show ``text`` as the last line on the terminal, in place of what it showed before.
+
+    Messages appear above it; "" removes it.  Only for a terminal, and not with --quiet:
+    the caller sees to that.
+    """
+    global _status
+    line = printable(text)
+    if line != _status:
+        _write(f"\r\x1b[K{line}")
+        _status = line
 
 
 def error(text: object) -> None:

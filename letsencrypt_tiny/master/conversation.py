@@ -8,9 +8,10 @@ client that falls silent for longer than it said it would wait is ended.
 import fcntl
 import os
 import select
+import signal
 import socket
 import time
-from typing import Dict, Iterator, List, Optional, Sequence
+from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from ..common import log, order_protocol
 from ..common.errors import Error, ProtocolError
@@ -20,6 +21,7 @@ from . import accountd, children
 from .config import Config
 from .state import State
 
+TICK = 1.0               # seconds
 GRACE = 60               # seconds of silence granted beyond the announced waits
 LONGEST = 3600           # seconds for a run, and in addition those for each of its orders
 MAX_CHATTER = 256 << 10  # bytes that a child may write to its standard error
@@ -95,6 +97,7 @@ class Conversation:
         self._messages = messages
         self._children: List[children.Child] = []
         self._signer: Optional[socket.socket] = None
+        self._client: Optional[children.Child] = None
 
     def start_signer(self, key: Optional[int] = None) -> None:
         """Connect to the signer, or spawn it; see ``accountd.connect``."""
@@ -103,11 +106,11 @@ class Conversation:
             self._children.append(child)
 
     def run(self, requests: Sequence[Request], who: children.Identity,
-            directory: str = "/") -> Iterator[Answer]:
+            directory: str = "/", tick: Optional[Callable[[], None]] = None) -> Iterator[Answer]:
         """Start the client in ``directory`` with ``requests``; yield its answers as they come.
 
-        Messages and the account's URL are dealt with here.  Ends when the client does;
-        raises Error if it breaks the protocol, fails or falls silent.
+        Messages and the account's URL are dealt with here; ``tick`` is called once a second.
+        Ends when the client does; raises Error if it breaks the protocol, fails or falls silent.
         """
         settings = self._config.client
         signer = self._signer
@@ -136,9 +139,10 @@ class Conversation:
             for descriptor in (stdin, writer, stderr, config):
                 os.close(descriptor)
         self._children.append(child)
+        self._client = child
         signer.close()
         try:
-            yield from self._answers(reader, settings.timeout, len(requests))
+            yield from self._answers(reader, settings.timeout, len(requests), tick)
         finally:
             os.close(reader)
         status = child.wait(5)
@@ -148,7 +152,8 @@ class Conversation:
         if status != 0:
             raise Error(f"the client ended with status {status}")
 
-    def _answers(self, reader: int, timeout: int, requests: int) -> Iterator[Answer]:
+    def _answers(self, reader: int, timeout: int, requests: int,
+                 tick: Optional[Callable[[], None]]) -> Iterator[Answer]:
         poll = self._messages.poll
         poll.register(reader, select.POLLIN)
         buffer = bytearray()
@@ -165,7 +170,11 @@ class Conversation:
                     raise Error("the client does not come to an end")
                 if now >= deadline:
                     raise Error(f"the client has been silent for {patience} seconds")
-                for descriptor, _ in poll.poll((min(deadline, end) - now) * 1000):
+                patient = min(deadline, end) - now
+                if tick is not None:
+                    tick()
+                    patient = min(patient, TICK)
+                for descriptor, _ in poll.poll(patient * 1000):
                     if self._messages.handle(descriptor):
                         continue
                     data = os.read(reader, 65536)
@@ -203,6 +212,11 @@ class Conversation:
                 log.warning(exc)
             return True
         return False
+
+    def interrupt(self) -> None:
+        """Ask the client to finish what can be finished without waiting (signal-safe)."""
+        if self._client is not None and self._client.status is None:
+            os.kill(self._client.pid, signal.SIGINT)
 
     def close(self) -> None:
         """End whatever still runs."""

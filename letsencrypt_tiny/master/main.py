@@ -10,14 +10,13 @@ after dropping root; it opens no connection to anybody.
 """
 
 import os
-import signal
 import sys
-from types import FrameType
-from typing import TYPE_CHECKING, Dict, List, NoReturn, Optional, Set
+from typing import TYPE_CHECKING, Dict, List, Optional, Set
 
 from .. import __version__
 from ..common import log
 from ..common.errors import Error, UsageError
+from . import signals
 
 if TYPE_CHECKING:
     import argparse
@@ -32,10 +31,6 @@ OPTIONS: Dict[str, Set[str]] = {
     "newOrder": {"config_certs", "min_days", "force"},
     "revokeCert": {"reason", "certificate_key"},
     "status": {"config_certs", "json"}, "check": set()}
-
-
-class Interrupted(BaseException):
-    """A signal asked us to stop: clean up and go."""
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -53,7 +48,7 @@ def main(argv: Optional[List[str]] = None) -> int:
             traceback.print_exc()
         log.error(exc)
         return exc.exit_status
-    except Interrupted as exc:
+    except signals.Interrupted as exc:
         log.error(f"stopped by {exc}; what was not finished is taken up by the next run")
         return 1
     except OSError as exc:   # of the system's, or of whoever reads standard output
@@ -75,16 +70,7 @@ def _prepare_process() -> None:
         except OSError:   # a closed descriptor would be taken by the first file opened
             os.open("/dev/null", os.O_RDWR)
 
-    def interrupt(number: int, _frame: Optional[FrameType]) -> NoReturn:
-        for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(other, signal.SIG_IGN)   # let the clean-up finish
-        raise Interrupted(signal.Signals(number).name)
-
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)   # ignored, it would hide how a child ended
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:   # nohup(1)
-            signal.signal(number, interrupt)
+    signals.install()
 
 
 def _run(argv: List[str]) -> int:

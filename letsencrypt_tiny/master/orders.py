@@ -9,8 +9,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from ..common import log, x509
 from ..common.errors import ConfigError, Error, UsageError
-from ..common.order_protocol import Failed, Issued, Order, Progress
-from . import certs, challenge, children, openssl, renewal, store
+from ..common.order_protocol import Answer, Failed, Issued, Order, Progress
+from . import certs, challenge, children, openssl, renewal, signals, store
 from .certs import Certificate
 from .config import Config
 from .conversation import Conversation, Messages
@@ -127,27 +127,40 @@ class Run:
             responder.start(messages.pipe)
             conversation.start_signer()
             requests = [task.order for task in self._tasks.values()]
-            for answer in conversation.run(requests, client, responder.directory):
-                section = getattr(answer, "section", "")
-                if section not in left:
-                    raise Error("the client answers for a section that it was not asked for")
-                if isinstance(answer, Progress):
-                    self._progress(left[section], answer)
-                elif isinstance(answer, Issued):
-                    self._issued(left.pop(section), answer)
-                elif isinstance(answer, Failed):
-                    self._failed(left.pop(section), answer)
-                else:
-                    raise Error("the client answers something that it was not asked for")
+            self._report.begin(self._tasks)
+
+            def interrupt() -> None:
+                log.warning("interrupted: finishing what can be finished; "
+                            "interrupt again to stop at once")
+                conversation.interrupt()
+
+            with signals.gracefully(interrupt):
+                for answer in conversation.run(requests, client, responder.directory,
+                                               self._report.tick):
+                    self._answered(left, answer)
             if left:
                 raise Error("the client ended before its work was done")
         except Error as exc:
             for section in left:
                 self._report.failed(section, str(exc))
         finally:
-            conversation.close()
+            self._report.end()
             responder.stop()
+            conversation.close()
             messages.close()
+
+    def _answered(self, left: Dict[str, Task], answer: Answer) -> None:
+        section = getattr(answer, "section", "")
+        if section not in left:
+            raise Error("the client answers for a section that it was not asked for")
+        if isinstance(answer, Progress):
+            self._progress(left[section], answer)
+        elif isinstance(answer, Issued):
+            self._issued(left.pop(section), answer)
+        elif isinstance(answer, Failed):
+            self._failed(left.pop(section), answer)
+        else:
+            raise Error("the client answers something that it was not asked for")
 
     def _prepare(self, certificate: Certificate) -> Task:
         """Make the CSR, and before it the key if there is none yet."""
@@ -155,6 +168,7 @@ class Run:
             parent = os.path.dirname(path)
             if parent.startswith(self._config.certs_directory + "/"):
                 self._make_directory(parent)
+        store.tidy_key(certificate.key)
         try:
             key = store.open_key(certificate.key)
         except FileNotFoundError:

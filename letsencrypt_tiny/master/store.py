@@ -56,6 +56,20 @@ def create_key(path: str, pem: bytes) -> None:
         item.close()
 
 
+def tidy_key(path: str) -> None:
+    """Remove the second name of the key at ``path`` that a run killed in ``create_key`` left."""
+    try:
+        directory, name = directories.open_parent(path)
+    except FileNotFoundError:
+        return
+    try:
+        _remove(_temporary(name), directory)
+    except OSError:
+        pass   # it does no harm; and it may be a read-only file system
+    finally:
+        os.close(directory)
+
+
 def open_key(path: str) -> int:
     """Return a descriptor of the private key at ``path``; FileNotFoundError if there is none.
 
@@ -96,10 +110,11 @@ def _write(file: File) -> _Written:
         directory, name = directories.open_parent(file.path, owner)
     except FileNotFoundError as exc:
         raise Error(f"{exc.filename}: no such directory, needed for {file.path}") from exc
-    temporary = f".{name[:200]}.{os.urandom(8).hex()}"
+    temporary = _temporary(name)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     item = _Written(directory, name, temporary)
     try:
+        _remove(temporary, directory)
         if _is_directory(name, directory):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         # no bit more than asked for, at no moment, whatever the umask
@@ -121,6 +136,20 @@ def _write(file: File) -> _Written:
         item.close()
         raise
     return item
+
+
+def _temporary(name: str) -> str:
+    """Where ``name`` is written first.  Always the same: the lock keeps other runs out, and what
+    a killed one left is replaced.
+    """
+    return f".{name}.new"
+
+
+def _remove(name: str, directory: int) -> None:
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        pass
 
 
 def _is_directory(name: str, parent: int) -> bool:

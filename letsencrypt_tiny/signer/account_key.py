@@ -29,6 +29,14 @@ def _module(name: str) -> Any:
     return importlib.import_module(f"{_pycryptodome.__name__}.{name}")
 
 
+# To find libgmp, pycryptodome would execute file(1), ldconfig(8) and perhaps gcc(1), which takes
+# 20 ms, and this process is to execute nothing.  Without the library it does its sums itself.
+_raw_api = _module("Util._raw_api")
+if hasattr(_raw_api, "cached_architecture"):  # not where cffi is installed
+    _raw_api.cached_architecture[:] = "", ""
+    _raw_api.find_library = {"gmp": "libgmp.so.10"}.get
+
+
 KINDS = ("rsa:2048", "rsa:3072", "rsa:4096", "ec:P-256", "ec:P-384")
 TRIES = 3
 

@@ -1,0 +1,47 @@
+"""Signals: stop, clean up and go; or, for SIGINT during an order, finish what can be finished."""
+
+import signal
+from contextlib import contextmanager
+from types import FrameType
+from typing import Callable, Iterator, Optional
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_graceful: Optional[Callable[[], None]] = None
+
+
+class Interrupted(BaseException):
+    """A signal asked us to stop: clean up and go."""
+
+
+def install() -> None:
+    """Let SIGINT, SIGTERM and SIGHUP raise Interrupted, once: the clean-up is not disturbed.
+
+    One that is ignored stays so (nohup(1)); nothing else is inherited.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)   # ignored, it would hide how a child ended
+    for number in _NUMBERS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, _frame: Optional[FrameType]) -> None:
+    global _graceful
+    if number == signal.SIGINT and _graceful is not None:
+        action, _graceful = _graceful, None   # the next one interrupts
+        action()
+        return
+    for other in _NUMBERS:
+        signal.signal(other, signal.SIG_IGN)
+    raise Interrupted(signal.Signals(number).name)
+
+
+@contextmanager
+def gracefully(action: Callable[[], None]) -> Iterator[None]:
+    """While this lasts, the first SIGINT calls ``action`` instead of raising Interrupted."""
+    global _graceful
+    _graceful = action
+    try:
+        yield
+    finally:
+        _graceful = None

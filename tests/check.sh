@@ -92,7 +92,7 @@ installed() {
     [ -d tests/installed ] || return 0
     local before
     before=$(dpkg-query -W -f '${db:Status-Status}' letsencrypt-tiny 2>/dev/null || true)
-    step root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends \
+    step root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends --no-remove \
         --reinstall --allow-downgrades -o Dpkg::Options::=--force-confold install ./build/*.deb
     tests root tests/installed
     [ "$before" = installed ] || step root dpkg --purge letsencrypt-tiny

@@ -14,6 +14,6 @@ tidy() {
 }
 trap tidy EXIT
 export DEBIAN_FRONTEND=noninteractive
-apt-get -q -q -y --no-install-recommends --reinstall --allow-downgrades \
+apt-get -q -q -y --no-install-recommends --no-remove --reinstall --allow-downgrades \
     -o Dpkg::Options::=--force-confold install "$deb" >/dev/null
 /usr/bin/python3 -B tests/demo.py

@@ -1,0 +1,129 @@
+"""The package as it was installed: files, owners, users, units, and the demonstration."""
+
+import grp
+import os
+import pwd
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import List
+
+import pytest
+
+from harness.run import ENVIRONMENT, ROOT
+
+pytestmark = pytest.mark.root
+
+LIBRARY = Path("/var/lib/letsencrypt-tiny")
+CONFIG = Path("/etc/letsencrypt-tiny")
+MASTER = "/usr/sbin/letsencrypt-tiny"
+MANUALS = ("letsencrypt-tiny.8", "letsencrypt-tiny-accountd.1", "letsencrypt-tiny.conf.5",
+           "letsencrypt-tiny-certs.conf.5", "letsencrypt-tiny-accountd.conf.5")
+
+
+def run(*argv: str, status: int = 0) -> str:
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          env=ENVIRONMENT, check=False, timeout=300)
+    assert done.returncode == status, (argv, done)
+    return done.stdout + done.stderr
+
+
+def files() -> List[Path]:
+    return [Path(name) for name in run("dpkg", "-L", "letsencrypt-tiny").splitlines()
+            if name != "/."]
+
+
+@pytest.mark.parametrize("path, user, mode", [
+    (LIBRARY, "root", 0o755), (LIBRARY / "certs", "root", 0o755),
+    (LIBRARY / "state", "root", 0o700), (LIBRARY / "accountd", "_letsencrypt-accountd", 0o700),
+    (Path("/run/letsencrypt-tiny"), "root", 0o755), (CONFIG, "root", 0o755)])
+def test_directories(path: Path, user: str, mode: int) -> None:
+    info = path.stat()
+    assert pwd.getpwuid(info.st_uid).pw_name == user
+    assert stat.S_IMODE(info.st_mode) == mode
+
+
+def test_users_can_do_nothing_else() -> None:
+    for name in ("_letsencrypt-accountd", "_letsencrypt-client", "_letsencrypt-www"):
+        entry = pwd.getpwnam(name)
+        assert entry.pw_uid < 1000 and entry.pw_shell.endswith("nologin")
+        assert grp.getgrgid(entry.pw_gid).gr_name == name
+        assert not [group for group in grp.getgrall() if name in group.gr_mem]
+
+
+def test_files_are_roots_and_nobody_elses() -> None:
+    for path in files():
+        info = path.lstat()
+        if path.is_dir() or stat.S_ISLNK(info.st_mode):
+            continue
+        assert info.st_uid == 0 and info.st_gid == 0, path
+        assert info.st_mode & 0o022 == 0, path
+        assert info.st_mode & 0o7000 == 0, path
+
+
+def test_what_dpkg_installed_is_there_unchanged() -> None:
+    assert run("dpkg", "--verify", "letsencrypt-tiny") == ""
+
+
+def test_modules_are_compiled() -> None:
+    """Starting is a good part of the work."""
+    modules = [path for path in files() if path.suffix == ".py"]
+    assert len(modules) > 30
+    for path in modules:
+        if path.parts[2] == "share":
+            assert list((path.parent / "__pycache__").glob(f"{path.stem}.*.pyc")), path
+
+
+def test_programs_say_who_they_are() -> None:
+    assert re.match(r"letsencrypt-tiny \d", run(MASTER, "--version"))
+    assert re.match(r"letsencrypt-tiny-accountd \d", run("letsencrypt-tiny-accountd", "--version"))
+    assert "COMMAND" in run(MASTER, "--help")
+    for program in (MASTER, "/usr/bin/letsencrypt-tiny-accountd"):
+        assert Path(program).read_text().startswith("#!/usr/bin/python3 -I\n")
+    for program in ("client", "webserver"):
+        text = Path(f"/usr/libexec/letsencrypt-tiny/{program}").read_text()
+        assert text.startswith("#!/usr/bin/python3 -IS\n")
+
+
+def test_manuals() -> None:
+    installed = {path.name for path in files()}
+    for manual in MANUALS:
+        assert manual in installed or manual + ".gz" in installed
+
+
+def test_with_nothing_configured_the_nightly_run_is_silent() -> None:
+    assert run(MASTER, "--quiet", "newOrder") == ""
+    assert run(MASTER, "status").split() == ["SECTION", "EXPIRES", "STATE", "NAMES"]
+
+
+def test_without_an_account_key_check_says_what_is_missing() -> None:
+    output = run(MASTER, "check", status=1)
+    assert "account.key" in output and "Traceback" not in output
+
+
+def test_conffiles_are_those_of_the_administrator() -> None:
+    conffiles = run("dpkg-query", "-W", "-f", "${Conffiles}", "letsencrypt-tiny")
+    for name in ("letsencrypt-tiny.conf", "certs.conf", "accountd.conf", "nginx.conf"):
+        assert f"{CONFIG}/{name}" in conffiles
+    assert "/etc/cron.d/letsencrypt-tiny" in conffiles
+
+
+def test_the_cron_job_leaves_the_work_to_systemd() -> None:
+    lines = [line for line in Path("/etc/cron.d/letsencrypt-tiny").read_text().splitlines()
+             if line and line[0].isdigit()]
+    assert len(lines) == 1 and "-d /run/systemd/system" in lines[0]
+    assert "--quiet newOrder" in lines[0]
+
+
+def test_the_demonstration() -> None:
+    done = subprocess.run([sys.executable, "-B", str(ROOT / "tests/demo.py")], timeout=300,
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          env={**ENVIRONMENT, "PYTHONDONTWRITEBYTECODE": "1"}, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Verification: OK" in done.stdout and "cert.pem: OK" in done.stdout
+    for line in ("account key manager", "ACME client", "challenge web server"):
+        found = re.search(rf"^{line} +(\d+) .*", done.stdout, re.M)
+        assert found and int(found.group(1)) != 0, done.stdout
+    assert not os.path.exists("/run/letsencrypt-tiny/firewall")

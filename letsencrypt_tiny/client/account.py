@@ -4,7 +4,7 @@ from typing import Callable, Generator, Optional
 
 from ..common.errors import Error, ProtocolError
 from ..common.jsonfields import JsonObject, get_optional_str
-from ..common.log import printable
+from ..common.log import debug, printable
 from ..common.order_protocol import Account, AccountObject, AccountUpdate, Answer, ClientConfig
 from .connection import Response
 from .patience import Patience
@@ -56,10 +56,13 @@ def identify(session: Session, config: ClientConfig, patience: Patience,
         return url
 
     if remembered:
-        session.kid = session.check_url(remembered, "the remembered account")
-        session.find_kid = find
-    else:
-        session.kid = yield from patience.busy(find)
+        try:
+            session.kid = session.check_url(remembered, "the remembered account")
+            session.find_kid = find
+            return
+        except ProtocolError as exc:    # what a client gone wrong made the master remember
+            debug(exc)
+    session.kid = yield from patience.busy(find)
 
 
 def update(session: Session, request: AccountUpdate, patience: Patience,
@@ -81,9 +84,7 @@ def update(session: Session, request: AccountUpdate, patience: Patience,
     session.find_kid = None
     change: JsonObject = {}
     if request.contact is not None and not registered:
-        change["contact"] = list(request.contact)          # §7.3.2
-    if request.terms_agreed and not registered:
-        change["termsOfServiceAgreed"] = True              # §7.3.3
+        change["contact"] = list(request.contact)          # §7.3.2, which takes no other update
     if request.deactivate:
         change = {"status": "deactivated"}                 # §7.3.6
     url = kid

@@ -198,6 +198,7 @@ class Session:
 
     def _post_once(self, url: str, payload: bytes, kid: Optional[str], what: str, accept: str,
                    limit: int) -> Response:
+        self.check_url(url, what)    # before it is signed
         greeting = self.signer.greeting
         header: JsonObject = {"alg": greeting.alg, "nonce": self._nonce(), "url": url}
         if kid is not None:

@@ -28,7 +28,6 @@ CLIENT_USER = "_letsencrypt-client"
 WEBSERVER_USER = "_letsencrypt-www"
 
 SIGNER_SOCKET = "%t/S.letsencrypt-tiny"
-WEBSERVER_SOCKET = f"{RUN_DIR}/www.socket"
 
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 DIRECTORY_URL = "https://acme-v02.api.letsencrypt.org/directory"

@@ -11,7 +11,7 @@ import socket
 import stat
 from typing import Callable, List, Optional, Sequence, Tuple
 
-from ..common import log, paths
+from ..common import log
 from ..common.errors import ConfigError, Error
 from . import children, directories
 from .config import HTTP_PORT, Address, Config
@@ -113,11 +113,11 @@ class Responder:
                 self._bind(address, True)
                 found.append(address)
             except InUseError:
-                log.debug(f"something listens on {address}: using {paths.WEBSERVER_SOCKET}")
+                unix = Address(socket.AF_UNIX, f"{self._config.run_directory}/www.socket")
+                log.debug(f"something listens on {address}: using {unix}")
                 for sock in self._sockets:
                     sock.close()
                 self._sockets.clear()
-                unix = Address(socket.AF_UNIX, f"{self._config.run_directory}/www.socket")
                 self._bind(unix, False)
                 return [unix]
             except UnsupportedError as exc:

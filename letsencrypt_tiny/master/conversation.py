@@ -224,7 +224,7 @@ class Conversation:
             self._signer.close()
         for child in reversed(self._children):
             # closing its connection ends a signer; give it the moment to say so
-            if child.wait(1 if child is self._children[0] else 0) is None:
+            if child.wait(0 if child is self._client else 1) is None:
                 child.stop()
         self._children.clear()
 

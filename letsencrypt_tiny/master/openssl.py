@@ -7,6 +7,7 @@ or read files: so every name was checked (``certs.py``) before it comes here.
 """
 
 import os
+import re
 from typing import List, Sequence, Tuple
 
 from ..common import log
@@ -14,6 +15,8 @@ from ..common.errors import Error
 from .certs import Certificate
 
 TIMEOUT = 120   # seconds; RSA-4096 keys take a few
+# A line of openssl's error queue: THREAD:error:CODE:LIBRARY:FUNCTION:REASON:FILE:LINE:DATA
+_QUEUED = re.compile(r"[0-9A-F]+:error:[0-9A-F]+:[^:]*:[^:]*:([^:]*):")
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "OPENSSL_CONF": "/dev/null", "LANG": "C.UTF-8"}
 
 
@@ -34,13 +37,15 @@ def _run(openssl: str, arguments: Sequence[str], descriptors: Tuple[int, ...] = 
 
 
 def _complaint(stderr: bytes) -> str:
-    """The most telling line of what openssl wrote to standard error."""
+    """The most telling of what openssl wrote to standard error: what failed, and why."""
     lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
-    lines = [line for line in lines if line and not line.startswith("-----")]
-    for line in lines:
-        if line.startswith("error") and ":" in line:
-            return log.printable(line, 300)
-    return log.printable(lines[-1], 300) if lines else "no reason given"
+    queue = [match.group(1) for match in map(_QUEUED.match, lines) if match]
+    plain = [line for line in lines if line and not line.startswith("-----")
+             and not _QUEUED.match(line)]
+    # openssl verify says “error 10 at 0 depth lookup: …”
+    plain = [line for line in plain if line.startswith("error") and ":" in line] or plain + queue
+    why = f" ({queue[0]})" if queue and queue[0] not in plain[0] else ""
+    return log.printable(plain[0] + why, 300) if plain else "no reason given"
 
 
 def generate_key(openssl: str, key_type: str) -> bytes:
@@ -66,6 +71,9 @@ def request(openssl: str, key: int, certificate: Certificate) -> bytes:
     Names and everything else come from the section (RFC 8555 §7.4, RFC 8738 §3).
     Raises Error, for instance if the key is encrypted.
     """
+    if b"ENCRYPTED" in os.pread(key, 4096, 0):
+        raise Error("the private key is encrypted, and nobody is there to type the passphrase "
+                    "(openssl pkey -in OLD -out NEW decrypts it)")
     subject = "/" + "/".join(f"{kind}={value}" for kind, value in certificate.subject)
     names = ",".join(f"{kind.upper()}:{value}" for kind, value in certificate.identifiers)
     if not certificate.subject:   # RFC 5280 §4.2.1.6, for a CA that takes the extension as it is

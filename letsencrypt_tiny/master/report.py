@@ -79,7 +79,7 @@ class Report:
 
     def summary(self) -> None:
         """Sum up, if there was more than one section: each that failed, and why."""
-        if len(self._installed) + len(self._failed) < 2:
+        if len({*self._installed, *self._failed}) < 2:
             return
         log.info(f"{len(self._installed)} installed, {len(self._failed)} failed")
         for section, reasons in self._failed.items():

@@ -6,9 +6,11 @@
 #   make deb            the Debian package, source and binary, in build/
 #   make check          the whole test suite; tests/check.sh STAGE… runs parts of it
 #   make demo           a certificate from a CA on this machine, through the four processes
+#   make bench          ours and the installed peers' time and memory (BENCH='--quick …')
+#   make bench-peers    installs the peers
 #   make clean
 #
-# check and demo install the Debian packages they need (with sudo where not root).
+# check, demo and bench install the Debian packages they need (with sudo where not root).
 
 PACKAGE := letsencrypt-tiny
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' letsencrypt_tiny/__init__.py)
@@ -59,11 +61,15 @@ put = $(REWRITE) $(2) >$(DESTDIR)$(3).new && chmod $(1) $(DESTDIR)$(3).new \
 DEBS_BUILD := build-essential debhelper dh-python python3
 DEBS_DEMO  := $(DEBS_BUILD) ca-certificates iproute2 iptables nftables openssl pebble procps \
               python3-configobj python3-pycryptodome python3-seccomp
-DEBS_CHECK := $(DEBS_DEMO) caddy devscripts gnupg lacme lintian mandoc mypy openssh-client \
-              pycodestyle pyflakes3 python3-pytest strace systemd
+DEBS_CHECK := $(DEBS_DEMO) apache2-bin caddy devscripts gnupg haproxy lacme lintian mandoc mypy \
+              nginx openssh-client openssh-server pycodestyle pyflakes3 python3-pytest strace \
+              systemd
+DEBS_BENCH := make ca-certificates iproute2 nftables openssl pebble procps python3-configobj \
+              python3-pycryptodome python3-seccomp strace
+DEBS_PEERS := acme-tiny curl dehydrated lacme lego libcrypt-openssl-rsa-perl uacme
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: all install uninstall deb build-deps check demo clean
+.PHONY: all install uninstall deb build-deps check demo bench bench-peers clean
 
 all:
 	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -I -c 'import sys; \
@@ -142,6 +148,22 @@ demo:
 	@tests/setup.sh $(DEBS_DEMO)
 	$(MAKE) deb
 	$(SUDO) tests/demo.sh build/$(PACKAGE)_$(VERSION)_all.deb
+
+# BENCH: options, see tests/bench/__main__.py
+bench:
+	@tests/setup.sh $(DEBS_BENCH)
+	cd tests && $(SUDO) $(PYTHON) -B -m bench $(BENCH)
+
+# certbot and this package exclude each other: an installed one is not to be removed.
+bench-peers:
+	@tests/setup.sh $(DEBS_PEERS)
+	@if [ -e /usr/bin/certbot ]; then :; \
+	elif dpkg-query -W -f '$${db:Status-Status}' $(PACKAGE) 2>/dev/null | grep -qx installed; then \
+	  echo "certbot is left out: it conflicts with $(PACKAGE), which is installed"; \
+	else \
+	  tests/setup.sh certbot; \
+	  ! command -v systemctl >/dev/null || $(SUDO) systemctl --quiet disable certbot.timer; \
+	fi
 
 clean:
 	rm -rf build

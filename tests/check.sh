@@ -1,6 +1,7 @@
 #!/bin/bash
 # Usage: tests/check.sh [STAGE …]
 # The test suite, the quick stages first: lint types unit integration package installed.
+# One more only if asked for: soak, what takes minutes of waiting.
 # Goes on after a failure; ends with what failed, pytest's closing lines and status 1 then.
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit 2
@@ -104,6 +105,7 @@ for stage in "${stages[@]}"; do
         lint|types|package|installed) "$stage" ;;
         unit) tests root tests/unit ;;
         integration) tests root tests/integration ;;
+        soak) tests root tests/soak ;;
         *) echo "no such stage: $stage" >&2; exit 2 ;;
     esac
 done

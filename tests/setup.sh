@@ -27,7 +27,9 @@ if [ ! -e /usr/sbin/policy-rc.d ]; then
 fi
 # shellcheck disable=SC2086  # a list of words
 root env DEBIAN_FRONTEND=noninteractive apt-get -q -q -y --no-install-recommends install $missing
-# caddy is the one that would start at the next boot, on port 80.
-case "$missing " in
-    *" caddy "*) ! command -v systemctl >/dev/null || root systemctl --quiet disable caddy ;;
-esac
+# These would start at the next boot.
+for package in caddy:caddy haproxy:haproxy nginx:nginx openssh-server:ssh; do
+    case "$missing " in *" ${package%:*} "*)
+        ! command -v systemctl >/dev/null || root systemctl --quiet disable "${package#*:}" ;;
+    esac
+done

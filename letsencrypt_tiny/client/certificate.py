@@ -81,11 +81,10 @@ def revoke(session: Session, request: Revocation, identify: "Generator[float, No
     payload: JsonObject = {"certificate": jose.encode_text(request.certificate)}
     if request.reason is not None:
         payload["reason"] = request.reason
-    what = f"revocation of {log.printable(request.section, 300)}"
 
     def send(with_jwk: bool) -> Generator[float, None, None]:
         yield from patience.busy(
-            lambda: session.post(target, payload, what, with_jwk=with_jwk))
+            lambda: session.post(target, payload, "revokeCert", with_jwk=with_jwk))
 
     try:
         if request.with_certificate_key:

@@ -191,11 +191,14 @@ def _listed(section: Section, key: str, valid: Sequence[str]) -> Tuple[str, ...]
 def _identifiers(section: Section, subject: Tuple[Tuple[str, str], ...]) -> Tuple[Identifier, ...]:
     found: Dict[Identifier, None] = {}
 
-    def add(key: str, value: str) -> None:
+    def add(key: str, value: str, kind: str = "") -> None:
         try:
-            found[parse_identifier(value)] = None
+            identifier = parse_identifier(value)
         except ValueError as exc:
             raise section.bad(key, str(exc)) from exc
+        if kind not in ("", identifier[0]):
+            raise section.bad(key, f"“{value}” is no {kind.upper()} name")
+        found[identifier] = None
 
     for kind, value in subject:
         if kind == "CN":
@@ -206,7 +209,7 @@ def _identifiers(section: Section, subject: Tuple[Tuple[str, str], ...]) -> Tupl
         kind, colon, value = item.partition(":")
         if kind not in ("DNS", "IP") or not colon:
             raise section.bad("subjectAltName", f"“{item}” is not DNS:NAME or IP:ADDRESS")
-        add("subjectAltName", value)
+        add("subjectAltName", value, kind.lower())
     if not found:
         raise ConfigError(f"{section.where}: no names: set names = NAME[, NAME …]")
     if len(found) > MAX_NAMES:

@@ -22,17 +22,15 @@ def check(config: Config) -> int:
         try:
             action()
         except Error as exc:
+            if str(exc) not in map(str, faults):   # several checks may stumble over one
+                log.error(exc)
             faults.append(exc)
-            log.error(exc)
         except FileNotFoundError as exc:
             faults.append(Error(str(exc)))
             log.error(f"{exc.filename}: no such file or directory")
 
     attempt(lambda: certificates.update(certs.load(config)))
-    programs = [config.client.program, config.webserver.program]
-    if config.accountd is not None:
-        programs.append(config.accountd.program)
-    for program in programs:
+    for program in config.programs:
         attempt(lambda p=program: _check_program(p))   # type: ignore[misc]
     attempt(lambda: _check_executable(config.openssl, f"{config.file}: openssl"))
     attempt(lambda: os.close(directories.open_directory(config.library_directory)))

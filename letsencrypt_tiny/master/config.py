@@ -21,9 +21,13 @@ _DEFAULTS = ("config-certs", "library-directory", "run-directory", "openssl")
 _CLIENT = ("socket", "user", "group", "command", "server", "timeout", "SSL_verify", "SSL_version",
            "SSL_cipher_list", "ca-file", "proxy", "jobs", "confine")
 _WEBSERVER = ("listen", "challenge-directory", "user", "group", "command", "iptables", "confine")
-_ACCOUNTD = ("user", "group", "command", "config", "privkey", "quiet", "confine")
+_ACCOUNTD = ("user", "group", "command", "config", "privkey", "quiet", "policy", "confine")
 
 _IPV4 = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3})(?::([0-9]{1,5}))?\Z")
+# No user, no fragment, nothing that would have to be normalized (RFC 3986 §3)
+_HOST = r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?"
+_SERVER = re.compile(rf"https://{_HOST}(?:/[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]*)?\Z")
+_PROXY = re.compile(rf"http://(?:[!-.0-?A-~]*@)?{_HOST}/?\Z")
 _IPV6 = re.compile(r"\[([0-9A-Fa-f:.]{2,45})\](?::([0-9]{1,5}))?\Z")
 
 
@@ -83,6 +87,7 @@ class Accountd(NamedTuple):
     config: str
     privkey: str
     quiet: bool
+    policy: str                    # auto | required | no
 
 
 class Config(NamedTuple):
@@ -96,6 +101,12 @@ class Config(NamedTuple):
     client: Client
     webserver: Webserver
     accountd: Optional[Accountd]              # None: an existing signer on client.socket
+
+    @property
+    def programs(self) -> List[Program]:
+        """The programs of the children."""
+        found = [self.client.program, self.webserver.program]
+        return found if self.accountd is None else [*found, self.accountd.program]
 
     @property
     def certs_directory(self) -> str:
@@ -119,6 +130,7 @@ def load(filename: Optional[str] = None, signer: Optional[str] = None) -> Config
     sections = inifile.read(path)
     _check_sections(path, sections)
     main = sections[""]
+    _expanded(main, "config-certs")   # only to see that it can be
     accountd = None
     if signer is None and "accountd" in sections:
         accountd = _accountd(sections["accountd"])
@@ -155,10 +167,12 @@ def _program(section: Section, user: str, command: str) -> Program:
 def _client(section: Section) -> Client:
     minimum, maximum = section.parsed("SSL_version", parse_tls_versions)
     server = section.text("server") or paths.DIRECTORY_URL
-    if not server.startswith("https://") or len(server.split()) != 1:
+    if not _matches(_SERVER, server):
         raise section.bad("server", "not an https URL")
     proxy = section.text("proxy")
-    if proxy and not proxy.startswith("http://"):
+    if proxy and not _matches(_PROXY, proxy):
+        if "@" in proxy:   # show no password
+            section = Section(section.file, section.name, {"proxy": "…@…"})
         raise section.bad("proxy", "not http://[USER:PASSWORD@]HOST:PORT")
     timeout = section.integer("timeout", 0, 86400)
     jobs = section.integer("jobs", 1, 64)
@@ -167,17 +181,14 @@ def _client(section: Section) -> Client:
         socket=section.text("socket") or paths.SIGNER_SOCKET,
         server=server, timeout=90 if timeout is None else timeout,
         verify=section.boolean("SSL_verify", True), tls_minimum=minimum, tls_maximum=maximum,
-        ciphers=section.text("SSL_cipher_list"), ca_file=_absolute(section, "ca-file", ""),
+        ciphers=section.parsed("SSL_cipher_list", parse_ciphers),
+        ca_file=_absolute(section, "ca-file", ""),
         proxy=proxy, jobs=4 if jobs is None else jobs)
 
 
 def _webserver(section: Section) -> Webserver:
     listen = section.parsed("listen", parse_listen, "auto")
-    directory = section.text("challenge-directory")
-    try:
-        directory = specifiers.expand(directory)
-    except ConfigError as exc:
-        raise section.bad("challenge-directory", str(exc)) from exc
+    directory = _expanded(section, "challenge-directory")
     if directory and not directory.startswith("/"):
         raise section.bad("challenge-directory", "not an absolute path")
     if listen == () and not directory:
@@ -191,7 +202,7 @@ def _accountd(section: Section) -> Accountd:
     return Accountd(
         program=_program(section, paths.ACCOUNTD_USER, paths.ACCOUNTD),
         config=section.text("config"), privkey=section.text("privkey"),
-        quiet=section.boolean("quiet", True))
+        quiet=section.boolean("quiet", True), policy=section.choice("policy", CONFINE, "auto"))
 
 
 def _absolute(section: Section, key: str, default: str) -> str:
@@ -199,6 +210,18 @@ def _absolute(section: Section, key: str, default: str) -> str:
     if value and not value.startswith("/"):
         raise section.bad(key, "not an absolute path")
     return value
+
+
+def _expanded(section: Section, key: str) -> str:
+    try:
+        return specifiers.expand(section.text(key))
+    except ConfigError as exc:
+        raise section.bad(key, str(exc)) from exc
+
+
+def _matches(url: "re.Pattern[str]", text: str) -> bool:
+    match = url.match(text)
+    return match is not None and 0 < int(match.group(1) or HTTP_PORT) < 65536
 
 
 def _directory(section: Section, key: str, default: str) -> str:
@@ -234,6 +257,17 @@ def _parse_address(word: str) -> Address:
             if 0 < port < 65536:
                 return Address(family, match.group(1), port)
     raise ValueError(f"“{word}” is not IPV4[:PORT], [IPV6][:PORT] or /PATH")
+
+
+def parse_ciphers(text: str) -> str:
+    """Return ``text`` if openssl knows a cipher by it (ciphers(1ssl)); raises ValueError."""
+    if text:
+        import ssl
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).set_ciphers(text)
+        except ssl.SSLError:
+            raise ValueError("openssl knows no cipher by that name") from None
+    return text
 
 
 def parse_tls_versions(text: str) -> Tuple[str, str]:

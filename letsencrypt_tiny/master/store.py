@@ -42,6 +42,16 @@ def install(files: Sequence[File]) -> None:
             item.close()
 
 
+def check(path: str, owner: Optional[Tuple[int, int]] = None) -> None:
+    """Raise Error if a file of ``owner`` could not be installed at ``path``."""
+    directory, name = _open_parent(path, owner)
+    try:
+        if _is_directory(name, directory):
+            raise Error(f"{path}: cannot install it: {os.strerror(errno.EISDIR)}")
+    finally:
+        os.close(directory)
+
+
 def create_key(path: str, pem: bytes) -> None:
     """Write a new private key to ``path``, mode 0600, never replacing an existing file."""
     item = _write(File(path, pem, None, 0o600))
@@ -104,12 +114,15 @@ class _Written:
         os.close(self.directory)
 
 
-def _write(file: File) -> _Written:
-    owner = file.owner[0] if file.owner else 0
+def _open_parent(path: str, owner: Optional[Tuple[int, int]]) -> Tuple[int, str]:
     try:
-        directory, name = directories.open_parent(file.path, owner)
+        return directories.open_parent(path, owner[0] if owner else 0)
     except FileNotFoundError as exc:
-        raise Error(f"{exc.filename}: no such directory, needed for {file.path}") from exc
+        raise Error(f"{exc.filename}: no such directory, needed for {path}") from exc
+
+
+def _write(file: File) -> _Written:
+    directory, name = _open_parent(file.path, file.owner)
     temporary = _temporary(name)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     item = _Written(directory, name, temporary)

@@ -1,9 +1,13 @@
 """The ground that all stand on: the newest Pebble, its counters, and a web server for files."""
 
+import contextlib
 import ctypes
+import functools
 import json
 import os
 import platform
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,12 +15,14 @@ from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional
 
 from harness import netns
+from harness.ca import openssl
 from harness.daemon import Daemon
 from harness.pebble import Pebble
-from harness.run import ENVIRONMENT, ROOT
+from harness.run import ENVIRONMENT, PARENT, ROOT
 
 OUT = ROOT / "build/bench"
 RETRY_AFTER = 1  # seconds, that Pebble asks for
+STORE = "/etc/ssl/certs"
 CLONE_NEWNS = 0x20000
 
 _ARCHIVE = "http://deb.debian.org/debian"
@@ -29,6 +35,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+@functools.lru_cache(None)
 def newest(package: str) -> Path:
     """Return the program of a ``package`` of Debian sid, unpacked below build/bench/sid.
 
@@ -82,14 +89,14 @@ def _fetch(package: str) -> None:
 
 
 def version(package: str, program: Optional[Path] = None) -> str:
-    """Return the version of a package of which ``program`` comes, without Debian's revision."""
+    """Return the version of a package, the one of sid if ``program`` is; without revision."""
     note = OUT / "sid" / f"{package}.version"
     if program is not None and OUT in program.parents and note.exists():
         text = note.read_text().strip()
     else:
         text = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package], text=True,
                               capture_output=True, check=False).stdout
-    return text.partition(":")[2].partition("-")[0] if ":" in text else text.partition("-")[0]
+    return re.sub(r"^\d+(:|%3a)|[+-].*", "", text.strip())
 
 
 def leave_the_machine() -> None:
@@ -103,13 +110,35 @@ def leave_the_machine() -> None:
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
 
 
-def pebble() -> Pebble:
+def pebble(program: Path) -> Pebble:
     """Return a Pebble, not yet started, that neither waits nor errs nor re-uses anything."""
-    program = newest("pebble")
     if program != Path("/usr/bin/pebble"):
         subprocess.run(["mount", "--bind", program, "/usr/bin/pebble"], check=True)
     return Pebble(nosleep=True, noncereject=0, authzreuse=0, config={
         "retryAfter": {"authz": RETRY_AFTER, "order": RETRY_AFTER}, "keyAlgorithm": "ecdsa"})
+
+
+@contextlib.contextmanager
+def trusted(server: Pebble) -> Iterator[None]:
+    """Let the system's CA store, as this mount namespace sees it, hold the server's CA too.
+
+    As update-ca-certificates(8) does it.  So every program does with Pebble what it does with
+    Let's Encrypt: most read the whole store, some at each connection.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-ca-", dir=PARENT) as directory:
+        store = Path(directory, "certs")
+        shutil.copytree(STORE, store, symlinks=True)
+        os.chmod(directory, 0o755)
+        root = server.ca_file.read_text()
+        with open(store / "ca-certificates.crt", "a", encoding="ascii") as bundle:
+            bundle.write(root)
+        digest = openssl("x509", "-noout", "-hash", stdin=root.encode()).decode().strip()
+        (store / f"{digest}.0").write_text(root)
+        subprocess.run(["mount", "--bind", store, STORE], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", STORE], check=True)
 
 
 class Counts(NamedTuple):

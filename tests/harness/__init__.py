@@ -12,6 +12,9 @@
 ``misbehaviour``   ready-made things for it to say
 ``run``            the installed programs, in a prefix and configuration of their own
 ``lacme``          Debian's lacme, to hold the two against each other
+``frontends``      nginx, apache2 and haproxy with the snippets that we ship
+``sshd``           OpenSSH on loopback, for account keys on other machines
+``judge``          what is expected of a run, and what openssl says of its files
 ``proc``           what a running process really is: /proc, strace
 =================  ============================================================
 

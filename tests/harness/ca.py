@@ -57,7 +57,7 @@ def subject_alt_name(names: Iterable[str]) -> str:
 def request(names: Iterable[str], key: str) -> str:
     """Return a CSR in PEM for ``names``, without subject, signed by ``key`` (PEM)."""
     return openssl("req", "-new", "-config", "/dev/null", "-key", "/dev/stdin", "-subj", "/",
-                   "-addext", f"subjectAltName={subject_alt_name(names)}",
+                   "-addext", f"subjectAltName=critical,{subject_alt_name(names)}",
                    stdin=key.encode()).decode()
 
 

@@ -4,21 +4,16 @@ import ipaddress
 import os
 import re
 import stat
+import subprocess
 from pathlib import Path
-from typing import FrozenSet, Protocol, Set
+from typing import FrozenSet, Set, Union
 
-from . import ca
+from . import ca, proc
 
 NEW = "there is no certificate yet"
 INSTALLED = r"certificate installed, valid until [-0-9]{10} [:0-9]{5} UTC"
 
-
-class Ended(Protocol):
-    """A process that ended, with the text it wrote."""
-
-    returncode: int
-    stdout: str
-    stderr: str
+Ended = Union["subprocess.CompletedProcess[str]", proc.Watched]
 
 
 def expect(done: Ended, status: int, *lines: str, stdout: str = "") -> None:

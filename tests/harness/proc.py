@@ -26,7 +26,7 @@ class Process(NamedTuple):
     capabilities: int         # effective, a bit mask
     umask: int
     threads: int
-    owner: int                # of /proc/PID: root's 0 if the process is not dumpable
+    owner: int                # of files in /proc/PID: root's 0 if the process is not dumpable
     environ: Mapping[str, str]
     fds: Mapping[int, str]    # descriptor -> target: "/dev/null", "socket:[123]", "pipe:[45]"
     limits: Mapping[str, str]  # "Max core file size" -> soft limit
@@ -61,7 +61,7 @@ def read(pid: int) -> Process:
             pid, int(status["PPid"]), _argv(pid), os.readlink(f"{base}/exe"),
             os.readlink(f"{base}/cwd"), numbers["Uid"], numbers["Gid"], numbers["Groups"],
             status["NoNewPrivs"] == "1", int(status["Seccomp"]), int(status["CapEff"], 16),
-            int(status["Umask"], 8), int(status["Threads"]), os.stat(base).st_uid,
+            int(status["Umask"], 8), int(status["Threads"]), os.stat(f"{base}/environ").st_uid,
             dict(word.partition("=")[::2] for word in variables if word), _fds(pid), _limits(pid))
     except (FileNotFoundError, KeyError) as exc:  # ended while we read
         raise ProcessLookupError(f"{pid} has ended") from exc

@@ -10,6 +10,8 @@ from .run import Result, Site
 
 Tree = Dict[str, Tuple[Any, ...]]
 
+_UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
 
 def snapshot(*paths: Path) -> Tree:
     """Return all that is at and below ``paths``: names, modes, owners, contents.
@@ -38,14 +40,14 @@ def errors(done: "Result[str]") -> List[str]:
     That is: printable, one thought a line, no traceback.
     """
     for line in done.stdout.splitlines() + done.stderr.split("\n"):
-        bad = [char for char in line if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+        bad = [char for char in line if unicodedata.category(char) in _UNPRINTABLE]
         assert not bad, (bad, line)
     assert "Traceback" not in done.stderr and 'File "' not in done.stderr, done.stderr
     assert "unexpected" not in done.stderr, done.stderr  # what our own mistakes are called
-    lines = [line for line in done.stderr.splitlines() if "error: " in line]
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == len(set(lines)), done.stderr
     for line in lines:
-        assert line.startswith("error: ") and 20 < len(line) < 5000, line
+        assert 20 < len(line) < 5000, line
     return lines
 
 

@@ -15,8 +15,9 @@ from harness.caddy import CaddyACME
 from harness.hostile import Hostile, unbase64url
 from harness.judge import INSTALLED, NEW, expect
 from harness.pebble import Pebble
-from harness.run import ENVIRONMENT, USERS, Result, Site
+from harness.run import ENVIRONMENT, USERS, Result, Site, run
 
+SIGNER_FAILED = r"the signer \(letsencrypt-tiny-accountd\) failed: it closed the connection"
 FILES = {"privkey.pem", "cert.pem", "chain.pem", "fullchain.pem"}
 
 
@@ -152,12 +153,12 @@ def test_a_bad_section_harms_no_other(ready: Site, pebble: Pebble) -> None:
     pebble.set_a("elsewhere.example", "127.0.0.77")
     expect(ready.run("newOrder"), 1, *first(ready, "good"), *first(ready, "fine"),
            "bad: its names have changed", rf"unwritable: {NEW}",
-           r"unwritable: generating the private key \S+ \(ec:P-256\)",
            r"error: bad: .*elsewhere\.example.*127\.0\.0\.77.*",
            "error: unwritable: /srv/nowhere: no such directory, needed for "
            "/srv/nowhere/at/all.pem",
-           "2 installed, 2 failed: (bad, unwritable|unwritable, bad)")
+           "2 installed, 2 failed", "  bad: .*", "  unwritable: .*")
     assert {name: ready.file("bad", name).read_bytes() for name in FILES} == before
+    assert not (ready.path / "unwritable.key").exists()
     for section in ("good", "fine"):
         check_short_form(ready, section, [f"{section}.example"], pebble.roots())
 
@@ -266,8 +267,7 @@ def test_notify_once_for_each_command(ready: Site) -> None:
 def test_account_keys(kind: str, site: Site, pebble: Pebble) -> None:
     """Made by the account key manager itself, as its own user."""
     site.use(pebble)
-    done = subprocess.run(site.signer(f"--genkey={kind}"), stdin=subprocess.DEVNULL, env=ENVIRONMENT,
-                          capture_output=True, text=True, check=False)
+    done = run(site.signer(f"--genkey={kind}"))
     expect(done, 0, stdout=rf"{site.account_key}: (RSA|EC) .*, thumbprint [\w-]{{43}}\n")
     register(site)
     site.certificate("a", ["account-keys.example"])
@@ -308,10 +308,10 @@ def test_encrypted_account_key(ready: Site) -> None:
     done, shown = on_terminal(ready.command("newOrder", "--force"), "Barley", "Wheat", "Rye")
     expect(done, 1, "a: forced", r"accountd: warning: file:\S+/account\.key: wrong passphrase",
            r"accountd: error: file:\S+/account\.key: cannot be decrypted: wrong passphrase.*",
-           "error: a: XX")
+           f"error: a: {SIGNER_FAILED}")
     expect(ready.run("newOrder", "--force"), 1, "a: forced",
-           r"accountd: error: file:\S+: the account key is encrypted, and there is no terminal to ask for "
-           "its passphrase on", "error: a: XX")
+           r"accountd: error: file:\S+: the account key is encrypted, and there is no terminal to "
+           "ask for its passphrase on", f"error: a: {SIGNER_FAILED}")
     assert judge.matches(ready.file("a"), ready.file("a", "privkey.pem"))
 
 
@@ -344,8 +344,9 @@ def test_gpg_account_key(ready: Site, gpg: Dict[str, str]) -> None:
     expect(ready.run("newOrder"), 0, *first(ready, "a"))
     ready.accountd[""]["gpg"] = f"{command} Barley"
     expect(ready.run("newOrder", "--force"), 1, "a: forced", "accountd: gpg: .*",
-           rf"accountd: error: gpg:{sealed}: cannot decrypt the account key: gpg ended with status 2",
-           "error: a: XX")
+           rf"accountd: error: gpg:{sealed}: cannot decrypt the account key: gpg ended with "
+           "status 2",
+           f"error: a: {SIGNER_FAILED}")
 
 
 # --- another server ------------------------------------------------------------------------------

@@ -93,7 +93,9 @@ def test_common_has_no_circle() -> None:
 def test_who_alone_uses_what() -> None:
     users: Dict[str, Set[str]] = {}
     for path in modules():
-        for name, _ in imports(path):
+        for name, top in imports(path):
+            if name == "ssl" and not top:
+                continue   # the master asks it whether a cipher is known, where one is set
             users.setdefault(name.partition(".")[0], set()).add(name_of(path)
                                                                 .partition(".")[2])
     assert users["configobj"] == {"common.inifile"}

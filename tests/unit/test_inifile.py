@@ -86,8 +86,8 @@ def test_what_is_wrong_with_a_line_names_it(file: Path, text: str, line: int) ->
 
 
 @pytest.mark.parametrize("data, line", [
-    (b"\xff", 1), (b"x = 1\ny = \xe4\n", 2), (b"\n\n\n\xc3\n\n", 4), (b"\xef\xbb\xbf\n\xff\n\n\n", 2),
-    (b"x = \xed\xa0\x80", 1)])
+    (b"\xff", 1), (b"x = 1\ny = \xe4\n", 2), (b"\n\n\n\xc3\n\n", 4),
+    (b"\xef\xbb\xbf\n\xff\n\n\n", 2), (b"x = \xed\xa0\x80", 1)])
 def test_not_utf8_names_the_line(file: Path, data: bytes, line: int) -> None:
     file.write_bytes(data)
     with pytest.raises(ConfigError, match=f"{file}, line {line}: not UTF-8"):

@@ -15,10 +15,11 @@ from letsencrypt_tiny.common.errors import ProtocolError  # noqa: E402
 # RFC 7638 §3.1
 RSA = {
     "kty": "RSA", "alg": "RS256", "kid": "2011-04-29", "e": "AQAB",
-    "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJE"
-         "CPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2Q"
-         "vzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6"
-         "WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"}
+    "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tS"
+         "oc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65"
+         "YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyr"
+         "dkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzK"
+         "nqDKgw"}
 
 
 def test_thumbprint_of_rfc_7638() -> None:
@@ -31,8 +32,9 @@ def test_thumbprint_of_rfc_8037() -> None:
 
 
 @pytest.mark.parametrize("key", [
-    {}, {"kty": "oct", "k": "AA"}, {"kty": "rsa", "e": "AQAB", "n": "AA"}, {"kty": "RSA", "e": "AQAB"},
-    {"kty": "RSA", "e": 65537, "n": "AA"}, {"kty": "EC", "crv": "P-256", "x": "AA", "y": None},
+    {}, {"kty": "oct", "k": "AA"}, {"kty": "rsa", "e": "AQAB", "n": "AA"},
+    {"kty": "RSA", "e": "AQAB"}, {"kty": "RSA", "e": 65537, "n": "AA"},
+    {"kty": "EC", "crv": "P-256", "x": "AA", "y": None},
     {"kty": None}, {"kty": ["RSA"]}, {"kty": {"RSA": 1}}, {"kty": 1}])
 def test_what_has_no_thumbprint(key: Any) -> None:
     with pytest.raises(ProtocolError):

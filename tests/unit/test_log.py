@@ -144,3 +144,15 @@ def test_nobody_reads_standard_error() -> None:
     finally:
         os.dup2(saved, 2)
         os.close(saved)
+
+
+def test_status_line(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_status", "")
+    log.status("1/2 \x1b[31m")
+    log.status("1/2 \x1b[31m")
+    log.info("said")
+    log.status("")
+    log.info("after")
+    shown = written(capfd)
+    line = "1/2 \\x1b[31m"
+    assert shown == f"\r\x1b[K{line}\r\x1b[Ksaid\n{line}\r\x1b[Kafter\n"

@@ -125,7 +125,8 @@ def test_the_socket_option_beats_accountd(file: Path) -> None:
      "run-directory)"),
     ("", "library-directory = lib", "absolute"), ("", "library-directory = /", "absolute"),
     ("", "library-directory = /a/../b", "absolute"), ("", "run-directory = //", "absolute"),
-    ("", "run-directory = ./x", "absolute"), ("", "run-directory = ///..", "absolute"), ("", "openssl = openssl", "absolute"),
+    ("", "run-directory = ./x", "absolute"), ("", "run-directory = ///..", "absolute"),
+    ("", "openssl = openssl", "absolute"),
     ("client", "Server = https://x", "unknown setting “Server” (valid: SSL_cipher_list, "),
     ("client", "names = x", "unknown"), ("client", "listen = x", "unknown"),
     ("client", "server = http://x/", "not an https URL"), ("client", "server = x", "https"),
@@ -147,7 +148,8 @@ def test_the_socket_option_beats_accountd(file: Path) -> None:
     ("webserver", "listen = [1.2.3.4]", "is not"), ("webserver", "listen = [::]:", "is not"),
     ("webserver", "listen = [::%eth0]:80", "is not"), ("webserver", "listen = localhost", "is not"),
     ("webserver", "listen = a/b", "is not"), ("webserver", "listen = [::1:80", "is not"),
-    ("webserver", "listen = 0.0.0.0:80 auto", "is not"), ("webserver", "listen = ١.2.3.4", "is not"),
+    ("webserver", "listen = 0.0.0.0:80 auto", "is not"),
+    ("webserver", "listen = ١.2.3.4", "is not"),
     ("webserver", f"listen = /{'x' * 107}", "too long"), ("webserver", "listen =", "challenge-dir"),
     ("webserver", "listen = ,", "challenge-directory must be set"),
     ("webserver", "challenge-directory = www", "absolute"),
@@ -209,8 +211,8 @@ def test_tls_versions(text: str, expected: "tuple[str, str]") -> None:
 
 @pytest.mark.parametrize("text, shown", [
     ("0.0.0.0", ["0.0.0.0:80"]), ("[::]", ["[::]:80"]), ("127.0.0.1:5002", ["127.0.0.1:5002"]),
-    ("0.0.0.0:80 [::]:80", ["0.0.0.0:80", "[::]:80"]), ("[::1]:1,[::ffff:1.2.3.4],/run/a",
-                                                       ["[::1]:1", "[::ffff:1.2.3.4]:80", "/run/a"]),
+    ("0.0.0.0:80 [::]:80", ["0.0.0.0:80", "[::]:80"]),
+    ("[::1]:1,[::ffff:1.2.3.4],/run/a", ["[::1]:1", "[::ffff:1.2.3.4]:80", "/run/a"]),
     ("/run/lacme-www.socket", ["/run/lacme-www.socket"]), ("", []),
     (f"/{'x' * 106}", [f"/{'x' * 106}"])])
 def test_addresses(text: str, shown: List[str]) -> None:

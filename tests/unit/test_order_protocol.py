@@ -15,7 +15,7 @@ from letsencrypt_tiny.common.errors import ProtocolError  # noqa: E402
 DER = bytes(range(256)) * 4
 NAMES = (("dns", "a.example"), ("ip", "192.0.2.1"))
 REQUESTS: List[op.Request] = [
-    op.Order("a", NAMES, DER), op.Order("[ü] \n", NAMES, b"", "https://x/o", "tls", "a.b", True, ()),
+    op.Order("a", NAMES, DER), op.Order("ü \n", NAMES, b"", "https://x/o", "tls", "a.b", True, ()),
     op.AccountUpdate(), op.AccountUpdate(True, True, False, ("mailto:a@b.example",)),
     op.AccountUpdate(deactivate=True, contact=()), op.Revocation("/a/b.pem", DER),
     op.Revocation("f", DER, 0, True), op.Revocation("f", DER, 4)]

@@ -1,0 +1,112 @@
+"""Usage: cd tests && python3 -B -m bench [OPTION …], as root
+
+  --quick          small numbers: to see whether it works, not to quote
+  --peers=A,B      these peers only (of lacme, acme-tiny, dehydrated, certbot, lego, uacme);
+                   "none" for none.  Default: all that are installed
+  --counts=1,10,50 certificates in a run
+  --parts=A,B      of issuance, names, memory, scan, signer, confine
+  --limit=SECONDS  a run that would take longer is extrapolated (default 300)
+  --out=DIR        for bench.md, bench.json, bench.svg (default build/bench)
+
+Progress goes to standard error, the tables to standard output.
+"""
+
+import argparse
+import datetime
+import json
+import sys
+from pathlib import Path
+from typing import Any, Dict, List
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for our own package's version
+
+from harness.run import Prefix, Users  # noqa: E402
+
+from . import ground, plot, scan, signer, table  # noqa: E402
+from .issuance import Bench  # noqa: E402
+from .ground import say  # noqa: E402
+
+PARTS = ("issuance", "names", "memory", "scan", "signer", "confine")
+
+
+def main() -> int:
+    """Run the benchmark; return the exit status, 0 also where a target is missed."""
+    options = _options()
+    quick = options.quick
+    counts = options.counts or ([1, 5] if quick else [1, 10, 50])
+    ours = counts if quick or options.counts else [*counts, 100, 200]
+    repeat = 1 if quick else 3
+    results: Dict[str, Any] = {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "quick": quick, "retry after": ground.RETRY_AFTER, "machine": ground.machine()}
+    pebble = ground.newest("pebble")  # while there is a network
+    if options.peers is None or "lego" in options.peers:
+        ground.newest("lego")
+    results["machine"]["pebble"] = ground.version("pebble", pebble)
+    ground.leave_the_machine()
+    with Users(), ground.pebble(pebble) as server, ground.trusted(server):
+        prefix = Prefix()
+        try:
+            with Bench(server, prefix, options.limit) as bench:
+                if "issuance" in options.parts:
+                    bench.ours(ours, repeat)
+                    bench.peers(options.peers, counts, repeat)
+                if "names" in options.parts:
+                    bench.many_names(10 if quick else 100, repeat)
+                if "memory" in options.parts:
+                    for count in ([20] if quick else [50, 500]):
+                        bench.memory(count)
+                results["issuance"] = [sample._asdict() for sample in bench.samples]
+                results["programs"] = [fact._asdict() for fact in bench.facts]
+                results["memory"] = bench.peaks
+            if "scan" in options.parts:
+                sizes = [100, 1000] if quick else [1000, 10000]
+                results["scan"] = scan.measure(server, prefix, sizes, repeat, options.peers)
+            if "signer" in options.parts:
+                results["signer"] = signer.throughput(prefix, 0.5 if quick else 2.0)
+            if "confine" in options.parts:
+                results["confine"] = signer.confinement(prefix, 3 if quick else 11)
+        finally:
+            prefix.remove()
+    _write(options.out, results)
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m bench", description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--peers", type=_words, help=argparse.SUPPRESS)
+    parser.add_argument("--counts", type=_numbers, help=argparse.SUPPRESS)
+    parser.add_argument("--parts", type=_words, default=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--limit", type=float, default=300.0, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, default=ground.OUT, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"--parts: {', '.join(sorted(unknown))}? There are {', '.join(PARTS)}")
+    return options
+
+
+def _words(text: str) -> List[str]:
+    return text.split(",")
+
+
+def _numbers(text: str) -> List[int]:
+    return sorted({int(word) for word in text.split(",")})
+
+
+def _write(out: Path, results: Dict[str, Any]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "bench.json").write_text(json.dumps(results, indent=1) + "\n")
+    text = table.tables(results)
+    (out / "bench.md").write_text(text)
+    if results["issuance"]:
+        (out / "bench.svg").write_text(plot.svg(results))
+    print(text)
+    say(f"written: {', '.join(str(path) for path in sorted(out.glob('bench.*')))}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""Certificates by the clock: n of one name for everybody, one of many names, very many."""
+
+import itertools
+import tempfile
+from contextlib import ExitStack
+from operator import attrgetter
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Sequence
+
+from harness.pebble import Pebble
+from harness.run import PARENT, Prefix
+
+from . import measure
+from .ground import Counters, WebRoot, say
+from .peers import Job, Program, Tiny, installed
+
+_fresh = itertools.count()
+
+
+class Sample(NamedTuple):
+    """One line of the results: ``certificates`` of ``names`` names each, in one run."""
+
+    program: str
+    certificates: int
+    names: int
+    wall: float                 # seconds
+    cpu: float                  # seconds
+    connections: float          # accepted on the machine
+    acme: Optional[float]       # … by the ACME server
+    requests: float             # ACME requests
+    runs: int                   # of which this is the median by wall clock
+    measured: int               # certificates in the run; extrapolated if < certificates
+
+
+class Fact(NamedTuple):
+    """What is to be known of a program."""
+
+    program: str
+    version: str
+    scripted: bool
+    honours_retry_after: bool
+    peak: int                   # bytes of PSS, with one certificate; 0 if not measured
+    problem: str                # why there are no results, "" otherwise
+
+
+class Failed(RuntimeError):
+    """A program did not obtain what it was asked for."""
+
+
+class Bench:
+    """All programs on the same ground."""
+
+    def __init__(self, server: Pebble, prefix: Prefix, limit: float) -> None:
+        self._server = server
+        self._limit = limit     # seconds for one run
+        self._counters = Counters(server)
+        self._stack = ExitStack()
+        self._path = Path(self._stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="bench-", dir=PARENT)))
+        self._path.chmod(0o755)
+        self._web = WebRoot(server, self._path)
+        self.samples: List[Sample] = []
+        self.facts: List[Fact] = []
+        self.peaks: Dict[int, int] = {}   # ours: certificates -> bytes
+        self.tiny = Tiny(server, self._path, self._web.challenges, prefix)
+        self._stack.callback(self.tiny.tidy)
+        self.tiny.set_up()
+
+    def __enter__(self) -> "Bench":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def ours(self, counts: Sequence[int], repeat: int) -> None:
+        """Measure ourselves."""
+        self._program(self.tiny, counts, repeat)
+
+    def peers(self, names: Optional[Sequence[str]], counts: Sequence[int], repeat: int) -> None:
+        """Measure the peers that are installed."""
+        for kind in installed(names):
+            path = self._path / kind.name.replace(" ", "-")
+            path.mkdir(mode=0o700)
+            peer = kind(self._server, path, self._web.challenges)
+            with ExitStack() as stack:
+                stack.callback(peer.tidy)
+                if peer.web_root:
+                    stack.enter_context(self._web)
+                try:
+                    peer.set_up()
+                    self._program(peer, counts, repeat)
+                except RuntimeError as exc:
+                    say(f"{peer.name}: {exc}")
+                    self.facts.append(_fact(peer, 0, str(exc)))
+
+    def many_names(self, names: int, repeat: int) -> None:
+        """One certificate of many names, ours."""
+        self._measure(self.tiny, 1, names, repeat)
+
+    def memory(self, count: int) -> None:
+        """The peak of our memory with ``count`` orders in a run that isn't timed."""
+        usage = self._run(self.tiny.job(_names(count, 1)), look=True)
+        say(f"letsencrypt-tiny: {count} orders, peak memory {usage.peak / 2**20:.1f} MiB, "
+            f"{usage.wall:.1f} s")
+        self.peaks[count] = usage.peak
+
+    def _program(self, program: Program, counts: Sequence[int], repeat: int) -> None:
+        last: Optional[Sample] = None
+        for count in sorted(counts):
+            if last is not None and last.wall / last.certificates * count > self._limit:
+                say(f"{program.name}: {count} certificates would take longer than "
+                    f"{self._limit:.0f} s: extrapolated from {last.measured}")
+                self.samples.append(_extrapolated(last, count))
+                continue
+            last = self._measure(program, count, 1, repeat if count == 1 else 1)
+        peak = self._run(program.job(_names(1, 1)), look=True).peak
+        self.facts.append(_fact(program, peak, ""))
+
+    def _measure(self, program: Program, count: int, names: int, repeat: int) -> Sample:
+        def once() -> Sample:
+            job = program.job(_names(count, names))
+            self._counters.start()
+            usage = self._run(job)
+            counts = self._counters.read()
+            say(f"{program.name}: {count} × {names} name{'s'[:names - 1]}: {usage.wall:.2f} s, "
+                f"CPU {usage.cpu:.3f} s, {counts.connections} connections, "
+                f"{counts.requests} requests")
+            return Sample(program.name, count, names, usage.wall, usage.cpu, *counts, repeat,
+                          count)
+        sample: Sample = measure.median(repeat, once, attrgetter("wall"))
+        self.samples.append(sample)
+        return sample
+
+    def _run(self, job: Job, look: bool = False) -> measure.Usage:
+        usage = measure.run(job.argv, job.env, 2 * self._limit, look=look)
+        missing = [path for path in job.results if not _is_certificate(path)]
+        if missing or usage.status != 0:
+            why = "too slow" if usage.status is None else f"status {usage.status}"
+            raise Failed(f"{why}, {len(missing)} of {len(job.results)} certificates missing: "
+                         + " / ".join(usage.output.strip().splitlines()[-3:]))
+        return usage
+
+
+def _names(count: int, names: int) -> List[List[str]]:
+    run = next(_fresh)
+    return [[f"n{number}.c{certificate}.r{run}.bench.example" for number in range(names)]
+            for certificate in range(count)]
+
+
+def _is_certificate(path: Path) -> bool:
+    try:
+        return "BEGIN CERTIFICATE" in path.read_text()
+    except FileNotFoundError:
+        return False
+
+
+def _extrapolated(last: Sample, count: int) -> Sample:
+    factor = count / last.certificates
+    return last._replace(
+        certificates=count, wall=last.wall * factor, cpu=last.cpu * factor, runs=0,
+        connections=last.connections * factor, requests=last.requests * factor,
+        acme=None if last.acme is None else last.acme * factor)
+
+
+def _fact(program: Program, peak: int, problem: str) -> Fact:
+    return Fact(program.name, program.version(), program.scripted, program.honours_retry_after,
+                peak, problem)

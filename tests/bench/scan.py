@@ -1,0 +1,122 @@
+"""Nothing due: what a daily run costs that finds every certificate valid for long."""
+
+import re
+import subprocess
+import tempfile
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from harness import ca
+from harness.lacme import Lacme
+from harness.pebble import Pebble
+from harness.run import ENVIRONMENT, PARENT, Prefix, Site
+
+from . import measure as clock
+from .ground import say
+
+LIMIT = 300.0  # seconds
+
+
+class Scan(NamedTuple):
+    """One line of the results."""
+
+    program: str
+    sections: int
+    wall: float       # seconds
+    cpu: float        # seconds
+    executed: int     # programs executed by the first one (a run of its own, under strace)
+    internet: int     # sockets for IPv4 or IPv6 made (likewise)
+
+
+def measure(server: Pebble, prefix: Prefix, sizes: Sequence[int], repeat: int,
+            peers: Optional[Sequence[str]]) -> List[Dict[str, Any]]:
+    """Let us look at as many sections as ``sizes`` say, and lacme at the fewest of these."""
+    results = []
+    with tempfile.TemporaryDirectory(prefix="scan-", dir=PARENT) as directory:
+        make = _Certificates(Path(directory))
+        for size in sizes:
+            results.append(_ours(server, prefix, make, size, repeat))
+        if Path("/usr/sbin/lacme").exists() and (peers is None or "lacme" in peers):
+            results.append(_lacme(server, make, sizes[0], repeat))
+    return [result._asdict() for result in results]
+
+
+class _Certificates:
+    """Certificates for names that differ.
+
+    Issued once; in the copies the name is another, and the signature wrong therefore: it was
+    verified before installation and nobody looks at it again.
+    """
+
+    PATTERN = "n00000.scan.bench.example"
+
+    def __init__(self, directory: Path) -> None:
+        directory.chmod(0o755)
+        authority = ca.CA(directory, "Scan")
+        self.key = ca.genkey()
+        self._der = ca.openssl("x509", "-outform", "DER", stdin=authority.issue(
+            ca.request([self.PATTERN], self.key)).encode())
+        self.chain = authority.intermediate.read_text()
+
+    def name(self, number: int) -> str:
+        """Return the name of certificate ``number``."""
+        return f"n{number:05}.scan.bench.example"
+
+    def certificate(self, number: int) -> str:
+        """Return certificate ``number``, in PEM."""
+        return ca.pem(self._der.replace(self.PATTERN.encode(), self.name(number).encode()),
+                      "CERTIFICATE")
+
+
+def _ours(server: Pebble, prefix: Prefix, make: _Certificates, size: int, repeat: int) -> Scan:
+    site = Site(prefix)
+    try:
+        site.use(server)
+        for number in range(size):
+            name, pem = make.name(number), make.certificate(number)
+            site.certificate(name, [name])
+            directory = site.file(name).parent
+            directory.mkdir()
+            for file, text in (("privkey.pem", make.key), ("cert.pem", pem),
+                               ("chain.pem", make.chain), ("fullchain.pem", pem + make.chain)):
+                (directory / file).write_text(text)
+            (directory / "privkey.pem").chmod(0o600)
+        return _scan("letsencrypt-tiny", site.command("--quiet", "newOrder"), size, repeat)
+    finally:
+        site.remove()
+
+
+def _lacme(server: Pebble, make: _Certificates, size: int, repeat: int) -> Scan:
+    with Lacme(server) as lacme:
+        key = lacme.path / "one.key"
+        key.write_text(make.key)
+        key.chmod(0o600)
+        for number in range(size):
+            name = make.name(number)
+            chain = lacme.path / f"{name}.pem"
+            chain.write_text(make.certificate(number) + make.chain)
+            lacme.certs[name] = {
+                "certificate-key": str(key), "certificate-chain": str(chain),
+                "subject": f"/CN={name}", "subjectAltName": f"DNS:{name}"}
+        return _scan("lacme", lacme.command("--quiet", "newOrder"), size, repeat)
+
+
+def _scan(program: str, argv: List[str], size: int, repeat: int) -> Scan:
+    def once() -> clock.Usage:
+        usage = clock.run(argv, ENVIRONMENT, LIMIT)
+        say(f"{program}: {size} sections, nothing due: {usage.wall:.3f} s, "
+            f"CPU {usage.cpu:.3f} s")
+        if usage.status != 0:
+            raise RuntimeError(f"{program}: status {usage.status}: {usage.output[-500:]}")
+        return usage
+    usage = clock.median(repeat, once, attrgetter("wall"))
+    with tempfile.NamedTemporaryFile("r", suffix=".strace") as trace:
+        subprocess.run(["strace", "-f", "-qq", "-e", "trace=execve,execveat,socket",
+                        "-e", "signal=none", "-o", trace.name, "--", *argv], env=ENVIRONMENT,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, timeout=LIMIT, check=True)
+        text = trace.read()
+    executed = len(re.findall(r"^\d+ +(?:execve(?:at)?\(|<\.\.\. exec).* = 0$", text, re.M))
+    internet = len(re.findall(r"socket\(AF_INET6?,", text))
+    return Scan(program, size, usage.wall, usage.cpu, executed - 1, internet)

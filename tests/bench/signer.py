@@ -1,0 +1,162 @@
+"""Signatures per second, beside openssl's and lacme-accountd's; what confinement costs."""
+
+import json
+import multiprocessing
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple
+
+from harness.run import ENVIRONMENT, ROOT, USERS, Prefix, Site, as_user
+
+sys.path.insert(0, str(ROOT))
+from letsencrypt_tiny.common import jose  # noqa: E402
+
+from .ground import say  # noqa: E402
+
+KINDS = {"rsa:2048": "RSA-2048", "rsa:4096": "RSA-4096", "ec:P-256": "P-256"}
+_SPEED = {"rsa:2048": ("rsa2048", "F2"), "rsa:4096": ("rsa4096", "F2"),
+          "ec:P-256": ("ecdsap256", "F4")}
+
+
+class Rate(NamedTuple):
+    """One line of the results."""
+
+    program: str
+    key: str
+    connections: int   # 0: no connection at all
+    rate: float        # signatures per second
+
+
+def throughput(prefix: Prefix, seconds: float) -> List[Dict[str, Any]]:
+    """Let each sign for about ``seconds``."""
+    rates: List[Rate] = []
+    for kind, name in KINDS.items():
+        rates.append(Rate("openssl speed", name, 0, _openssl(kind, seconds)))
+        site = Site(prefix)
+        try:
+            site.genkey(kind)
+            place = site.path / "signer"
+            place.mkdir()
+            shutil.chown(place, USERS[0])
+            argv = site.signer(f"--socket={place}/S", "--quiet")
+            rates += _serve("letsencrypt-tiny-accountd", argv, place / "S", name, seconds)
+            if kind.startswith("rsa") and Path("/usr/bin/lacme-accountd").exists():
+                argv = as_user(USERS[0], ["/usr/bin/lacme-accountd", "--quiet",
+                                          f"--privkey=file:{site.account_key}",
+                                          f"--socket={place}/L"])
+                rates += _serve("lacme-accountd", argv, place / "L", name, seconds)
+        finally:
+            site.remove()
+    for rate in rates:
+        say(f"{rate.program}: {rate.key}, {rate.connections} connections: {rate.rate:.0f} "
+            "signatures/s")
+    return [rate._asdict() for rate in rates]
+
+
+def _openssl(kind: str, seconds: float) -> float:
+    algorithm, label = _SPEED[kind]
+    done = subprocess.run(["openssl", "speed", "-mr", "-seconds", str(max(1, round(seconds))),
+                           algorithm], capture_output=True, text=True, check=True)
+    match = re.search(rf"^\+{label}:\d+:\d+:([0-9.]+):", done.stdout, re.M)
+    if match is None:
+        raise RuntimeError(f"openssl speed said something new: {done.stdout}")
+    return float(match.group(1))
+
+
+def _serve(program: str, argv: List[str], path: Path, key: str, seconds: float) -> List[Rate]:
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    try:
+        deadline = time.monotonic() + 10
+        while not _answers(path):
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                raise RuntimeError(f"{program} does not serve: {process.communicate()[1]}")
+            time.sleep(0.02)
+        start, tried = time.monotonic(), 20
+        _sign(path, tried)
+        amount = max(tried, int(seconds * tried / (time.monotonic() - start)))
+        return [Rate(program, key, connections, _rate(path, connections, amount // connections))
+                for connections in (1, 4)]
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+def _rate(path: Path, connections: int, amount: int) -> float:
+    """Signatures per second of ``amount`` on each connection, all at once, a process each.
+
+    A server of one connection at a time makes the others wait: it has the same total to sign.
+    """
+    fork = multiprocessing.get_context("fork")
+    clients = [fork.Process(target=_sign, args=(path, amount)) for _ in range(connections)]
+    start = time.monotonic()
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    elapsed = time.monotonic() - start
+    if any(client.exitcode != 0 for client in clients):
+        raise RuntimeError("the signer refused")
+    return connections * amount / elapsed
+
+
+def _sign(path: Path, amount: int) -> None:
+    """Ask for ``amount`` signatures of a request as in the middle of an order."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        with sock.makefile("rb") as answers:
+            greeting = json.loads(answers.readline().split(b" ", 2)[2])
+            answers.readline()
+            header = {"alg": greeting["alg"], "kid": "https://ca.example/acct/1",
+                      "nonce": "A" * 32, "url": "https://ca.example/order/1"}
+            line = jose.encode(json.dumps(header).encode()) + b".\r\n"
+            for _ in range(amount):
+                sock.sendall(line)
+                if len(answers.readline()) < 80:
+                    raise SystemExit("not a signature")
+
+
+_CONFINE = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from letsencrypt_tiny.common import confine
+plan = confine.Plan(name="bench", mode=sys.argv[2], read=("/usr/share",), connect=(443,))
+start, cpu = time.perf_counter(), time.process_time()
+confine.warm_up(plan)
+done = confine.enter(plan)
+print(time.perf_counter() - start, time.process_time() - cpu, ", ".join(done), sep=";")
+"""
+
+
+def confinement(prefix: Prefix, repeat: int) -> Dict[str, Any]:
+    """What ``confine.enter`` takes in a process like the client, with all that it loads."""
+    result: Dict[str, Any] = {}
+    for mode in ("no", "auto"):
+        lines = []
+        for _ in range(repeat):
+            done = subprocess.run(
+                as_user(USERS[1], ["/usr/bin/python3", "-I", "-c", _CONFINE,
+                                   str(prefix.package.parent), mode]),
+                capture_output=True, text=True, env=ENVIRONMENT, check=True)
+            lines.append(done.stdout.strip().split(";"))
+        result[mode] = {"wall": statistics.median(float(line[0]) for line in lines),
+                        "cpu": statistics.median(float(line[1]) for line in lines),
+                        "enforced": lines[0][2]}
+        say(f"confine = {mode}: {1000 * result[mode]['wall']:.1f} ms ({lines[0][2]})")
+    return result

@@ -1,0 +1,116 @@
+"""Debian's nginx, apache2 and haproxy at port 80, with the snippets that we ship."""
+
+import os
+import pwd
+import shutil
+import tempfile
+from pathlib import Path
+from typing import List
+
+from .daemon import Daemon
+from .run import PARENT, USERS, Prefix
+
+_NGINX = """\
+daemon off;
+user www-data;
+worker_processes 1;
+pid {path}/nginx.pid;
+error_log stderr;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path {path}/body;
+    proxy_temp_path {path}/proxy;
+    fastcgi_temp_path {path}/fastcgi;
+    uwsgi_temp_path {path}/uwsgi;
+    scgi_temp_path {path}/scgi;
+    server {{
+        listen 80;
+        listen [::]:80;
+        root {path};
+        location / {{ return 404; }}
+        include {snippet};
+    }}
+}}
+"""
+
+_APACHE2 = """\
+ServerName localhost
+ServerRoot {path}
+DefaultRuntimeDir {path}
+PidFile {path}/apache2.pid
+ErrorLog /dev/stderr
+User www-data
+Group www-data
+Listen 80
+{modules}
+DocumentRoot {path}
+<Directory />
+    Require all denied
+</Directory>
+Include {snippet}
+"""
+_APACHE2_MODULES = ("mpm_event", "authz_core", "alias", "proxy", "proxy_http")
+
+_HAPROXY = """\
+global
+    chroot {path}
+    user www-data
+    group www-data
+    maxconn 64
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+frontend http
+    bind 0.0.0.0:80
+    bind [::]:80 v6only
+    use_backend letsencrypt-tiny if {{ path_beg /.well-known/acme-challenge/ }}
+"""
+
+
+class Frontend:
+    """A web server at port 80: ``kind`` is the name of a snippet, such as "nginx-static.conf".
+
+    ``directory`` stands for the /var/www/acme-challenge of a static one, and ``socket`` is what
+    ``listen`` must be for haproxy, which sees nothing outside its chroot.
+    """
+
+    def __init__(self, prefix: Prefix, kind: str) -> None:
+        self._snippet = prefix.path / "etc/letsencrypt-tiny" / kind
+        self._kind = kind
+
+    def __enter__(self) -> "Frontend":
+        self._temporary = tempfile.TemporaryDirectory(prefix="frontend-", dir=PARENT)
+        path = Path(self._temporary.name)
+        path.chmod(0o755)
+        self.socket = path / "letsencrypt-tiny.socket"
+        self.directory = path / "acme-challenge"
+        self.directory.mkdir()
+        os.chown(self.directory, pwd.getpwnam(USERS[1]).pw_uid, pwd.getpwnam("www-data").pw_gid)
+        self.directory.chmod(0o710)
+        snippet = shutil.copy(self._snippet, path)
+        text = self._snippet.read_text()
+        Path(snippet).write_text(text.replace("/var/www/acme-challenge", str(self.directory)))
+        config = path / "config"
+        modules = "\n".join(f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so"
+                            for name in _APACHE2_MODULES)
+        server = self._kind.partition("-")[0].partition(".")[0]
+        template = {"nginx": _NGINX, "apache2": _APACHE2, "haproxy": _HAPROXY}[server]
+        config.write_text(template.format(path=path, snippet=snippet, modules=modules))
+        argv: List[str] = {
+            "nginx": ["/usr/sbin/nginx", "-e", "stderr", "-c", str(config)],
+            "apache2": ["/usr/sbin/apache2", "-D", "FOREGROUND", "-f", str(config)],
+            "haproxy": ["/usr/sbin/haproxy", "-db", "-f", str(config), "-f", str(snippet)],
+        }[server]
+        try:
+            self._daemon = Daemon(argv, path / f"{server}.log", [80])
+        except BaseException:
+            self._temporary.cleanup()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._daemon.stop()
+        self._temporary.cleanup()

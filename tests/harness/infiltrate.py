@@ -1,0 +1,111 @@
+"""A run of the real master in which ``redteam.py`` stands in for one of the other programs."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import time
+from pathlib import Path
+from typing import Any, Dict, Iterator, NamedTuple
+
+from . import ca
+from .hostile import Default, Hostile, Request, Response
+from .net import Listener
+from .run import USERS, Prefix, Result, Site
+
+SECTION = {"client": "client", "webserver": "webserver", "signer": "accountd"}
+USER = dict(zip(("signer", "client", "webserver"), USERS))
+
+
+class Field(NamedTuple):
+    """Where the red team plays."""
+
+    site: Site
+    server: Hostile
+    setup: Dict[str, Any]
+
+
+class Played(NamedTuple):
+    """How it ended: of the run, and what the red team reported."""
+
+    done: "Result[str]"
+    report: Dict[str, Any]
+
+
+@contextlib.contextmanager
+def field(prefix: Prefix, authority: ca.CA) -> Iterator[Field]:
+    """A site with certificates in two sections, and every thing worth an attack."""
+    site = Site(prefix)
+    with Hostile(authority=authority) as server, Listener() as trap:
+        site.use(server)
+        site.genkey()
+        for section in "a", "b":
+            site.certificate(section, [f"{section}.example"])
+        for command in ("account", "--register", "--tos-agreed"), ("newOrder",):
+            done = site.run(*command)
+            if done.returncode != 0:
+                raise RuntimeError(done.stderr)
+        stand_in = site.path / "redteam.py"
+        shutil.copy(Path(__file__).with_name("redteam.py"), stand_in)
+        stand_in.chmod(0o644)
+        setuid = site.path / "setuid"
+        shutil.copy("/usr/bin/id", setuid)
+        setuid.chmod(0o4755)
+        public = site.path / "public"
+        public.touch(0o644)
+        names = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+        names[0].bind(f"\0{site.path.name}")
+        names[1].bind(str(site.path / "S.signer"))
+        os.chmod(site.path / "S.signer", 0o600)
+        for sock in names:
+            sock.listen()
+        yield Field(site, server, {
+            "package": str(prefix.package.parent), "report": str(site.path / "report"),
+            "secrets": {"shadow": "/etc/shadow", "account key": str(site.account_key),
+                        "server key": str(site.file("a", "privkey.pem")),
+                        "state": str(site.lib / "state/accounts.json")},
+            "directories": {"library": str(site.lib), "section": str(site.file("a", "")),
+                            "state": str(site.lib / "state"), "configuration": str(site.etc),
+                            "accountd": str(site.lib / "accountd"),
+                            "run directory": str(site.rundir), "/etc": "/etc", "/tmp": "/tmp",
+                            "/var/tmp": "/var/tmp", "/dev/shm": "/dev/shm"},
+            "trap": trap.port, "public": str(public), "setuid": str(setuid),
+            "abstract": site.path.name, "socket": str(site.path / "S.signer")})
+        for sock in names:
+            sock.close()
+    site.remove()
+
+
+def play(field: Field, role: str, mode: str = "no", *args: str, timeout: float = 30,
+         **setup: Any) -> Played:
+    """Run newOrder with the red team in a role; everybody stays until its attacks are over."""
+    site, section = field.site, SECTION[role]
+    report = site.path / "report"
+    report.unlink(missing_ok=True)
+    report.touch()
+    report.chmod(0o666)
+    path = site.path / "setup.json"
+    path.write_text(json.dumps({**field.setup, **setup}))
+    path.chmod(0o644)
+
+    def wait(_request: Request, default: Default) -> Response:
+        deadline = time.monotonic() + 10
+        while '["end"' not in report.read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return default()
+    if role == "webserver" and "only" not in setup:
+        field.server.on["directory"] = wait
+    settings = dict(site.main[section])
+    site.main[section].update(
+        confine=mode, command=f"/usr/bin/python3 -IS {site.path}/redteam.py {path} {role}")
+    if role == "signer":   # which needs the directory of Debian's packages, as the real one
+        site.main[section]["command"] = site.main[section]["command"].replace("-IS", "-I")
+    try:
+        done = site.run("newOrder", "--force", *(args or ("a",)), timeout=timeout)
+    finally:
+        site.main[section] = settings
+        field.server.on.clear()
+    lines = [json.loads(line) for line in report.read_text().splitlines()
+             if line.startswith("[")]
+    return Played(done, dict(lines))

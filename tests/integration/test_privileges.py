@@ -1,0 +1,292 @@
+"""What each of the four processes is, has and may, as /proc has it while a validation runs."""
+
+import http.client
+import json
+import os
+import pwd
+import re
+import subprocess
+import textwrap
+import time
+from pathlib import Path
+from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple
+
+import pytest
+
+from harness import ca, proc
+from harness.hostile import Default, Hostile, Request, Response
+from harness.run import ENVIRONMENT, USERS, Prefix, Site, as_user
+from harness.verdict import tidy
+
+MASTER, SIGNER, CLIENT, WEBSERVER = ("letsencrypt-tiny", "letsencrypt-tiny-accountd", "client",
+                                     "webserver")
+USER = dict(zip((SIGNER, CLIENT, WEBSERVER), USERS))
+MODES = ("auto", "required", "no")
+
+# Of the one who starts the master: the first three are for children, the rest is for nobody.
+OURS = {"https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1", "TERM": "vt100"}
+THEIRS = {"PYTHONPATH": "/nonexistent", "PYTHONINSPECT": "1", "LD_LIBRARY_PATH": "/nonexistent",
+          "OPENSSL_CONF": "/nonexistent", "HTTP_PROXY": "http://127.0.0.1:9", "PASSWORD": "x",
+          "BASH_ENV": "/nonexistent", "XDG_RUNTIME_DIR": "/nonexistent"}
+
+# Run by each user against every process; nothing but the standard library, and ctypes.
+OUTSIDER = """
+    import ctypes, errno, json, os, sys
+    libc = ctypes.CDLL(None, use_errno=True)
+    def attempt(action):
+        try:
+            action()
+        except OSError as exc:
+            return errno.errorcode[exc.errno]
+        return "did"
+    def call(function, *arguments):
+        if function(*arguments) < 0:
+            raise OSError(ctypes.get_errno(), "")
+    def peek(pid):
+        data = ctypes.create_string_buffer(8)
+        entry = (ctypes.c_void_p * 2)(ctypes.addressof(data), 8)
+        call(libc.process_vm_readv, pid, entry, 1, entry, 1, 0)
+    print(json.dumps({pid: {
+        **{name: attempt(lambda: open(f"/proc/{pid}/{name}", "rb").read(1))
+           for name in ("mem", "environ", "maps")},
+        "fd": attempt(lambda: os.listdir(f"/proc/{pid}/fd")),
+        "cwd": attempt(lambda: os.readlink(f"/proc/{pid}/cwd")),
+        "ptrace": attempt(lambda: call(libc.ptrace, 16, int(pid), 0, 0)),
+        "process_vm_readv": attempt(lambda: peek(int(pid)))} for pid in sys.argv[1:]}))
+"""
+
+
+class Seen(NamedTuple):
+    """A process at its settled moment."""
+
+    process: proc.Process
+    threads: List[Dict[str, str]]    # /proc/PID/task/*/status
+    session: int
+    terminal: int
+    sockets: Dict[int, str]          # descriptor -> "listen PORT", "tcp PORT", "unix"
+    secrets: FrozenSet[str]          # names of those found in its memory
+
+
+class Moment(NamedTuple):
+    """All of them, and what others may do to them."""
+
+    of: Dict[str, Seen]
+    others: Dict[str, Any]           # user -> pid -> attempt -> result
+
+
+def _status(pid: int, task: str) -> Dict[str, str]:
+    text = Path(f"/proc/{pid}/task/{task}/status").read_text()
+    return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+
+
+def _sockets(process: proc.Process) -> Dict[int, str]:
+    kinds = {}
+    for line in Path(f"/proc/{process.pid}/net/tcp").read_text().splitlines()[1:]:
+        words = line.split()
+        local, remote = (int(words[i].split(":")[1], 16) for i in (1, 2))
+        kinds[f"socket:[{words[9]}]"] = f"listen {local}" if words[3] == "0A" else f"tcp {remote}"
+    for line in Path(f"/proc/{process.pid}/net/unix").read_text().splitlines()[1:]:
+        kinds[f"socket:[{line.split()[6]}]"] = "unix"
+    return {fd: kinds.get(target, "unknown") for fd, target in process.fds.items()
+            if target.startswith("socket:")}
+
+
+def _memory(pid: int) -> Iterator[bytes]:
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            start, end = (int(word, 16) for word in line.split()[0].split("-"))
+            if line.split()[1].startswith("r") and start < 1 << 63:
+                try:
+                    memory.seek(start)
+                    yield memory.read(end - start) or b""
+                except OSError:
+                    pass   # [vvar]
+
+
+def _forms(pem: str) -> List[bytes]:
+    """Return a private EC key as it may lie in memory: text, and the number both ways round."""
+    text = ca.openssl("pkey", "-noout", "-text", stdin=pem.encode()).decode()
+    digits = re.search(r"priv:\s*((?:[0-9a-f]{2}[:\s]*)+)", text)
+    assert digits
+    number = bytes.fromhex(re.sub(r"[:\s]", "", digits.group(1)))[-32:]
+    return [pem.splitlines()[1].encode(), number, number[::-1]]
+
+
+def _look(pid: int, secrets: Dict[str, List[bytes]]) -> Seen:
+    process = proc.read(pid)
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    memory = b"\0".join(_memory(pid))
+    return Seen(process, [_status(pid, task) for task in os.listdir(f"/proc/{pid}/task")],
+                int(stat[3]), int(stat[4]), _sockets(process),
+                frozenset(name for name, forms in secrets.items()
+                          if any(form in memory for form in forms)))
+
+
+def _validate(server: Hostile, challenge: Dict[str, str]) -> None:
+    """Ask the web server as the CA would; when it answers it is settled."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=10)
+    connection.request("GET", f"/.well-known/acme-challenge/{challenge['token']}")
+    body = connection.getresponse().read()
+    connection.close()
+    assert body.startswith(challenge["token"].encode() + b".")
+
+
+def _wait_until_idle(state: Path) -> None:
+    """Wait until the master has written down the order's URL, which it does meanwhile."""
+    deadline = time.monotonic() + 10
+    while not any("order/" in path.read_text() for path in state.glob("cert-*.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.1)   # the directory is synced
+
+
+@pytest.fixture(scope="module", params=MODES)
+def moment(request: Any, prefix: Prefix, hostile_ca: ca.CA) -> Iterator[Moment]:
+    """The second run of a section, which has its key already, in the middle of its validation."""
+    mode = request.param
+    site = Site(prefix)
+    with Hostile(authority=hostile_ca) as server:
+        site.use(server)
+        for section in "client", "webserver", "accountd":
+            site.main[section]["confine"] = mode
+        site.genkey()
+        site.certificate("a", ["a.example"])
+        assert site.register().returncode == 0 and site.run("newOrder").returncode == 0
+        secrets = {"account": _forms(site.account_key.read_text()),
+                   "server": _forms(site.file("a", "privkey.pem").read_text())}
+        found: List[Moment] = []
+
+        def challenge(_request: Request, default: Default) -> Response:
+            response = default()
+            _validate(server, response.object())
+            _wait_until_idle(site.lib / "state")
+            seen = {}
+            for pid in proc.descendants(os.getpid()):
+                program = proc.read(pid).program
+                if program in (MASTER, *USER):
+                    seen[program] = _look(pid, secrets)
+            pids = [str(one.process.pid) for one in seen.values()]
+            argv = ["/usr/bin/python3", "-IS", "-c", textwrap.dedent(OUTSIDER), *pids]
+            found.append(Moment(seen, {user: json.loads(subprocess.run(
+                as_user(user, argv), stdout=subprocess.PIPE, check=True).stdout)
+                for user in (*USERS, "nobody")}))
+            return response
+        server.on["challenge"] = challenge
+        done = site.run("newOrder", "--force", env={**OURS, **THEIRS})
+        assert done.returncode == 0, done.stderr
+    tidy(site)
+    assert len(found) == 1 and set(found[0].of) == {MASTER, *USER}
+    yield found[0]
+    site.remove()
+
+
+def confined(moment: Moment) -> bool:
+    """Tell whether the processes were to be confined."""
+    return "--confine=no" not in moment.of[WEBSERVER].process.argv
+
+
+@pytest.mark.parametrize("program", USER)
+def test_identity(program: str, moment: Moment) -> None:
+    """The child's own user and group four times over, no other group, no capability."""
+    seen = moment.of[program]
+    user = pwd.getpwnam(USER[program])
+    for status in seen.threads:
+        assert status["Uid"].split() == [str(user.pw_uid)] * 4
+        assert status["Gid"].split() == [str(user.pw_gid)] * 4
+        assert set(status["Groups"].split()) <= {str(user.pw_gid)}
+        for field in "CapInh", "CapPrm", "CapEff", "CapAmb":
+            assert int(status[field], 16) == 0, field
+        assert status["NoNewPrivs"] == "1"
+        assert status["Seccomp"] == ("2" if confined(moment) else "0")
+    assert seen.process.owner == 0   # not dumpable: /proc/PID belongs to root
+    assert seen.process.umask == 0o022
+    assert seen.process.limits["Max core file size"] == "0"
+    assert seen.process.ppid == moment.of[MASTER].process.pid
+
+
+def test_identity_of_the_master(moment: Moment) -> None:
+    master = moment.of[MASTER].process
+    assert set(master.uids) | set(master.gids) == {0}
+    assert master.umask == 0o022 and master.threads == 1
+
+
+def test_environment(moment: Moment) -> None:
+    """Exactly the list, whatever the master was started with."""
+    for program, name in USER.items():
+        user = pwd.getpwnam(name)
+        expected = {"PATH": "/usr/bin:/bin", "USER": name, "LOGNAME": name, "HOME": user.pw_dir,
+                    "SHELL": user.pw_shell, "LANG": "C.UTF-8"}
+        for variable in {CLIENT: ("https_proxy", "no_proxy"), SIGNER: ("TERM",)}.get(program, ()):
+            expected[variable] = OURS[variable]
+        assert dict(moment.of[program].process.environ) == expected, program
+    assert set(moment.of[MASTER].process.environ) == {*ENVIRONMENT, *OURS, *THEIRS}
+
+
+def test_descriptors_of_the_signer(moment: Moment) -> None:
+    seen = moment.of[SIGNER]
+    fds = seen.process.fds
+    assert set(fds) == {0, 1, 2}
+    assert fds[0] == fds[1] and seen.sockets == {0: "unix", 1: "unix"}
+    assert fds[2].startswith("pipe:")
+
+
+def test_descriptors_of_the_client(moment: Moment) -> None:
+    """What it read, 0 and 3, is closed; a connection to the ACME server may have their numbers."""
+    seen = moment.of[CLIENT]
+    fds = seen.process.fds
+    assert fds[1].startswith("pipe:") and fds[2].startswith("pipe:") and fds[1] != fds[2]
+    assert seen.sockets.pop(4) == "unix"
+    assert set(fds) == {1, 2, 4, *seen.sockets}
+    assert len(set(seen.sockets.values())) == 1   # the one connection is to …
+    assert moment.of[WEBSERVER].sockets[3].split()[1] not in seen.sockets.values()
+
+
+def test_descriptors_of_the_webserver(moment: Moment) -> None:
+    seen = moment.of[WEBSERVER]
+    fds = dict(seen.process.fds)
+    assert fds.pop(0) == "/dev/null"
+    assert fds.pop(1) == fds.pop(2)
+    assert [fd for fd in seen.sockets if seen.sockets[fd].startswith("listen")] == [3]
+    assert [target for fd, target in fds.items() if fd not in seen.sockets] == [
+        "anon_inode:[eventpoll]"]
+    assert len(seen.sockets) <= 2   # the validation's own may not be closed yet
+
+
+def test_descriptors_of_the_master(moment: Moment) -> None:
+    """Pipes from its children and the lock: no key, and not one socket."""
+    fds = moment.of[MASTER].process.fds
+    assert moment.of[MASTER].sockets == {}
+    rest = [target for fd, target in fds.items() if fd > 2 and not target.startswith("pipe:")]
+    assert len(rest) == 1 and rest[0].endswith("/lock")
+
+
+def test_working_directory(moment: Moment) -> None:
+    """Of client and web server the challenge directory, of the signer none in particular."""
+    client = moment.of[CLIENT].process.cwd
+    assert re.search(r"/run/challenges-[0-9a-f]{16}$", client)
+    assert moment.of[WEBSERVER].process.cwd == client
+    assert moment.of[SIGNER].process.cwd == "/"
+
+
+def test_session(moment: Moment) -> None:
+    """Client and web server have sessions of their own: no terminal can be taken from them."""
+    for program in CLIENT, WEBSERVER:
+        seen = moment.of[program]
+        assert seen.session == seen.process.pid and seen.terminal == 0
+    assert moment.of[SIGNER].session == moment.of[MASTER].session   # may ask for a passphrase
+
+
+def test_keys_are_where_they_belong(moment: Moment) -> None:
+    """The account's in the signer alone; the server's in no child (openssl had it, and root may).
+    """
+    assert {program: moment.of[program].secrets for program in USER} == {
+        SIGNER: frozenset({"account"}), CLIENT: frozenset(), WEBSERVER: frozenset()}
+    assert "account" not in moment.of[MASTER].secrets
+
+
+@pytest.mark.parametrize("user", (*USERS, "nobody"))
+def test_nobody_looks_into_them(user: str, moment: Moment) -> None:
+    """Neither another user nor, once it is settled, the process's own (THREATS D 45)."""
+    for pid, attempts in moment.others[user].items():
+        assert len(attempts) == 7
+        assert set(attempts.values()) <= {"EACCES", "EPERM"}, (pid, attempts)

@@ -1,0 +1,324 @@
+"""Each child, compromised: what it can reach, what it can make the master do (THREATS, B, C, E).
+
+``harness/redteam.py`` stands in for the program; the real master starts it.
+"""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Set
+
+import pytest
+
+from harness import ca, infiltrate, misbehaviour, proc
+from harness.hostile import Default, Request, Response
+from harness.infiltrate import SECTION, USER, Field, play
+from harness.run import Prefix, as_user, run
+from harness.verdict import errors, only_error, snapshot, tidy
+
+TEMPORARY = {"create in /tmp", "create in /var/tmp", "create in /dev/shm"}
+NETWORK = {"connect elsewhere", "connect fast", "send a datagram", "connect to an abstract socket",
+           "listen", "bind", "bind UDP"}
+
+# All that is granted.  Confined by the kernel: what its work needs, and no more …
+CONFINED: Dict[str, Set[str]] = {
+    # UDP is there for a resolver
+    "client": {"create a file", "send a datagram"},
+    "webserver": set(), "signer": set()}
+
+# … and where the kernel can't: what any user may, but to become or to look into another.
+UNCONFINED: Dict[str, Set[str]] = {
+    "client": TEMPORARY | NETWORK | {
+        "create a file", "create a symlink", "create a FIFO", "create a directory",
+        "create a socket", "create a setuid file", "link within", "rename within",
+        "list the directory", "chmod the directory", "fork"},
+    "webserver": TEMPORARY | NETWORK,    # RLIMIT_NPROC: no fork
+    "signer": TEMPORARY | NETWORK | {
+        "read account key", "write account key", "create in accountd",   # its own home
+        "list the directory", "fork"}}                                   # the former is /
+
+REFUSED = {"EACCES", "EPERM"}
+
+
+@pytest.fixture(scope="module")
+def field(prefix: Prefix, hostile_ca: ca.CA) -> Iterator[Field]:
+    """Where the red team plays."""
+    with infiltrate.field(prefix, hostile_ca) as made:
+        yield made
+
+
+# --- what it was given, and what it can reach ----------------------------------------------------
+
+@pytest.mark.parametrize("mode", ["required", "no"])
+@pytest.mark.parametrize("role", SECTION)
+def test_reach(role: str, mode: str, field: Field) -> None:
+    """Every attack is refused but those granted, and none because its target isn't there."""
+    before = snapshot(field.site.lib / "certs", field.site.etc, field.site.lib / "accountd")
+    done, report = play(field, role, mode)
+    assert "end" in report and report["siblings"] == 2, (done, report)
+    assert report["descriptors"] == {
+        "client": {"0": "REG", "1": "FIFO", "2": "FIFO", "3": "REG", "4": "SOCK"},
+        "webserver": {"0": "CHR", "1": "FIFO", "2": "FIFO", "3": "SOCK"},
+        "signer": {"0": "SOCK", "1": "SOCK", "2": "FIFO"}}[role]
+    assert set(report["environment"]) - {"LC_CTYPE"} == {"PATH", "USER", "LOGNAME", "HOME", "SHELL",
+                                                         "LANG"}
+    attacks = {name: result for name, result in report.items() if isinstance(result, str)}
+    granted = {name for name, result in attacks.items() if result.startswith("did")}
+    assert granted == (CONFINED if mode == "required" else UNCONFINED)[role]
+    for name in set(attacks) - granted:
+        expected = set(REFUSED)
+        if name.startswith("replace in /"):
+            expected.add("EBUSY")   # a mount point
+        elif role == "signer" and "the lock" in name:
+            expected.add("ENOENT")   # it isn't in the run directory
+        elif name == "fork":
+            expected.add("EAGAIN")
+        assert attacks[name] in expected, (name, attacks[name])
+    assert len(attacks) > 75
+    if role == "client":
+        assert only_error(done) == "error: a: the client ended before its work was done"
+    else:
+        assert done.returncode == 0, done.stderr
+    if role == "client":
+        assert snapshot(field.site.lib / "certs", field.site.etc,
+                        field.site.lib / "accountd").keys() == before.keys()
+        assert {path for path, entry in snapshot(field.site.lib / "certs").items()
+                if before[path] != entry} == set()
+    tidy(field.site)
+
+
+@pytest.mark.parametrize("attack", ["execute", "ptrace", "process_vm_readv", "unshare", "setuid"])
+@pytest.mark.parametrize("role", SECTION)
+def test_fatal(role: str, attack: str, field: Field) -> None:
+    """What only an attacker would try ends the process, and the run in one line."""
+    done, report = play(field, role, "required", only=[attack], siblings=False)
+    assert "descriptors" in report   # it began …
+    assert attack not in report and "end" not in report   # … and didn't get to the next line
+    if role == "webserver":
+        # The hostile server validates nothing: it isn't missed
+        assert done.returncode in (0, 1)
+    else:
+        assert only_error(done).startswith("error: a: ")
+    tidy(field.site)
+
+
+@pytest.mark.parametrize("role", SECTION)
+def test_unconfined_it_still_cannot_become_another(role: str, field: Field) -> None:
+    """No system call, and no set-user-ID program of root's, gives it another user's rights."""
+    _, report = play(field, role, only=["ptrace", "process_vm_readv", "setuid", "setgroups"])
+    assert {attack: report[attack] for attack in
+            ("ptrace", "process_vm_readv", "setuid", "setgroups")} == {
+        "ptrace": "EPERM", "process_vm_readv": "EPERM", "setuid": "EPERM", "setgroups": "EPERM"}
+    play(field, role, only=["execute"], siblings=False)
+    uid = int((field.site.path / "report").read_text().splitlines()[-1])
+    outside = run(as_user(USER[role], [field.setup["setuid"], "-u"]))
+    assert outside.stdout == "0\n"   # without no_new_privs it would
+    assert uid != 0
+
+
+# --- B: what a client can make the master do -----------------------------------------------------
+
+def line(kind: str, **members: Any) -> List[str]:
+    """Return the word that writes one answer (common/order_protocol.py)."""
+    return ["line", json.dumps({"answer": kind, **members}).encode().hex() + "0a"]
+
+
+def failing(field: Field, *words: Any) -> str:
+    """Let the client say this; return the error, all files being as they were."""
+    before = snapshot(field.site.lib / "certs", field.site.etc, field.site.lib / "accountd")
+    field.site.configure()
+    done, _ = play(field, "client", only=["list the directory"], siblings=False, words=words)
+    text = only_error(done)
+    after = snapshot(field.site.lib / "certs", field.site.etc, field.site.lib / "accountd")
+    assert {path: before[path][3] for path in before if "/etc" not in path} == {
+        path: after[path][3] for path in after if "/etc" not in path}
+    tidy(field.site)
+    return text
+
+
+def chain(field: Field, section: str) -> str:
+    return field.site.file(section, "fullchain.pem").read_text()
+
+
+def test_certificates_that_are_not_the_sections(field: Field, hostile_ca: ca.CA) -> None:
+    """Another section's, one for another key, one of another CA, a key, nothing at all (B 32)."""
+    other_key = field.server.issue(ca.request(["a.example"], ca.genkey()))
+    key = field.site.file("a", "privkey.pem").read_text()
+    for text, expected in (
+            (chain(field, "b"), "for another key"), (other_key, "for another key"),
+            (chain(field, "a") + key, "malformed"), ("", "malformed"), ("\x1b[2J", "malformed"),
+            (hostile_ca.root.read_text(), "for another key"),
+            (chain(field, "a").partition("-----END CERTIFICATE-----\n")[0], "malformed"),
+            (chain(field, "a").split("-----END CERTIFICATE-----\n")[0]
+             + "-----END CERTIFICATE-----\n", "does not chain"),
+            (chain(field, "a") * 6, "malformed")):
+        told = failing(field, line("Issued", section="a", chain=text, alternates=[]))
+        assert told.startswith("error: a: the server's certificate is not installed: "), told
+        assert expected in told, told
+
+
+@pytest.mark.parametrize("word, expected", [
+    (line("Issued", section="b", chain="", alternates=[]), "not asked for"),
+    (line("Issued", section="../../etc/x", chain="", alternates=[]), "not asked for"),
+    (line("Failed", section="", message="x"), "not asked for"),
+    (line("Progress", section="\x1b[2J", state="new", url=None, wait=0), "not asked for"),
+    (line("Revoked", section="a"), "not asked for"),
+    (line("AccountObject", url="x", account={}), "not asked for"),
+    (line("Command", command="id"), "unknown answer"),
+    (line("Issued", section="a", chain=17, alternates=[]), "broke the protocol"),
+    (line("Issued", section="a", chain="x" * 300_000, alternates=[]), "broke the protocol"),
+    (line("Progress", section="a", state="new", wait=1 << 70), "broke the protocol"),
+    (["line", b"junk \x1b[2J\xff\0\n".hex()], "broke the protocol"),
+    (["line", (b"[" * 100_000 + b"\n").hex()], "broke the protocol"),
+    (["line", b'{"answer":"Failed","section":"a"'.hex()], "in the middle of an answer"),
+    (["exit", 3], "ended with status 3"), (["raise", int(signal.SIGKILL)], "ended with status 137"),
+    (["raise", int(signal.SIGSEGV)], "ended with status 139"),
+], ids=range(16))
+def test_other_answers_are_refused(word: Any, expected: str, field: Field) -> None:
+    assert expected in failing(field, word)
+
+
+def test_what_it_says_of_a_failure_is_shown_printable(field: Field) -> None:
+    told = failing(field, line("Failed", section="a", message=misbehaviour.CONTROL, type="x\n"))
+    assert told.startswith(r"error: a: \x1b[31mred")
+
+
+def test_one_answer_a_section(field: Field) -> None:
+    """A second one is not asked for; what the first installed stays."""
+    answer = line("Failed", section="a", message="first of all")
+    done, _ = play(field, "client", only=["list the directory"], siblings=False,
+                   words=[answer, answer])
+    assert done.returncode == 1
+    assert errors(done)[0] == "error: a: first of all"
+
+
+@pytest.mark.parametrize("descriptor, piece, expected", [
+    (1, b"x", "longer than"),
+    (1, b'{"answer":"Log","level":"info","text":"all is well"}\n', "without end"),
+    (1, b'{"answer":"Progress","section":"a","state":"x","wait":86400,"url":null}\n',
+     "without end"),
+    (1, b"\n", "broke the protocol"),
+    (2, b"error: forged\x1b[2J\n", "before its work was done"), (2, b"\0", "before its work was"),
+], ids=["line", "log", "progress", "empty", "stderr", "stderr-line"])
+def test_a_gigabyte(descriptor: int, piece: bytes, expected: str, field: Field) -> None:
+    """It is capped, and the master doesn't grow (B 31)."""
+    before = snapshot(field.site.lib / "certs")
+    peak: List[int] = []
+
+    def watch() -> None:
+        while not stop.wait(0.02):
+            for pid in proc.descendants(os.getpid()):
+                try:
+                    status = Path(f"/proc/{pid}/status").read_text()
+                    if proc.read(pid).program == "letsencrypt-tiny":
+                        peak.append(int(status.partition("VmHWM:")[2].split()[0]))
+                except (OSError, IndexError, ProcessLookupError):
+                    pass
+    stop = threading.Event()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        done, report = play(field, "client", only=["list the directory"], siblings=False,
+                            words=[["flood", descriptor, piece.hex()]])
+    finally:
+        stop.set()
+        watcher.join()
+    lines = errors(done)
+    assert done.returncode == 1 and len(lines) == 1 and expected in lines[0], lines
+    assert report.get("flooded", 0) < 40 << 20
+    assert len(done.stderr) < 1 << 20
+    assert max(peak) < 120 << 10   # KiB
+    assert snapshot(field.site.lib / "certs") == before
+    tidy(field.site)
+
+
+def test_silence_with_its_output_closed(field: Field) -> None:
+    """It is ended, after a moment of grace."""
+    began = time.monotonic()
+    assert "does not end" in failing(field, ["close"], ["sleep", 100])
+    assert time.monotonic() - began < 15
+
+
+def test_what_is_remembered_of_it_harms_no_later_run(field: Field) -> None:
+    """A false account or order costs the next run a few requests at most."""
+    key = "x" * 43
+    for url in ("https://evil.example/order/1", "http://127.0.0.1/", field.server.directory,
+                "\x1b"):
+        failing(field, line("Progress", section="a", state="pending", url=url, wait=0))
+        assert field.site.run("newOrder", "--force", "a").returncode == 0
+    for url in ("https://evil.example/account/1", field.server.url("account/77"), "\x1b[2J"):
+        thumbprint = json.loads((field.site.lib / "state/accounts.json").read_text())[
+            field.server.directory]["key"]
+        for known in key, thumbprint:
+            failing(field, line("Account", url=url, key=known))
+            done = field.site.run("newOrder", "--force", "a")
+            assert done.returncode == 0, (url, done.stderr)
+
+
+def test_the_challenge_directory_is_removed_with_all_that_is_in_it(field: Field) -> None:
+    """Symbolic links are followed neither by the master nor by the web server (B 23, C 36, 37)."""
+    site = field.site
+    key, certs = site.file("a", "privkey.pem"), site.lib / "certs"
+    before = snapshot(certs, site.account_key, site.path / "public")
+    answers: Dict[str, int] = {}
+    slow: List[float] = []
+
+    def ask() -> None:
+        deadline = time.monotonic() + 10
+        while not list(site.rundir.glob("challenges-*/json.py")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for name in ("key", "public", "dangling", "etc", "fifo", "deep", "socket", "huge", "plain"):
+            began = time.monotonic()
+            connection = http.client.HTTPConnection("127.0.0.1", field.server.http_port, timeout=5)
+            connection.request("GET", f"/.well-known/acme-challenge/{name}")
+            answers[name] = connection.getresponse().status
+            connection.close()
+            slow.append(time.monotonic() - began)
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        failing(field, ["plant", {"key": str(key), "public": str(site.path / "public"),
+                                  "dangling": "/nonexistent", "etc": "/etc", "certs": str(certs),
+                                  "lock": "../lock"}], ["sleep", 1])
+    finally:
+        thread.join()
+    assert set(answers.values()) == {404} and len(answers) == 9
+    assert max(slow) < 1
+    assert snapshot(certs, site.account_key, site.path / "public") == before
+
+
+# --- C: the web server, asked by the world -------------------------------------------------------
+
+def test_500_slow_connections_and_one_validation(field: Field) -> None:
+    """The validation is answered at once (C 38)."""
+    idle: List[socket.socket] = []
+    answers: List[bytes] = []
+
+    def challenge(_request: Request, default: Default) -> Response:
+        response = default()
+        token = response.object()["token"]
+        address = ("127.0.0.1", field.server.http_port)
+        for number in range(500):
+            sock = socket.create_connection(address, timeout=5)
+            sock.sendall(b"GET /.well-known/acme-challenge/"[:number % 32])
+            idle.append(sock)
+        began = time.monotonic()
+        connection = http.client.HTTPConnection(*address, timeout=5)
+        connection.request("GET", f"/.well-known/acme-challenge/{token}")
+        answers.append(connection.getresponse().read())
+        connection.close()
+        assert time.monotonic() - began < 2
+        return response
+    field.server.on["challenge"] = challenge
+    try:
+        assert field.site.run("newOrder", "--force", "a").returncode == 0
+    finally:
+        field.server.on.clear()
+        for sock in idle:
+            sock.close()
+    assert len(answers) == 1 and b"." in answers[0]

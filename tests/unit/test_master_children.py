@@ -1,0 +1,418 @@
+"""Children: what /proc says of them, not what the code says."""
+
+import grp
+import os
+import pwd
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from harness import proc  # noqa: E402
+from letsencrypt_tiny.common import log  # noqa: E402
+from letsencrypt_tiny.common.errors import ConfigError, Error  # noqa: E402
+from letsencrypt_tiny.master import children  # noqa: E402
+from letsencrypt_tiny.master.children import Child, Identity  # noqa: E402
+from letsencrypt_tiny.master.config import Program  # noqa: E402
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+
+NOBODY = pwd.getpwnam("nobody")
+GROUP = grp.getgrnam("daemon")
+SLEEP = ("/bin/sleep", "60")
+
+
+def program(*command: str, user: str = "nobody", group: str = "daemon") -> Program:
+    """Return what is to be run."""
+    return Program("F, [x]", user, group, command, "no")
+
+
+class Seen(NamedTuple):
+    """What /proc/PID/status and stat say, besides harness.proc.Process."""
+
+    process: proc.Process
+    session: int
+    group: int
+    terminal: int
+    blocked: int
+    ignored: int
+    caught: int
+    permitted: int
+
+
+def look(pid: int) -> Seen:
+    """Look at a child that has executed its program, and loaded its libraries and locale."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and \
+            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+        time.sleep(0.001)
+    while time.monotonic() < deadline and any(
+            path.startswith(("/usr/", "/lib", "/etc/")) for path in proc.read(pid).fds.values()):
+        time.sleep(0.001)
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text()
+                  .splitlines() if ":\t" in line)
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return Seen(proc.read(pid), int(fields[3]), int(fields[2]), int(fields[4]),
+                *(int(status[name], 16) for name in ("SigBlk", "SigIgn", "SigCgt", "CapPrm")))
+
+
+class Master:
+    """Descriptors to give to a child, and the children to end."""
+
+    def __init__(self) -> None:
+        self.null = os.open("/dev/null", os.O_RDWR)
+        self.files = [os.memfd_create(f"file{n}") for n in range(4)]
+        self.children: List[Child] = []
+
+    def spawn(self, command: Sequence[str] = SLEEP, arguments: Sequence[str] = (),
+              descriptors: "Sequence[int] | None" = None, who: "Identity | None" = None,
+              **more: Any) -> Child:
+        """Start a child as nobody."""
+        what = program(*command)
+        child = children.spawn(what, who or children.identity(what), arguments,
+                               [self.null] * 3 if descriptors is None else descriptors, **more)
+        self.children.append(child)
+        return child
+
+    def output(self, command: Sequence[str], arguments: Sequence[str] = (), **more: Any) -> str:
+        """Return the standard output of a child."""
+        reader, writer = os.pipe()
+        child = self.spawn(command, arguments, [self.null, writer, 2], **more)
+        os.close(writer)
+        with open(reader, encoding="utf-8") as file:
+            text = file.read()
+        assert child.wait(5) == 0
+        return text
+
+    def close(self) -> None:
+        """End all."""
+        for child in self.children:
+            child.stop(0)
+        for descriptor in [self.null, *self.files]:
+            os.close(descriptor)
+
+
+@pytest.fixture
+def master() -> Iterator[Master]:
+    """The parent; it leaks nothing and leaves no zombie."""
+    before = set(os.listdir("/proc/self/fd"))
+    made = Master()
+    yield made
+    made.close()
+    assert set(os.listdir("/proc/self/fd")) == before
+    for child in made.children:
+        assert not os.path.exists(f"/proc/{child.pid}")
+
+
+def test_who_it_is(master: Master) -> None:
+    groups = os.getgroups()
+    os.setgroups([0, 4, 24])
+    os.environ["SECRET"] = "s"
+    try:
+        seen = look(master.spawn().pid)
+    finally:
+        os.setgroups(groups)
+        del os.environ["SECRET"]
+    process = seen.process
+    assert process.uids == (NOBODY.pw_uid,) * 4 and process.gids == (GROUP.gr_gid,) * 4
+    assert process.groups == (GROUP.gr_gid,)
+    assert process.capabilities == seen.permitted == 0
+    assert process.argv == SLEEP and process.cwd == "/" and process.umask == 0o022
+    assert process.environ == {"PATH": "/usr/bin:/bin", "USER": "nobody", "LOGNAME": "nobody",
+                               "HOME": NOBODY.pw_dir, "SHELL": NOBODY.pw_shell, "LANG": "C.UTF-8"}
+    assert process.fds == {0: "/dev/null", 1: "/dev/null", 2: "/dev/null"}
+
+
+def test_session_and_signals(master: Master) -> None:
+    numbers = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGALRM,
+               signal.SIGXFSZ, signal.SIGRTMIN + 5)
+    saved = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    saved[signal.SIGTERM] = signal.signal(signal.SIGTERM, lambda *_: None)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR2])
+    try:
+        child = master.spawn()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in saved.items():
+            signal.signal(number, handler)
+    seen = look(child.pid)
+    assert seen.session == seen.group == child.pid and seen.terminal == 0
+    assert (seen.blocked, seen.ignored, seen.caught) == (0, 0, 0)
+
+
+def test_descriptors_are_exactly_those_given(master: Master) -> None:
+    leaks = []
+    for number in (17, 200, 3, 255):
+        if not os.path.exists(f"/proc/self/fd/{number}"):
+            os.dup2(master.null, number, inheritable=True)
+            leaks.append(number)
+    try:
+        assert 200 in leaks
+        a, b, c, d = master.files
+        for given in ([a, b, c, d], [d, c, b, a], [a, a, a], [b, 200, b, 2, 1, 0, a], [],
+                      [2, 1, 0]):
+            child = master.spawn(descriptors=given)
+            fds = look(child.pid).process.fds
+            expected = {n: os.readlink(f"/proc/self/fd/{fd}") for n, fd in enumerate(given)}
+            assert fds == expected
+    finally:
+        for number in leaks:
+            os.close(number)
+
+
+def test_descriptors_above_a_lowered_limit(master: Master) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.dup2(master.null, 300, inheritable=True)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    try:
+        child = master.spawn()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(300)
+    assert set(look(child.pid).process.fds) == {0, 1, 2}
+
+
+def test_what_it_can_do_with_them(master: Master) -> None:
+    a, b, *_ = master.files
+    child = master.spawn(("/bin/sh", "-c", "cat <&3 >&4; pwd >&4; echo \"$@\" >&4", "sh"),
+                         ["x y", "$z"], [master.null] * 3 + [a, b], directory="/usr")
+    os.pwrite(a, b"", 0)
+    assert child.wait(5) == 0
+    assert os.pread(b, 100, 0) == b"/usr\nx y $z\n"
+
+
+def test_the_directory_is_entered_after_the_drop(master: Master) -> None:
+    with tempfile.TemporaryDirectory(dir="/srv") as directory:
+        os.chmod(directory, 0o700)
+        with pytest.raises(Error, match=r"^F, \[x\]: cannot run /bin/sleep: Permission denied$"):
+            master.spawn(directory=directory)
+        os.chown(directory, NOBODY.pw_uid, 0)
+        assert look(master.spawn(directory=directory).pid).process.cwd == directory
+        # a program is never looked for in it
+        fake = Path(directory, "sleep")
+        fake.write_text("#!/bin/sh\nexit 9\n")
+        fake.chmod(0o755)
+        assert master.spawn(("sleep", "0"), directory=directory).wait(5) == 0
+
+
+@pytest.mark.parametrize("command, match", [
+    (("/no/such",), "No such file"), (("no-such-program",), "No such file"),
+    (("/etc/passwd",), "Permission denied"), (("/etc",), "Permission denied"),
+    (("/bin/sh\0x",), "null byte"), (("x" * 5000,), "name too long|No such")])
+def test_what_cannot_be_run(master: Master, command: Any, match: str) -> None:
+    with pytest.raises(Error, match=r"^F, \[x\]: cannot run .*" + match):
+        master.spawn(command)
+
+
+def test_a_program_without_interpreter(master: Master) -> None:
+    with tempfile.TemporaryDirectory(dir="/srv") as directory:
+        os.chmod(directory, 0o755)
+        path = Path(directory, "p")
+        for text, match in (("#!/no/such\n", "No such file"), ("junk", "Exec format")):
+            path.write_text(text)
+            path.chmod(0o755)
+            with pytest.raises(Error, match=f"cannot run {path}: {match}"):
+                master.spawn((str(path),))
+        path.chmod(0o700)
+        with pytest.raises(Error, match=f"cannot run {path}: Permission denied"):
+            master.spawn((str(path),))
+
+
+def test_a_bad_descriptor(master: Master) -> None:
+    with pytest.raises(Error, match="Bad file descriptor"):
+        master.spawn(descriptors=[master.null, 12345])
+
+
+def test_root_stays_root_if_no_user_is_set(master: Master) -> None:
+    what = program(*SLEEP, user="", group="")
+    who = children.identity(what)
+    assert who == (0, 0, "root", "/root", pwd.getpwuid(0).pw_shell)
+    child = children.spawn(what, who, [], [master.null] * 3)
+    master.children.append(child)
+    process = proc.read(child.pid)
+    assert process.uids == process.gids == (0, 0, 0, 0)
+    assert process.environ["PATH"] == "/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@pytest.mark.parametrize("user, group, match", [
+    ("no-such-user", "daemon", r"user = no-such-user: there is no such user"),
+    ("nobody", "no-such-group", r"group = no-such-group: there is no such group"),
+    ("0", "", "there is no such user"), ("nobody", "0", "there is no such group")])
+def test_missing_users(user: str, group: str, match: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^F, \[x\]: .*{match}$"):
+        children.identity(program(*SLEEP, user=user, group=group))
+
+
+def test_only_root_can_be_somebody_else() -> None:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(NOBODY.pw_gid, NOBODY.pw_gid, NOBODY.pw_gid)
+            os.setresuid(NOBODY.pw_uid, NOBODY.pw_uid, NOBODY.pw_uid)
+            assert children.identity(program(*SLEEP, user="", group="")).uid == NOBODY.pw_uid
+            try:
+                children.identity(program(*SLEEP, user="daemon"))
+            except ConfigError as exc:
+                os._exit(0 if "only root can run it as daemon:daemon" in str(exc) else 2)
+        finally:
+            os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_extra_environment(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://p:1")
+    monkeypatch.setenv("http_proxy", "http://evil")
+    monkeypatch.setenv("BASH_ENV", "/evil")
+    monkeypatch.delenv("no_proxy", raising=False)
+    extra = children.inherited(children.PROXIES)
+    assert extra == {"https_proxy": "http://p:1"}
+    environ = look(master.spawn(extra=extra).pid).process.environ
+    assert environ["https_proxy"] == "http://p:1"
+    assert set(environ) == {"PATH", "USER", "LOGNAME", "HOME", "SHELL", "LANG", "https_proxy"}
+
+
+def test_the_signer(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps the session (a passphrase is asked for), and %-specifiers are its own user's."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/evil")
+    child = master.spawn(("/bin/%u", "60"), signer=False) if os.path.exists("/bin/%u") else None
+    assert child is None
+    child = master.spawn(("/bin/sleep", "60"), signer=True)
+    assert look(child.pid).session == os.getsid(0)
+    text = master.output(("/bin/echo", "%u %U %h %%"), ["%u"], signer=True)
+    assert text == f"nobody {NOBODY.pw_uid} {NOBODY.pw_dir} % %u\n", "its own arguments only"
+    with pytest.raises(Error, match="%t has no value here"):
+        master.spawn(("/bin/echo", "%t"), signer=True)
+    with pytest.raises(Error, match="%x is not a specifier"):
+        master.spawn(("%x",), signer=True)
+    assert master.output(("/bin/echo", "%u")) == "%u\n", "others' are as written"
+
+
+def test_who_kills_the_master_kills_its_children(master: Master) -> None:
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(writer, b"%d" % master.spawn().pid)
+            os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
+    os.waitpid(pid, 0)
+    child = int(os.read(reader, 20))
+    os.close(reader)
+    os.close(writer)
+    _, status = os.waitpid(child, 0)   # it is ours now (PR_SET_CHILD_SUBREAPER)
+    assert os.WTERMSIG(status) == signal.SIGTERM
+
+
+# --- waiting and stopping -----------------------------------------------------------------
+
+def test_status(master: Master) -> None:
+    for code in (0, 1, 127, 255):
+        assert master.spawn(("/bin/sh", "-c", f"exit {code}")).wait(5) == code
+    child = master.spawn(("/bin/sh", "-c", "kill -9 $$"))
+    assert child.wait(None) == child.wait(0) == child.stop() == 128 + 9
+
+
+def test_wait_has_an_end(master: Master) -> None:
+    child = master.spawn()
+    start = time.monotonic()
+    assert child.wait(0) is None and child.wait(0.2) is None and child.wait(-1) is None
+    assert 0.2 <= time.monotonic() - start < 2
+    assert child.stop() == 128 + signal.SIGTERM
+    assert child.stop() == child.wait(0) == 128 + signal.SIGTERM
+
+
+def ready(master: Master, script: str) -> Child:
+    """Start a shell script that says when it is ready."""
+    reader, writer = os.pipe()
+    child = master.spawn(("/bin/sh", "-c", f"{script}; echo; while :; do sleep 0.1; done"),
+                         descriptors=[master.null, writer, master.null])
+    os.close(writer)
+    os.read(reader, 1)
+    os.close(reader)
+    return child
+
+
+def test_one_that_ignores_sigterm(master: Master) -> None:
+    child = ready(master, "trap '' TERM INT HUP")
+    start = time.monotonic()
+    assert child.stop(0.2) == 128 + signal.SIGKILL
+    assert 0.2 <= time.monotonic() - start < 2
+
+
+def test_one_that_cleans_up(master: Master) -> None:
+    child = ready(master, "trap 'exit 3' TERM")
+    assert child.stop(5) == 3
+
+
+def test_one_that_is_stopped(master: Master) -> None:
+    child = master.spawn()
+    os.kill(child.pid, signal.SIGSTOP)
+    while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        time.sleep(0.001)
+    start = time.monotonic()
+    assert child.stop(3) == 128 + signal.SIGTERM and time.monotonic() - start < 2
+
+
+def test_a_signal_while_a_child_starts_leaves_none(monkeypatch: pytest.MonkeyPatch,
+                                                   master: Master) -> None:
+    class Stopped(BaseException):
+        """As what a signal handler raises."""
+
+    def read(*_: object) -> bytes:
+        raise Stopped
+    monkeypatch.setattr(os, "read", read)
+    with pytest.raises(Stopped):
+        master.spawn()
+    monkeypatch.undo()
+    assert proc.children(os.getpid()) == []
+
+
+# --- notifications ------------------------------------------------------------------------
+
+def test_shell(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENV", "/evil")
+    monkeypatch.setenv("SECRET", "s")
+    status = children.run_shell("echo $A; echo err >&2; env | sort; pwd; ls /proc/self/fd; exit 5",
+                                {"A": "x y"}, 10)
+    assert status == 5
+    out, err = capfd.readouterr()
+    assert out == "", "standard output is for what was asked for"
+    lines = err.splitlines()
+    assert lines[:2] == ["x y", "err"]
+    variables: Dict[str, str] = dict(line.split("=", 1) for line in lines if "=" in line)
+    assert set(variables) - {"_", "OLDPWD", "PWD", "SHLVL"} == {
+        "A", "HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER"}
+    assert variables["PATH"] == "/usr/sbin:/usr/bin:/sbin:/bin"
+    at = lines.index("/")
+    assert lines[at + 1:] == ["0", "1", "2", "3"], "3 is the directory that ls lists"
+
+
+def test_shell_that_does_not_end(capfd: pytest.CaptureFixture[str],
+                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "level", log.NORMAL)
+    start = time.monotonic()
+    assert children.run_shell("exec sleep 60", {}, 0.2) == 128 + signal.SIGTERM
+    assert time.monotonic() - start < 3
+    assert "“exec sleep 60” did not end within 0 seconds" in capfd.readouterr().err
+
+
+def test_without_standard_output() -> None:
+    """Descriptor 1 was closed when Python started: sys.stdout is None then."""
+    code = ("import os, sys; sys.path.insert(0, sys.argv[1]); os.open('/dev/null', os.O_RDWR)\n"
+            "from letsencrypt_tiny.master import children\n"
+            "assert sys.stdout is None\n"
+            "sys.exit(children.run_shell('exit 7', {}, 5))")
+    done = subprocess.run(["/bin/sh", "-c", 'exec "$@" >&-', "sh", "/usr/bin/python3", "-I", "-c",
+                           code, str(Path(__file__).parents[2])], stderr=subprocess.PIPE,
+                          check=False)
+    assert done.returncode == 7, done.stderr

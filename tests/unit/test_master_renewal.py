@@ -1,0 +1,242 @@
+"""Is it time?  Every row of the table, with real certificates."""
+
+import datetime
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Iterator, Optional, Sequence
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from harness import ca  # noqa: E402
+from letsencrypt_tiny.master import config, renewal  # noqa: E402
+from letsencrypt_tiny.master.certs import Certificate  # noqa: E402
+from letsencrypt_tiny.master.renewal import DAY, Due  # noqa: E402
+from letsencrypt_tiny.master.state import SectionState  # noqa: E402
+
+HOUR = DAY / 24
+START = int(time.time())
+NAMES = ("a.example", "192.0.2.1", "2001:db8::1")
+
+
+class Site:
+    """A certificate in place, and what is decided about it."""
+
+    def __init__(self, path: Path, authority: ca.CA) -> None:
+        self.path = path
+        self._authority = authority
+        (path / "main.conf").touch()
+        self.config = config.load(str(path / "main.conf"))
+        self.key = ca.genkey()
+        self._write("key", self.key)
+        self.certificate = Certificate(
+            "a", "F, [a]", (("dns", "a.example"), ("ip", "2001:db8::1"), ("ip", "192.0.2.1")),
+            f"{path}/key", f"{path}/cert", f"{path}/chain", f"{path}/full", (), "ec:P-256", None,
+            "", "", (), (), None, 0o644, "")
+
+    def _write(self, name: str, text: str) -> None:
+        (self.path / name).write_text(text)
+        (self.path / name).chmod(0o600)
+
+    def install(self, days: float = 90, names: Sequence[str] = NAMES, start: int = START,
+                prefix: str = "") -> None:
+        """Put a certificate in place that is valid for ``days`` from ``start``."""
+        before = datetime.datetime.fromtimestamp(start, datetime.timezone.utc)
+        text = self._authority.issue(ca.request(names, self.key), None, before, days)
+        for name in ("cert", "chain", "full"):
+            self._write(name, prefix + text)
+
+    def due(self, now: float = START, min_days: Optional[int] = None,
+            state: SectionState = SectionState(), **changes: Any) -> Due:
+        """Decide, ``now`` being a Unix time."""
+        return renewal.is_due(self.config, self.certificate._replace(**changes), state, min_days,
+                              now)
+
+    def turns_due_at(self, seconds: float, **more: Any) -> None:
+        """Check that it is due from ``seconds`` after its beginning on, and not before."""
+        before, at = self.due(START + seconds - 2, **more), self.due(START + seconds + 2, **more)
+        assert not before.due and before.reason.startswith("valid until ")
+        assert at.due and at.reason.startswith("it expire")
+
+
+@pytest.fixture(scope="module")
+def authority() -> Iterator[ca.CA]:
+    """Who issues."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield ca.CA(Path(directory))
+
+
+@pytest.fixture
+def site(authority: ca.CA) -> Iterator[Site]:
+    """A directory for a certificate, not below a sticky one."""
+    path = Path(tempfile.mkdtemp(prefix="test-renewal-", dir="/srv" if os.getuid() == 0 else None))
+    yield Site(path, authority)
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("days, left", [
+    (90, 30), (45, 15), (365, 365 / 3), (10, 10 / 3),       # a third of the lifetime …
+    (6, 3), (160 / 24, 80 / 24), (9.9, 4.95), (1, 0.5)])    # … a half under ten days
+def test_by_lifetime(site: Site, days: float, left: float) -> None:
+    site.install(days)
+    site.turns_due_at((days - left) * DAY)
+
+
+@pytest.mark.parametrize("min_days", [0, 1, 21, 89])
+def test_by_days_left(site: Site, min_days: int) -> None:
+    site.install(90)
+    site.turns_due_at((90 - min_days) * DAY, min_days=min_days)
+    # the option beats the setting, as in lacme
+    site.turns_due_at((90 - min_days) * DAY, certificate=site.certificate.certificate, **{
+        "min_days": min_days})
+    found = renewal.is_due(site.config, site.certificate._replace(min_days=min_days),
+                           SectionState(), None, START + (90 - min_days) * DAY + 2)
+    assert found.due
+    found = renewal.is_due(site.config, site.certificate._replace(min_days=min_days),
+                           SectionState(), None, START + (90 - min_days) * DAY - 2)
+    assert not found.due
+    found = renewal.is_due(site.config, site.certificate._replace(min_days=90 - min_days),
+                           SectionState(), 0, START + 89 * DAY)
+    assert not found.due
+
+
+def test_more_days_than_the_lifetime(site: Site) -> None:
+    site.install(6)
+    assert site.due(min_days=21).due
+
+
+def test_forced(site: Site) -> None:
+    site.install(90)
+    for found in (site.due(min_days=-1), renewal.is_due(
+            site.config, site.certificate._replace(min_days=-1), SectionState(), None, START)):
+        assert found == (True, "forced", START + 90 * DAY)
+    assert not renewal.is_due(site.config, site.certificate._replace(min_days=-1), SectionState(),
+                              21, START).due
+
+
+def test_what_is_told(site: Site) -> None:
+    site.install(90, start=1700000000)
+    end = 1700000000 + 90 * DAY
+    now = 1700000000 + DAY
+    assert site.due(now) == (False, "valid until 2024-02-12 22:13 UTC", end)
+    assert site.due(end - DAY) == (True, "it expires 2024-02-12 22:13 UTC", end)
+    for seconds in (0, 1, 1000 * DAY):
+        assert site.due(end + seconds) == (True, "it expired 2024-02-12 22:13 UTC", end)
+        assert site.due(end + seconds, min_days=0).due
+    assert not site.due(end - 1, min_days=0).due
+
+
+def test_not_yet_valid(site: Site) -> None:
+    site.install(90, start=START + 5 * 86400)
+    assert not site.due().due
+
+
+def test_outputs_that_are_missing(site: Site) -> None:
+    assert site.due() == (True, "there is no certificate yet", None)
+    site.install()
+    assert not site.due().due
+    for name in ("cert", "chain"):
+        (site.path / name).rename(site.path / "x")
+        assert site.due()[:2] == (True, f"{site.path}/{name} is missing")
+        (site.path / "x").rename(site.path / name)
+    (site.path / "full").unlink()
+    assert site.due() == (True, "there is no certificate yet", None)
+    # what isn't wanted needn't be there
+    assert not site.due(fullchain="").due
+    (site.path / "chain").unlink()
+    assert not site.due(fullchain="", chain="").due
+    (site.path / "full").symlink_to("cert")
+    assert not site.due(chain="").due
+
+
+@pytest.mark.parametrize("text", [
+    "", "junk", "-----BEGIN CERTIFICATE-----\n", "-----BEGIN CERTIFICATE-----\nAAAA\n"
+    "-----END CERTIFICATE-----\n", "\0" * 100000])
+def test_what_is_no_certificate(site: Site, text: str) -> None:
+    site.install()
+    (site.path / "full").write_text(text)
+    found = site.due()
+    assert found.due and found.not_after is None
+    assert re.match("the installed certificate is not valid ", found.reason)
+
+
+def test_what_cannot_be_read(site: Site) -> None:
+    site.install()
+    (site.path / "full").unlink()
+    (site.path / "full").mkdir()
+    assert site.due() == (True, f"{site.path}/full cannot be read (Is a directory)", None)
+    (site.path / "full").rmdir()
+    (site.path / "full").symlink_to("full")
+    assert "Too many levels of symbolic links" in site.due().reason
+    (site.path / "full").unlink()
+    os.mkfifo(site.path / "full")
+    start = time.monotonic()
+    assert site.due().due and time.monotonic() - start < 5
+
+
+def test_text_before_the_certificate(site: Site) -> None:
+    site.install(prefix="Certificate:\n    Data:\n" + "x" * 100000 + "\n")
+    assert not site.due().due
+
+
+@pytest.mark.parametrize("identifiers", [
+    (), (("dns", "a.example"),), (("dns", "a.example"), ("ip", "192.0.2.1")),
+    (("dns", "b.example"), ("ip", "2001:db8::1"), ("ip", "192.0.2.1")),
+    (("dns", "a.example"), ("ip", "2001:db8::1"), ("ip", "192.0.2.1"), ("dns", "b.example")),
+    (("dns", "a.example"), ("ip", "2001:db8::1"), ("dns", "192.0.2.1"))])
+def test_other_names(site: Site, identifiers: Any) -> None:
+    site.install()
+    assert site.due(identifiers=identifiers)[:2] == (True, "its names have changed")
+    assert site.due(min_days=-1, identifiers=identifiers).reason == "forced"
+
+
+def test_same_names_in_another_order_or_case(site: Site) -> None:
+    site.install(names=("2001:0DB8:0:0::1", "A.Example", "192.0.2.1", "a.example"))
+    assert not site.due().due
+
+
+def test_interrupted_installation(site: Site) -> None:
+    site.install()
+    assert site.due(state=SectionState(installing=True))[:2] == \
+        (True, "its installation was interrupted")
+    # what else is remembered doesn't matter here
+    assert not site.due(state=SectionState("d", "o", "k", False, True, START + 100)).due
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+def test_the_key_was_changed(site: Site) -> None:
+    site.install()
+    time.sleep(0.02)   # the resolution of ctime
+    (site.path / "key").write_text(site.key)
+    assert not site.due().due, "written again, but the same"
+    (site.path / "key").write_text(ca.genkey("rsa:2048"))
+    assert site.due()[:2] == (True, f"it is not for the private key {site.path}/key")
+    (site.path / "key").unlink()
+    assert site.due()[:2] == (True, f"its private key {site.path}/key is missing")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+def test_a_key_that_cannot_be_used_is_no_reason_to_order(site: Site) -> None:
+    site.install()
+    time.sleep(0.02)
+    for text, mode in (("junk", 0o600), ("", 0o600), (site.key, 0o666)):
+        (site.path / "key").write_text(text)
+        (site.path / "key").chmod(mode)
+        assert not site.due().due
+
+
+def test_nothing_is_executed_where_nothing_changed(site: Site) -> None:
+    site.install()
+    site.config = site.config._replace(openssl="/no/such/program")
+    assert not site.due().due and site.due(START + 80 * DAY).due
+
+
+def test_moments() -> None:
+    assert renewal.when(0) == "1970-01-01 00:00 UTC"
+    assert renewal.when(1 << 40) == "36812-02-20 00:36 UTC", "whatever is remembered"

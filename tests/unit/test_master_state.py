@@ -1,0 +1,155 @@
+"""What is remembered between runs: junk is as good as nothing, and nothing is half written."""
+
+import json
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from letsencrypt_tiny.common.errors import Error  # noqa: E402
+from letsencrypt_tiny.master.state import SectionState, State  # noqa: E402
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+
+FULL = SectionState("https://ca.example/dir", "https://ca.example/o/1", "ab" * 32, True, True, 7)
+URL, KEY = "https://ca.example/a/1", "t" * 43
+
+
+@pytest.fixture
+def top() -> Iterator[Path]:
+    """The parent of the state directory, which isn't there yet."""
+    path = Path(tempfile.mkdtemp(prefix="test-state-", dir="/srv"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def test_sections(top: Path) -> None:
+    known = State(f"{top}/state")
+    assert known.section("a") == SectionState() and known.known() == set()
+    assert not (top / "state").exists(), "looking makes nothing"
+    known.remember("a", FULL)
+    known.remember("b", SectionState())
+    assert State(f"{top}/state").section("a") == FULL
+    assert known.section("b") == SectionState()
+    assert known.known() == {"cert-a.json", "cert-b.json"}
+    assert known.has("a", known.known()) and not known.has("c", known.known())
+    known.remember("a", SectionState())
+    assert known.section("a") == SectionState()
+
+
+def test_modes(top: Path) -> None:
+    saved = os.umask(0)
+    try:
+        State(f"{top}/state").remember("a", FULL)
+        State(f"{top}/state").remember_account("d", URL, KEY)
+    finally:
+        os.umask(saved)
+    assert stat.S_IMODE((top / "state").stat().st_mode) == 0o700
+    for path in (top / "state").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        json.loads(path.read_text())
+    assert len(os.listdir(top / "state")) == 2
+
+
+def test_replaced_atomically(top: Path) -> None:
+    known = State(f"{top}/state")
+    known.remember("a", FULL)
+    with open(top / "state/cert-a.json", "rb") as old:
+        known.remember("a", FULL._replace(not_before=9))
+        assert json.loads(old.read())["not_before"] == 7
+    assert known.section("a").not_before == 9
+
+
+@pytest.mark.parametrize("junk", [
+    b"", b"\0" * 100, b"{", b"[]", b"null", b"\xff", b'{"installing": "yes"}', b'{"notify": 1}',
+    b'{"not_before": -1}', b'{"not_before": 1e9}', b'{"not_before": 9999999999999}',
+    b'{"not_before": true}', b'{"order": 1}', b'{"order": ["x"]}', b'{"order_key": {}}',
+    b'{"directory": "%s"}' % (b"x" * 5000), b'{"order": "a", "order": "b"}',
+    b'{"x": ' + b"[" * 10000, b"{}" + b" " * (256 << 10), b'{"a": 1} {"b": 2}'])
+def test_junk_in_a_section(top: Path, junk: bytes) -> None:
+    known = State(f"{top}/state")
+    known.remember("a", FULL)
+    (top / "state/cert-a.json").write_bytes(junk)
+    assert known.section("a") == SectionState()
+    known.remember("a", FULL)
+    assert known.section("a") == FULL
+
+
+def test_what_a_later_version_remembers_is_ignored(top: Path) -> None:
+    known = State(f"{top}/state")
+    known.remember("a", FULL)
+    path = top / "state/cert-a.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "ari": {"end": 5}}))
+    assert known.section("a") == FULL
+
+
+@pytest.mark.parametrize("junk", [
+    b"", b"[]", b"{", b'{"d": "u"}', b'{"d": []}', b'{"d": {"url": 1, "key": 2}}', b'{"d": {}}',
+    b'{"d": null}', b'{"d": {"url": null}}'])
+def test_junk_in_accounts(top: Path, junk: bytes) -> None:
+    known = State(f"{top}/state")
+    known.remember_account("d", URL, KEY)
+    (top / "state/accounts.json").write_bytes(junk)
+    assert known.account("d") == ("", "")
+    known.remember_account("d", URL, KEY)
+    assert known.account("d") == (URL, KEY)
+
+
+def test_accounts(top: Path) -> None:
+    known = State(f"{top}/state")
+    assert known.account("d") == ("", "")
+    known.remember_account("d", "", "")
+    assert not (top / "state").exists(), "nothing to forget, nothing to write"
+    known.remember_account("d", URL, KEY)
+    known.remember_account("e", URL + "2", KEY)
+    assert (known.account("d"), known.account("e")) == ((URL, KEY), (URL + "2", KEY))
+    inode = (top / "state/accounts.json").stat().st_ino
+    known.remember_account("d", URL, KEY)
+    assert (top / "state/accounts.json").stat().st_ino == inode, "what is known is not written"
+    known.remember_account("d", "", "")
+    assert (known.account("d"), known.account("e")) == (("", ""), (URL + "2", KEY))
+
+
+NAMES = ["a", "A", "a.b", "a-b", "a_b", "a b", "a%20b", "a%b", "../a", "..", ".", "/",
+         "/etc/passwd", "a/b", "a\\b", "ä", "accounts", "ß", "\u0131", "a*", "x" * 200, "x" * 201,
+         "x" * 255,
+         "ä" * 255, "ä" * 254 + "ö", "\U0001f600" * 255, "a:b", "a'b", "٣", "ª"]
+
+
+def test_names_are_quoted(top: Path) -> None:
+    known = State(f"{top}/state")
+    for number, name in enumerate(NAMES):
+        known.remember(name, SectionState(not_before=number + 1))
+    for number, name in enumerate(NAMES):
+        assert known.section(name).not_before == number + 1, "each name has a file of its own"
+        assert known.has(name, known.known())
+    assert os.listdir(top) == ["state"] and len(known.known()) == len(NAMES)
+    for entry in os.scandir(top / "state"):
+        assert entry.is_file() and entry.name.isascii() and entry.name.startswith("cert-")
+
+
+def test_unreadable_things(top: Path) -> None:
+    known = State(f"{top}/state")
+    known.remember("a", FULL)
+    (top / "state/cert-b.json").mkdir()
+    assert known.section("b") == SectionState()
+    with pytest.raises(Error, match="cert-b.json: "):
+        known.remember("b", FULL)
+    (top / "f").touch()
+    strange: Any = State(f"{top}/f")
+    assert strange.section("a") == SectionState() and strange.known() == set()
+    with pytest.raises(Error, match=f"{top}/f: .*Not a directory"):
+        strange.remember("a", FULL)
+    with pytest.raises(Error, match=f"^{top}/no: no such directory; create it .* library-dir"):
+        State(f"{top}/no/state").remember("a", FULL)
+    os.chown(top / "state", 65533, 0)
+    with pytest.raises(Error, match="belongs to uid"):
+        known.remember("a", FULL)

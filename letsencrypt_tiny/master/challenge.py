@@ -31,7 +31,7 @@ class Responder:
         self._sockets: List[socket.socket] = []
         self._paths: List[Tuple[str, int]] = []     # of UNIX sockets, with their inodes
         self._children: List[children.Child] = []
-        self._firewall = Firewall()
+        self._firewall = Firewall(config.run_directory)
         self._own = False
         self.directory = ""
 

@@ -10,12 +10,13 @@ never saved and restored: others (fail2ban, docker, the administrator) change it
 
 Before the first rule, a marker file is written that names the tools used; it is removed when the
 last rule is gone.  So rules of a run that was killed are found by the next one, and a run without
-such a past costs no process.  Every rule with the comment ``letsencrypt-tiny`` counts as ours.
+such a past costs no process.  Every rule with the comment ``letsencrypt-tiny`` counts as ours
+(``letsencrypt-tiny-HASH`` with another run directory than the usual: the lock is there, too).
 """
 
 import os
 import socket
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..common import log, paths
 from ..common.errors import Error
@@ -50,7 +51,9 @@ class Opening(NamedTuple):
 class Firewall:
     """The rules of this run.  Only one run at a time may have any: the lock sees to that."""
 
-    def __init__(self) -> None:
+    def __init__(self, run_directory: Optional[str] = None) -> None:
+        """``run_directory`` is where the lock is; None is the usual one."""
+        self._run_directory = run_directory or paths.RUN_DIR
         self._opened = False
 
     def open(self, openings: Sequence[Opening]) -> None:
@@ -59,13 +62,13 @@ class Firewall:
         What can't be inspected is warned about and left alone.  Raises Error if a rule can't be
         inserted; the others are removed then, as with any exception (a signal's, say).
         """
-        commands = _insertions(list(dict.fromkeys(openings)))
+        commands = _insertions(list(dict.fromkeys(openings)), _comment(self._run_directory))
         if not commands:
             log.debug("the firewall needs no rule")
             return
         try:
             self._opened = True
-            _write_marker(command[0] for command in commands)
+            _write_marker(self._run_directory, (command[0] for command in commands))
             for command in commands:
                 log.debug(" ".join(command))
                 _run(command)
@@ -83,28 +86,30 @@ class Firewall:
         Raises nothing: a rule that stays is warned about, and the next run tries again.
         """
         if self._opened:
-            remove_stale()
+            remove_stale(self._run_directory)
             self._opened = False
 
 
-def remove_stale() -> int:
+def remove_stale(run_directory: Optional[str] = None) -> int:
     """Remove the rules that a run left, and return how many there were.
 
     To be called at the start of a run, which must hold the lock.  Raises nothing, as close().
     """
+    run_directory = run_directory or paths.RUN_DIR
+    path = _marker(run_directory)
     try:
-        with open(_marker(), encoding="utf-8") as marker:
+        with open(path, encoding="utf-8") as marker:
             tools = marker.read().split()
     except OSError as exc:
         if not isinstance(exc, FileNotFoundError):
-            log.warning(f"{_marker()}: {exc.strerror}; firewall rules may be left")
+            log.warning(f"{path}: {exc.strerror}; firewall rules may be left")
         return 0
     removed, failed = 0, False
     for tool in (IPTABLES, IP6TABLES, NFT):
         if tool not in tools:
             continue
         try:
-            deletions = list(_deletions(tool))
+            deletions = list(_deletions(tool, _comment(run_directory)))
         except Error as exc:
             log.warning(f"cannot look for firewall rules to remove: {exc}")
             failed = True
@@ -118,28 +123,36 @@ def remove_stale() -> int:
                 failed = True
     try:
         if not failed:
-            os.unlink(_marker())
+            os.unlink(path)
     except OSError as exc:
-        log.warning(f"{_marker()}: {exc.strerror}")
+        log.warning(f"{path}: {exc.strerror}")
     return removed
 
 
-def _marker() -> str:
-    return f"{paths.RUN_DIR}/firewall"
+def _marker(run_directory: str) -> str:
+    return f"{run_directory}/firewall"
 
 
-def _write_marker(tools: Iterable[str]) -> None:
+def _comment(run_directory: str) -> str:
+    """What our rules are tagged with: those of another lock are none of ours."""
+    if run_directory == paths.RUN_DIR:
+        return COMMENT
+    import hashlib
+    return f"{COMMENT}-{hashlib.sha256(os.fsencode(run_directory)).hexdigest()[:16]}"
+
+
+def _write_marker(run_directory: str, tools: Iterable[str]) -> None:
     """Raises Error."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        os.makedirs(paths.RUN_DIR, 0o755, exist_ok=True)
-        fd = os.open(_marker(), flags, 0o600)
+        os.makedirs(run_directory, 0o755, exist_ok=True)
+        fd = os.open(_marker(run_directory), flags, 0o600)
         try:
             os.write(fd, "".join(f"{tool}\n" for tool in dict.fromkeys(tools)).encode())
         finally:
             os.close(fd)
     except OSError as exc:
-        raise Error(f"{_marker()}: {exc.strerror}") from exc
+        raise Error(f"{_marker(run_directory)}: {exc.strerror}") from exc
 
 
 def _run(command: Command) -> str:
@@ -161,7 +174,7 @@ def _run(command: Command) -> str:
     return result.stdout
 
 
-def _insertions(openings: Sequence[Opening]) -> List[Command]:
+def _insertions(openings: Sequence[Opening], comment: str) -> List[Command]:
     """Return the commands that open the firewall for ``openings``; changes nothing."""
     commands: List[Command] = []
     managed: Set[str] = set()
@@ -178,28 +191,28 @@ def _insertions(openings: Sequence[Opening]) -> List[Command]:
         # To list an unused legacy table would create it.
         if wanted and not (legacy and not _has_filter(tables)):
             try:
-                commands += _iptables_insertions(tool, wanted)
+                commands += _iptables_insertions(tool, wanted, comment)
             except Error as exc:
                 log.warning(f"cannot inspect the firewall: {exc}")
     if not os.path.exists(NFT):
         log.debug(f"{NFT} is not installed")
     elif openings:
         try:
-            commands += _nft_insertions(openings, managed)
+            commands += _nft_insertions(openings, managed, comment)
         except Error as exc:
             log.warning(f"cannot inspect the firewall: {exc}")
     return commands
 
 
-def _deletions(tool: str) -> Iterator[Tuple[str, Command]]:
+def _deletions(tool: str, comment: str) -> Iterator[Tuple[str, Command]]:
     """Yield our rules, and for each the command that deletes it.  Raises Error."""
     if tool != NFT:
         for line in _run([tool, "-w", "-S"]).splitlines():
-            if line.startswith("-A ") and f" --comment {COMMENT} -j ACCEPT" in line:
+            if line.startswith("-A ") and f" --comment {comment} -j ACCEPT" in line:
                 yield line, [tool, "-w", "-D", *line.split()[1:]]
         return
     for kind, item in _nft_ruleset():
-        if kind == "rule" and item.get("comment") == COMMENT:
+        if kind == "rule" and item.get("comment") == comment:
             place = {key: item[key] for key in ("family", "table", "chain", "handle")}
             yield " ".join(map(str, place.values())), _nft_command("delete", place)
 
@@ -215,7 +228,8 @@ def _has_filter(names: str) -> bool:
         return False
 
 
-def _iptables_insertions(tool: str, openings: Sequence[Opening]) -> List[Command]:
+def _iptables_insertions(tool: str, openings: Sequence[Opening],
+                         comment: str) -> List[Command]:
     """Return the commands for the chains that don't just accept everything.  Raises Error."""
     commands: List[Command] = []
     listing = _run([tool, "-w", "-S"]).splitlines()
@@ -231,7 +245,7 @@ def _iptables_insertions(tool: str, openings: Sequence[Opening]) -> List[Command
             commands.append([tool, "-w", "-I", chain,
                              *([address, opening.destination] if opening.destination else []),
                              "-p", "tcp", port, str(opening.port), *flags,
-                             "-m", "comment", "--comment", COMMENT, "-j", "ACCEPT"])
+                             "-m", "comment", "--comment", comment, "-j", "ACCEPT"])
     return commands
 
 
@@ -253,7 +267,8 @@ def _nft_command(verb: str, rule: Dict[str, Any]) -> Command:
     return [NFT, "-j", json.dumps({"nftables": [{verb: {"rule": rule}}]})]
 
 
-def _nft_insertions(openings: Sequence[Opening], managed: Set[str]) -> List[Command]:
+def _nft_insertions(openings: Sequence[Opening], managed: Set[str],
+                    comment: str) -> List[Command]:
     """Return the commands for the base chains that don't just accept everything.
 
     ``managed``: the families whose usual tables iptables and ip6tables look after.  Raises Error.
@@ -285,7 +300,7 @@ def _nft_insertions(openings: Sequence[Opening], managed: Set[str]) -> List[Comm
                         "[webserver]")
             continue
         commands += [_nft_command("insert", {"family": family, "table": table, "chain": name,
-                                             "comment": COMMENT,
+                                             "comment": comment,
                                              "expr": _nft_rule(o, family, hook)})
                      for o in wanted]
     return commands

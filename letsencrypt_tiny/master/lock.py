@@ -33,6 +33,6 @@ def acquire(config: Config) -> int:
     except BlockingIOError:
         os.close(descriptor)
         raise LockedError(f"another run is under way (it holds {run}/lock)") from None
-    firewall.remove_stale()
+    firewall.remove_stale(run)
     challenge.remove_stale(config)
     return descriptor

@@ -561,3 +561,21 @@ def nothing_of_the_host() -> Iterator[None]:
     before = command("nft", "list", "ruleset")
     yield
     assert command("nft", "list", "ruleset") == before
+
+
+def test_another_run_directory_has_rules_of_its_own() -> None:
+    """Two installations, two locks: neither may close what the other opened."""
+    def run() -> None:
+        command("iptables", "-w", "-P", "INPUT", "DROP")
+        other = f"{os.path.dirname(paths.RUN_DIR)}/other"
+        ours, theirs = Firewall(), Firewall(other)
+        ours.open([ANY4])
+        theirs.open([ANY4])
+        assert command("iptables", "-S").count("-A INPUT") == 2
+        ours.close()
+        assert firewall.remove_stale() == 0
+        assert command("iptables", "-S").count("-A INPUT") == 1
+        assert firewall.remove_stale(other) == 1
+        theirs.close()
+        assert not os.path.exists(f"{other}/firewall")
+    in_namespace(run)

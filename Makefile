@@ -64,8 +64,8 @@ DEBS_DEMO  := $(DEBS_BUILD) ca-certificates iproute2 iptables nftables openssl p
 DEBS_CHECK := $(DEBS_DEMO) apache2-bin caddy devscripts gnupg haproxy lacme lintian mandoc mypy \
               nginx openssh-client openssh-server pycodestyle pyflakes3 python3-pytest strace \
               systemd
-DEBS_BENCH := make ca-certificates iproute2 nftables openssl pebble procps python3-configobj \
-              python3-pycryptodome python3-seccomp strace
+DEBS_BENCH := ca-certificates nftables openssl pebble python3-configobj python3-pycryptodome \
+              python3-seccomp strace
 DEBS_PEERS := acme-tiny curl dehydrated lacme lego libcrypt-openssl-rsa-perl uacme
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 

@@ -14,6 +14,7 @@ Progress goes to standard error, the tables to standard output.
 import argparse
 import datetime
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any, Dict, List
@@ -23,8 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for our own pack
 from harness.run import Prefix, Users  # noqa: E402
 
 from . import ground, plot, scan, signer, table  # noqa: E402
-from .issuance import Bench  # noqa: E402
 from .ground import say  # noqa: E402
+from .issuance import Bench  # noqa: E402
+from .peers import PEERS  # noqa: E402
 
 PARTS = ("issuance", "names", "memory", "scan", "signer", "confine")
 
@@ -32,6 +34,7 @@ PARTS = ("issuance", "names", "memory", "scan", "signer", "confine")
 def main() -> int:
     """Run the benchmark; return the exit status, 0 also where a target is missed."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # tidy up
     quick = options.quick
     counts = options.counts or ([1, 5] if quick else [1, 10, 50])
     ours = counts if quick or options.counts else [*counts, 100, 200]
@@ -86,6 +89,9 @@ def _options() -> argparse.Namespace:
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"--parts: {', '.join(sorted(unknown))}? There are {', '.join(PARTS)}")
+    unknown = set(options.peers or ()) - {peer.package for peer in PEERS} - {"none"}
+    if unknown:
+        parser.error(f"--peers: {', '.join(sorted(unknown))}? See --help")
     return options
 
 

@@ -9,6 +9,7 @@ MOST = 200           # certificates, where the axis ends
 
 WIDTH, HEIGHT = 880, 568
 LEFT, RIGHT, TOP, BOTTOM = 78, 690, 84, 486
+GAP = "\u2003\u2003"
 LABEL_GAP = 19       # between two names at the right
 
 # Okabe and Ito: told apart also by those who see few colours
@@ -59,10 +60,15 @@ def svg(results: Dict[str, Any]) -> str:
     for curve in curves:
         lines += _draw(curve, scale)
     lines += _labels(curves, scale)
-    dashes = any(len(curve.beyond) > 1 for curve in curves)
-    if dashes:
-        lines.append(f'<text class="note" x="{LEFT}" y="{HEIGHT - 12}">● measured    '
-                     "· · · not measured: as many times the last measured certificate</text>")
+    notes = []
+    if any(curve.beyond for curve in curves):
+        notes.append("● measured")
+        notes.append("· · · not measured: the last measured certificate, as many times")
+    hasty = [fact["program"] for fact in results["programs"] if not fact["honours_retry_after"]]
+    if hasty:
+        notes.append(f"{', '.join(hasty)} does not honour Retry-After")
+    lines.append(f'<text class="note" x="{LEFT}" y="{HEIGHT - 14}">'
+                 f"{escape(GAP.join(notes))}</text>")
     return "\n".join([*lines, "</svg>"]) + "\n"
 
 

@@ -78,10 +78,12 @@ def _ours(server: Pebble, prefix: Prefix, make: _Certificates, size: int, repeat
             site.certificate(name, [name])
             directory = site.file(name).parent
             directory.mkdir()
-            for file, text in (("privkey.pem", make.key), ("cert.pem", pem),
-                               ("chain.pem", make.chain), ("fullchain.pem", pem + make.chain)):
+            key = directory / "privkey.pem"
+            key.write_text(make.key)
+            key.chmod(0o600)  # before the certificate is there: nobody changes a key afterwards
+            for file, text in (("cert.pem", pem), ("chain.pem", make.chain),
+                               ("fullchain.pem", pem + make.chain)):
                 (directory / file).write_text(text)
-            (directory / "privkey.pem").chmod(0o600)
         return _scan("letsencrypt-tiny", site.command("--quiet", "newOrder"), size, repeat)
     finally:
         site.remove()

@@ -15,6 +15,9 @@
 ``frontends``      nginx, apache2 and haproxy with the snippets that we ship
 ``sshd``           OpenSSH on loopback, for account keys on other machines
 ``judge``          what is expected of a run, and what openssl says of its files
+``verdict``        what must hold after any run: clear errors, files as they were
+``infiltrate``     a run with ``redteam`` in place of one of the children
+``redteam``        a compromised child that tries everything
 ``proc``           what a running process really is: /proc, strace
 =================  ============================================================
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import List, Mapping, Optional, Sequence
 
+from . import proc
 from .net import is_listening
 
 running: List["Daemon"] = []
@@ -67,6 +68,12 @@ class Daemon:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def strays() -> List[int]:
+    """Return the process ids of the children of this process that are none of the servers."""
+    servers = {server.pid for server in running}
+    return [pid for pid in proc.children(os.getpid()) if pid not in servers]
 
 
 @atexit.register

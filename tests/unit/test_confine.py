@@ -663,7 +663,7 @@ def test_a_file_may_stand_where_directories_do(world: World) -> None:
 @needs_seccomp
 @pytest.mark.parametrize("mode", [0o755, 0o775])
 def test_seccomp_from_where_others_write_is_not_loaded(tmp_path: Any, monkeypatch: Any,
-                                                        mode: int) -> None:
+                                                       mode: int) -> None:
     for name in os.listdir(seccomp.DIRECTORY):
         if name.startswith("seccomp."):
             shutil.copy(f"{seccomp.DIRECTORY}/{name}", tmp_path)

@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from harness import proc  # noqa: E402
+from harness import daemon, proc  # noqa: E402
 from letsencrypt_tiny.common.errors import ConfigError, Error  # noqa: E402
 from letsencrypt_tiny.master import challenge, children, config  # noqa: E402
 from letsencrypt_tiny.master.challenge import InUseError, Responder  # noqa: E402
@@ -133,7 +133,7 @@ def test_contract_of_the_web_server(host: Host) -> None:
                             (socket.AF_INET6, ("::1", 8001))):
         with socket.socket(family) as sock, pytest.raises(ConnectionRefusedError):
             sock.connect(address)
-    assert not os.path.lexists(host.path / "www") and proc.children(os.getpid()) == []
+    assert not os.path.lexists(host.path / "www") and daemon.strays() == []
 
 
 def test_unix_socket(host: Host) -> None:
@@ -196,6 +196,7 @@ def test_auto(host: Host) -> None:
     for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"),
                             (socket.AF_INET, "0.0.0.0")):
         with socket.socket(family) as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             other.bind((address, 80))
             other.listen()
             responder = host.started("")
@@ -240,7 +241,7 @@ def test_directory_of_an_administrator(host: Host) -> None:
     # listen is ignored, as in lacme
     responder = host.started(f"challenge-directory = {path}\nlisten = {host.path}/www")
     assert responder.directory == str(path) and sorted(os.listdir(path)) == kept
-    assert proc.children(os.getpid()) == [] and not (host.path / "www").exists()
+    assert daemon.strays() == [] and not (host.path / "www").exists()
     (path / TOKEN).touch()
     os.chown(path / TOKEN, NOBODY.pw_uid, -1)
     responder.stop()

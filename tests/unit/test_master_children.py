@@ -16,7 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from harness import proc  # noqa: E402
+from harness import daemon, proc  # noqa: E402
 from letsencrypt_tiny.common import log  # noqa: E402
 from letsencrypt_tiny.common.errors import ConfigError, Error  # noqa: E402
 from letsencrypt_tiny.master import children  # noqa: E402
@@ -374,7 +374,7 @@ def test_a_signal_while_a_child_starts_leaves_none(monkeypatch: pytest.MonkeyPat
     with pytest.raises(Stopped):
         master.spawn()
     monkeypatch.undo()
-    assert proc.children(os.getpid()) == []
+    assert daemon.strays() == []
 
 
 # --- notifications ------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from harness import proc  # noqa: E402
+from harness import daemon  # noqa: E402
 from letsencrypt_tiny.common import log, order_protocol as op  # noqa: E402
 from letsencrypt_tiny.common.errors import Error  # noqa: E402
 from letsencrypt_tiny.master import children, config, conversation  # noqa: E402
@@ -90,7 +90,7 @@ class Master:
         with pytest.raises(Error, match=match) as caught:
             self.run(script, timeout=timeout)
         assert str(caught.value).isprintable() and len(str(caught.value)) < 500
-        assert proc.children(os.getpid()) == []
+        assert daemon.strays() == []
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_silence_of_a_child_of_its_own(master: Master) -> None:
     """It holds on to the pipe; only the client itself can be ended."""
     with pytest.raises(Error, match="silent for 0.5 seconds"):
         master.run("if os.fork() == 0: os.setsid()\ntime.sleep(2)")
-    for orphan in proc.children(os.getpid()):   # which its confinement wouldn't let it have
+    for orphan in daemon.strays():   # which its confinement wouldn't let it have
         os.kill(orphan, signal.SIGKILL)
         os.waitpid(orphan, 0)
 
@@ -303,7 +303,7 @@ def test_who_stops_listening_ends_the_client(master: Master) -> None:
     finally:
         talk.close()
         messages.close()
-    assert proc.children(os.getpid()) == []
+    assert daemon.strays() == []
 
 
 def test_interrupt_and_tick(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:

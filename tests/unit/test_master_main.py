@@ -19,7 +19,7 @@ import pytest
 TREE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TREE))
 
-from harness import proc  # noqa: E402
+from harness import daemon  # noqa: E402
 from letsencrypt_tiny import __version__  # noqa: E402
 from letsencrypt_tiny.master.state import State  # noqa: E402
 
@@ -399,7 +399,7 @@ def test_a_notification_that_was_not_delivered(host: Host) -> None:
     process.terminate()
     assert "stopped by SIGTERM" in process.communicate(timeout=20)[1]
     assert state.section("a").notify, "it is still owed"
-    for pid in proc.children(os.getpid()):
+    for pid in daemon.strays():
         os.waitpid(pid, 0)   # ended by its parent's death
     host.certs(f"[a]\nnames = a.example\nnotify = touch {host.path}/delivered\n")
     assert host.run("newOrder").returncode == 0

@@ -79,7 +79,7 @@ def _converse(config: Config, requests: Sequence[Request], key: Optional[int] = 
     conversation = Conversation(config, State(config.state_directory), messages)
     left = len(requests)
     try:
-        conversation.start_signer(key)
+        conversation.start_signer(requests, key)
         for answer in conversation.run(requests, children.identity(config.client.program)):
             if isinstance(answer, Progress):
                 continue

@@ -2,35 +2,42 @@
 
 The socket is passed on to the client; the master itself never speaks on it, except to
 read the greeting for the ``check`` command.
+
+One that is spawned is told what it may sign, and that is what the task at hand needs.
 """
 
 import os
 import socket
 import stat
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, List, Optional, Sequence, Set, Tuple
 
-from ..common import log, signer_protocol, specifiers
+from ..common import log, paths, signer_policy, signer_protocol, specifiers, x509
 from ..common.errors import ConfigError, Error, ProtocolError
+from ..common.order_protocol import AccountUpdate, Order, Request, Revocation
+from ..common.signer_policy import Policy
 from . import children
-from .config import Config
+from .config import Accountd, Config
 
 GREETING_SECONDS = 60   # a passphrase may have to be typed
 
 
-def connect(config: Config, stderr: Callable[[str], int], key: Optional[int] = None
-            ) -> Tuple[socket.socket, Optional[children.Child]]:
+def connect(config: Config, stderr: Callable[[str], int], requests: Sequence[Request] = (),
+            key: Optional[int] = None) -> Tuple[socket.socket, Optional[children.Child]]:
     """Return a socket connected to the signer, and the signer if it was spawned.
 
-    ``stderr(name)`` gives the descriptor for its messages.  ``key`` is the descriptor of a
-    private key to sign with instead of the account's, for revocation by the certificate's
-    key (RFC 8555 §7.6); it needs [accountd].  Raises Error, ConfigError.
+    ``stderr(name)`` gives the descriptor for its messages.  The signer will sign what
+    ``requests`` need.  ``key`` is the descriptor of a private key to sign with instead of the
+    account's, for revocation by the certificate's key (RFC 8555 §7.6); it needs [accountd].
+    Raises Error, ConfigError.
     """
-    if config.accountd is None:
+    settings = config.accountd
+    if settings is None:
         if key is not None:
             raise ConfigError(f"{config.file}: --certificate-key needs [accountd]; or start a "
                               "signer with --privkey=file:KEY and name its socket with --socket")
         return _existing(config), None
-    settings = config.accountd
+    policy = signer_policy.format_policy(derive(config.client.server, requests)) \
+        if takes_policy(settings) else None
     who = children.identity(settings.program)
     own, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     arguments = ["--stdio"]
@@ -48,6 +55,10 @@ def connect(config: Config, stderr: Callable[[str], int], key: Optional[int] = N
         arguments.append("--debug")
     if settings.program.confine != "auto":
         arguments.append(f"--confine={settings.program.confine}")
+    inherited = len(descriptors)
+    if policy is not None:
+        arguments.append(f"--policy=fd:{inherited}")
+        descriptors.append(children.sealed(policy))
     try:
         child = children.spawn(settings.program, who, arguments, descriptors, signer=True,
                                extra=children.inherited(children.TERMINAL))
@@ -56,8 +67,51 @@ def connect(config: Config, stderr: Callable[[str], int], key: Optional[int] = N
         raise
     finally:
         theirs.close()
-        os.close(descriptors[2])
+        for descriptor in (descriptors[2], *descriptors[inherited:]):
+            os.close(descriptor)
     return own, child
+
+
+def takes_policy(settings: Accountd) -> bool:
+    """True if the command is to be given a policy: it must be our own signer, on this host.
+
+    Another program would not know the option, and ssh(1) passes no descriptor on.
+    """
+    if settings.policy == "auto":
+        return os.path.basename(settings.program.command[0]) == os.path.basename(paths.ACCOUNTD)
+    return settings.policy == "required"
+
+
+def derive(server: str, requests: Sequence[Request]) -> Policy:
+    """Return the policy that allows what ``requests`` to ``server`` need, and nothing else.
+
+    Of CSRs and certificates those in ``requests`` alone: a client that has gone over to somebody
+    else gets no certificate for a key of its own, not even for the configured names.
+    """
+    operations: Set[str] = set()
+    names: Set[str] = set()
+    profiles: Set[str] = set()
+    only: Set[str] = set()
+    for request in requests:
+        if isinstance(request, Order):
+            operations.update(signer_policy.ORDERING)
+            names.update(value for _, value in request.identifiers)
+            profiles.update([request.profile] if request.profile else [])
+            only.add(signer_policy.digest(request.csr))
+        elif isinstance(request, AccountUpdate):
+            operations.update(("lookup", "read"))
+            operations.update(["register"] if request.register else [])
+            operations.update(["account-update"] if request.contact is not None else [])
+            operations.update(["deactivate"] if request.deactivate else [])
+        elif isinstance(request, Revocation):
+            operations.update(["revoke"] if request.with_certificate_key
+                              else ["revoke", "lookup"])
+            names.update(value for _, value
+                         in x509.parse_certificate(request.certificate).names)
+            only.add(signer_policy.digest(request.certificate))
+    return Policy("auto", frozenset([signer_policy.origin_of(server)]),
+                  frozenset(operations), frozenset(names), frozenset(profiles), 0,
+                  frozenset(only))
 
 
 def _existing(config: Config) -> socket.socket:

@@ -6,6 +6,7 @@ session of its own (no controlling terminal, except for the signer, which may as
 passphrase).  ``exec`` leaves no copy of the master's memory.
 """
 
+import fcntl
 import os
 import select
 import signal
@@ -229,8 +230,19 @@ def _allow_locked_memory() -> None:
 
 def _above(descriptor: int, least: int) -> int:
     """Return a close-on-exec duplicate of ``descriptor`` that is not below ``least``."""
-    import fcntl
     return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, least)
+
+
+def sealed(data: bytes) -> int:
+    """Return a descriptor of an anonymous file with ``data`` that nobody can change any more."""
+    descriptor = os.memfd_create("letsencrypt-tiny", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view):]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK
+                | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return descriptor
 
 
 def run_shell(command: str, environment: Dict[str, str], seconds: float) -> int:

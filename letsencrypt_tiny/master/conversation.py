@@ -5,7 +5,6 @@ lines of bounded size and number, parsed strictly, and handed to the caller to v
 client that falls silent for longer than it said it would wait is ended.
 """
 
-import fcntl
 import os
 import select
 import signal
@@ -99,9 +98,9 @@ class Conversation:
         self._signer: Optional[socket.socket] = None
         self._client: Optional[children.Child] = None
 
-    def start_signer(self, key: Optional[int] = None) -> None:
+    def start_signer(self, requests: Sequence[Request] = (), key: Optional[int] = None) -> None:
         """Connect to the signer, or spawn it; see ``accountd.connect``."""
-        self._signer, child = accountd.connect(self._config, self._messages.pipe, key)
+        self._signer, child = accountd.connect(self._config, self._messages.pipe, requests, key)
         if child is not None:
             self._children.append(child)
 
@@ -118,13 +117,13 @@ class Conversation:
             raise Error("the signer was not started")
         url, key = self._state.account(settings.server)
         arguments = ["--debug"] if log.level >= log.DEBUG else []
-        config = _sealed(format_config(ClientConfig(
+        config = children.sealed(format_config(ClientConfig(
             server=settings.server, timeout=settings.timeout, verify=settings.verify,
             ca_file=settings.ca_file, tls_minimum=settings.tls_minimum,
             tls_maximum=settings.tls_maximum, ciphers=settings.ciphers, proxy=settings.proxy,
             jobs=settings.jobs, confine=settings.program.confine, account_url=url,
             account_key=key)))
-        stdin = _sealed(b"".join(format_request(request) for request in requests))
+        stdin = children.sealed(b"".join(format_request(request) for request in requests))
         reader, writer = os.pipe()
         stderr = self._messages.pipe("client")
         try:
@@ -237,15 +236,3 @@ def _parse(buffer: bytearray, data: bytes) -> Iterator[Answer]:
         yield parse_answer(line)
     if len(buffer) > order_protocol.MAX_ANSWER:
         raise ProtocolError(f"a line longer than {order_protocol.MAX_ANSWER} bytes")
-
-
-def _sealed(data: bytes) -> int:
-    """Return a descriptor of an anonymous file with ``data`` that nobody can change any more."""
-    descriptor = os.memfd_create("letsencrypt-tiny", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view):]
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK
-                | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-    return descriptor

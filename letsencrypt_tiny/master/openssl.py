@@ -8,12 +8,13 @@ or read files: so every name was checked (``certs.py``) before it comes here.
 
 import os
 import re
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from ..common import log
 from ..common.errors import Error
 from .certs import Certificate
 
+MAX_LEAVES = 64   # certificates verified by one process: descriptors are limited
 TIMEOUT = 120   # seconds; RSA-4096 keys take a few
 # A line of openssl's error queue: THREAD:error:CODE:LIBRARY:FUNCTION:REASON:FILE:LINE:DATA
 _QUEUED = re.compile(r"[0-9A-F]+:error:[0-9A-F]+:[^:]*:[^:]*:([^:]*):")
@@ -90,10 +91,10 @@ def request(openssl: str, key: int, certificate: Certificate) -> bytes:
     return _run(openssl, arguments, (key,))
 
 
-def verify(openssl: str, leaf: bytes, intermediates: bytes, ca_file: str) -> None:
-    """Verify that a certificate (PEM) chains to ``ca_file`` for a TLS server.
+def verify(openssl: str, leaves: Sequence[bytes], intermediates: bytes, ca_file: str) -> None:
+    """Verify that certificates (PEM) chain to ``ca_file`` for a TLS server.
 
-    Raises Error with openssl's reason.
+    Raises Error with openssl's reason if one of them does not.
     """
     descriptors: List[int] = []
     try:
@@ -102,12 +103,31 @@ def verify(openssl: str, leaf: bytes, intermediates: bytes, ca_file: str) -> Non
         if intermediates:
             descriptors.append(_memory(intermediates))
             arguments += ["-untrusted", f"/dev/fd/{descriptors[-1]}"]
-        descriptors.append(_memory(leaf))
-        arguments.append(f"/dev/fd/{descriptors[-1]}")
+        for leaf in leaves:
+            descriptors.append(_memory(leaf))
+            arguments.append(f"/dev/fd/{descriptors[-1]}")
         _run(openssl, arguments, tuple(descriptors))
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def verify_each(openssl: str, leaves: Sequence[bytes], intermediates: bytes, ca_file: str
+                ) -> List[Optional[Error]]:
+    """Return for each of ``leaves`` None, or the Error that ``verify`` raises for it alone."""
+    results: List[Optional[Error]] = []
+    for start in range(0, len(leaves), MAX_LEAVES):
+        batch = leaves[start:start + MAX_LEAVES]
+        try:
+            verify(openssl, batch, intermediates, ca_file)
+            results += [None] * len(batch)
+        except Error as exc:
+            if len(batch) == 1:
+                results.append(exc)
+                continue
+            for leaf in batch:   # at least one is bad: which, and why
+                results += verify_each(openssl, [leaf], intermediates, ca_file)
+    return results
 
 
 def _memory(data: bytes) -> int:

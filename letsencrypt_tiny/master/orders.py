@@ -5,12 +5,12 @@ What goes wrong with one section is told and leaves its files as they were; the 
 
 import os
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ..common import log, x509
 from ..common.errors import ConfigError, Error, UsageError
 from ..common.order_protocol import Answer, Failed, Issued, Order, Progress
-from . import certs, challenge, children, openssl, renewal, signals, store
+from . import certs, challenge, children, openssl, parallel, renewal, signals, store
 from .certs import Certificate
 from .config import Config
 from .conversation import Conversation, Messages
@@ -56,6 +56,7 @@ class Run:
         self._sections: Dict[str, SectionState] = {}
         self._tasks: Dict[str, Task] = {}
         self._report = Report()
+        self._arrived: List[Tuple[Task, str]] = []       # chains that were not looked at yet
         self._notifications: Dict[str, List[str]] = {}   # command -> sections
 
     def execute(self) -> int:
@@ -101,7 +102,7 @@ class Run:
 
     def _check_settings(self, due: Sequence[Certificate]) -> None:
         """What the configuration refers to must be there before anything is touched."""
-        for program in (self._config.client.program, self._config.webserver.program):
+        for program in self._config.programs:
             children.identity(program)
         for certificate in due:
             if certificate.ca_file and not os.access(certificate.ca_file, os.R_OK):
@@ -111,11 +112,7 @@ class Run:
     # --- from here on a section's failure is its own ---
 
     def _order(self, due: Sequence[Certificate]) -> None:
-        for certificate in due:
-            try:
-                self._tasks[certificate.section] = self._prepare(certificate)
-            except Error as exc:
-                self._report.failed(certificate.section, str(exc))
+        self._prepare_all(due)
         if not self._tasks:
             return
         messages = Messages()
@@ -125,8 +122,8 @@ class Run:
         left = dict(self._tasks)
         try:
             responder.start(messages.pipe)
-            conversation.start_signer()
             requests = [task.order for task in self._tasks.values()]
+            conversation.start_signer(requests)
             self._report.begin(self._tasks)
 
             def interrupt() -> None:
@@ -134,12 +131,18 @@ class Run:
                             "interrupt again to stop at once")
                 conversation.interrupt()
 
+            def tick() -> None:
+                self._install_arrived()
+                self._report.tick()
+
             with signals.gracefully(interrupt):
-                for answer in conversation.run(requests, client, responder.directory,
-                                               self._report.tick):
+                for answer in conversation.run(requests, client, responder.directory, tick):
                     self._answered(left, answer)
+                self._install_arrived()
             if left:
                 raise Error("the client ended before its work was done")
+        except ConfigError:
+            raise   # no section's failure
         except Error as exc:
             for section in left:
                 self._report.failed(section, str(exc))
@@ -156,11 +159,33 @@ class Run:
         if isinstance(answer, Progress):
             self._progress(left[section], answer)
         elif isinstance(answer, Issued):
-            self._issued(left.pop(section), answer)
+            self._arrived.append((left.pop(section), answer.chain))
         elif isinstance(answer, Failed):
             self._failed(left.pop(section), answer)
         else:
             raise Error("the client answers something that it was not asked for")
+
+    def _prepare_all(self, due: Sequence[Certificate]) -> None:
+        """Make keys and CSRs, several at once; sections with one key take turns."""
+        by_key: Dict[str, List[Certificate]] = {}
+        for certificate in due:
+            by_key.setdefault(certificate.key, []).append(certificate)
+
+        def prepare(group: List[Certificate]) -> None:
+            for certificate in group:
+                try:
+                    made[certificate.section] = self._prepare(certificate)
+                except Error as exc:
+                    made[certificate.section] = exc
+
+        made: Dict[str, Union[Task, Error]] = {}
+        parallel.each(prepare, list(by_key.values()))
+        for certificate in due:   # in their order again
+            task = made[certificate.section]
+            if isinstance(task, Error):
+                self._report.failed(certificate.section, str(task))
+            else:
+                self._tasks[certificate.section] = task
 
     def _prepare(self, certificate: Certificate) -> Task:
         """Make the CSR, and before it the key if there is none yet."""
@@ -168,6 +193,7 @@ class Run:
             parent = os.path.dirname(path)
             if parent.startswith(self._config.certs_directory + "/"):
                 self._make_directory(parent)
+            store.check(path, certificate.owner)   # rather now than with a certificate in hand
         store.tidy_key(certificate.key)
         try:
             key = store.open_key(certificate.key)
@@ -235,15 +261,21 @@ class Run:
         order = None if failed.type is not None else self._sections[section].order
         self._remember(section, order=order, not_before=not_before)
 
-    def _issued(self, task: Task, issued: Issued) -> None:
-        certificate = task.certificate
-        section = certificate.section
-        try:
-            chain = verify(self._config, task, issued.chain)
-        except Error as exc:
-            self._report.failed(section, f"the server's certificate is not installed: {exc}")
-            self._remember(section, order=None)
+    def _install_arrived(self) -> None:
+        """Verify the certificates that arrived since, and install those that are good."""
+        arrived, self._arrived = self._arrived, []
+        if not arrived:
             return
+        for (task, _), chain in zip(arrived, verify(self._config, arrived)):
+            if isinstance(chain, Error):
+                section = task.certificate.section
+                self._report.failed(section, f"the server's certificate is not installed: {chain}")
+                self._remember(section, order=None)
+            else:
+                self._install(task.certificate, chain)
+
+    def _install(self, certificate: Certificate, chain: Sequence[x509.Certificate]) -> None:
+        section = certificate.section
         # Killed from here on, the next run finds that there is work left
         self._remember(section, installing=True, notify=bool(certificate.notify))
         try:
@@ -272,11 +304,40 @@ class Run:
                 self._remember(section, notify=False)
 
 
-def verify(config: Config, task: Task, pem: str) -> List[x509.Certificate]:
-    """Check a certificate chain against what was asked for; raises Error with the reason.
+Chain = List[x509.Certificate]
+
+
+def verify(config: Config, arrived: Sequence[Tuple[Task, str]]) -> List[Union[Chain, Error]]:
+    """Check certificate chains (PEM) against what was asked for; the chain, or what is wrong.
 
     Public key, names, dates, and the chain to CAfile: nothing is believed of the client's.
+    openssl, which has to read CAfile, runs once for all that share that and their
+    intermediates.
     """
+    results: List[Union[Chain, Error]] = []
+    groups: Dict[Tuple[str, bytes], List[int]] = {}
+    for index, (task, pem) in enumerate(arrived):
+        try:
+            chain = _parse(task, pem)
+        except Error as exc:
+            results.append(exc)
+            continue
+        results.append(chain)
+        if task.certificate.ca_file:
+            intermediates = b"".join(x509.encode_pem(item.der) for item in chain[1:])
+            groups.setdefault((task.certificate.ca_file, intermediates), []).append(index)
+    for (ca_file, intermediates), members in groups.items():
+        leaves = [x509.encode_pem(chain[0].der) for chain in
+                  (results[index] for index in members) if not isinstance(chain, Error)]
+        verdicts = openssl.verify_each(config.openssl, leaves, intermediates, ca_file)
+        for index, problem in zip(members, verdicts):
+            if problem is not None:
+                results[index] = Error(f"it does not chain to {ca_file} ({problem})")
+    return results
+
+
+def _parse(task: Task, pem: str) -> Chain:
+    """Parse a chain and check all but its signatures; raises Error with the reason."""
     try:
         chain = x509.parse_chain(pem.encode("utf-8", "replace"), MAX_CERTIFICATES)
     except x509.X509Error as exc:
@@ -292,13 +353,6 @@ def verify(config: Config, task: Task, pem: str) -> List[x509.Certificate]:
         raise Error(f"it is not valid before {renewal.when(leaf.not_before)} (is the clock right?)")
     if leaf.not_after <= now:
         raise Error(f"it expired {renewal.when(leaf.not_after)} (is the clock right?)")
-    if task.certificate.ca_file:
-        try:
-            openssl.verify(config.openssl, x509.encode_pem(leaf.der),
-                           b"".join(x509.encode_pem(item.der) for item in chain[1:]),
-                           task.certificate.ca_file)
-        except Error as exc:
-            raise Error(f"it does not chain to {task.certificate.ca_file} ({exc})") from exc
     return chain
 
 

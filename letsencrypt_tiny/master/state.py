@@ -100,8 +100,9 @@ class State:
         except FileNotFoundError as exc:
             raise Error(f"{exc.filename}: no such directory; create it (mkdir {exc.filename}) or "
                         "set library-directory") from exc
+        # not durable: after a power cut the old state, or none, is as good (see above)
         store.install([store.File(f"{self._directory}/{filename}", dump(values) + b"\n", None,
-                                  0o600)])
+                                  0o600)], durable=False)
 
 
 def _filename(section: str) -> str:

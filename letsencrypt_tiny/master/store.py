@@ -20,21 +20,23 @@ class File(NamedTuple):
     mode: int = 0o644
 
 
-def install(files: Sequence[File]) -> None:
+def install(files: Sequence[File], durable: bool = True) -> None:
     """Replace every file of ``files``; each is at any instant the old one or the new one.
 
-    All are written and synced beside their places before the first is renamed, so that
-    nothing is replaced when one can't be written.  Raises Error naming the file.
+    All are written beside their places before the first is renamed, so that nothing is
+    replaced when one can't be written.  ``durable``: so it is after a power cut, too, for
+    which all is synced.  Raises Error naming the file.
     """
     written: List[_Written] = []
     try:
         for file in files:
-            written.append(_write(file))
+            written.append(_write(file, durable))
         for item in written:
             os.rename(item.temporary, item.name, src_dir_fd=item.directory,
                       dst_dir_fd=item.directory)
             item.renamed = True
-            os.fsync(item.directory)
+            if durable:
+                os.fsync(item.directory)
     except OSError as exc:
         raise Error(f"{_culprit(written, files)}: cannot install it: {exc.strerror}") from exc
     finally:
@@ -121,7 +123,7 @@ def _open_parent(path: str, owner: Optional[Tuple[int, int]]) -> Tuple[int, str]
         raise Error(f"{exc.filename}: no such directory, needed for {path}") from exc
 
 
-def _write(file: File) -> _Written:
+def _write(file: File, durable: bool = True) -> _Written:
     directory, name = _open_parent(file.path, file.owner)
     temporary = _temporary(name)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -139,7 +141,8 @@ def _write(file: File) -> _Written:
             if file.owner:
                 os.fchown(descriptor, *file.owner)
             os.fchmod(descriptor, file.mode)
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
     except OSError as exc:

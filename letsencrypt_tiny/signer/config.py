@@ -1,19 +1,26 @@
 """accountd.conf and the command line -> values.
 
 Every setting of lacme-accountd.conf is known by the same name, with the same meaning.  They
-stand before the first section; there are no sections.
+stand before the first section; the sections are policies.
 """
 
 import os
-from typing import List, NamedTuple, Optional
+import re
+from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
 from ..common import inifile, paths, specifiers
-from ..common.errors import ConfigError
+from ..common.errors import ConfigError, ProtocolError
 from ..common.inifile import Section
+from ..common.signer_policy import (MAX_PER_HOUR, MAX_POLICY, OPERATIONS, ORDERING, Policy,
+                                    is_origin, origin_of, parse_policy)
 from .request import is_https_url
 
 SETTINGS = ("privkey", "gpg", "socket", "logfile", "keyid", "quiet", "confine")
+POLICY_SETTINGS = ("origins", "identifiers", "profiles", "operations", "requests-per-hour")
+REQUESTS_PER_HOUR = 1000
 CONFINE = ("auto", "required", "no")
+
+_POLICY = re.compile(r"policy[ \t]+([A-Za-z0-9][A-Za-z0-9._-]{0,62})\Z")
 
 
 class Options(NamedTuple):
@@ -24,6 +31,7 @@ class Options(NamedTuple):
     socket: Optional[str] = None
     quiet: bool = False
     confine: Optional[str] = None
+    policies: Tuple[str, ...] = ()   # names, or fd:N for one on an inherited descriptor
 
 
 class KeySource(NamedTuple):
@@ -47,15 +55,15 @@ class Config(NamedTuple):
     keyid: Optional[str]  # the account URL, if the client is not to learn the public key
     quiet: bool
     confine: str          # auto | required | no
+    policies: Tuple[Policy, ...] = ()   # each must allow what is signed; none: no policy
 
 
 def read(options: Options) -> Config:
     """Read the configuration; what ``options`` say comes first.  Raises ConfigError."""
     file = _find(options.config)
     sections = inifile.read(file) if file else {}
-    for name in sections:
-        if name:
-            raise ConfigError(f"{file}: unknown section [{name}] (there are none)")
+    known = {policy.name: policy for policy in
+             (_policy(section) for name, section in sections.items() if name)}
     settings = sections.get("", Section(file or "", "", {}))
     settings.allow_only(SETTINGS)
 
@@ -77,7 +85,60 @@ def read(options: Options) -> Config:
         logfile=expand(f"{settings.where}: logfile", logfile),
         keyid=keyid,
         quiet=quiet,
-        confine=confine)
+        confine=confine,
+        policies=tuple(_chosen(name, known, file) for name in options.policies))
+
+
+def _policy(section: Section) -> Policy:
+    """A [policy NAME] section; its mistakes matter even if it is not the one asked for."""
+    match = _POLICY.match(section.name)
+    if match is None:
+        raise ConfigError(f"{section.file}: unknown section [{section.name}] "
+                          "(valid: [policy NAME], of letters, digits and . _ -)")
+    section.allow_only(POLICY_SETTINGS)
+    operations = frozenset(section.words("operations", " ".join(ORDERING), ","))
+    for word in sorted(operations):
+        if word not in OPERATIONS:
+            raise section.bad("operations",
+                              f"“{word}” is not one of {', '.join(OPERATIONS)}")
+    identifiers = section.parsed("identifiers", _identifiers)
+    if "new-order" in operations and not identifiers:
+        raise ConfigError(f"{section.where}: identifiers is missing: NAME, .NAME (all names "
+                          "below it), *.NAME, addresses, or * for any")
+    per_hour = section.integer("requests-per-hour", 0, MAX_PER_HOUR)
+    return Policy(match.group(1), section.parsed("origins", _origins,
+                                                 origin_of(paths.DIRECTORY_URL)),
+                  operations, identifiers, frozenset(section.words("profiles", "", ",")),
+                  REQUESTS_PER_HOUR if per_hour is None else per_hour)
+
+
+def _origins(text: str) -> FrozenSet[str]:
+    origins = frozenset(text.replace(",", " ").split())
+    for origin in origins:
+        if not is_origin(origin):
+            raise ValueError(f"“{origin}” is not https://HOST[:PORT], in lower case and without "
+                             "path")
+    return origins
+
+
+def _identifiers(text: str) -> FrozenSet[str]:
+    from .policy import pattern
+    return frozenset(map(pattern, text.replace(",", " ").split()))
+
+
+def _chosen(name: str, known: Dict[str, Policy], file: Optional[str]) -> Policy:
+    """The policy that --policy=NAME asks for."""
+    if name.startswith("fd:") and name[3:].isascii() and name[3:].isdigit() and len(name) < 9:
+        try:
+            with open(int(name[3:]), "rb") as source:
+                return parse_policy(source.read(MAX_POLICY + 1))
+        except (OSError, ProtocolError) as exc:
+            raise ConfigError(f"--policy={name}: {exc}") from exc
+    if name not in known:
+        raise ConfigError(f"--policy={name}: there is no such section in "
+                          f"{file or 'a configuration file'} (there "
+                          f"{'are ' + ', '.join(known) if known else 'is none'})")
+    return known[name]
 
 
 def expand(where: str, value: str) -> str:

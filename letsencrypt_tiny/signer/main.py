@@ -2,6 +2,7 @@
 
     letsencrypt-tiny-accountd [--config=FILE] [--privkey=KEY] [--socket=PATH | --stdio] …
     letsencrypt-tiny-accountd --genkey=KIND
+    letsencrypt-tiny-accountd --explain=FILE [--policy=NAME] …
 
 Runs as any user that may read the account key, on any host; the master starts it as
 _letsencrypt-accountd.  Its working directory is where relative paths begin.
@@ -11,7 +12,9 @@ _letsencrypt-accountd.  Its working directory is where relative paths begin.
   its input, or SIGTERM, ends it with status 0, a refused request or a lost client with 1.
   SIGINT is the master's business.
 * Else it listens on a UNIX socket, until SIGINT or SIGTERM end it with status 0.
-* --privkey=fd:N reads the key from the inherited descriptor N.
+* --privkey=fd:N reads the key, --policy=fd:N a policy (common/signer_policy.py) from the
+  inherited descriptor N, and closes it.
+* --explain reads signing inputs, a line each, and writes what it would do with them to 1.
 * Standard error: messages.
 * Status 1: it can't do its work (the key, the socket); 2: usage or configuration.
 """
@@ -34,12 +37,16 @@ NAME = "letsencrypt-tiny-accountd"
 USAGE = f"""\
 Usage: {NAME} [OPTION]…
        {NAME} --genkey=KIND [OPTION]…
+       {NAME} --explain=FILE [OPTION]…
 Hold the account key of an ACME client, and sign what it asks for.
 
   --config=FILE     read FILE instead of %E/letsencrypt-tiny/accountd.conf
   --privkey=KEY     the account key: file:PATH (PEM) or gpg:PATH (encrypted by gpg)
   --socket=PATH     listen on this UNIX socket (default %t/S.letsencrypt-tiny)
   --stdio           talk to one client on the standard input and output instead
+  --policy=NAME     sign only what the section [policy NAME] allows; may be repeated
+  --explain=FILE    say which of the requests in FILE (“-”: standard input) would be
+                    signed, and end
   --genkey=KIND     make a new account key where --privkey=file:PATH says, and end:
                     rsa:2048, rsa:3072, rsa:4096, ec:P-256 or ec:P-384
   --confine=MODE    auto, required or no: give up what the kernel can take
@@ -50,8 +57,8 @@ Hold the account key of an ACME client, and sign what it asks for.
 
 See {NAME}(1).
 """
-_LONG = ["config=", "privkey=", "socket=", "stdio", "genkey=", "confine=", "quiet", "debug",
-         "help", "version"]
+_LONG = ["config=", "privkey=", "socket=", "stdio", "policy=", "explain=", "genkey=",
+         "confine=", "quiet", "debug", "help", "version"]
 
 
 class Arguments(NamedTuple):
@@ -60,6 +67,7 @@ class Arguments(NamedTuple):
     options: "Options"
     stdio: bool
     genkey: Optional[str]
+    explain: Optional[str]
     debug: bool
 
 
@@ -82,14 +90,17 @@ def parse(argv: Sequence[str]) -> Optional[Arguments]:
     if "version" in values:
         sys.stdout.write(f"{NAME} {__version__}\n")
         return None
-    if "stdio" in values and "genkey" in values:
-        raise UsageError("--stdio and --genkey exclude each other (try --help)")
+    modes = [f"--{name}" for name in ("stdio", "genkey", "explain") if name in values]
+    if len(modes) > 1:
+        raise UsageError(f"{' and '.join(modes)} exclude each other (try --help)")
     from .config import Options
     return Arguments(
         Options(config=values.get("config"), privkey=values.get("privkey"),
                 socket=values.get("socket"), quiet="quiet" in values or "q" in values,
-                confine=values.get("confine")),
-        stdio="stdio" in values, genkey=values.get("genkey"), debug="debug" in values)
+                confine=values.get("confine"),
+                policies=tuple(value for name, value in given if name == "--policy")),
+        stdio="stdio" in values, genkey=values.get("genkey"), explain=values.get("explain"),
+        debug="debug" in values)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -102,7 +113,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         config = _configure(arguments)
         if arguments.genkey is not None:
             return _generate(arguments.genkey, config)
-        signer = _load_key(config, arguments.stdio)
+        signer = _load_key(config, arguments.stdio or arguments.explain is not None)
+        if arguments.explain is not None:
+            return _explain(arguments.explain, config, signer)
         if arguments.stdio:
             return _serve_stdio(config, signer)
         return _serve_socket(config, signer)
@@ -139,7 +152,8 @@ def _configure(arguments: Arguments) -> "Config":
         try:
             log.open_logfile(config.logfile)
         except OSError as exc:
-            raise ConfigError(f"logfile {config.logfile}: cannot open it: {exc.strerror}") from exc
+            raise ConfigError(f"{config.file}: logfile = {config.logfile}: cannot open it: "
+                              f"{exc.strerror}") from exc
     return config
 
 
@@ -158,14 +172,34 @@ def _generate(kind: str, config: "Config") -> int:
     return 0
 
 
+def _explain(path: str, config: "Config", signer: "Signer") -> int:
+    """With the key at hand, so that each verdict is the one that its owner would get."""
+    from ..common.signer_protocol import MAX_REQUEST
+    from .policy import judge
+    status = 0
+    try:
+        with open(0 if path == "-" else path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                verdict = judge(line.rstrip(b"\r\n"), signer.greeting, config.policies)
+                sys.stdout.write(f"{number}: {log.printable(verdict, MAX_REQUEST)}\n")
+                status = 1 if verdict.why else status
+    except OSError as exc:
+        raise Error(f"--explain={path}: {exc.strerror}") from exc
+    return status
+
+
 def _load_key(config: "Config", stdio: bool) -> "Signer":
-    """The passphrase is asked for, and gpg runs, in here."""
+    """The passphrase is asked for, and gpg runs, in here; ``stdio``: 0 is not gpg's."""
     from . import account_key, keyfile
     from .server import Signer
     text = keyfile.read(config.privkey, config.gpg, inherit_stdin=not stdio)
     key = account_key.load(text, str(config.privkey), keyfile.ask_passphrase)
     log.debug(f"account key: {key.kind}, thumbprint {key.thumbprint}")
-    return Signer(Greeting(key.alg, key.jwk, key.thumbprint, config.keyid), key.sign)
+    guard = None
+    if config.policies:
+        from .policy import Guard
+        guard = Guard(config.policies)
+    return Signer(Greeting(key.alg, key.jwk, key.thumbprint, config.keyid), key.sign, guard)
 
 
 def _serve_stdio(config: "Config", signer: "Signer") -> int:

@@ -9,13 +9,16 @@ import stat
 import struct
 import sys
 import time
-from typing import Any, Callable, Dict, NamedTuple, NoReturn, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, NamedTuple, NoReturn, Optional
 
 from ..common import log
 from ..common.errors import ConfigError, Error, ProtocolError
 from ..common.signer_protocol import (MAX_REQUEST, Greeting, LineBuffer, format_greeting,
                                       format_refusal, format_signature)
 from . import request
+
+if TYPE_CHECKING:
+    from .policy import Guard
 
 LINE_TIME = 30.0      # seconds from the first byte of a line to its last
 SEND_TIME = 30.0      # seconds for a client to take an answer
@@ -31,6 +34,7 @@ class Signer(NamedTuple):
 
     greeting: Greeting
     sign: Callable[[bytes], bytes]
+    guard: "Optional[Guard]" = None   # None: no policy
 
 
 class Peer:
@@ -133,7 +137,13 @@ def _serve_requests(peer: Peer, signer: Signer, name: str) -> None:
 
 
 def _sign(line: bytes, signer: Signer, name: str) -> bytes:
-    request.check(line, signer.greeting)
+    if signer.guard is None:
+        request.check(line, signer.greeting)
+    else:
+        verdict = signer.guard.judge(line, signer.greeting)
+        log.info(f"[{name}] AUDIT {verdict}")
+        if verdict.why:
+            raise request.Refused(verdict.why, line)
     signature = signer.sign(line)
     log.info(f"[{name}] SIGNED {request.describe(line)}")
     return signature

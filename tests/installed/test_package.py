@@ -81,7 +81,7 @@ def test_programs_say_who_they_are() -> None:
     assert re.match(r"letsencrypt-tiny-accountd \d", run("letsencrypt-tiny-accountd", "--version"))
     assert "COMMAND" in run(MASTER, "--help")
     for program in (MASTER, "/usr/bin/letsencrypt-tiny-accountd"):
-        assert Path(program).read_text().startswith("#!/usr/bin/python3 -I\n")
+        assert Path(program).read_text().startswith("#!/usr/bin/python3 -IS\n")
     for program in ("client", "webserver"):
         text = Path(f"/usr/libexec/letsencrypt-tiny/{program}").read_text()
         assert text.startswith("#!/usr/bin/python3 -IS\n")

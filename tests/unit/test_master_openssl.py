@@ -240,8 +240,27 @@ def chain(authority: ca.CA, **issue: Any) -> Tuple[bytes, bytes]:
 
 def test_verify(authority: ca.CA) -> None:
     leaf, intermediate = chain(authority)
-    openssl.verify(OPENSSL, leaf, intermediate, str(authority.root))
-    openssl.verify(OPENSSL, leaf, intermediate * 3, str(authority.root))
+    openssl.verify(OPENSSL, [leaf], intermediate, str(authority.root))
+    openssl.verify(OPENSSL, [leaf], intermediate * 3, str(authority.root))
+
+
+def test_verify_each_finds_the_bad_ones(authority: ca.CA,
+                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process where all are good; where some are not, each gets its own reason."""
+    leaf, intermediate = chain(authority)
+    past = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=10)
+    expired, _ = chain(authority, not_before=past, days=5)
+    root = str(authority.root)
+    runs = []
+    run = openssl._run
+    monkeypatch.setattr(openssl, "_run", lambda *arguments: runs.append(arguments) or run(
+        *arguments))
+    assert openssl.verify_each(OPENSSL, [leaf] * 70, intermediate, root) == [None] * 70
+    assert len(runs) == 2   # 64 and 6
+    verdicts = openssl.verify_each(OPENSSL, [leaf, expired, b"junk", leaf], intermediate, root)
+    assert verdicts[0] is None and verdicts[3] is None
+    assert "expired" in str(verdicts[1]) and verdicts[2] is not None
+    assert openssl.verify_each(OPENSSL, [], intermediate, root) == []
 
 
 def test_verify_refuses(authority: ca.CA, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,4 +289,4 @@ def test_verify_refuses(authority: ca.CA, monkeypatch: pytest.MonkeyPatch) -> No
                 ((b"junk", intermediate, root), "Could not read|[Uu]nable"),
                 ((ca_leaf, b"", str(other.root)), "unable to get")):
             with pytest.raises(Error, match=match):
-                openssl.verify(OPENSSL, *arguments)
+                openssl.verify(OPENSSL, [arguments[0]], *arguments[1:])

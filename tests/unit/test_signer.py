@@ -578,7 +578,7 @@ def test_bad_options(arguments: List[str], status: int, message: str) -> None:
     (["privkey = pkcs11:x"], "privkey = pkcs11:x: neither file:PATH nor gpg:PATH"),
     (["privkey = file:%y/x"], "privkey: “%y/x”: %y is not a specifier"),
     (["privkey = file:/x", "logfile = %z"], "logfile: “%z”: %z is not a specifier"),
-    (["privkey = file:/x", "logfile = /none/log"], "logfile /none/log: cannot open it"),
+    (["privkey = file:/x", "logfile = /none/log"], "logfile = /none/log: cannot open it"),
     (["privkey"], "line 1: "),
     ([""], "Neither --privkey nor the setting “privkey” of"),
 ])

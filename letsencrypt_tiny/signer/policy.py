@@ -1,0 +1,341 @@
+"""What the signer agrees to sign under a policy.
+
+A request is judged by the exact set of its payload's keys, by their values and by where it goes,
+never by its url alone: servers written in Go read keys in any case, fold some letters that are
+no ASCII to some that are, and take the last of duplicates, so a request that they might read
+differently from us must be none that we sign.  What holds without a policy stands in request.py.
+
+The rows of ROWS are the operations.  Whatever is no row, and whatever raises an exception of
+any kind, is refused.
+"""
+
+import re
+import threading
+import time
+from collections import deque
+from typing import (AbstractSet, Callable, Deque, FrozenSet, List, NamedTuple, Optional, Sequence,
+                    Tuple)
+
+from ..common import jose, log, x509
+from ..common.errors import Error, ProtocolError
+from ..common.jsonfields import (JsonObject, get_bool, get_int, get_object, get_objects, get_str,
+                                 get_strs)
+from ..common.signer_policy import Policy, digest
+from ..common.signer_protocol import MAX_REQUEST, Greeting
+from . import request
+
+HOUR = 3600.0       # seconds
+ANY = "*"
+
+# RFC 8555 §7.1.4: as in a certificate, in lower case, and none that is an address (RFC 1123 §2.1)
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DNS = re.compile(rf"(?:\*\.)?(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}\Z")
+# What no host name can look like; whether it is an address is seen from the policy, which has
+# them as RFC 5952 writes them
+_IP = re.compile(r"(?:[0-9]+(?:\.[0-9]+){3}|[0-9a-f.]*:[0-9a-f:.]*)\Z")
+_MAX_NAME = 253
+# What has one form only: no userinfo, query, fragment, “%”, empty or dot segment (RFC 3986 §6)
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~!$&'()*+,;=:@-]+)*/?\Z")
+_CERT_ID = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")   # RFC 9773 §4.1
+
+_EXTENSION_REQUEST = "1.2.840.113549.1.9.14"
+_EXTENSIONS = frozenset(("2.5.29.17",    # subjectAltName
+                         "2.5.29.15", "2.5.29.37",    # keyUsage, extendedKeyUsage
+                         "2.5.29.19",    # basicConstraints
+                         "2.5.29.14",    # subjectKeyIdentifier
+                         "1.3.6.1.5.5.7.1.24"))    # tlsfeature (RFC 7633)
+
+Names = Tuple[Tuple[str, str], ...]   # ("dns" | "ip", value); of certificates also "other"
+
+
+class Asked(NamedTuple):
+    """What a request asks for, as far as a policy limits it."""
+
+    names: Names = ()
+    profile: Optional[str] = None
+    document: Optional[bytes] = None   # the CSR or certificate, DER
+
+
+class Row(NamedTuple):
+    """A kind of request: how it is known, and what has to be read in it."""
+
+    member: str                          # of the protected header: kid or jwk (RFC 8555 §6.2)
+    required: Optional[FrozenSet[str]]   # keys of the payload; None: it is empty (§6.3)
+    optional: FrozenSet[str]
+    operation: str
+    read: Callable[[JsonObject, Greeting], Asked]
+
+
+# --- what the payloads hold ----------------------------------------------------------------
+
+def _nothing(payload: JsonObject, own: Greeting) -> Asked:
+    return Asked()
+
+
+def _new_order(payload: JsonObject, own: Greeting) -> Asked:
+    """RFC 8555 §7.4, RFC 9773 §5, draft-ietf-acme-profiles."""
+    names: List[Tuple[str, str]] = []
+    for item in get_objects(payload, "identifiers"):
+        _exactly(item, "an identifier", "type", "value")
+        kind, value = get_str(item, "type", 8), get_str(item, "value", _MAX_NAME)
+        known = {"dns": _DNS, "ip": _IP}.get(kind)
+        if known is None or not known.match(value):
+            raise ProtocolError("an identifier is neither a host name in lower case nor an address")
+        names.append((kind, value))
+    if not names:
+        raise ProtocolError("an order without identifiers")
+    if "replaces" in payload and not _CERT_ID.match(get_str(payload, "replaces")):
+        raise ProtocolError("“replaces” is no certificate identifier")
+    profile = get_str(payload, "profile", 64) if "profile" in payload else None
+    return Asked(tuple(names), profile)
+
+
+def _finalize(payload: JsonObject, own: Greeting) -> Asked:
+    """RFC 8555 §7.4."""
+    der = _document(payload, "csr")
+    csr = x509.parse_request(der)
+    if csr.attributes not in ((), (_EXTENSION_REQUEST,)):
+        raise ProtocolError("the CSR has an unknown attribute")
+    if not _EXTENSIONS.issuperset(csr.extensions):
+        raise ProtocolError("the CSR asks for an unknown extension")
+    if not csr.names:
+        raise ProtocolError("the CSR has no subjectAltName")
+    if not all(kind in ("dns", "ip") for kind, _ in csr.names):
+        raise ProtocolError("the CSR has a name that is neither a host name nor an address")
+    values = {value for _, value in csr.names}
+    # lower() turns the Kelvin sign into a k
+    if not all(name.isascii() and name.lower() in values for name in csr.common_names):
+        raise ProtocolError("the CSR's common name is not in its subjectAltName")
+    # However the key is encoded, this number is in it
+    number = jose.decode(own.jwk["n" if own.jwk["kty"] == "RSA" else "x"].encode("ascii"))
+    if number in csr.spki:
+        raise ProtocolError("the CSR is for the account key")   # RFC 8555 §11.1
+    return Asked(csr.names, document=der)
+
+
+def _deactivate(payload: JsonObject, own: Greeting) -> Asked:
+    """RFC 8555 §7.3.6 and §7.5.2: an account or an authorization, which only the url tells."""
+    if payload["status"] != "deactivated":
+        raise ProtocolError("“status” is not “deactivated”")
+    return Asked()
+
+
+def _account(payload: JsonObject, own: Greeting) -> Asked:
+    """RFC 8555 §7.3, §7.3.2, §7.3.4."""
+    if "contact" in payload:
+        get_strs(payload, "contact")
+    get_bool(payload, "termsOfServiceAgreed")
+    if "externalAccountBinding" in payload:
+        _jws(get_object(payload, "externalAccountBinding"), own)
+    return Asked()
+
+
+def _lookup(payload: JsonObject, own: Greeting) -> Asked:
+    """RFC 8555 §7.3.1: an account is made unless this is true."""
+    if payload["onlyReturnExisting"] is not True:
+        raise ProtocolError("“onlyReturnExisting” is not true")
+    return _account(payload, own)
+
+
+def _revoke(payload: JsonObject, own: Greeting) -> Asked:
+    """RFC 8555 §7.6."""
+    if "reason" in payload:
+        get_int(payload, "reason", 0, 10)
+    der = _document(payload, "certificate")
+    return Asked(x509.parse_certificate(der).names, document=der)
+
+
+def _jws(payload: JsonObject, own: Greeting) -> Asked:
+    """RFC 7515 §7.2.2: a JWS within, of a key change (RFC 8555 §7.3.5) for instance."""
+    _exactly(payload, "the inner JWS", "protected", "payload", "signature")
+    for key in payload:
+        jose.decode(get_str(payload, key, MAX_REQUEST).encode("ascii"))
+    return Asked()
+
+
+def _document(payload: JsonObject, key: str) -> bytes:
+    return jose.decode(get_str(payload, key, MAX_REQUEST).encode("ascii"))
+
+
+def _exactly(obj: JsonObject, what: str, *keys: str) -> None:
+    if obj.keys() != set(keys):
+        raise ProtocolError(f"{what} has other members than {', '.join(keys)}")
+
+
+def _row(member: str, required: Optional[str], optional: str, operation: str,
+         read: Callable[[JsonObject, Greeting], Asked]) -> Row:
+    return Row(member, None if required is None else frozenset(required.split()),
+               frozenset(optional.split()), operation, read)
+
+
+# The first row that fits is the request's.
+ROWS = (
+    _row("kid", None, "", "read", _nothing),
+    _row("kid", "", "", "respond", _nothing),
+    _row("kid", "identifiers", "replaces profile", "new-order", _new_order),
+    _row("kid", "csr", "", "finalize", _finalize),
+    _row("kid", "status", "", "deactivate", _deactivate),
+    _row("kid", "", "contact termsOfServiceAgreed", "account-update", _account),
+    _row("kid", "certificate", "reason", "revoke", _revoke),
+    _row("jwk", "certificate", "reason", "revoke", _revoke),   # by the certificate's key
+    _row("kid", "protected payload signature", "", "key-change", _jws),
+    _row("jwk", "onlyReturnExisting", "contact termsOfServiceAgreed", "lookup", _lookup),
+    _row("jwk", "externalAccountBinding", "contact termsOfServiceAgreed",
+         "external-account-binding", _account),
+    _row("jwk", "", "contact termsOfServiceAgreed", "register", _account),
+)
+
+
+def find_row(header: JsonObject, payload: Optional[JsonObject]) -> Optional[Row]:
+    """Return the row of ROWS that a request belongs to, None if it is none of them."""
+    keys: Optional[AbstractSet[str]] = None if payload is None else payload.keys()
+    for row in ROWS:
+        if row.member not in header or (keys is None) != (row.required is None):
+            continue
+        if keys is None or row.required is None \
+                or row.required <= keys <= row.required | row.optional:
+            return row
+    return None
+
+
+# --- what a policy allows ------------------------------------------------------------------
+
+def covers(patterns: FrozenSet[str], kind: str, value: str) -> bool:
+    """True if a canonical name is one of ``patterns``, or below one that begins with a dot."""
+    if value in patterns or ANY in patterns:
+        return True
+    if kind == "dns" and not value.startswith("*"):
+        at = value.find(".")
+        while at >= 0:
+            if value[at:] in patterns:
+                return True
+            at = value.find(".", at + 1)
+    return False
+
+
+def allows_url(policy: Policy, url: str) -> bool:
+    """True if ``url`` is canonical and of one of the policy's origins."""
+    slash = url.find("/", len("https://"))
+    return slash > 0 and url[:slash] in policy.origins and _PATH.match(url, slash) is not None
+
+
+def _check(policy: Policy, header: JsonObject, operation: str, asked: Asked) -> None:
+    """Raise ProtocolError unless ``policy`` allows it."""
+    where = f"policy “{policy.name}”: "
+    for member in ("url", "kid"):
+        if member in header and not allows_url(policy, header[member]):
+            raise ProtocolError(f"{where}{member} is not canonical, or of another origin than "
+                                f"{', '.join(sorted(policy.origins)) or 'any'}")
+    if operation not in policy.operations:
+        raise ProtocolError(f"{where}{operation} is not allowed")
+    for kind, value in asked.names:
+        if not covers(policy.identifiers, kind, value):
+            raise ProtocolError(f"{where}{value} is not one of its identifiers")
+    if asked.profile is not None and not policy.profiles & {asked.profile, ANY}:
+        raise ProtocolError(f"{where}this profile is not one of its profiles")
+    if policy.only is not None and asked.document is not None \
+            and digest(asked.document) not in policy.only:
+        raise ProtocolError(f"{where}{operation} with another CSR or certificate than expected")
+
+
+class Verdict:
+    """What became of a request, for the audit log.  ``why`` is empty where it may be signed."""
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        self.policy = "+".join(policy.name for policy in policies) or "none"
+        self.operation = self.origin = "-"
+        self.names: Names = ()
+        self.why = "not judged"
+
+    def __str__(self) -> str:
+        """One line; nothing in it can look like another field, for all of it is canonical."""
+        names = ",".join(value for _, value in self.names) or "-"
+        why = "" if not self.why else ' why="' + self.why.replace('"', "'") + '"'
+        return (f"policy={self.policy} verdict={'refused' if self.why else 'allowed'} "
+                f"operation={self.operation} origin={self.origin}{why} identifiers={names}")
+
+
+def judge(line: bytes, own: Greeting, policies: Sequence[Policy]) -> Verdict:
+    """Say whether the signing input ``line`` may be signed: every policy must allow it.
+
+    Without policies only request.py's rules hold.  Raises nothing; rates are not its business.
+    """
+    verdict = Verdict(policies)
+    try:
+        _judge(verdict, line, own, policies)
+        verdict.why = ""
+    except Error as exc:
+        verdict.why = str(exc)
+    except Exception as exc:   # whatever it is, the request gets no signature
+        verdict.why = f"cannot be understood ({type(exc).__name__})"
+    return verdict
+
+
+def _judge(verdict: Verdict, line: bytes, own: Greeting, policies: Sequence[Policy]) -> None:
+    checked = request.check(line, own)
+    url = checked.header["url"]
+    for policy in policies:
+        if allows_url(policy, url):
+            verdict.origin = url[:url.find("/", len("https://"))]
+    row = find_row(checked.header, checked.payload)
+    if row is not None:
+        verdict.operation = row.operation
+    if not policies:
+        return
+    if row is None:
+        raise ProtocolError("not a request that a policy knows")
+    asked = row.read(checked.payload or {}, own)
+    verdict.names = asked.names
+    for policy in policies:
+        _check(policy, checked.header, row.operation, asked)
+
+
+class Guard:
+    """The policies of a signer, and how many requests each has allowed of late."""
+
+    def __init__(self, policies: Sequence[Policy], now: Callable[[], float] = time.monotonic
+                 ) -> None:
+        if any(":" in name or name == ANY for policy in policies for name in policy.identifiers):
+            __import__("ipaddress")   # x509.py needs it, and once confined it is too late
+        self._policies = tuple(policies)
+        self._now = now
+        self._lock = threading.Lock()
+        self._allowed: Tuple[Deque[float], ...] = tuple(
+            deque(maxlen=policy.per_hour) for policy in policies)
+
+    def judge(self, line: bytes, own: Greeting) -> Verdict:
+        """Like the function of that name; a request that it allows is counted."""
+        verdict = judge(line, own, self._policies)
+        if not verdict.why:
+            with self._lock:
+                verdict.why = self._count()
+        return verdict
+
+    def _count(self) -> str:
+        """Count one request, or return why there may be none."""
+        now = self._now()
+        for policy, allowed in zip(self._policies, self._allowed):
+            if policy.per_hour and len(allowed) == policy.per_hour and now - allowed[0] < HOUR:
+                return (f"policy “{policy.name}”: more than {policy.per_hour} requests within "
+                        "an hour")
+        for allowed in self._allowed:
+            allowed.append(now)   # the oldest falls out
+        return ""
+
+
+def pattern(text: str) -> str:
+    """Return a setting's identifier as ``covers`` wants it; raises ValueError.
+
+    NAME, *.NAME (that wildcard), .NAME (all names below it), an address, or * (anything).
+    """
+    value = text.lower()
+    if text == ANY:
+        return value
+    if ":" in value or value.replace(".", "").isdecimal():
+        import ipaddress
+        return str(ipaddress.ip_address(value))   # raises ValueError
+    name = value[1:] if value.startswith(".") else value
+    if not text.isascii() or len(value) > _MAX_NAME or not _DNS.match(name) \
+            or value.startswith(".*"):
+        raise ValueError(f"“{log.printable(text)}” is not NAME, .NAME, *.NAME or an address")
+    return value

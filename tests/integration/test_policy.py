@@ -1,0 +1,651 @@
+"""A compromised client behind a signer with a policy, against Pebble: what passes, what changes.
+
+Each attack is first shown to work with a signer that has none, on an account of its own.
+"""
+
+import base64
+import http.client
+import json
+import re
+import socket
+import ssl
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from urllib.parse import urlsplit
+
+import pytest
+
+from harness import ca
+from harness.judge import INSTALLED, NEW, expect
+from harness.pebble import Pebble
+from harness.run import ENVIRONMENT, Prefix, Site
+from letsencrypt_tiny.signer import account_key
+
+OWN, FOREIGN = "www.good.example", "www.evil.example"
+CONTACT = ["mailto:good@example.org"]
+LIMIT = 300
+
+
+def b64(data: bytes) -> str:
+    """Unpadded base64url."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def unb64(text: str) -> bytes:
+    """What ``b64`` made ``text`` of."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+class Refused(Exception):
+    """The signer gave no signature."""
+
+
+class Response(NamedTuple):
+    """What Pebble answered."""
+
+    status: int
+    location: str
+    body: bytes
+
+    @property
+    def object(self) -> Dict[str, Any]:
+        """The body as JSON."""
+        found: Dict[str, Any] = json.loads(self.body)
+        return found
+
+
+class Socket:
+    """The signer on a socket; each request is a conversation of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self, data: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(self._path))
+            lines = sock.makefile("rb")
+            assert lines.readline().startswith(b"1 OK") and lines.readline()
+            sock.sendall(data + b"\r\n")
+            answer = lines.readline().decode().rstrip()
+        if answer.startswith("NOSIGN"):
+            raise Refused(answer)
+        return unb64(answer)
+
+
+class Client:
+    """An ACME client that sends what it likes."""
+
+    def __init__(self, pebble: Pebble, key: account_key.AccountKey,
+                 sign: Optional[Callable[[bytes], bytes]] = None) -> None:
+        parts = urlsplit(pebble.directory)
+        self._connection = http.client.HTTPSConnection(
+            parts.netloc, timeout=30,
+            context=ssl.create_default_context(cafile=str(pebble.ca_file)))
+        self._connection.request("GET", parts.path)
+        self.directory = json.loads(self._connection.getresponse().read())
+        self.key = key
+        self.sign = sign or key.sign
+        self._nonce = ""
+        self.kid = ""
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+    def header(self, url: str, with_jwk: bool = False) -> Dict[str, Any]:
+        """A protected header, with a fresh nonce."""
+        if not self._nonce:
+            self._connection.request("HEAD", urlsplit(self.directory["newNonce"]).path)
+            response = self._connection.getresponse()
+            response.read()
+            self._nonce = response.headers["Replay-Nonce"]
+        nonce, self._nonce = self._nonce, ""
+        identity = {"jwk": self.key.jwk} if with_jwk else {"kid": self.kid}
+        return {"alg": self.key.alg, "nonce": nonce, "url": url, **identity}
+
+    def post(self, url: str, payload: Any, with_jwk: bool = False) -> Response:
+        """Sign and send; bytes are taken as they are, None is empty.  Raises Refused."""
+        if payload is None:
+            payload = b""
+        elif not isinstance(payload, bytes):
+            payload = json.dumps(payload).encode()
+        protected = b64(json.dumps(self.header(url, with_jwk)).encode())
+        signature = self.sign(f"{protected}.{b64(payload)}".encode())
+        self._connection.request("POST", urlsplit(url).path, json.dumps(
+            {"protected": protected, "payload": b64(payload), "signature": b64(signature)}),
+            {"Content-Type": "application/jose+json"})
+        response = self._connection.getresponse()
+        self._nonce = response.headers["Replay-Nonce"] or ""
+        return Response(response.status, response.headers["Location"] or "", response.read())
+
+    def register(self) -> "Client":
+        """Make the account."""
+        response = self.post(self.directory["newAccount"],
+                             {"termsOfServiceAgreed": True, "contact": CONTACT}, True)
+        assert response.status in (200, 201), response
+        self.kid = response.location
+        return self
+
+    def account(self) -> Tuple[int, str, Any]:
+        """HTTP status, status and contacts of the account, as Pebble has it."""
+        response = self.post(self.kid, None)
+        return response.status, response.object.get("status", ""), response.object.get("contact")
+
+    def order(self, *names: str) -> Tuple[str, Dict[str, Any]]:
+        """An order that is ready, and its URL."""
+        response = self.post(self.directory["newOrder"], order(*names))
+        assert response.status == 201, response
+        for url in response.object["authorizations"]:
+            found = self.post(url, None).object
+            if found["status"] == "pending":
+                challenge = next(item for item in found["challenges"]
+                                 if item["type"] == "http-01")
+                assert self.post(challenge["url"], {}).status == 200
+        return response.location, self.wait(response.location, "ready")
+
+    def wait(self, url: str, status: str) -> Dict[str, Any]:
+        """Poll an object until it has this status."""
+        deadline = time.monotonic() + 15
+        while (found := self.post(url, None).object)["status"] != status:
+            assert time.monotonic() < deadline and found["status"] != "invalid", found
+            time.sleep(0.05)
+        return found
+
+    def issue(self, *names: str) -> bytes:
+        """A certificate, DER."""
+        url, found = self.order(*names)
+        assert self.post(found["finalize"], {"csr": b64(request(*names))}).status == 200
+        pem = self.post(self.wait(url, "valid")["certificate"], None).body
+        return ca.openssl("x509", "-outform", "DER", stdin=pem)
+
+
+def order(*names: str) -> Dict[str, Any]:
+    """The payload of newOrder."""
+    return {"identifiers": [{"type": "dns", "value": name} for name in names]}
+
+
+_server_key = ca.genkey()
+
+
+def request(*names: str, key: str = "") -> bytes:
+    """A CSR, DER."""
+    return ca.openssl("req", "-outform", "DER",
+                      stdin=ca.request(names, key or _server_key).encode())
+
+
+def load(pem: str) -> account_key.AccountKey:
+    """A private key, with which a signer without policy signs."""
+    return account_key.load(pem.encode(), "", lambda _: b"")
+
+
+class Ground(NamedTuple):
+    """Pebble, the policy's signer, and the client behind it."""
+
+    pebble: Pebble
+    victim: Client
+    free: Client        # the same account and key without policy: to look, and to show
+    socket: Path
+    log: Path
+
+    def stranger(self) -> Client:
+        """An account of its own, whose signer has no policy."""
+        return Client(self.pebble, load(ca.genkey())).register()
+
+    def refused(self, url: str, payload: Any, with_jwk: bool = False) -> str:
+        """Fail unless the policy refuses; the reason."""
+        with pytest.raises(Refused) as caught:
+            self.victim.post(url, payload, with_jwk)
+        self.unharmed()
+        return str(caught.value)
+
+    def unharmed(self) -> None:
+        """Fail unless the account is as it was."""
+        assert self.free.account() == (200, "valid", CONTACT)
+
+
+@pytest.fixture(scope="module")
+def ground(prefix: Prefix) -> Iterator[Ground]:
+    """A Pebble to which every challenge is right, and a signer with the default operations."""
+    site = Site(prefix)
+    with Pebble(nosleep=True, noncereject=0, always_valid=True) as pebble:
+        site.genkey()
+        key = load(site.account_key.read_text())
+        origin = pebble.directory.rpartition("/")[0]
+        log, path = site.lib / "accountd/log", site.lib / "accountd/S"
+        site.accountd[""]["logfile"] = str(log)
+        site.accountd["policy good"] = {"origins": origin, "identifiers": ".good.example",
+                                        "requests-per-hour": "100000"}
+        site.accountd["policy limited"] = {**site.accountd["policy good"],
+                                           "requests-per-hour": str(LIMIT)}
+        with listening(site, "good", path):
+            clients = Client(pebble, key, Socket(path)), Client(pebble, key).register()
+            clients[0].kid = clients[1].kid
+            yield Ground(pebble, *clients, path, log)
+            for client in clients:
+                client.close()
+    site.remove()
+
+
+class listening:
+    """The real program on a socket, for the time of a with statement."""
+
+    def __init__(self, site: Site, policy: str, path: Path) -> None:
+        self._process = subprocess.Popen(
+            site.signer("--quiet", f"--policy={policy}", f"--socket={path}"), env=ENVIRONMENT,
+            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while not path.exists():
+            assert self._process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        assert self._process.wait(10) == 0
+
+
+# The module's fixture keeps a process of its own running.
+@pytest.fixture(autouse=True)
+def _ground_first(ground: Ground, no_process_left: None) -> None:
+    pass
+
+
+# --- what passes ---------------------------------------------------------------------------------
+
+def test_a_good_order(ground: Ground) -> None:
+    """From the look-up to the certificate."""
+    response = ground.victim.post(ground.victim.directory["newAccount"],
+                                  {"onlyReturnExisting": True}, True)
+    assert (response.status, response.location) == (200, ground.free.kid)
+    der = ground.victim.issue(OWN, "a.good.example")
+    shown = ca.openssl("x509", "-inform", "DER", "-noout", "-ext", "subjectAltName", stdin=der)
+    assert set(re.findall(r"DNS:([^,\s]+)", shown.decode())) == {OWN, "a.good.example"}
+    ground.unharmed()
+
+
+def test_what_passes_harms_nowhere(ground: Ground) -> None:
+    """Every payload that the policy lets pass, at every URL: account and certificate stay."""
+    victim = ground.victim
+    der = ground.free.issue("stays.good.example")
+    serial = ca.openssl("x509", "-inform", "DER", "-noout", "-serial", stdin=der).decode()
+    url, found = victim.order("other.good.example")
+    authorization = found["authorizations"][0]
+    challenge = victim.post(authorization, None).object["challenges"][0]["url"]
+    urls = [victim.directory[name] for name in ("newAccount", "newOrder", "revokeCert",
+                                                "keyChange")]
+    urls += [victim.kid, url, authorization, challenge, found["finalize"]]
+    csr = {"csr": b64(request("other.good.example"))}
+    before = ground.pebble.log.count("Issued certificate serial")
+    for target in urls:
+        for payload in (None, {}, order(OWN), csr):
+            response = victim.post(target, payload)
+            expected = {victim.directory["newOrder"]: order(OWN), found["finalize"]: csr}
+            if payload not in (None, {}) and expected.get(target) != payload:
+                assert response.status != 201, (target, payload)
+        response = victim.post(target, {"onlyReturnExisting": True}, True)
+        assert response.status == 200 or target != victim.directory["newAccount"]
+        ground.unharmed()
+        assert victim.post(authorization, None).object["status"] == "valid"
+    # the one order that was finalized
+    victim.wait(url, "valid")
+    assert ground.pebble.log.count("Issued certificate serial") - before == 1
+    known = ground.pebble.certificate_status(serial.strip().partition("=")[2])
+    assert known is not None and known["Status"] == "Valid"
+
+
+# --- the account ---------------------------------------------------------------------------------
+
+DEACTIVATIONS = [
+    '{"status":"deactivated"}', '{"Status":"deactivated"}', '{"STATUS":"deactivated"}',
+    '{"ſtatus":"deactivated"}', '{"\\u017ftatuſ":"deactivated"}',
+    '{"\\u0073tatus":"deactivated"}', '{"status":"valid","status":"deactivated"}',
+    '{"status":"valid","Status":"deactivated"}', '{"Status":"deactivated","x":1.5}',
+    '{"status":null,"STATUS":"deactivated"}', '{"contact":null,"status":"deactivated"}',
+    '{"status":"deactivated","status":null}', '{"csr":"","Status":"deactivated"}',
+    '{"identifiers":[{"type":"dns","value":"www.good.example"}],"status":"deactivated"}',
+    '{"identifiers":[{"type":"dns","value":"www.good.example"}],"Status":"deactivated"}',
+    '{"onlyReturnExisting":true,"status":"deactivated"}', ' {"status" : "deactivated" } ',
+    '{"x":[[[[{}]]]],"status":"deactivated"}', '{"status":"\\u0064eactivated"}']
+
+
+@pytest.mark.parametrize("text", DEACTIVATIONS)
+def test_deactivation_by_every_spelling(text: str, ground: Ground) -> None:
+    """Go's reader takes each of them for the same; none gets a signature."""
+    stranger = ground.stranger()
+    stranger.post(stranger.kid, text.encode())
+    assert stranger.account()[0] == 403, "Pebble takes this for a deactivation"
+    stranger.close()
+    ground.refused(ground.victim.kid, text.encode())
+    ground.refused(ground.victim.directory["newAccount"], text.encode(), True)
+
+
+def test_deactivation_of_an_authorization(ground: Ground) -> None:
+    """It looks the same."""
+    _, found = ground.victim.order("authz.good.example")
+    url = found["authorizations"][0]
+    for text in DEACTIVATIONS:
+        ground.refused(url, text.encode())
+    assert ground.free.post(url, None).object["status"] == "valid"
+    ground.free.post(url, DEACTIVATIONS[0].encode())
+    assert ground.free.post(url, None).object["status"] == "deactivated"
+
+
+@pytest.mark.parametrize("text", [
+    '{"contact":["mailto:evil@example.org"]}', '{"Contact":["mailto:evil@example.org"]}',
+    '{"contact":[],"contact":["mailto:evil@example.org"]}',
+    '{"csr":"AAAA","CONTACT":["mailto:evil@example.org"]}',
+    '{"identifiers":[],"contact":["mailto:evil@example.org"]}',
+    '{"termsOfServiceAgreed":true,"contact":["mailto:evil@example.org"]}'])
+def test_contacts(text: str, ground: Ground) -> None:
+    stranger = ground.stranger()
+    stranger.post(stranger.kid, text.encode())
+    assert stranger.account()[2] == ["mailto:evil@example.org"]
+    stranger.close()
+    ground.refused(ground.victim.kid, text.encode())
+
+
+@pytest.mark.parametrize("text", ['{"contact":[],"status":"valid"}', '{"contact":[]}',
+                                  '{"termsOfServiceAgreed":true}', '{"contact":null}'])
+def test_other_updates(text: str, ground: Ground) -> None:
+    ground.refused(ground.victim.kid, text.encode())
+
+
+def test_registration(ground: Ground) -> None:
+    """A key without account gets none: not even with a look-up that Go could read otherwise."""
+    for text in ('{"termsOfServiceAgreed":true}',
+                 '{"onlyReturnExisting":true,"OnlyReturnExisting":false,'
+                 '"termsOfServiceAgreed":true}',
+                 '{"onlyReturnExisting":true,"onlyReturnExisting":false,'
+                 '"termsOfServiceAgreed":true}',
+                 '{"onlyReturnExisting":true,"termsOfServiceAgreed":true,'
+                 '"onlyReturnExi\\u017fting":false}'):
+        stranger = Client(ground.pebble, load(ca.genkey()))
+        response = stranger.post(stranger.directory["newAccount"], text.encode(), True)
+        assert response.status == 201, "Pebble takes this for a registration"
+        stranger.close()
+        ground.refused(ground.victim.directory["newAccount"], text.encode(), True)
+
+
+def inner_jws(client: Client, new: account_key.AccountKey, url: str) -> Dict[str, str]:
+    """RFC 8555 §7.3.5: the new key says that it takes the place of the old one."""
+    protected = b64(json.dumps({"alg": new.alg, "jwk": new.jwk, "url": url}).encode())
+    payload = b64(json.dumps({"account": client.kid, "oldKey": client.key.jwk}).encode())
+    return {"protected": protected, "payload": payload,
+            "signature": b64(new.sign(f"{protected}.{payload}".encode()))}
+
+
+def test_key_change_in_every_disguise(ground: Ground) -> None:
+    new = load(ca.genkey())
+    victim = ground.victim
+    url = victim.directory["keyChange"]
+    inner = inner_jws(victim, new, url)
+    upper = {name.title(): value for name, value in inner.items()}
+    signatures = {"protected": inner["protected"], "signature": inner["signature"]}
+    for payload in (inner, upper, {**inner, "header": {}}, {**inner, "csr": "AAAA"},
+                    {**order(OWN), **inner}, {**inner, "status": "valid"}, {**upper, **inner},
+                    {"payload": inner["payload"], "signatures": [signatures]}):
+        for target in (url, victim.kid, victim.directory["newOrder"]):
+            ground.refused(target, payload)
+        ground.refused(url, payload, True)
+    # nor does it help a stranger to bring the key to an account of his own
+    stranger = ground.stranger()
+    header = {"alg": victim.key.alg, "jwk": victim.key.jwk, "url": url}
+    body = json.dumps({"account": stranger.kid, "oldKey": stranger.key.jwk}).encode()
+    for changed in (header, {**header, "nonce": "abcd"}):
+        with pytest.raises(Refused):
+            victim.sign(f"{b64(json.dumps(changed).encode())}.{b64(body)}".encode())
+    # which works for who may
+    assert stranger.post(url, inner_jws(stranger, new, url)).status == 200
+    stranger.key, stranger.sign = new, new.sign
+    assert stranger.account()[:2] == (200, "valid")
+    stranger.close()
+    ground.unharmed()
+
+
+# --- orders --------------------------------------------------------------------------------------
+
+ITEM, EVIL = ('{"type":"dns","value":"%s"}' % name for name in (OWN, FOREIGN))
+
+
+@pytest.mark.parametrize("text", [
+    f'{{"identifiers":[{EVIL}]}}', f'{{"identifiers":[{ITEM},{EVIL}]}}',
+    f'{{"identifiers":[{ITEM}],"identifiers":[{EVIL}]}}',
+    f'{{"identifiers":[{ITEM}],"Identifiers":[{EVIL}]}}',
+    f'{{"identifiers":[{ITEM}],"identifier\\u017f":[{EVIL}]}}',
+    f'{{"Identifiers":[{EVIL}]}}', f'{{"identifierſ":[{EVIL}]}}',
+    f'{{"csr":"AAAA","IDENTIFIERS":[{EVIL}]}}',
+    f'{{"identifiers":[{{"type":"dns","value":"{OWN}","Value":"{FOREIGN}"}}]}}',
+    f'{{"identifiers":[{{"type":"dns","value":"{OWN}","value":"{FOREIGN}"}}]}}',
+    f'{{"identifiers":[{{"type":"dns","value":"{FOREIGN}","x":[]}}]}}'])
+def test_orders_for_foreign_names(text: str, ground: Ground) -> None:
+    """Pebble makes an order for the foreign name of each."""
+    url = ground.victim.directory["newOrder"]
+    response = ground.free.post(url, text.encode())
+    assert response.status == 201
+    assert FOREIGN in [item["value"] for item in response.object["identifiers"]]
+    ground.refused(url, text.encode())
+
+
+@pytest.mark.parametrize("name", ["good.example", "*.good.example", "*.a.good.example",
+                                  "WWW.good.example", "www.good.example.", "xgood.example",
+                                  "www.good.example\\u0000.evil.example", "127.0.0.1"])
+def test_orders_for_names_beyond_the_policy(name: str, ground: Ground) -> None:
+    ground.refused(ground.victim.directory["newOrder"],
+                   f'{{"identifiers":[{{"type":"dns","value":"{name}"}}]}}'.encode())
+
+
+def test_requests_with_more_names_than_the_order(ground: Ground) -> None:
+    """Beyond the policy: no signature.  Within it: Pebble's refusal.  Nothing is issued."""
+    before = ground.pebble.log.count("Issued certificate serial")
+    url, found = ground.victim.order(OWN)
+    target = found["finalize"]
+
+    def openssl(san: str, subject: str = "/", *more: str) -> bytes:
+        return ca.openssl("req", "-new", "-config", "/dev/null", "-key", "/dev/stdin", "-subj",
+                          subject, "-outform", "DER", "-addext", f"subjectAltName={san}", *more,
+                          stdin=_server_key.encode())
+
+    for der in (request(OWN, FOREIGN), request(FOREIGN), openssl(f"DNS:{OWN}", f"/CN={FOREIGN}"),
+                openssl(f"DNS:{OWN},IP:127.0.0.1"), openssl(f"DNS:{OWN},email:a@b.example"),
+                openssl(f"DNS:{OWN}", "/", "-addext", "1.2.3=DER:0500"),
+                request(OWN)[:-1], b"", b"\0" * 100):
+        ground.refused(target, {"csr": b64(der)})
+    for text in (f'{{"csr":"{b64(request(OWN))}","csr":"{b64(request(FOREIGN))}"}}',
+                 f'{{"csr":"{b64(request(OWN))}","CSR":"{b64(request(FOREIGN))}"}}',
+                 f'{{"Csr":"{b64(request(OWN))}"}}', f'{{"csr":"{b64(request(OWN))}="}}'):
+        ground.refused(target, text.encode())
+    assert ground.victim.post(target, {"csr": b64(request(OWN, "more.good.example"))}
+                              ).status == 403
+    assert ground.victim.post(target, {"csr": b64(request("more.good.example"))}).status == 403
+    assert ground.free.post(url, None).object["status"] == "ready"
+    assert ground.pebble.log.count("Issued certificate serial") == before
+    assert ground.victim.post(target, {"csr": b64(request(OWN))}).status == 200
+    ground.victim.wait(url, "valid")
+    assert ground.pebble.log.count("Issued certificate serial") == before + 1
+
+
+def test_revocation(ground: Ground) -> None:
+    """By the account, and as the certificate's own key, by each spelling that works."""
+    victim = ground.victim
+    url = victim.directory["revokeCert"]
+    spellings = ['{"certificate":"%s"}', '{"Certificate":"%s"}', '{"certificate":"%s","reason":1}',
+                 '{"csr":"AAAA","CERTIFICATE":"%s"}', '{"certificate":"AAAA","certificate":"%s"}',
+                 '{"x":null,"certificate":"%s"}']
+    for number, text in enumerate(spellings):
+        der = victim.issue(f"r{number}.good.example")
+        shown = ca.openssl("x509", "-inform", "DER", "-noout", "-serial", stdin=der).decode()
+        payload = (text % b64(der)).encode()
+        for with_jwk in (False, True):
+            ground.refused(url, payload, with_jwk)
+        known = [ground.pebble.certificate_status(shown.strip().partition("=")[2])]
+        assert ground.free.post(url, payload).status == 200
+        known.append(ground.pebble.certificate_status(shown.strip().partition("=")[2]))
+        assert [found and found["Status"] for found in known] == ["Valid", "Revoked"]
+
+
+def test_each_decision_is_in_the_log(ground: Ground) -> None:
+    """What was tried above, and with what verdict."""
+    audit = [line.partition(" AUDIT ")[2] for line in ground.log.read_text().splitlines()
+             if " AUDIT " in line]
+    assert len(audit) > 30
+    for entry in audit:
+        assert re.fullmatch(r"policy=good verdict=(allowed|refused) operation=\S+ origin=\S+ "
+                            r'(why="[^"]+" )?identifiers=\S+', entry), entry
+        assert ("verdict=refused" in entry) is ("why=" in entry)
+
+
+def test_ten_thousand_requests(ground: Ground, prefix: Prefix) -> None:
+    """Rate-limited and logged; the other signer is served meanwhile."""
+    site = Site(prefix)
+    site.account_key.write_text(ca.genkey())
+    site.account_key.chmod(0o644)
+    log = site.path / "log"
+    log.touch()
+    log.chmod(0o666)
+    site.accountd[""].update({"logfile": str(log), "privkey": f"file:{site.account_key}"})
+    site.accountd["policy limited"] = {"identifiers": "*", "requests-per-hour": str(LIMIT),
+                                       "origins": ground.pebble.directory.rpartition("/")[0]}
+    key, path = load(site.account_key.read_text()), site.lib / "accountd/S"
+    header = {"alg": key.alg, "nonce": "abcd", "url": ground.victim.kid, "kid": ground.victim.kid}
+    line = f"{b64(json.dumps(header).encode())}.".encode()
+    signed = refused = 0
+    with listening(site, "limited", path):
+        for _ in range(200):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(str(path))
+                try:
+                    sock.sendall((line + b"\r\n") * 50)
+                except OSError:
+                    pass   # it has hung up
+                data = bytearray()
+                try:
+                    while chunk := sock.recv(65536):
+                        data += chunk
+                        if b"NOSIGN" in data or data.count(b"\n") == 52:
+                            break
+                except ConnectionResetError:
+                    pass
+                answers = bytes(data).split(b"\r\n")[2:-1]
+                signed += sum(not answer.startswith(b"NOSIGN") for answer in answers)
+                refused += sum(answer.startswith(b"NOSIGN policy") for answer in answers)
+        ground.unharmed()
+    text = log.read_text()
+    assert signed == LIMIT == text.count("verdict=allowed") == text.count(" SIGNED ")
+    assert text.count("verdict=refused operation=read") == 194
+    assert refused <= 194 and f"more than {LIMIT} requests within an hour" in text
+    site.remove()
+
+
+# --- the policy that the master derives ----------------------------------------------------------
+
+STAND_IN = """#!/usr/bin/python3 -IS
+import base64, json, os, socket, sys
+attempts = json.load(open(os.path.join({path!r}, "attempts")))
+sock = socket.socket(fileno=int(sys.argv[2]))
+lines = sock.makefile("rb")
+greeting = json.loads(lines.readline()[5:])
+jwk = json.loads(lines.readline())
+orders = [json.loads(line) for line in sys.stdin]
+def b64(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+for attempt in attempts:
+    header = {{"alg": greeting["alg"], "nonce": "abcd", "url": attempt["url"]}}
+    header.update({{"jwk": jwk}} if attempt["jwk"] else {{"kid": attempt["kid"]}})
+    payload = attempt["payload"]
+    if payload == "its own CSR":
+        payload = {{"csr": orders[0]["csr"]}}
+    body = b"" if payload is None else json.dumps(payload).encode()
+    sock.sendall((b64(json.dumps(header).encode()) + "." + b64(body) + "\\r\\n").encode())
+    os.write(2, b"ANSWER " + lines.readline())
+"""
+
+
+@pytest.fixture
+def betrayed(prefix: Prefix, pebble: Pebble) -> Iterator[Site]:
+    """A site with an account, whose client has gone over to somebody else."""
+    site = Site(prefix)
+    site.use(pebble)
+    site.genkey()
+    assert site.register().returncode == 0
+    site.certificate("a", [OWN])
+    (site.path / "client").write_text(STAND_IN.format(path=str(site.path)))
+    (site.path / "client").chmod(0o755)
+    site.main["client"]["command"] = str(site.path / "client")
+    yield site
+    site.remove()
+
+
+def answers(site: Site, attempts: List[Dict[str, Any]], *command: str) -> List[str]:
+    """What the stand-in is answered when it asks for these signatures."""
+    (site.path / "attempts").write_text(json.dumps(attempts))
+    done = site.run(*command)
+    return re.findall(r"ANSWER (.*)", done.stderr)
+
+
+def test_a_client_gone_over_to_somebody_else(betrayed: Site, pebble: Pebble) -> None:
+    """During newOrder: nothing but the order at hand, for the key at hand."""
+    origin = pebble.directory.rpartition("/")[0]
+
+    def ask(payload: Any, with_jwk: bool = False, url: str = origin, kid: str = origin
+            ) -> Dict[str, Any]:
+        return {"url": f"{url}/x", "kid": f"{kid}/x", "jwk": with_jwk, "payload": payload}
+
+    good = [ask({"onlyReturnExisting": True}, True), ask(order(OWN)), ask(None), ask({}),
+            ask("its own CSR")]
+    bad = [ask({"status": "deactivated"}), ask({"contact": []}),
+           ask({"termsOfServiceAgreed": True}),
+           ask({"termsOfServiceAgreed": True}, True), ask({}, True), ask(order(FOREIGN)),
+           ask(order(OWN, FOREIGN)), ask({**order(OWN), "profile": "x"}),
+           ask({"csr": b64(request(OWN))}),     # for a key of its own
+           ask({"csr": b64(request(FOREIGN))}), ask({"certificate": b64(b"0")}),
+           ask({"protected": "e30", "payload": "e30", "signature": "AAAA"}),
+           ask(None, url="https://evil.example"), ask(None, kid="https://evil.example")]
+    found = answers(betrayed, good, "newOrder")
+    assert len(found) == 5 and not any(answer.startswith("NOSIGN") for answer in found), found
+    for attempt in bad:
+        found = answers(betrayed, [attempt], "newOrder")
+        assert len(found) == 1 and re.match("NOSIGN ", found[0]), (attempt, found)
+    # who wants it otherwise
+    betrayed.main["accountd"]["policy"] = "no"
+    found = answers(betrayed, bad, "newOrder")
+    assert len(found) == len(bad)
+    assert not any(answer.startswith("NOSIGN") for answer in found), found
+
+
+@pytest.mark.parametrize("command, allowed", [
+    (["account"], []), (["account", "mailto:a@example.org"], ["update"]),
+    (["account", "--register", "--tos-agreed"], ["register"]),
+    (["account", "--deactivate"], ["deactivate"])])
+def test_the_other_commands(command: List[str], allowed: List[str], betrayed: Site,
+                            pebble: Pebble) -> None:
+    """As their options say."""
+    origin = pebble.directory.rpartition("/")[0]
+    attempts = {"update": ({"contact": []}, False), "register": ({}, True),
+                "deactivate": ({"status": "deactivated"}, False), "order": (order(OWN), False),
+                "revoke": ({"certificate": "AAAA"}, False)}
+    for name, (payload, with_jwk) in attempts.items():
+        found = answers(betrayed, [{"url": f"{origin}/x", "kid": f"{origin}/x", "jwk": with_jwk,
+                                    "payload": payload}], *command)
+        assert len(found) == 1 and found[0].startswith("NOSIGN") is (name not in allowed), found
+
+
+def test_an_administrators_policy_holds_too(site: Site, pebble: Pebble) -> None:
+    """Both must allow it; the client tells why it could not go on."""
+    site.use(pebble)
+    site.genkey()
+    assert site.register().returncode == 0
+    site.certificate("a", [OWN])
+    site.accountd["policy mine"] = {"identifiers": FOREIGN,
+                                    "origins": pebble.directory.rpartition("/")[0]}
+    site.main["accountd"]["command"] = f"{site.prefix.accountd} --policy=mine"
+    expect(site.run("newOrder"), 1, f"a: {NEW}", "a: generating .*",
+           rf"accountd: warning: \[stdio\] NOSIGN policy “mine”: {OWN} is not one of its "
+           "identifiers: header=.*",
+           rf"error: a: the signer refused to sign: policy \"mine\": {OWN} is not one of its "
+           "identifiers")
+    site.accountd["policy mine"]["identifiers"] = OWN
+    expect(site.run("newOrder"), 0, f"a: {NEW}", f"a: {INSTALLED}")

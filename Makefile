@@ -5,6 +5,7 @@
 #   make uninstall      leaves configuration, keys and certificates
 #   make deb            the Debian package, source and binary, in build/
 #   make check          the whole test suite; tests/check.sh STAGE… runs parts of it
+#   make soak           tests that take minutes each
 #   make demo           a certificate from a CA on this machine, through the four processes
 #   make bench          ours and the installed peers' time and memory (BENCH='--quick …')
 #   make bench-peers    installs the peers
@@ -69,7 +70,7 @@ DEBS_BENCH := ca-certificates nftables openssl pebble python3-configobj python3-
 DEBS_PEERS := acme-tiny curl dehydrated lacme lego libcrypt-openssl-rsa-perl uacme
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: all install uninstall deb build-deps check demo bench bench-peers clean
+.PHONY: all install uninstall deb build-deps check soak demo bench bench-peers clean
 
 all:
 	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -I -c 'import sys; \
@@ -143,6 +144,11 @@ build-deps:
 check:
 	@tests/setup.sh $(DEBS_CHECK)
 	tests/check.sh
+
+# what takes too long for every day
+soak:
+	@tests/setup.sh $(DEBS_CHECK)
+	tests/check.sh soak
 
 demo:
 	@tests/setup.sh $(DEBS_DEMO)

@@ -107,7 +107,8 @@ class Bench:
     def _program(self, program: Program, counts: Sequence[int], repeat: int) -> None:
         last: Optional[Sample] = None
         for count in sorted(counts):
-            if last is not None and last.wall / last.certificates * count > self._limit:
+            if program is not self.tiny and last is not None \
+                    and last.wall / last.certificates * count > self._limit:
                 say(f"{program.name}: {count} certificates would take longer than "
                     f"{self._limit:.0f} s: extrapolated from {last.measured}")
                 self.samples.append(_extrapolated(last, count))

@@ -532,6 +532,8 @@ def test_ten_thousand_requests(ground: Ground, prefix: Prefix) -> None:
                 answers = bytes(data).split(b"\r\n")[2:-1]
                 signed += sum(not answer.startswith(b"NOSIGN") for answer in answers)
                 refused += sum(answer.startswith(b"NOSIGN policy") for answer in answers)
+                # and whose own rate is not used up, is served
+                assert ground.victim.post(ground.victim.kid, None).status == 200
         ground.unharmed()
     text = log.read_text()
     assert signed == LIMIT == text.count("verdict=allowed") == text.count(" SIGNED ")

@@ -320,24 +320,26 @@ def killed_at(site: Site, call: str, number: int) -> bool:
 
 
 def test_killed_at_every_change_of_a_file(ready: Site, hostile: Hostile) -> None:
-    """Each file is synced before it gets its name, its directory after: all of it fits afterwards.
-    """
+    """Before each file is synced, and before each gets its name: all of it fits afterwards."""
     told = ready.path / "told"
     ready.certs["a"]["notify"] = f"echo >>{told}"
     kills = 0
-    killed = True
-    while killed:
-        for path in [*ready.file("a", "").iterdir(), ready.lib / "state/cert-a.json", told]:
-            path.unlink(missing_ok=True)
-        before = orders(hostile)
-        killed = killed_at(ready, "fsync", kills + 1)
-        consistent(ready, complete=not killed)
-        expect(ready.run("--quiet", "newOrder"), 0)
-        consistent(ready)
-        tidy(ready)
-        assert told.exists()
-        assert orders(hostile) - before <= 2
-        kills += killed
+    for call in ("fsync", "renameat"):
+        number = 1
+        killed = True
+        while killed:
+            for path in [*ready.file("a", "").iterdir(), ready.lib / "state/cert-a.json", told]:
+                path.unlink(missing_ok=True)
+            before = orders(hostile)
+            killed = killed_at(ready, call, number)
+            consistent(ready, complete=not killed)
+            expect(ready.run("--quiet", "newOrder"), 0)
+            consistent(ready)
+            tidy(ready)
+            assert told.exists()
+            assert orders(hostile) - before <= 2
+            kills += killed
+            number += 1
     assert kills >= 10
 
 

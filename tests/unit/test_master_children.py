@@ -145,7 +145,8 @@ def test_session_and_signals(master: Master) -> None:
             signal.signal(number, handler)
     seen = look(child.pid)
     assert seen.session == seen.group == child.pid and seen.terminal == 0
-    assert (seen.blocked, seen.ignored, seen.caught) == (0, 0, 0)
+    # 32 and 33 are glibc's own: posix_spawn(3) leaves them ignored, and nobody can change that
+    assert (seen.blocked, seen.ignored & ~(3 << 31), seen.caught) == (0, 0, 0)
 
 
 def test_descriptors_are_exactly_those_given(master: Master) -> None:

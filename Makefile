@@ -7,6 +7,7 @@
 #   make check          the whole test suite; tests/check.sh STAGE… runs parts of it
 #   make soak           tests that take minutes each
 #   make demo           a certificate from a CA on this machine, through the four processes
+#   make fuzz           the signer's policy against other readers (FUZZ='--seconds=60 --seed=N')
 #   make bench          ours and the installed peers' time and memory (BENCH='--quick …')
 #   make bench-peers    installs the peers
 #   make clean
@@ -62,15 +63,15 @@ put = $(REWRITE) $(2) >$(DESTDIR)$(3).new && chmod $(1) $(DESTDIR)$(3).new \
 DEBS_BUILD := build-essential debhelper dh-python python3
 DEBS_DEMO  := $(DEBS_BUILD) ca-certificates iproute2 iptables nftables openssl pebble procps \
               python3-configobj python3-pycryptodome python3-seccomp
-DEBS_CHECK := $(DEBS_DEMO) apache2-bin caddy devscripts gnupg haproxy lacme lintian mandoc mypy \
-              nginx openssh-client openssh-server pycodestyle pyflakes3 python3-pytest strace \
-              systemd
+DEBS_CHECK := $(DEBS_DEMO) apache2-bin caddy devscripts gnupg haproxy lacme lacme-accountd \
+              libcrypt-openssl-rsa-perl lintian mandoc mypy nginx openssh-client \
+              openssh-server pycodestyle pyflakes3 python3-pytest strace systemd
 DEBS_BENCH := ca-certificates nftables openssl pebble python3-configobj python3-pycryptodome \
               python3-seccomp strace
 DEBS_PEERS := acme-tiny curl dehydrated lacme lego libcrypt-openssl-rsa-perl uacme
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: all install uninstall deb build-deps check soak demo bench bench-peers clean
+.PHONY: all install uninstall deb build-deps check soak demo fuzz bench bench-peers clean
 
 all:
 	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -I -c 'import sys; \
@@ -154,6 +155,11 @@ demo:
 	@tests/setup.sh $(DEBS_DEMO)
 	$(MAKE) deb
 	$(SUDO) tests/demo.sh build/$(PACKAGE)_$(VERSION)_all.deb
+
+# FUZZ: options, see tests/fuzz/__main__.py
+fuzz:
+	@tests/setup.sh python3 openssl python3-pycryptodome
+	cd tests && $(PYTHON) -B -m fuzz $(FUZZ)
 
 # BENCH: options, see tests/bench/__main__.py
 bench:

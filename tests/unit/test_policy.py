@@ -23,7 +23,7 @@ from letsencrypt_tiny.common.order_protocol import (AccountUpdate, Order, Reques
 from letsencrypt_tiny.common.signer_policy import OPERATIONS, ORDERING, Policy  # noqa: E402
 from letsencrypt_tiny.common.signer_protocol import Greeting  # noqa: E402
 from letsencrypt_tiny.master import accountd, config as master_config  # noqa: E402
-from letsencrypt_tiny.signer import account_key, policy  # noqa: E402
+from letsencrypt_tiny.signer import account_key, config as signer_config, policy  # noqa: E402
 
 ORIGIN = "https://ca.example"
 URL, KID = f"{ORIGIN}/acme/new-order", f"{ORIGIN}/acme/acct/1"
@@ -694,6 +694,20 @@ def test_bad_settings(lines: List[str], problem: str, place: Place) -> None:
     done = place.talk(policies=())
     assert done.returncode == 2 and problem in done.stderr and done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"error: {place.conf}, [policy web1]: ")
+
+
+def test_our_own_file_shows_the_defaults(tmp_path: Path) -> None:
+    """What is shown commented out is what holds without it."""
+    text = (TREE / "config/accountd.conf").read_text()
+    shown = re.sub(r"^#(?=\[|[a-z-]+ =)", "", text, flags=re.M)
+    (tmp_path / "shown").write_text(shown)
+    (tmp_path / "short").write_text("privkey = file:/x\n[policy web1]\n"
+                                    "identifiers = .example.org example.org\n")
+    full, plain = (signer_config.read(signer_config.Options(
+        config=str(tmp_path / name), policies=("web1",))) for name in ("shown", "short"))
+    assert full._replace(file=None, privkey=plain.privkey) == plain._replace(file=None)
+    assert full.policies == (Policy("web1", frozenset([LE]), frozenset(ORDERING), frozenset(
+        ["example.org", ".example.org"]), frozenset(), 1000),)
 
 
 @pytest.mark.parametrize("section", ["policy", "policies", "web1", "policy a b", "policy fd:3",

@@ -85,11 +85,14 @@ def _converse(config: Config, requests: Sequence[Request], key: Optional[int] = 
                 continue
             left -= 1
             yield answer
+        if left:
+            raise Error("the client did not answer what it was asked")
+    except Error:
+        if left:   # else its answers have told what failed
+            raise
     finally:
         conversation.close()
         messages.close()
-    if left:
-        raise Error("the client did not answer what it was asked")
 
 
 def parse_reason(text: str) -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from harness import ca, judge
 from harness.judge import INSTALLED, NEW, expect
+from harness.net import free_port
 from harness.pebble import Pebble
 from harness.run import Prefix, Result, Site
 
@@ -176,3 +177,13 @@ def test_what_cannot_be_revoked(ready: Site) -> None:
            "error: revokeCert: name the file of a certificate to revoke")
     expect(ready.run("revokeCert", "--reason=2", str(nothing)), 2,
            r"error: --reason=2: not one of unspecified \(0\), keyCompromise \(1\), .*")
+
+
+def test_one_line_if_nobody_answers(site: Site) -> None:
+    """What the client said of it is enough; that it ended so isn't told again."""
+    site.genkey()
+    site.main["client"]["server"] = f"https://127.0.0.1:{free_port()}/directory"
+    done = site.run("account")
+    assert done.returncode == 1 and done.stdout == ""
+    line, = done.stderr.splitlines()
+    assert line.startswith("error: ") and "refused" in line

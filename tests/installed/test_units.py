@@ -1,0 +1,309 @@
+"""systemd's units and AppArmor's profiles, beside what a real run does.
+
+The kernel that runs the tests need not have AppArmor, and a test can't start units where systemd
+doesn't run.  So strace tells what the programs do, and what the units and profiles grant is
+computed from their text: files, mappings and system calls.  Where AppArmor is on, the installation
+has loaded the profiles, and the other tests of this directory run under them.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple, Set, Tuple
+
+import pytest
+
+from harness.run import ENVIRONMENT, ROOT
+
+pytestmark = pytest.mark.root
+
+PROFILES = {"letsencrypt-tiny-accountd": "usr.bin.letsencrypt-tiny-accountd",
+            "letsencrypt-tiny-client": "usr.libexec.letsencrypt-tiny.client",
+            "letsencrypt-tiny-webserver": "usr.libexec.letsencrypt-tiny.webserver"}
+MASTER = "/usr/sbin/letsencrypt-tiny"
+SIGNER = "/usr/bin/letsencrypt-tiny-accountd"
+CLIENT = "/usr/libexec/letsencrypt-tiny/client"
+WEBSERVER = "/usr/libexec/letsencrypt-tiny/webserver"
+CONFINED = dict(zip((SIGNER, CLIENT, WEBSERVER), PROFILES))
+PARSER = ("/usr/sbin/apparmor_parser", "--skip-kernel-load", "--skip-cache",
+          # as the kernel that the abi file describes: this one may have no AppArmor
+          "--features-file=/etc/apparmor.d/abi/3.0")
+
+
+def run(*argv: str) -> str:
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          env=ENVIRONMENT, check=False, timeout=300)
+    assert done.returncode == 0, (argv, done)
+    return done.stdout
+
+
+# --- what strace saw ---
+
+class Call(NamedTuple):
+    """A system call that succeeded."""
+
+    programs: Tuple[str, ...]   # what the process executes, and what its ancestors did
+    name: str
+    text: str
+
+
+def _calls(trace: str) -> Iterator[Call]:
+    """Yield the calls, in order; one that was interrupted by another process's line as a whole."""
+    parents = {child: line.partition(" ")[0] for line in trace.splitlines()
+               for child in re.findall(r"(?:clone3?\(|v?fork\(|<\.\.\. (?:clone3?|v?fork)).*"
+                                       r"= (\d+)$", line)}
+    program: Dict[str, Tuple[str, ...]] = {}
+    begun: Dict[str, str] = {}
+    for line in trace.splitlines():
+        pid, _, text = line.partition(" ")
+        text = text.lstrip()
+        if pid not in program:
+            program[pid] = program.get(parents.get(pid, ""), ())
+        if text.endswith("<unfinished ...>"):
+            begun[pid] = text.removesuffix("<unfinished ...>")
+            continue
+        if text.startswith("<... "):
+            text = begun.pop(pid, "") + text.partition(">")[2]
+        found = re.match(r"(\w+)\(.* = (?:0x)?[0-9a-f]", text)
+        if found is None:
+            continue
+        if found.group(1) == "execve":
+            program[pid] = (*program[pid], text.split('"')[1])
+        yield Call(program[pid], found.group(1), text)
+
+
+def _strace(*argv: str) -> List[str]:
+    return ["/usr/bin/strace", "-f", "-y", "-qq", "-s", "300", "-e", "signal=none", *argv]
+
+
+@pytest.fixture(scope="module")
+def calls() -> List[Call]:
+    """An account, a certificate, a firewall rule, a notify command."""
+    with tempfile.NamedTemporaryFile("r", suffix=".strace", errors="replace") as trace:
+        run(*_strace("-o", trace.name, "/usr/bin/python3", "-B", str(ROOT / "tests/demo.py")))
+        made = list(_calls(trace.read()))
+    for name in (MASTER, *CONFINED):
+        assert any(name in call.programs for call in made), name
+    return made
+
+
+@pytest.fixture(scope="module")
+def server_calls() -> Iterator[List[Call]]:
+    """What the signer does that listens on a socket, confined as its unit has it."""
+    path = Path(tempfile.mkdtemp(prefix="letsencrypt-tiny-units-", dir="/srv"))
+    try:
+        key, trace, where = path / "account.key", path / "strace", path / "socket"
+        run(SIGNER, "--genkey=ec:P-256", f"--privkey=file:{key}")
+        with subprocess.Popen(_strace("-o", str(trace), SIGNER, f"--privkey=file:{key}",
+                                      "--confine=required", f"--socket={where}"),
+                              env=ENVIRONMENT, stdin=subprocess.DEVNULL) as process:
+            deadline = time.monotonic() + 20
+            while not where.exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+                sock.settimeout(10)
+                sock.connect(str(where))
+                assert sock.recv(100)
+            os.kill(int(trace.read_text().split()[0]), 15)
+            assert process.wait(20) == 0
+        yield list(_calls(trace.read_text()))
+    finally:
+        shutil.rmtree(path)
+
+
+# --- systemd ---
+
+def _unit(name: str) -> str:
+    path, = (path for path in run("dpkg", "-L", "letsencrypt-tiny").split()
+             if path.endswith(f"/system/{name}"))
+    return Path(path).read_text()
+
+
+def _expand(name: str) -> Set[str]:
+    if not name.startswith("@"):
+        return {name}
+    words = [line.split()[0] for line in run("systemd-analyze", "syscall-filter", name)
+             .splitlines()[1:] if line.split() and not line.lstrip().startswith("#")]
+    return set().union(*map(_expand, words))
+
+
+def _allowed(unit: str) -> Set[str]:
+    """The system calls that SystemCallFilter= of the unit leaves; see systemd.exec(5)."""
+    allowed = _expand("@default")
+    for line in re.findall(r"^SystemCallFilter=(.*)$", _unit(unit), re.M):
+        named = set().union(*(_expand(word) for word in line.lstrip("~").split()))
+        allowed = allowed - named if line.startswith("~") else allowed | named
+    return allowed
+
+
+CONFINEMENT = {"landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "seccomp",
+               "prctl", "prlimit64"}
+
+
+@pytest.mark.parametrize("unit", ["letsencrypt-tiny.service", "letsencrypt-tiny-accountd.service"])
+def test_the_unit_lets_processes_confine_themselves(unit: str) -> None:
+    """Else they would go on without, in silence: confine = auto."""
+    assert not CONFINEMENT - _allowed(unit)
+
+
+def test_the_renewal_unit_allows_every_system_call_of_a_run(calls: List[Call]) -> None:
+    used = {call.name for call in calls if MASTER in call.programs}
+    assert {"setresuid", "bind", "execve"} | CONFINEMENT < used
+    assert not used - _allowed("letsencrypt-tiny.service")
+
+
+def test_the_signers_unit_allows_every_system_call_of_it(server_calls: List[Call]) -> None:
+    used = {call.name for call in server_calls if SIGNER in call.programs}
+    assert {"bind", "mlockall", "accept4"} | CONFINEMENT < used
+    assert not used - _allowed("letsencrypt-tiny-accountd.service")
+
+
+def test_the_renewal_unit_allows_what_the_master_is_for() -> None:
+    """Writing certificates, opening port 80, becoming other users, signals of notify commands."""
+    unit = _unit("letsencrypt-tiny.service")
+    capabilities = " ".join(re.findall(r"^CapabilityBoundingSet=(.*)$", unit, re.M)).split()
+    for name in ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETUID", "SETGID", "NET_ADMIN",
+                 "NET_BIND_SERVICE"):
+        assert f"CAP_{name}" in capabilities
+    writable = re.findall(r"^ReadWritePaths=(.*)$", unit, re.M)[0].replace("-/", "/").split()
+    assert {"/etc", "/srv", "/var", "/run"} <= set(writable)
+    families = re.findall(r"^RestrictAddressFamilies=(.*)$", unit, re.M)[0].split()
+    assert {"AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"} <= set(families)
+    for setting in ("ProtectProc", "MemoryDenyWriteExecute", "PrivateUsers", "PrivateNetwork"):
+        assert not re.search(rf"^{setting}=", unit, re.M)
+
+
+# --- AppArmor ---
+
+class Rule(NamedTuple):
+    """A file rule, with its variables replaced."""
+
+    pattern: "re.Pattern[str]"
+    permissions: str
+    deny: bool
+
+
+_RULE = re.compile(r"^\s*(?:audit )?(deny )?(?:owner )?([/@]\S*)\s+([rwaklmixuPUcC]+),", re.M)
+_GLOB = re.compile(r"\*\*|\*|\?|\{|\}|,|\[[^]]*\]|.")
+
+
+def _rules(profile: str) -> List[Rule]:
+    """The file rules of an installed profile and of all it includes."""
+    text = run(*PARSER, "--preprocess", f"/etc/apparmor.d/{PROFILES[profile]}")
+    variables: Dict[str, List[str]] = {}
+    for name, values in re.findall(r"^@\{(\w+)\}\s*\+?=\s*(.*)$", text, re.M):
+        variables.setdefault(name, []).extend(values.replace('"', "").split())
+    return [Rule(re.compile(_regex(glob, variables)), permissions, bool(deny))
+            for deny, glob, permissions in _RULE.findall(text)]
+
+
+def _regex(glob: str, variables: Dict[str, List[str]]) -> str:
+    """apparmor.d(5), "Globbing"; a path component that is * or ** has a character at least."""
+    while (found := re.search(r"@\{(\w+)\}", glob)) is not None:
+        values = [value.rstrip("/") for value in variables.get(found.group(1), ["<none>"])]
+        glob = glob.replace(found.group(0), "{" + ",".join(values) + "}")
+    translated, depth = "", 0
+    for found in _GLOB.finditer(glob):
+        token = found.group()
+        depth += {"{": 1, "}": -1}.get(token, 0)
+        if token in ("*", "**"):
+            alone = glob[:found.start()].endswith("/") and glob[found.end():][:1] in ("", "/")
+            translated += ("[^/]" if alone else "") + ("[^/]*" if token == "*" else ".*")
+        elif token == "," and depth:
+            translated += "|"
+        else:
+            translated += {"?": "[^/]", "{": "(?:", "}": ")"}.get(
+                token, token if token.startswith("[") else re.escape(token))
+    return translated + r"\Z"
+
+
+def _granted(rules: List[Rule], path: str) -> Set[str]:
+    matching = [rule for rule in rules if rule.pattern.match(path)]
+    granted = {letter for rule in matching if not rule.deny for letter in rule.permissions}
+    return granted - {letter for rule in matching if rule.deny for letter in rule.permissions}
+
+
+@pytest.mark.parametrize("name", PROFILES.values())
+def test_the_profile_compiles(name: str) -> None:
+    run(*PARSER, f"/etc/apparmor.d/{name}")
+    local = Path(f"/etc/apparmor.d/local/{name}")
+    assert local.is_file() and f"include if exists <local/{name}>" in Path(
+        f"/etc/apparmor.d/{name}").read_text()
+
+
+def _accesses(calls: List[Call], program: str) -> Iterator[Tuple[str, str]]:
+    """Each path that the program opened or mapped for execution, and the permission for it."""
+    for call in calls:
+        if not call.programs or call.programs[-1] != program:
+            continue
+        if call.name in ("open", "openat") and "O_PATH" not in call.text:
+            path = re.search(r"= \d+<(/[^>]*)>$", call.text)
+            if path:
+                name = path.group(1) + ("/" if "O_DIRECTORY" in call.text else "")
+                if "O_RDWR" in call.text or "O_RDONLY" in call.text:
+                    yield name, "r"
+                if re.search("O_RDWR|O_WRONLY|O_CREAT", call.text):
+                    yield name, "w"
+        elif call.name == "mmap" and "PROT_EXEC" in call.text:
+            path = re.search(r", \d+<(/[^>]*)>, ", call.text)
+            if path:
+                yield path.group(1), "m"
+
+
+@pytest.mark.parametrize("program", CONFINED)
+def test_the_profile_allows_every_file_of_a_run(program: str, calls: List[Call],
+                                                server_calls: List[Call]) -> None:
+    rules = _rules(CONFINED[program])
+    wanted = set(_accesses([*calls, *server_calls], program))
+    assert len(wanted) > 50, wanted
+    assert not sorted((path, letter) for path, letter in wanted
+                      if letter not in _granted(rules, path))
+
+
+def test_what_the_profiles_do_not_allow() -> None:
+    """The least of it: keys for those that hold none, foreign files, programs."""
+    run_directory = "/run/letsencrypt-tiny/challenges-0123456789abcdef"
+    state = "/var/lib/letsencrypt-tiny"
+    for profile in PROFILES:
+        rules = _rules(profile)
+        for path in ("/etc/shadow", "/root/secret", "/home/a/b", "/proc/1/mem", "/proc/1/environ"):
+            owner = profile == "letsencrypt-tiny-accountd"   # whose “owner” rules are wider
+            assert owner and not path.startswith("/proc") or not _granted(rules, path), path
+        assert not _granted(rules, "/usr/bin/sh")
+        assert "w" not in _granted(rules, "/usr/share/letsencrypt-tiny/letsencrypt_tiny/x.py")
+        if profile == "letsencrypt-tiny-accountd":
+            continue
+        for path in (f"{state}/accountd/account.key", f"{state}/certs/a/privkey.pem"):
+            assert not _granted(rules, path), path
+        for path in ("/usr/bin/gpg", "/usr/bin/openssl", "/usr/bin/python3.11",
+                     f"{run_directory}/x"):
+            assert not {"x", "i", "u", "U", "P"} & _granted(rules, path), path
+        assert _granted(rules, f"{run_directory}/token") >= {"r"}
+        assert ("w" in _granted(rules, f"{run_directory}/token")) == profile.endswith("client")
+        assert not _granted(rules, f"{run_directory}/")
+
+
+def test_a_loaded_profile_is_the_child_s() -> None:
+    """The kernel attaches it by the script's path, though an interpreter runs."""
+    if subprocess.run(["/usr/bin/aa-enabled", "--quiet"], check=False).returncode != 0:
+        pytest.skip("this kernel has no AppArmor: the profiles were compiled, not enforced")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        os.set_inheritable(listener.fileno(), True)
+        process = subprocess.Popen([WEBSERVER, str(listener.fileno())], env=ENVIRONMENT, cwd="/",
+                                   pass_fds=[listener.fileno()])
+        try:
+            with socket.create_connection(listener.getsockname(), 10) as sock:
+                sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                assert sock.recv(100).startswith(b"HTTP/1.1 404")
+            label = Path(f"/proc/{process.pid}/attr/current").read_text().strip()
+            assert label == "letsencrypt-tiny-webserver (enforce)"
+        finally:
+            process.kill()
+            process.wait()

@@ -74,7 +74,7 @@ def main() -> int:
         plan = confine.Plan(name="client", mode=config.confine, create=(".",),
                             connect=session.ports, files=64 + config.jobs)
         # … lose everything else …
-        warm_up(plan)
+        warm_up()
         log.debug("confined: " + ", ".join(confine.enter(plan)))
         # … and only now listen to what the server says.
         run(config, session, requests, replies)
@@ -125,13 +125,13 @@ def open_session(config: ClientConfig, signer: Signer) -> Session:
                    transport.tls_context(config), signer, time.time)
 
 
-def warm_up(plan: confine.Plan) -> None:
+def warm_up() -> None:
     """Load what would otherwise be loaded later, when no file can be read any more."""
     for codec in CODECS:
         "a".encode(codec)
     if log.level >= log.DEBUG:
         __import__("traceback")
-    confine.warm_up(plan)
+    confine.warm_up()
 
 
 class Replies:

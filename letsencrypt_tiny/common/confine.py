@@ -9,6 +9,7 @@ Before ``enter`` the caller must have
 - dropped its privileges: afterwards set*id ends the process,
 - imported every module and C library it will use: nothing can be loaded afterwards,
 - made its TLS context and loaded the CA bundle; opened log files; asked for passphrases,
+- resolved host names: no datagram can be sent afterwards,
 - made one signature, if it makes any (Cryptodome loads parts of itself on first use),
 - started no thread: Landlock and seccomp confine the calling thread and its descendants.
 """
@@ -20,10 +21,6 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 
 from . import landlock, seccomp
 from .errors import Error
-
-# What glibc reads to resolve a host name
-RESOLVER_FILES = ("/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf",
-                  "/etc/gai.conf")
 
 MODES = ("auto", "required", "no")
 
@@ -47,14 +44,12 @@ class Plan(NamedTuple):
     mode: str = "auto"                    # its ``confine`` setting: auto, required or no
     read: Tuple[str, ...] = ()            # files, or directories below which it reads them
     create: Tuple[str, ...] = ()          # directories where it makes and removes plain files
-    write: Tuple[str, ...] = ()           # files it opens for writing, without truncating
     remove: Tuple[str, ...] = ()          # directories where it removes files (its own socket)
-    connect: Optional[Tuple[int, ...]] = ()  # TCP ports; None any.  With any: UDP anywhere
-    unix_paths: bool = False              # connects to UNIX sockets
+    connect: Tuple[int, ...] = ()         # TCP ports
     memory: int = 0                       # bytes of address space; 0 as it is
     files: int = 64                       # descriptors
     processes: Optional[int] = None       # processes *and threads* of this user; None as it is
-    network: bool = True                  # False: no socket, whatever ``connect`` says
+    network: bool = True                  # False: none, by a namespace of its own if it may
     lock_memory: bool = False             # what is in memory now is never swapped out
     listen: bool = False                  # accepts on listening sockets it has inherited
 
@@ -70,16 +65,9 @@ def die_with_parent(parent_pid: int) -> None:
         raise ConfinementError("the process that started this one has ended")
 
 
-def warm_up(plan: Plan) -> None:
-    """Load what the C library and Python would otherwise load at a later moment."""
+def warm_up() -> None:
+    """Load what the C library would otherwise load at a later moment."""
     ctypes.CDLL("libgcc_s.so.1")  # pthread_exit() loads it, and aborts where it can't
-    if _may_connect(plan):
-        import socket
-        "localhost".encode("idna")
-        try:
-            socket.getaddrinfo("localhost", None)  # the modules of nsswitch.conf
-        except OSError:
-            pass
 
 
 def enter(plan: Plan) -> List[str]:
@@ -134,10 +122,6 @@ def _prctl(option: int, value: int) -> None:
         raise ConfinementError(f"prctl {option}: {os.strerror(ctypes.get_errno())}")
 
 
-def _may_connect(plan: Plan) -> bool:
-    return plan.network and (plan.connect is None or bool(plan.connect))
-
-
 def _limit_resources(plan: Plan) -> None:
     import resource
     limits = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, plan.files)]
@@ -166,12 +150,10 @@ def _enter_landlock(plan: Plan) -> List[str]:
     paths = [(path, landlock.READ) for path in plan.read]
     paths += [(path, landlock.WRITE | landlock.TRUNCATE | landlock.MAKE_REG
                | landlock.REMOVE_FILE) for path in plan.create]
-    paths += [(path, landlock.WRITE) for path in plan.write]
     paths += [(path, landlock.REMOVE_FILE) for path in plan.remove]
-    ports = plan.connect if plan.network else ()
-    version = landlock.restrict(paths, ports)
+    version = landlock.restrict(paths, plan.connect)
     done = [f"landlock {version}"]
-    if version < landlock.TCP_ABI and ports is not None:
+    if version < landlock.TCP_ABI:
         done.append("no TCP ports in landlock")
     if version < landlock.SCOPE_ABI:
         done.append("no signals in landlock")
@@ -180,6 +162,5 @@ def _enter_landlock(plan: Plan) -> List[str]:
 
 def _prepare_seccomp(plan: Plan) -> Any:
     return seccomp.prepare(
-        read=bool(plan.read), change=bool(plan.create or plan.write),
-        remove=bool(plan.create or plan.remove), connect=_may_connect(plan),
-        unix=plan.unix_paths, listen=plan.listen)
+        read=bool(plan.read), change=bool(plan.create),
+        remove=bool(plan.create or plan.remove), connect=bool(plan.connect), listen=plan.listen)

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import struct
-from typing import Optional, Sequence, Tuple, Union
+from typing import Sequence, Tuple, Union
 
 MAX_ABI = 7     # the newest ABI made use of; tests lower it, 0 hides Landlock altogether
 TCP_ABI = 4     # from this one on, ports can be named
@@ -53,24 +53,24 @@ def abi() -> int:
     return min(_call(_CREATE_RULESET, None, 0, _VERSION), MAX_ABI)
 
 
-def restrict(paths: Sequence[Tuple[str, int]], ports: Optional[Sequence[int]]) -> int:
+def restrict(paths: Sequence[Tuple[str, int]], ports: Sequence[int]) -> int:
     """Let this thread do to files only what ``paths`` grants, and return the ABI in use.
 
     ``paths`` are files or directories and the rights on (or below) them; those that can't
-    be reached are skipped.  ``ports`` are the TCP ports it may connect to, None any; none
-    may be bound.  Needs no_new_privs.  Raises OSError if the kernel won't.
+    be reached are skipped.  ``ports`` are the TCP ports it may connect to; none may be bound.
+    Needs no_new_privs.  Raises OSError if the kernel won't.
     """
     version = abi()
     handled = (1 << _RIGHTS[min(version, len(_RIGHTS) - 1)]) - 1
-    network = _BIND_TCP if ports is None else _BIND_TCP | _CONNECT_TCP
-    attributes = struct.pack("=QQQ", handled, network, _ABSTRACT_SOCKETS | _SIGNALS)
+    attributes = struct.pack("=QQQ", handled, _BIND_TCP | _CONNECT_TCP,
+                             _ABSTRACT_SOCKETS | _SIGNALS)
     size = 24 if version >= SCOPE_ABI else 16 if version >= TCP_ABI else 8
     ruleset = _call(_CREATE_RULESET, attributes, size, 0)
     try:
         for path, rights in paths:
             _allow_path(ruleset, path, rights & handled)
         if version >= TCP_ABI:
-            for port in ports or ():
+            for port in ports:
                 _call(_ADD_RULE, ruleset, _NET_PORT, struct.pack("=QQ", _CONNECT_TCP, port), 0)
         _call(_RESTRICT_SELF, ruleset, 0)
     finally:

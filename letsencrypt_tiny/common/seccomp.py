@@ -61,23 +61,19 @@ _Test = Tuple[int, int, int]    # argument number, mask, and what must remain un
 _Rule = Tuple[str, Tuple[_Test, ...]]
 
 
-def prepare(*, read: bool, change: bool, remove: bool, connect: bool, unix: bool,
-            listen: bool) -> Any:
+def prepare(*, read: bool, change: bool, remove: bool, connect: bool, listen: bool) -> Any:
     """Return a filter whose method ``load()`` confines this process for good.
 
     read: open files for reading; change: create and write them; remove: unlink them;
-    connect: make TCP and UDP sockets and connect them; unix: the same for UNIX sockets;
-    listen: accept on listening sockets.  The process must have one thread only.  Raises
-    ImportError or OSError if python3-seccomp can't be used, ``load()`` OSError or
-    RuntimeError if the kernel won't.
+    connect: make TCP sockets and connect them; listen: accept on listening sockets.  The
+    process must have one thread only.  Raises ImportError or OSError if python3-seccomp can't
+    be used, ``load()`` OSError or RuntimeError if the kernel won't.
     """
     rules = [*_always(), *_files(read, change, remove)]
-    if connect or unix:
-        rules += _connections(connect, unix)
+    if connect:
+        rules += _connections()
     if listen:
         rules += _plain("accept accept4")
-    if connect or listen:
-        rules += _options()
 
     module = _load_module()
     syscalls = module.SyscallFilter(defaction=module.ERRNO(errno.EPERM))
@@ -157,30 +153,11 @@ def _files(read: bool, change: bool, remove: bool) -> Iterator[_Rule]:
         yield "unlinkat", ((2, _INT, 0),)  # not AT_REMOVEDIR
 
 
-def _connections(connect: bool, unix: bool) -> Iterator[_Rule]:
-    from socket import (AF_INET, AF_INET6, AF_UNIX, IPPROTO_TCP, IPPROTO_UDP, SOCK_DGRAM,
-                        SOCK_STREAM)
-    yield "connect", ()
-    kinds: List[Tuple[int, int, int]] = []
-    if unix:
-        kinds.append((AF_UNIX, SOCK_STREAM, 0))
-    if connect:
+def _connections() -> Iterator[_Rule]:
+    from socket import AF_INET, AF_INET6, IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY
+    for family in (AF_INET, AF_INET6):
         # The protocol too: Landlock knows TCP, not SCTP, MPTCP or SMC
-        for family in (AF_INET, AF_INET6):
-            kinds += [(family, SOCK_STREAM, 0), (family, SOCK_STREAM, IPPROTO_TCP),
-                      (family, SOCK_DGRAM, 0), (family, SOCK_DGRAM, IPPROTO_UDP)]
-    for domain, kind, protocol in kinds:
-        yield "socket", ((0, _INT, domain), (1, 0xF, kind), (2, _INT, protocol))
-
-
-def _options() -> Iterator[_Rule]:
-    import socket as s
-    ip_recverr, ipv6_recverr = 11, 25  # glibc's resolver sets them
-    for level, options in (
-            (s.SOL_SOCKET, (s.SO_REUSEADDR, s.SO_KEEPALIVE, s.SO_LINGER, s.SO_SNDBUF,
-                            s.SO_RCVBUF, s.SO_SNDTIMEO, s.SO_RCVTIMEO)),
-            (s.IPPROTO_TCP, (s.TCP_NODELAY, s.TCP_KEEPIDLE, s.TCP_KEEPINTVL, s.TCP_KEEPCNT,
-                             s.TCP_QUICKACK)),
-            (s.IPPROTO_IP, (ip_recverr,)), (s.IPPROTO_IPV6, (ipv6_recverr,))):
-        for option in options:
-            yield "setsockopt", ((1, _INT, level), (2, _INT, option))
+        for protocol in (0, IPPROTO_TCP):
+            yield "socket", ((0, _INT, family), (1, 0xF, SOCK_STREAM), (2, _INT, protocol))
+    yield "connect", ()
+    yield "setsockopt", ((1, _INT, IPPROTO_TCP), (2, _INT, TCP_NODELAY))

@@ -36,8 +36,8 @@ def connect(config: Config, stderr: Callable[[str], int], requests: Sequence[Req
             raise ConfigError(f"{config.file}: --certificate-key needs [accountd]; or start a "
                               "signer with --privkey=file:KEY and name its socket with --socket")
         return _existing(config), None
-    policy = signer_policy.format_policy(derive(config.client.server, requests)) \
-        if takes_policy(settings) else None
+    ours = takes_policy(settings)
+    policy = signer_policy.format_policy(derive(config.client.server, requests)) if ours else None
     who = children.identity(settings.program)
     own, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     arguments = ["--stdio"]
@@ -61,6 +61,7 @@ def connect(config: Config, stderr: Callable[[str], int], requests: Sequence[Req
         descriptors.append(children.sealed(policy))
     try:
         child = children.spawn(settings.program, who, arguments, descriptors, signer=True,
+                               network=not ours or settings.program.confine == "no",
                                extra=children.inherited(children.TERMINAL))
     except BaseException:
         own.close()

@@ -59,7 +59,7 @@ class Responder:
             self._children.append(children.spawn(
                 settings.program, who, arguments + numbers,
                 [null, messages, messages, *(sock.fileno() for sock in self._sockets)],
-                directory=self.directory))
+                directory=self.directory, network=settings.program.confine == "no"))
         finally:
             os.close(null)
             os.close(messages)

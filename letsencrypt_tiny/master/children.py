@@ -21,6 +21,7 @@ PROXIES = ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")   # the client
 TERMINAL = ("TERM", "GPG_TTY")                                     # the signer
 LOCKED_MEMORY = 256 << 20   # bytes that the signer may keep from being swapped
 _PR_SET_PDEATHSIG = 1       # prctl(2)
+_CLONE_NEWNET = 0x40000000  # unshare(2)
 
 
 class Identity(NamedTuple):
@@ -104,13 +105,15 @@ def _readable(descriptor: int, seconds: float) -> bool:
 
 
 def spawn(program: Program, who: Identity, arguments: Sequence[str], descriptors: Sequence[int],
-          directory: str = "/", signer: bool = False,
+          directory: str = "/", signer: bool = False, network: bool = True,
           extra: Optional[Dict[str, str]] = None) -> Child:
     """Start ``program`` with ``arguments`` appended to its command.
 
     ``descriptors`` become the child's 0, 1, 2, 3 …; ``extra`` is added to its environment.
     The ``signer`` keeps the controlling terminal, may lock its memory, and has the
-    %-specifiers of its command replaced for its own user.  Raises Error if it can't be started.
+    %-specifiers of its command replaced for its own user.  Without ``network`` it gets a network
+    namespace of its own, in which there is nobody else, if the master has the power to make one;
+    sockets among its descriptors remain those of the host.  Raises Error if it can't be started.
     """
     import ctypes   # loaded before the fork: a child imports nothing
     libc = ctypes.CDLL(None)
@@ -120,7 +123,7 @@ def spawn(program: Program, who: Identity, arguments: Sequence[str], descriptors
     pid = os.fork()
     if pid == 0:
         _become(_Birth(program, who, list(arguments), list(descriptors), directory, signer,
-                       environment, error, master, libc.prctl))
+                       network, environment, error, master, libc.prctl, libc.unshare))
     child = Child(pid, program.command[0])
     try:
         os.close(error)
@@ -133,9 +136,18 @@ def spawn(program: Program, who: Identity, arguments: Sequence[str], descriptors
     if complaint:
         child.wait(None)
         raise Error(f"{program.where}: cannot run {program.command[0]}: {complaint}")
-    log.debug(f"started {' '.join([*program.command, *arguments])} as process {pid}, "
-              f"user {who.name} (uid {who.uid}, gid {who.gid}), in {directory}")
+    if log.level >= log.DEBUG:
+        log.debug(f"started {' '.join([*program.command, *arguments])} as process {pid}, "
+                  f"user {who.name} (uid {who.uid}, gid {who.gid}), in {directory}"
+                  f"{', with a network namespace of its own' if _has_namespace(pid) else ''}")
     return child
+
+
+def _has_namespace(pid: int) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
+    except OSError:
+        return False   # it has ended
 
 
 def inherited(names: Sequence[str]) -> Dict[str, str]:
@@ -158,10 +170,12 @@ class _Birth(NamedTuple):
     descriptors: List[int]
     directory: str
     signer: bool
+    network: bool
     environment: Dict[str, str]
     error: int                      # where to tell what went wrong
     master: int                     # its process id
     prctl: Callable[..., int]
+    unshare: Callable[[int], int]
 
 
 def _become(birth: _Birth) -> NoReturn:
@@ -186,6 +200,8 @@ def _become(birth: _Birth) -> NoReturn:
             _allow_locked_memory()
         else:
             os.setsid()
+        if not birth.network:
+            birth.unshare(_CLONE_NEWNET)   # fails without CAP_SYS_ADMIN: seccomp is left
         drop(birth.who)
         # Who kills the master kills its children (prctl(2)); credentials change no more
         birth.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

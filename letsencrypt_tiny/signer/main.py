@@ -230,7 +230,7 @@ def _confine(config: "Config", files: int, listen: bool = False,
     from ..common import confine
     plan = confine.Plan(name="accountd", mode=config.confine, files=files, network=False,
                         lock_memory=True, listen=listen, remove=remove)
-    confine.warm_up(plan)
+    confine.warm_up()
     log.debug("confined: " + ", ".join(confine.enter(plan)))
 
 

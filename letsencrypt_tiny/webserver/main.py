@@ -303,7 +303,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         plan = confine.Plan(name="webserver", mode=mode, read=(".",), network=False, listen=True,
                             files=len(listeners) + server.MAX_CONNECTIONS + 16, processes=0,
                             memory=MEMORY)
-        confine.warm_up(plan)
+        confine.warm_up()
         log.debug(f"confined: {', '.join(confine.enter(plan))}")
         server.serve()
     except Error as exc:

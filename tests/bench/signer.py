@@ -138,7 +138,7 @@ sys.path.insert(0, sys.argv[1])
 from letsencrypt_tiny.common import confine
 plan = confine.Plan(name="bench", mode=sys.argv[2], read=("/usr/share",), connect=(443,))
 start, cpu = time.perf_counter(), time.process_time()
-confine.warm_up(plan)
+confine.warm_up()
 done = confine.enter(plan)
 print(time.perf_counter() - start, time.process_time() - cpu, ", ".join(done), sep=";")
 """

@@ -65,6 +65,7 @@ class Seen(NamedTuple):
     terminal: int
     sockets: Dict[int, str]          # descriptor -> "listen PORT", "tcp PORT", "unix"
     secrets: FrozenSet[str]          # names of those found in its memory
+    namespace: str                   # its network's
 
 
 class Moment(NamedTuple):
@@ -81,11 +82,12 @@ def _status(pid: int, task: str) -> Dict[str, str]:
 
 def _sockets(process: proc.Process) -> Dict[int, str]:
     kinds = {}
-    for line in Path(f"/proc/{process.pid}/net/tcp").read_text().splitlines()[1:]:
+    # Ours, and the master's: inherited sockets don't follow a process to another namespace
+    for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]:
         words = line.split()
         local, remote = (int(words[i].split(":")[1], 16) for i in (1, 2))
         kinds[f"socket:[{words[9]}]"] = f"listen {local}" if words[3] == "0A" else f"tcp {remote}"
-    for line in Path(f"/proc/{process.pid}/net/unix").read_text().splitlines()[1:]:
+    for line in Path("/proc/self/net/unix").read_text().splitlines()[1:]:
         kinds[f"socket:[{line.split()[6]}]"] = "unix"
     return {fd: kinds.get(target, "unknown") for fd, target in process.fds.items()
             if target.startswith("socket:")}
@@ -119,7 +121,8 @@ def _look(pid: int, secrets: Dict[str, List[bytes]]) -> Seen:
     return Seen(process, [_status(pid, task) for task in os.listdir(f"/proc/{pid}/task")],
                 int(stat[3]), int(stat[4]), _sockets(process),
                 frozenset(name for name, forms in secrets.items()
-                          if any(form in memory for form in forms)))
+                          if any(form in memory for form in forms)),
+                os.readlink(f"/proc/{pid}/ns/net"))
 
 
 def _validate(server: Hostile, challenge: Dict[str, str]) -> None:
@@ -274,6 +277,15 @@ def test_session(moment: Moment) -> None:
         seen = moment.of[program]
         assert seen.session == seen.process.pid and seen.terminal == 0
     assert moment.of[SIGNER].session == moment.of[MASTER].session   # may ask for a passphrase
+
+
+def test_network(moment: Moment) -> None:
+    """Signer and web server have none, but for the sockets they were given."""
+    ours = os.readlink("/proc/self/ns/net")
+    namespaces = {program: moment.of[program].namespace for program in moment.of}
+    assert namespaces[MASTER] == namespaces[CLIENT] == ours
+    without = {namespaces[SIGNER], namespaces[WEBSERVER]}
+    assert without == {ours} if not confined(moment) else len(without - {ours}) == 2
 
 
 def test_keys_are_where_they_belong(moment: Moment) -> None:

@@ -27,9 +27,7 @@ NETWORK = {"connect elsewhere", "connect fast", "send a datagram", "connect to a
 
 # All that is granted.  Confined by the kernel: what its work needs, and no more …
 CONFINED: Dict[str, Set[str]] = {
-    # UDP is there for a resolver
-    "client": {"create a file", "send a datagram"},
-    "webserver": set(), "signer": set()}
+    "client": {"create a file"}, "webserver": set(), "signer": set()}
 
 # … and where the kernel can't: what any user may, but to become or to look into another.
 UNCONFINED: Dict[str, Set[str]] = {

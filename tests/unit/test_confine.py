@@ -143,7 +143,7 @@ def inside(plan: Plan, work: Callable[[], Any], cwd: str = "/", abi: int = 7,
             os.chdir(cwd)
             if not as_root:
                 drop()
-            confine.warm_up(plan)
+            confine.warm_up()
             enforced = confine.enter(plan)
             result = work()
             if isinstance(result, dict):
@@ -254,24 +254,22 @@ def judge(result: Dict[str, Any], guards: Tuple[int, bool], refused: Dict[str, b
 
 
 def client_plan(world: World, **more: Any) -> Plan:
-    return Plan("client", read=confine.RESOLVER_FILES, create=(".",), connect=(world.allowed,),
-                **more)
+    return Plan("client", create=(".",), connect=(world.allowed,), **more)
 
 
 def test_client(world: World, guards: Tuple[int, bool]) -> None:
     abi, filtered = guards
     context = ssl.create_default_context(cafile=world.certificate)
+    "localhost".encode("idna")   # loads the codec
     victim = os.open(world.outside, os.O_RDONLY)  # what was open before stays open
 
     def fetch() -> None:
-        connection = http.client.HTTPSConnection("localhost", world.allowed, timeout=5,
-                                                 context=context)
+        connection = http.client.HTTPSConnection("localhost", timeout=5, context=context)
+        plain = socket.create_connection(("127.0.0.1", world.allowed), 5)
+        connection.sock = context.wrap_socket(plain, server_hostname="localhost")
         connection.request("GET", "/directory")
         assert connection.getresponse().read() == b"ok"
         connection.close()
-
-    def resolve() -> None:
-        assert socket.getaddrinfo("localhost", 443, type=socket.SOCK_STREAM)
 
     def ask() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
@@ -303,8 +301,6 @@ def test_client(world: World, guards: Tuple[int, bool]) -> None:
         "remove": lambda: os.unlink("gone"),
         "fetch": fetch,
         "fetch in a thread": lambda: in_thread(fetch),
-        "resolve": resolve,
-        "resolve in a thread": lambda: in_thread(resolve),
         "UDP": ask,
         "read what is open": lambda: os.pread(victim, 1, 0),
         "random": lambda: os.urandom(8),
@@ -347,7 +343,7 @@ def test_client(world: World, guards: Tuple[int, bool]) -> None:
         "symlink": either, "FIFO": either, "mkdir": either, "socket in directory": either,
         "hard link": filtered, "rename": filtered, "set-uid file": filtered,
         "set-uid later": filtered, "chmod": filtered, "bind TCP": abi >= 4 or filtered,
-        "bind UDP": filtered, "listen unbound": filtered, "MPTCP": filtered,
+        "UDP": filtered, "bind UDP": filtered, "listen unbound": filtered, "MPTCP": filtered,
         "netlink": filtered, "abstract socket": abi >= 6 or filtered,
         "signal": abi >= 6 or filtered, "fork": filtered, "executable memory": filtered,
         "dumpable again": filtered,
@@ -375,28 +371,6 @@ def prepare(world: World) -> None:
         os.chown(path, UID, UID)
 
 
-def test_client_may_connect_anywhere_if_told_so(world: World, guards: Tuple[int, bool]) -> None:
-    plan = client_plan(world)._replace(connect=None)
-    result = inside(plan, lambda: verdicts({
-        "other": lambda: connect(world.other),
-        "bind": lambda: bind(socket.SOCK_STREAM)}), world.challenge, *guards)
-    judge(result, guards, {"bind": guards[0] >= 4 or guards[1]})
-
-
-@needs_seccomp
-def test_unix_paths(world: World) -> None:
-    path = f"{world.challenge}/listener"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        os.chmod(path, 0o666)
-        listener.listen()
-        for allowed in (True, False):
-            plan = client_plan(world, unix_paths=allowed)
-            result = inside(plan, lambda: verdicts({"it": lambda: connect_abstract(path)}))
-            assert result["it"] is allowed
-    os.unlink(path)
-
-
 def test_webserver(world: World, guards: Tuple[int, bool]) -> None:
     abi, filtered = guards
     prepare(world)
@@ -407,7 +381,6 @@ def test_webserver(world: World, guards: Tuple[int, bool]) -> None:
     def serve_one(visitor: socket.socket) -> None:
         connection = listener.accept()[0]
         connection.settimeout(5)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         assert exchange(visitor, connection)
         connection.shutdown(socket.SHUT_RDWR)
         connection.close()
@@ -452,9 +425,7 @@ def keys() -> Tuple[Any, Any]:
     return RSA.generate(2048), ECC.generate(curve="P-256")
 
 
-@pytest.mark.parametrize("logs", [True, False])
-def test_signer(world: World, guards: Tuple[int, bool], keys: Tuple[Any, Any],
-                logs: bool) -> None:
+def test_signer(world: World, guards: Tuple[int, bool], keys: Tuple[Any, Any]) -> None:
     from Cryptodome.Hash import SHA256
     from Cryptodome.Signature import DSS, pkcs1_15
     abi, filtered = guards
@@ -477,12 +448,8 @@ def test_signer(world: World, guards: Tuple[int, bool], keys: Tuple[Any, Any],
         assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         assert exchange(visitor, connection)
 
-    def append() -> None:
-        log = os.open(world.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        os.write(log, b"line\n")
-        os.close(log)
-
     sign()
+    log = os.open(world.log, os.O_WRONLY | os.O_APPEND)
     attempts: Dict[str, Callable[[], Any]] = {
         "sign": sign,
         "sign in a thread": lambda: in_thread(sign),
@@ -491,7 +458,7 @@ def test_signer(world: World, guards: Tuple[int, bool], keys: Tuple[Any, Any],
         "accept in a thread": lambda: in_thread(lambda: visitor.getpeername()),
         "random": lambda: os.urandom(8),
         "remove its socket": lambda: os.unlink(path),
-        "log": append,
+        "log": lambda: os.write(log, b"line\n"),
         "truncate the log": lambda: write(world.log),
         "read": lambda: read(world.outside),
         "read /etc/passwd": lambda: read("/etc/passwd"),
@@ -503,16 +470,16 @@ def test_signer(world: World, guards: Tuple[int, bool], keys: Tuple[Any, Any],
         "fork": fork,
         "executable memory": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_EXEC | mmap.PROT_READ),
     }
-    plan = Plan("signer", remove=(world.challenge,), write=(world.log,) if logs else (),
-                network=False, lock_memory=True, listen=True)
+    plan = Plan("signer", remove=(world.challenge,), network=False, lock_memory=True, listen=True)
     result = inside(plan, lambda: verdicts(attempts), "/", abi, filtered)
     for end in (before, after, listener, visitor):
         end.close()
-    closed = bool(abi) or (filtered and not logs)
+    os.close(log)
+    closed = bool(abi) or filtered
     judge(result, guards, {
-        "log": not logs and closed, "truncate the log": closed and (not logs or abi >= 3),
-        "read": closed, "read /etc/passwd": closed, "create": closed, "TCP socket": filtered,
-        "UNIX socket": filtered, "socket pair": filtered, "signal": abi >= 6 or filtered,
+        "truncate the log": closed, "read": closed, "read /etc/passwd": closed,
+        "create": closed, "TCP socket": filtered, "UNIX socket": filtered,
+        "socket pair": filtered, "signal": abi >= 6 or filtered,
         "fork": filtered, "executable memory": filtered})
 
 
@@ -715,18 +682,18 @@ sys.path.insert(0, {ROOT!r})
 from letsencrypt_tiny.common import confine
 plan = confine.Plan("client", "required", read=(".",), connect=(443,))
 before = sys.path[:]
-confine.warm_up(plan)
+confine.warm_up()
 assert "seccomp" in confine.enter(plan)
 assert sys.path == before
 try:
     import Cryptodome
 except ImportError:
-    print("confined", open("token").read().strip(), "example".encode("idna"))
+    print("confined", open("token").read().strip())
 """
     prepare(world)
     done = subprocess.run(["/usr/bin/python3", "-IS", "-c", script], cwd=world.challenge,
                           capture_output=True, text=True, timeout=20, check=False)
-    assert (done.stdout, done.stderr, done.returncode) == ("confined content b'example'\n", "", 0)
+    assert (done.stdout, done.stderr, done.returncode) == ("confined content\n", "", 0)
 
 
 @needs_seccomp
@@ -735,7 +702,7 @@ def test_every_name_is_a_system_call() -> None:
     module = seccomp._load_module()
     names = [name for name, _ in (*seccomp._always(), *seccomp._files(True, True, True),
                                   *seccomp._files(False, False, False),
-                                  *seccomp._connections(True, True), *seccomp._options())]
+                                  *seccomp._connections())]
     names += f"{seccomp._MISSING} {seccomp._FATAL}".split()
     assert [name for name in names if module.resolve_syscall(module.Arch(), name) == -1] == []
 
@@ -748,7 +715,7 @@ import sys, threading, time
 sys.path.insert(0, {ROOT!r})
 from letsencrypt_tiny.common import confine
 plan = confine.Plan("signer", network=False)
-confine.warm_up(plan)
+confine.warm_up()
 confine.enter(plan)
 def spin():
     while True:

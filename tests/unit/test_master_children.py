@@ -1,10 +1,12 @@
 """Children: what /proc says of them, not what the code says."""
 
+import ctypes
 import grp
 import os
 import pwd
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -295,6 +297,45 @@ def test_the_signer(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Error, match="%x is not a specifier"):
         master.spawn(("%x",), signer=True)
     assert master.output(("/bin/echo", "%u")) == "%u\n", "others' are as written"
+
+
+CONNECT = ("import socket, sys; at = '127.0.0.1', int(sys.argv[1])\n"
+           "try: socket.create_connection(at, 5); print('connected')\n"
+           "except OSError as exc: print(exc.strerror)\n"
+           "print(socket.socket(fileno=3).accept()[1][0])")
+
+
+def test_without_network(master: Master) -> None:
+    """It reaches nobody, and serves who comes to the socket that it was given."""
+    with socket.create_server(("127.0.0.1", 0)) as target, \
+            socket.create_server(("127.0.0.1", 0)) as given:
+        for network, reached in (True, "connected"), (False, "Network is unreachable"):
+            reader, writer = os.pipe()
+            master.spawn(("/usr/bin/python3", "-Ic", CONNECT), [str(target.getsockname()[1])],
+                         [master.null, writer, 2, given.fileno()], network=network)
+            os.close(writer)
+            with open(reader, encoding="utf-8") as file, \
+                    socket.create_connection(given.getsockname(), 5):
+                assert file.read().splitlines() == [reached, "127.0.0.1"]
+
+
+def test_without_network_where_the_master_can_make_no_namespace(master: Master) -> None:
+    """CAP_SYS_ADMIN is not among what the renewal unit leaves it."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            assert ctypes.CDLL(None).prctl(24, 21, 0, 0, 0) == 0   # PR_CAPBSET_DROP
+            # the bounding set takes effect with the next exec
+            code = ("import sys; sys.path[:0] = sys.argv[1:3]\n"
+                    "import test_master_children as test\nmaster = test.Master()\n"
+                    "assert master.output(('/bin/echo', 'here'), network=False) == 'here\\n'")
+            tests = Path(__file__).parent
+            status = subprocess.run(["/usr/bin/python3", "-Bc", code, str(tests.parent),
+                                     str(tests)], check=False).returncode
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_who_kills_the_master_kills_its_children(master: Master) -> None:

@@ -10,16 +10,15 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 from ..common import log, x509
 from ..common.errors import ConfigError, Error, UsageError
 from ..common.order_protocol import Answer, Failed, Issued, Order, Progress
-from . import certs, challenge, children, openssl, parallel, renewal, signals, store
+from . import certs, challenge, children, openssl, parallel, renewal, signals, store, verification
 from .certs import Certificate
 from .config import Config
 from .conversation import Conversation, Messages
 from .report import Report
 from .state import SectionState, State
+from .verification import Arrived
 
 NOTIFY_SECONDS = 300
-CLOCK_SKEW = 3600        # seconds that the CA's clock may be ahead of ours
-MAX_CERTIFICATES = 10    # in a chain
 
 _FINAL_PROBLEMS = ("rateLimited",)
 
@@ -266,7 +265,10 @@ class Run:
         arrived, self._arrived = self._arrived, []
         if not arrived:
             return
-        for (task, _), chain in zip(arrived, verify(self._config, arrived)):
+        chains = verification.verify(self._config.openssl, [
+            Arrived(pem, task.csr.spki, task.certificate.identifiers, task.certificate.ca_file)
+            for task, pem in arrived])
+        for (task, _), chain in zip(arrived, chains):
             if isinstance(chain, Error):
                 section = task.certificate.section
                 self._report.failed(section, f"the server's certificate is not installed: {chain}")
@@ -302,58 +304,6 @@ class Run:
                     continue
             for section in sections:
                 self._remember(section, notify=False)
-
-
-Chain = List[x509.Certificate]
-
-
-def verify(config: Config, arrived: Sequence[Tuple[Task, str]]) -> List[Union[Chain, Error]]:
-    """Check certificate chains (PEM) against what was asked for; the chain, or what is wrong.
-
-    Public key, names, dates, and the chain to CAfile: nothing is believed of the client's.
-    openssl, which has to read CAfile, runs once for all that share that and their
-    intermediates.
-    """
-    results: List[Union[Chain, Error]] = []
-    groups: Dict[Tuple[str, bytes], List[int]] = {}
-    for index, (task, pem) in enumerate(arrived):
-        try:
-            chain = _parse(task, pem)
-        except Error as exc:
-            results.append(exc)
-            continue
-        results.append(chain)
-        if task.certificate.ca_file:
-            intermediates = b"".join(x509.encode_pem(item.der) for item in chain[1:])
-            groups.setdefault((task.certificate.ca_file, intermediates), []).append(index)
-    for (ca_file, intermediates), members in groups.items():
-        leaves = [x509.encode_pem(chain[0].der) for chain in
-                  (results[index] for index in members) if not isinstance(chain, Error)]
-        verdicts = openssl.verify_each(config.openssl, leaves, intermediates, ca_file)
-        for index, problem in zip(members, verdicts):
-            if problem is not None:
-                results[index] = Error(f"it does not chain to {ca_file} ({problem})")
-    return results
-
-
-def _parse(task: Task, pem: str) -> Chain:
-    """Parse a chain and check all but its signatures; raises Error with the reason."""
-    try:
-        chain = x509.parse_chain(pem.encode("utf-8", "replace"), MAX_CERTIFICATES)
-    except x509.X509Error as exc:
-        raise Error(f"it is malformed ({exc})") from exc
-    leaf = chain[0]
-    now = time.time()
-    if leaf.spki != task.csr.spki:
-        raise Error("it is for another key than that of the request")
-    if set(leaf.names) != set(task.certificate.identifiers):
-        raise Error("it is for other names: " +
-                    ", ".join(log.printable(value, 100) for _, value in leaf.names[:10]))
-    if leaf.not_before > now + CLOCK_SKEW:
-        raise Error(f"it is not valid before {renewal.when(leaf.not_before)} (is the clock right?)")
-    if leaf.not_after <= now:
-        raise Error(f"it expired {renewal.when(leaf.not_after)} (is the clock right?)")
-    return chain
 
 
 def _files(certificate: Certificate, chain: Sequence[x509.Certificate]) -> List[store.File]:

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Usage: tests/check.sh [STAGE …]
-# The test suite, the quick stages first: lint types unit integration package installed.
+# The test suite, the quick stages first: lint types unit integration package installed other.
 # One more only if asked for: soak, what takes minutes of waiting.
 # Goes on after a failure; ends with what failed, pytest's closing lines and status 1 then.
 set -u -o pipefail
@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin  # Debian's tools, whatever else is installed
 python=/usr/bin/python3
 stages=("$@")
-[ $# -gt 0 ] || stages=(lint types unit integration package installed)
+[ $# -gt 0 ] || stages=(lint types unit integration package installed other)
 failed=()
 closing=()
 
@@ -17,22 +17,26 @@ root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -E "$@"; fi
 }
 
+# Many tests become another user, who can't enter a clone below /root, for instance
+if [ "$(id -u)" -eq 0 ] && ! runuser -u nobody -- test -r setup.cfg; then
+    copy=$(mktemp -d /srv/letsencrypt-tiny-check-XXXXXXXXXX)
+    trap 'rm -rf "$copy"' EXIT
+    chmod 0755 "$copy"
+    tar -c --exclude=./build --exclude=./.git . | tar -x -C "$copy"
+    "$copy/tests/check.sh" "${stages[@]}"
+    exit
+fi
+
 step() {  # step COMMAND…: run it; a failure is remembered
     echo "+ $*"
     "$@" || failed+=("$stage: $*")
 }
 
-tests() {  # tests [root] DIRECTORY: run pytest there, keep its last line
-    local as=()
-    if [ "$1" = root ]; then as=(root); shift; fi
-    if ! compgen -G "$1/**/test_*.py" >/dev/null && ! compgen -G "$1/test_*.py" >/dev/null; then
-        echo "no tests in $1"
-        return
-    fi
+tests() {  # tests PATH…: run pytest there, keep its last line
     local out; out=$(mktemp)
-    "${as[@]}" "$python" -m pytest -q "$1" 2>&1 | tee "$out"
-    [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=("$stage: pytest $1")
-    closing+=("$1: $(tail -n 1 "$out")")
+    root "$python" -m pytest -q "$@" 2>&1 | tee "$out"
+    [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=("$stage: pytest $*")
+    closing+=("$stage: $(tail -n 1 "$out")")
     rm -f "$out"
 }
 
@@ -90,22 +94,47 @@ package() {
 }
 
 installed() {
-    [ -d tests/installed ] || return 0
     local before
     before=$(dpkg-query -W -f '${db:Status-Status}' letsencrypt-tiny 2>/dev/null || true)
     step root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends --no-remove \
         --reinstall --allow-downgrades -o Dpkg::Options::=--force-confold install ./build/*.deb
-    tests root tests/installed
+    INSTALLED=1 tests tests/installed tests/integration/test_{privileges,redteam}.py
     [ "$before" = installed ] || step root dpkg --purge letsencrypt-tiny
+}
+
+# Confinement depends on the versions of Python, libc, libseccomp and openssl: here are those of
+# the other Debian release, in a chroot, on this machine's kernel.
+OTHER_TESTS=(unit/test_confine.py unit/test_master_children.py integration/test_privileges.py
+             integration/test_redteam.py)
+other() {
+    local release=trixie mirror out
+    ! grep -qx VERSION_CODENAME=trixie /etc/os-release || release=bookworm
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' \
+        'Label: Debian' | head -n 1)
+    out=$(mktemp)
+    # shellcheck disable=SC2016  # for the hooks' shell
+    root env TREE="$PWD" mmdebstrap --quiet --mode=root --variant=apt \
+        --include=ca-certificates,make,openssl,passwd,python3-configobj,python3-pycryptodome \
+        --include=python3-pytest,python3-seccomp \
+        --customize-hook='mkdir "$1/srv/tree"' \
+        --customize-hook='tar -c -C "$TREE" --exclude=./build --exclude=./.git . | tar -x -C "$1/srv/tree"' \
+        --customize-hook='chroot "$1" python3 -B -m pytest -q '"${OTHER_TESTS[*]/#//srv/tree/tests/}" \
+        "$release" /dev/null "${mirror:-http://deb.debian.org/debian}" 2>&1 | tee "$out"
+    [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=("$stage: pytest in a chroot of $release")
+    closing+=("$stage ($release): $(grep -E ' (passed|failed|skipped|errors?)\b.* in ' "$out" | tail -n 1)")
+    rm -f "$out"
 }
 
 for stage in "${stages[@]}"; do
     printf '\n=== %s ===\n' "$stage"
     case $stage in
-        lint|types|package|installed) "$stage" ;;
-        unit) tests root tests/unit ;;
-        integration) tests root tests/integration ;;
-        soak) tests root tests/soak ;;
+        lint|types|package|installed|other) "$stage" ;;
+        unit) tests tests/unit ;;
+        integration) tests tests/integration ;;
+        soak)
+            tests tests/soak
+            CONFINE=no tests tests/integration
+            ;;
         *) echo "no such stage: $stage" >&2; exit 2 ;;
     esac
 done

@@ -22,7 +22,7 @@ from harness.ca import CA  # noqa: E402
 from harness.caddy import CaddyACME  # noqa: E402
 from harness.hostile import Hostile  # noqa: E402
 from harness.pebble import Pebble  # noqa: E402
-from harness.run import Prefix, Site, Users  # noqa: E402
+from harness.run import Installed, Prefix, Site, Users  # noqa: E402
 
 _NEED_ROOT = {"users", "prefix", "site", "caddy"}
 _no_namespace: Optional[OSError] = None
@@ -160,8 +160,8 @@ def users() -> Iterator[Users]:
 
 @pytest.fixture(scope="session")
 def prefix(users: Users) -> Iterator[Prefix]:
-    """The tree, installed."""
-    installed = Prefix()
+    """The tree, installed; with INSTALLED in the environment the package, as it was installed."""
+    installed = Installed() if os.environ.get("INSTALLED") else Prefix()
     yield installed
     installed.remove()
 

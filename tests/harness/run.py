@@ -20,6 +20,9 @@ ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME
 PARENT = Path("/srv")
 _COMMENT = "test suite of letsencrypt-tiny"
 
+# What tests that don't say otherwise run with; “make soak” runs them with "no", too.
+CONFINE = os.environ.get("CONFINE", "required")
+
 
 class Server(Protocol):
     """What Pebble, CaddyACME and Hostile have in common."""
@@ -102,6 +105,19 @@ class Prefix:
         shutil.rmtree(self.path)
 
 
+class Installed(Prefix):
+    """The programs where the Debian package has them; ``path`` is for sites only."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="letsencrypt-tiny-", dir=PARENT))
+        self.path.chmod(0o755)
+        self.master = Path("/usr/sbin/letsencrypt-tiny")
+        self.accountd = Path("/usr/bin/letsencrypt-tiny-accountd")
+        self.client = Path("/usr/libexec/letsencrypt-tiny/client")
+        self.webserver = Path("/usr/libexec/letsencrypt-tiny/webserver")
+        self.package = Path("/usr/share/letsencrypt-tiny/letsencrypt_tiny")
+
+
 Result = subprocess.CompletedProcess  # of str
 
 
@@ -137,8 +153,8 @@ class Site:
         self.main: Dict[str, Dict[str, str]] = {
             "": {"config-certs": "certs.conf", "library-directory": str(self.lib),
                  "run-directory": str(self.rundir)},
-            "client": {"timeout": "60"}, "webserver": {},
-            "accountd": {"config": str(self.etc / "accountd.conf")}}
+            "client": {"timeout": "60", "confine": CONFINE}, "webserver": {"confine": CONFINE},
+            "accountd": {"config": str(self.etc / "accountd.conf"), "confine": CONFINE}}
         self.certs: Dict[str, Dict[str, str]] = {}
         self.accountd: Dict[str, Dict[str, str]] = {"": {"privkey": f"file:{self.account_key}"}}
         self._written: List[str] = []

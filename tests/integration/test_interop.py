@@ -108,7 +108,7 @@ def test_lacme_uses_our_socket(lacme: Lacme, prefix: Prefix, pebble_tame: Pebble
 
 def test_we_start_lacme_accountd(ready: Site, pebble_tame: Pebble) -> None:
     """As _letsencrypt-accountd, with its configuration file and all its quiet."""
-    ready.main["accountd"]["command"] = LACME_ACCOUNTD
+    ready.main["accountd"].update(command=LACME_ACCOUNTD, confine="auto")   # it knows no other
     we_issue(ready, pebble_tame)
 
 

@@ -10,11 +10,11 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional
+from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Set
 
 import pytest
 
-from harness import ca, judge, proc
+from harness import ca, daemon, judge, proc
 from harness.hostile import Default, Hostile, Request, Response
 from harness.judge import INSTALLED, NEW, expect
 from harness.run import ENVIRONMENT, Result, Site
@@ -76,6 +76,19 @@ def alive(pid: int) -> bool:
         return bool(proc.read(pid))
     except (ProcessLookupError, PermissionError):
         return False
+
+
+def orphans() -> Set[int]:
+    """Return the children of killed masters: this process adopts them."""
+    return set(proc.children(os.getpid())) - {server.pid for server in daemon.running}
+
+
+def wait_for(children: Iterable[int]) -> None:
+    """Wait for the children of a killed master to end, as they do at once: one has a port."""
+    deadline = time.monotonic() + 10
+    while any(map(alive, children)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def orders(hostile: Hostile) -> int:
@@ -259,6 +272,7 @@ def test_killed_master(resource: str, ready: Site, hostile: Hostile) -> None:
             "client", "webserver", "letsencrypt-tiny-accountd"}
         run.process.kill()
         run.process.wait()
+        wait_for(run.children)
         assert any(name.startswith("challenges-") for name in os.listdir(ready.rundir))
         assert not ready.file("a").exists()
         expect(ready.run("--quiet", "newOrder"), 0)
@@ -314,6 +328,7 @@ def killed_at(site: Site, call: str, number: int) -> bool:
          *site.command("--quiet", "newOrder")], stdin=subprocess.DEVNULL, env=ENVIRONMENT,
         capture_output=True, text=True, check=False)
     if done.returncode == -signal.SIGKILL:
+        wait_for(orphans())
         return True
     expect(done, 0)
     return False
@@ -353,6 +368,7 @@ def test_killed_at_any_moment(ready: Site) -> None:
             except subprocess.TimeoutExpired:
                 process.kill()
             children = proc.descendants(process.pid)
+        wait_for(orphans())
         consistent(ready, complete=False)
     expect(ready.run("--quiet", "newOrder"), 0)
     consistent(ready)

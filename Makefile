@@ -7,7 +7,8 @@
 #   make check          the whole test suite; tests/check.sh STAGE… runs parts of it
 #   make soak           tests that take minutes each
 #   make demo           a certificate from a CA on this machine, through the four processes
-#   make fuzz           the signer's policy against other readers (FUZZ='--seconds=60 --seed=N')
+#   make fuzz           the signer's policy against other readers, Go too where it is installed
+#                       (FUZZ='--seconds=60 --seed=N')
 #   make bench          ours and the installed peers' time and memory (BENCH='--quick …')
 #   make bench-peers    installs the peers
 #   make clean

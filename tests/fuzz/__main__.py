@@ -4,8 +4,10 @@
 
 json: whatever the policy names, a reader that behaves as Go's encoding/json sees the same
 operation with the same values, and nothing of another.  csr: whatever request it lets pass,
-openssl reads the same names in it, or none.  Each begins with requests that are good, and changes
-them in many small ways.  Ends with status 1 at the first difference, and says how to see it again.
+openssl reads the same names in it, or none.  Where Go is installed (golang-go), it reads the
+same: all JSON, also what is refused, as the reader that stands in for it, and the CSRs.  Each
+begins with requests that are good, and changes them in many small ways.  Ends with status 1 at
+the first difference, and says how to see it again.
 """
 
 import argparse
@@ -43,6 +45,7 @@ STRUCT: golang.Fields = {
     "onlyReturnExisting": bool, "externalAccountBinding": "raw", "certificate": str,
     "reason": int, "signatures": "raw", **JWS}
 HEADER: golang.Fields = {"alg": str, "nonce": str, "url": str, "kid": str, "jwk": "raw"}
+STRUCTS = {"HEADER": HEADER, "STRUCT": STRUCT}
 
 # Operation -> the fields that a server may find set then
 FIELDS: Dict[str, Set[str]] = {
@@ -171,7 +174,7 @@ class Mutator:
         return comma.join(items) + ("," if self._chance.random() < 0.02 else "")
 
 
-def fuzz_json(chance: random.Random, go_on: Callable[[], bool]) -> Count:
+def fuzz_json(chance: random.Random, go_on: Callable[[], bool], go: Optional[golang.Go]) -> Count:
     """Raises Difference."""
     own, seeds, mutate = own_key(), json_seeds(), Mutator(chance)
     tried = allowed = 0
@@ -185,10 +188,29 @@ def fuzz_json(chance: random.Random, go_on: Callable[[], bool]) -> Count:
         line = f"{b64(protected)}.{b64(payload)}".encode()
         verdict = policy.judge(line, own, [RULES])
         tried += 1
+        if go is not None:
+            for struct, data in ("HEADER", protected), ("STRUCT", payload or b"{}"):
+                compare_go(go, struct, data)
         if not verdict.why:
             allowed += 1
             compare_json(verdict, protected, payload, own)
     return Count(tried, allowed)
+
+
+def compare_go(go: golang.Go, struct: str, data: bytes) -> None:
+    """Raise Difference unless Go reads what golang.unmarshal says that it would."""
+    expected: Optional[Dict[str, Any]] = None
+    try:
+        expected = golang.unmarshal(data, STRUCTS[struct])
+    except golang.GoError:
+        pass
+    found = go.read(struct, data)
+    for name, kind in STRUCTS[struct].items():
+        if kind == "raw":   # of these, whether there is one
+            for seen in filter(None, (expected, found)):
+                seen[name] = seen[name] is not None
+    if found != expected:
+        raise Difference(f"{data!r}: Go reads {found}, golang.unmarshal {expected}")
 
 
 def compare_json(verdict: policy.Verdict, protected: bytes, payload: bytes, own: Greeting) -> None:
@@ -309,7 +331,7 @@ def _change(chance: random.Random, root: Node, seeds: List[bytes]) -> None:
             [b"EXAMPLE", b"exam\0le", b"exampl\xff", b"a.example", b"*.example"]))
 
 
-def fuzz_csr(chance: random.Random, go_on: Callable[[], bool]) -> Count:
+def fuzz_csr(chance: random.Random, go_on: Callable[[], bool], go: Optional[golang.Go]) -> Count:
     """Raises Difference."""
     own, seeds = own_key(), csr_seeds()
     tried = allowed = 0
@@ -324,6 +346,11 @@ def fuzz_csr(chance: random.Random, go_on: Callable[[], bool]) -> Count:
             seen.add(der)
             allowed += 1
             compare_csr(verdict, der)
+            if go is not None and (read := go.read("csr", der)) is not None:
+                read_in = [(of, name.lower()) for of in ("dns", "ip") for name in read[of] or ()]
+                if set(read_in) != set(verdict.names) or read["email"] or read["uri"] \
+                        or read["common"].lower() not in {"", *(name for _, name in read_in)}:
+                    raise Difference(f"{verdict.names}: {b64(der)}: Go reads {read}")
     return Count(tried, allowed)
 
 
@@ -366,16 +393,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("what", nargs="*", default=["json", "csr"], metavar="json|csr")
     options = parser.parse_args()
+    go = golang.Go(STRUCTS) if golang.COMPILER.exists() else None
     for what in options.what:
         deadline = time.monotonic() + options.seconds
         fuzz = {"json": fuzz_json, "csr": fuzz_csr}[what]
         print(f"{what}: seed {options.seed}, {options.seconds:.0f} seconds", flush=True)
         try:
-            count = fuzz(random.Random(options.seed), lambda: time.monotonic() < deadline)
+            count = fuzz(random.Random(options.seed), lambda: time.monotonic() < deadline, go)
         except Difference as exc:
             print(f"{what}: a difference with --seed={options.seed}: {exc}")
             return 1
-        print(f"{what}: {count.tried} tried, {count.allowed} allowed and compared")
+        print(f"{what}: {count.tried} tried, {count.allowed} allowed and compared"
+              f"{', also with Go' if go else ''}")
         if not count.allowed:
             return 1
     return 0

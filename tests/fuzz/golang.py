@@ -2,13 +2,23 @@
 
 Keys match whatever their case, with the letters that Go folds to ASCII; of duplicates the last
 wins; null and unknown keys change nothing; what is no UTF-8, and lone surrogates, become U+FFFD.
+
+``Go`` asks Go itself, by reader.go, where its compiler is installed (Debian's golang-go).
 """
 
+import base64
 import json
+import re
+import subprocess
+import tempfile
+from pathlib import Path
 from typing import Any, Dict, List, NoReturn, Tuple
 
 # What a struct's fields are: str, bool, int, "raw" (json.RawMessage), [of these], {name: these}
 Fields = Dict[str, Any]
+
+COMPILER = Path("/usr/bin/go")
+_INTEGER = re.compile(r"-?[0-9]{1,18}\Z")
 
 # bytes.EqualFold and the foldFuncs of encoding/json: simple case folding (unicode.SimpleFold)
 _FOLD = str.maketrans({"\u017f": "s", "\u212a": "k"})
@@ -87,7 +97,7 @@ def _convert(old: Any, item: Any, kind: Any) -> Any:
         return _text(item)
     if kind is bool and isinstance(item, bool):
         return item
-    if kind is int and isinstance(item, _Number) and item.isdecimal() and len(item) < 19:
+    if kind is int and isinstance(item, _Number) and _INTEGER.match(item):
         return int(item)
     raise GoError(f"{item!r} is no {kind}")
 
@@ -95,3 +105,23 @@ def _convert(old: Any, item: Any, kind: Any) -> Any:
 def _text(text: str) -> str:
     return text.encode("utf-8", "replace").decode() if text.isascii() else "".join(
         "\ufffd" if 0xd800 <= ord(char) < 0xe000 else char for char in text)
+
+
+class Go:
+    """Go itself, which reads JSON into ``structs``, and CSRs: a process, a question at a time."""
+
+    def __init__(self, structs: Dict[str, Fields]) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            subprocess.run([COMPILER, "build", "-o", directory,
+                            Path(__file__).with_name("reader.go")], check=True)
+            process = subprocess.Popen(
+                [f"{directory}/reader", json.dumps(structs, default=lambda kind: kind.__name__)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdin and process.stdout
+        self._questions, self._answers = process.stdin, process.stdout
+
+    def read(self, kind: str, data: bytes) -> Any:
+        """Return what Go reads in ``data``: a struct by its name, or a "csr"; None if it can't."""
+        self._questions.write(kind.encode() + b" " + base64.b64encode(data) + b"\n")
+        self._questions.flush()
+        return json.loads(self._answers.readline().decode("utf-8", "replace"))

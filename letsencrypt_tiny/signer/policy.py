@@ -13,47 +13,21 @@ import re
 import threading
 import time
 from collections import deque
-from typing import (AbstractSet, Callable, Deque, FrozenSet, List, NamedTuple, Optional, Sequence,
-                    Tuple)
+from typing import AbstractSet, Callable, Deque, FrozenSet, NamedTuple, Optional, Sequence, Tuple
 
-from ..common import jose, log, x509
+from ..common import log
 from ..common.errors import Error, ProtocolError
-from ..common.jsonfields import (JsonObject, get_bool, get_int, get_object, get_objects, get_str,
-                                 get_strs)
+from ..common.jsonfields import JsonObject
 from ..common.signer_policy import Policy, digest
-from ..common.signer_protocol import MAX_REQUEST, Greeting
-from . import request
+from ..common.signer_protocol import Greeting
+from . import payloads, request
+from .payloads import DNS_NAME, MAX_NAME, Asked, Names
 
 HOUR = 3600.0       # seconds
 ANY = "*"
 
-# RFC 8555 §7.1.4: as in a certificate, in lower case, and none that is an address (RFC 1123 §2.1)
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_DNS = re.compile(rf"(?:\*\.)?(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}\Z")
-# What no host name can look like; whether it is an address is seen from the policy, which has
-# them as RFC 5952 writes them
-_IP = re.compile(r"(?:[0-9]+(?:\.[0-9]+){3}|[0-9a-f.]*:[0-9a-f:.]*)\Z")
-_MAX_NAME = 253
 # What has one form only: no userinfo, query, fragment, “%”, empty or dot segment (RFC 3986 §6)
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~!$&'()*+,;=:@-]+)*/?\Z")
-_CERT_ID = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")   # RFC 9773 §4.1
-
-_EXTENSION_REQUEST = "1.2.840.113549.1.9.14"
-_EXTENSIONS = frozenset(("2.5.29.17",    # subjectAltName
-                         "2.5.29.15", "2.5.29.37",    # keyUsage, extendedKeyUsage
-                         "2.5.29.19",    # basicConstraints
-                         "2.5.29.14",    # subjectKeyIdentifier
-                         "1.3.6.1.5.5.7.1.24"))    # tlsfeature (RFC 7633)
-
-Names = Tuple[Tuple[str, str], ...]   # ("dns" | "ip", value); of certificates also "other"
-
-
-class Asked(NamedTuple):
-    """What a request asks for, as far as a policy limits it."""
-
-    names: Names = ()
-    profile: Optional[str] = None
-    document: Optional[bytes] = None   # the CSR or certificate, DER
 
 
 class Row(NamedTuple):
@@ -66,102 +40,6 @@ class Row(NamedTuple):
     read: Callable[[JsonObject, Greeting], Asked]
 
 
-# --- what the payloads hold ----------------------------------------------------------------
-
-def _nothing(payload: JsonObject, own: Greeting) -> Asked:
-    return Asked()
-
-
-def _new_order(payload: JsonObject, own: Greeting) -> Asked:
-    """RFC 8555 §7.4, RFC 9773 §5, draft-ietf-acme-profiles."""
-    names: List[Tuple[str, str]] = []
-    for item in get_objects(payload, "identifiers"):
-        _exactly(item, "an identifier", "type", "value")
-        kind, value = get_str(item, "type", 8), get_str(item, "value", _MAX_NAME)
-        known = {"dns": _DNS, "ip": _IP}.get(kind)
-        if known is None or not known.match(value):
-            raise ProtocolError("an identifier is neither a host name in lower case nor an address")
-        names.append((kind, value))
-    if not names:
-        raise ProtocolError("an order without identifiers")
-    if "replaces" in payload and not _CERT_ID.match(get_str(payload, "replaces")):
-        raise ProtocolError("“replaces” is no certificate identifier")
-    profile = get_str(payload, "profile", 64) if "profile" in payload else None
-    return Asked(tuple(names), profile)
-
-
-def _finalize(payload: JsonObject, own: Greeting) -> Asked:
-    """RFC 8555 §7.4."""
-    der = _document(payload, "csr")
-    csr = x509.parse_request(der)
-    if csr.attributes not in ((), (_EXTENSION_REQUEST,)):
-        raise ProtocolError("the CSR has an unknown attribute")
-    if not _EXTENSIONS.issuperset(csr.extensions):
-        raise ProtocolError("the CSR asks for an unknown extension")
-    if not csr.names:
-        raise ProtocolError("the CSR has no subjectAltName")
-    if not all(kind in ("dns", "ip") for kind, _ in csr.names):
-        raise ProtocolError("the CSR has a name that is neither a host name nor an address")
-    values = {value for _, value in csr.names}
-    # lower() turns the Kelvin sign into a k
-    if not all(name.isascii() and name.lower() in values for name in csr.common_names):
-        raise ProtocolError("the CSR's common name is not in its subjectAltName")
-    # However the key is encoded, this number is in it
-    number = jose.decode(own.jwk["n" if own.jwk["kty"] == "RSA" else "x"].encode("ascii"))
-    if number in csr.spki:
-        raise ProtocolError("the CSR is for the account key")   # RFC 8555 §11.1
-    return Asked(csr.names, document=der)
-
-
-def _deactivate(payload: JsonObject, own: Greeting) -> Asked:
-    """RFC 8555 §7.3.6 and §7.5.2: an account or an authorization, which only the url tells."""
-    if payload["status"] != "deactivated":
-        raise ProtocolError("“status” is not “deactivated”")
-    return Asked()
-
-
-def _account(payload: JsonObject, own: Greeting) -> Asked:
-    """RFC 8555 §7.3, §7.3.2, §7.3.4."""
-    if "contact" in payload:
-        get_strs(payload, "contact")
-    get_bool(payload, "termsOfServiceAgreed")
-    if "externalAccountBinding" in payload:
-        _jws(get_object(payload, "externalAccountBinding"), own)
-    return Asked()
-
-
-def _lookup(payload: JsonObject, own: Greeting) -> Asked:
-    """RFC 8555 §7.3.1: an account is made unless this is true."""
-    if payload["onlyReturnExisting"] is not True:
-        raise ProtocolError("“onlyReturnExisting” is not true")
-    return _account(payload, own)
-
-
-def _revoke(payload: JsonObject, own: Greeting) -> Asked:
-    """RFC 8555 §7.6."""
-    if "reason" in payload:
-        get_int(payload, "reason", 0, 10)
-    der = _document(payload, "certificate")
-    return Asked(x509.parse_certificate(der).names, document=der)
-
-
-def _jws(payload: JsonObject, own: Greeting) -> Asked:
-    """RFC 7515 §7.2.2: a JWS within, of a key change (RFC 8555 §7.3.5) for instance."""
-    _exactly(payload, "the inner JWS", "protected", "payload", "signature")
-    for key in payload:
-        jose.decode(get_str(payload, key, MAX_REQUEST).encode("ascii"))
-    return Asked()
-
-
-def _document(payload: JsonObject, key: str) -> bytes:
-    return jose.decode(get_str(payload, key, MAX_REQUEST).encode("ascii"))
-
-
-def _exactly(obj: JsonObject, what: str, *keys: str) -> None:
-    if obj.keys() != set(keys):
-        raise ProtocolError(f"{what} has other members than {', '.join(keys)}")
-
-
 def _row(member: str, required: Optional[str], optional: str, operation: str,
          read: Callable[[JsonObject, Greeting], Asked]) -> Row:
     return Row(member, None if required is None else frozenset(required.split()),
@@ -170,19 +48,19 @@ def _row(member: str, required: Optional[str], optional: str, operation: str,
 
 # The first row that fits is the request's.
 ROWS = (
-    _row("kid", None, "", "read", _nothing),
-    _row("kid", "", "", "respond", _nothing),
-    _row("kid", "identifiers", "replaces profile", "new-order", _new_order),
-    _row("kid", "csr", "", "finalize", _finalize),
-    _row("kid", "status", "", "deactivate", _deactivate),
-    _row("kid", "", "contact termsOfServiceAgreed", "account-update", _account),
-    _row("kid", "certificate", "reason", "revoke", _revoke),
-    _row("jwk", "certificate", "reason", "revoke", _revoke),   # by the certificate's key
-    _row("kid", "protected payload signature", "", "key-change", _jws),
-    _row("jwk", "onlyReturnExisting", "contact termsOfServiceAgreed", "lookup", _lookup),
+    _row("kid", None, "", "read", payloads.nothing),
+    _row("kid", "", "", "respond", payloads.nothing),
+    _row("kid", "identifiers", "replaces profile", "new-order", payloads.new_order),
+    _row("kid", "csr", "", "finalize", payloads.finalize),
+    _row("kid", "status", "", "deactivate", payloads.deactivate),
+    _row("kid", "", "contact termsOfServiceAgreed", "account-update", payloads.account),
+    _row("kid", "certificate", "reason", "revoke", payloads.revoke),
+    _row("jwk", "certificate", "reason", "revoke", payloads.revoke),   # by the certificate's key
+    _row("kid", "protected payload signature", "", "key-change", payloads.jws),
+    _row("jwk", "onlyReturnExisting", "contact termsOfServiceAgreed", "lookup", payloads.lookup),
     _row("jwk", "externalAccountBinding", "contact termsOfServiceAgreed",
-         "external-account-binding", _account),
-    _row("jwk", "", "contact termsOfServiceAgreed", "register", _account),
+         "external-account-binding", payloads.account),
+    _row("jwk", "", "contact termsOfServiceAgreed", "register", payloads.account),
 )
 
 
@@ -335,7 +213,7 @@ def pattern(text: str) -> str:
         import ipaddress
         return str(ipaddress.ip_address(value))   # raises ValueError
     name = value[1:] if value.startswith(".") else value
-    if not text.isascii() or len(value) > _MAX_NAME or not _DNS.match(name) \
+    if not text.isascii() or len(value) > MAX_NAME or not DNS_NAME.match(name) \
             or value.startswith(".*"):
         raise ValueError(f"“{log.printable(text)}” is not NAME, .NAME, *.NAME or an address")
     return value

@@ -9,9 +9,11 @@ out of malformed input.  A § alone is one of RFC 5280.
 import os
 from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple, Union
 
+from . import extensions as ext
 from .der import (BIT_STRING, BOOLEAN, INTEGER, MAX_PEM, NULL, OCTET_STRING, OID, SEQUENCE, SET,
                   TRUE, X509Error, each, elements, encode_pem, integer, oid, only, pem_blocks,
                   read_block)
+from .extensions import Names
 
 __all__ = ["Certificate", "Request", "X509Error", "canonical_names", "cert_id", "encode_pem",
            "fingerprint", "key_kind", "parse_certificate", "parse_chain", "parse_request",
@@ -25,14 +27,8 @@ _END = b"-----END CERTIFICATE-----"
 _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
 _STRINGS = {0x0c: "utf-8", 0x13: "ascii", 0x14: "latin-1", 0x16: "ascii", 0x1c: "utf-32-be",
             0x1e: "utf-16-be"}   # DirectoryString (RFC 5280 §4.1.2.4), IA5String
-_DNS, _IP = 0x82, 0x87
-_OTHER_NAMES = b"\xa0\x81\xa3\xa4\xa5\x86\x88"   # the rest of GeneralName (§4.2.1.6)
-_DNS_CHARACTERS = b"abcdefghijklmnopqrstuvwxyz0123456789-_."
 
-_COMMON_NAME = b"\x55\x04\x03"
-_SUBJECT_ALT_NAME = "2.5.29.17"
-_BASIC, _AUTHORITY_KEY = "2.5.29.19", "2.5.29.35"   # basicConstraints, authorityKeyIdentifier
-_EMPTY = SEQUENCE + b"\0"
+_COMMON_NAME = "2.5.4.3"
 _EXTENSION_REQUEST = "1.2.840.113549.1.9.14"
 _RSA, _EC = "1.2.840.113549.1.1.1", "1.2.840.10045.2.1"
 _KINDS = {"1.2.840.10045.3.1.7": "EC P-256", "1.3.132.0.34": "EC P-384",
@@ -46,8 +42,6 @@ _OPTIONAL = {None: (b"",),                   # v1, the default, is never encoded
 
 _DAYS_IN = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _EPOCH = 719469   # 1970-01-01, counted from the last of February of the year 0
-
-Names = Tuple[Tuple[str, str], ...]
 
 
 class Certificate(NamedTuple):
@@ -73,10 +67,13 @@ class Request(NamedTuple):
     der: bytes
     subject: bytes
     common_names: Tuple[str, ...]
+    subject_types: Tuple[str, ...]  # OIDs of the subject's attributes
     spki: bytes
     names: Names
     extensions: Tuple[str, ...]     # OIDs of those requested
     attributes: Tuple[str, ...]     # OIDs
+    is_ca: bool                     # by basicConstraints or keyUsage
+    purposes: Tuple[str, ...]       # OIDs of extendedKeyUsage
 
 
 def parse_certificate(der: bytes) -> Certificate:
@@ -94,9 +91,10 @@ def parse_certificate(der: bytes) -> Certificate:
     not_before, not_after = _validity(contents[3])
     extensions = _extensions(contents[-1]) if tags[-1:] == b"\xa3" else {}
     return Certificate(der, integer(contents[0]), body[bounds[2]:bounds[3]],
-                       body[bounds[4]:bounds[5]], _common_names(contents[4]),
+                       body[bounds[4]:bounds[5]], _subject(contents[4])[0],
                        not_before, not_after, body[bounds[5]:bounds[6]],
-                       _names(extensions), _key_identifier(extensions), _is_ca(extensions),
+                       ext.names(extensions), ext.key_identifier(extensions),
+                       ext.is_ca(extensions),
                        tuple(extensions))
 
 
@@ -110,9 +108,12 @@ def parse_request(der: bytes) -> Request:
     attributes = _by_oid(contents[3], "attribute", (OID + SET,)) if contents[3] else {}
     extensions = _extensions(attributes[_EXTENSION_REQUEST]) \
         if _EXTENSION_REQUEST in attributes else {}
-    return Request(der, body[bounds[1]:bounds[2]], _common_names(contents[1]),
-                   body[bounds[2]:bounds[3]], _names(extensions), tuple(extensions),
-                   tuple(attributes))
+    spki = body[bounds[2]:bounds[3]]
+    _public_key(spki)
+    common_names, subject_types = _subject(contents[1])
+    return Request(der, body[bounds[1]:bounds[2]], common_names, subject_types, spki,
+                   ext.names(extensions), tuple(extensions), tuple(attributes),
+                   ext.is_ca(extensions) or ext.signs(extensions), ext.purposes(extensions))
 
 
 def parse_chain(pem: bytes, most: int = 10) -> List[Certificate]:
@@ -182,14 +183,22 @@ def key_kind(spki: bytes) -> str:
         return "unknown"
 
 
-def _key_kind(spki: bytes) -> str:
+def _public_key(spki: bytes) -> Tuple[bytes, List[bytes], bytes]:
+    """Return tags and contents of the algorithm, and the key."""
     # SEQUENCE { SEQUENCE { OID, parameters }, BIT STRING } (§4.1)
     tags, contents, _ = elements(only(SEQUENCE, spki, "public key"), "public key")
     if tags != SEQUENCE + BIT_STRING or contents[1][:1] != b"\0":
-        return "unknown"
+        raise X509Error("malformed public key")
     key = contents[1][1:]
     tags, contents, _ = elements(contents[0], "public key")
-    algorithm = oid(contents[0]) if tags[:1] == OID else ""
+    if tags[:1] != OID or len(tags) > 2:
+        raise X509Error("malformed public key")
+    return tags, contents, key
+
+
+def _key_kind(spki: bytes) -> str:
+    tags, contents, key = _public_key(spki)
+    algorithm = oid(contents[0])
     if tags == OID and key:
         return _KINDS.get(algorithm, "unknown")
     if tags == OID + OID and algorithm == _EC:
@@ -243,17 +252,20 @@ def _time(tag: int, text: bytes) -> int:
     return (days - _EPOCH) * 86400 + hour * 3600 + minute * 60 + second
 
 
-def _common_names(name: bytes) -> Tuple[str, ...]:
+def _subject(name: bytes) -> Tuple[Tuple[str, ...], Tuple[str, ...]]:
+    """Return the common names, and the OIDs of all attributes."""
     # SEQUENCE OF SET OF SEQUENCE { OID, value }; the outermost may be empty (§4.1.2.6)
     found: List[str] = []
+    types: List[str] = []
     for relative in each(SET, name, "subject") if name else ():
         for attribute in each(SEQUENCE, relative, "subject"):
             tags, contents, _ = elements(attribute, "subject")
             if len(tags) != 2 or tags[:1] != OID:
                 raise X509Error("malformed subject")
-            if contents[0] == _COMMON_NAME:
+            types.append(oid(contents[0]))
+            if types[-1] == _COMMON_NAME:
                 found.append(_text(tags[1], contents[1]))
-    return tuple(found)
+    return tuple(found), tuple(types)
 
 
 def _text(tag: int, content: bytes) -> str:
@@ -285,66 +297,3 @@ def _extensions(data: bytes) -> Dict[str, bytes]:
     # SEQUENCE OF SEQUENCE { OID, critical, OCTET STRING } (§4.1.2.9)
     return _by_oid(only(SEQUENCE, data, "extensions"), "extension",
                    (OID + OCTET_STRING, OID + BOOLEAN + OCTET_STRING))
-
-
-def _names(extensions: Dict[str, bytes]) -> Names:
-    """Return the names of a subjectAltName (§4.2.1.6)."""
-    if _SUBJECT_ALT_NAME not in extensions:
-        return ()
-    data = only(SEQUENCE, extensions[_SUBJECT_ALT_NAME], "subjectAltName")
-    tags, contents, bounds = elements(data, "subjectAltName")
-    if not tags:
-        raise X509Error("empty subjectAltName")
-    found: List[Tuple[str, str]] = []
-    for index, tag in enumerate(tags):
-        if tag == _DNS:
-            found.append(("dns", _dns_name(contents[index])))
-        elif tag == _IP:
-            found.append(("ip", _ip_address(contents[index])))
-        elif tag in _OTHER_NAMES:
-            found.append(("other", data[bounds[index]:bounds[index + 1]].hex()))
-        else:
-            raise X509Error("malformed subjectAltName")
-    return tuple(found)
-
-
-def _dns_name(content: bytes) -> str:
-    """Return a host name, ``*.`` before it or not, in lower case (RFC 1034 §3.5, RFC 9525 §6.3).
-
-    Underscores occur and do no harm.
-    """
-    name = content.lower()
-    host = name[2:] if name[:2] == b"*." else name
-    if len(name) > 253 or host.translate(None, _DNS_CHARACTERS) \
-            or not all(0 < len(label) < 64 for label in host.split(b".")):
-        raise X509Error(f"malformed DNS name {ascii(content[:80])[1:]}")
-    return name.decode("ascii")
-
-
-def _ip_address(content: bytes) -> str:
-    if len(content) == 4:
-        return "%d.%d.%d.%d" % tuple(content)
-    if len(content) != 16:
-        raise X509Error("malformed IP address")
-    from ipaddress import IPv6Address
-    return str(IPv6Address(content))
-
-
-def _key_identifier(extensions: Dict[str, bytes]) -> Optional[bytes]:
-    # SEQUENCE { keyIdentifier [0], authorityCertIssuer [1], authorityCertSerialNumber [2] },
-    # each optional, the last two together (§4.2.1.1)
-    what = "authorityKeyIdentifier"
-    tags, contents, _ = elements(only(SEQUENCE, extensions.get(_AUTHORITY_KEY, _EMPTY), what), what)
-    if tags not in (b"", b"\x80", b"\xa1\x82", b"\x80\xa1\x82"):
-        raise X509Error(f"malformed {what}")
-    return contents[0] if tags[:1] == b"\x80" else None
-
-
-def _is_ca(extensions: Dict[str, bytes]) -> bool:
-    # SEQUENCE { cA BOOLEAN DEFAULT FALSE, pathLenConstraint INTEGER OPTIONAL }, the latter for
-    # CAs only (§4.2.1.9)
-    what = "basicConstraints"
-    tags, contents, _ = elements(only(SEQUENCE, extensions.get(_BASIC, _EMPTY), what), what)
-    if tags not in (b"", BOOLEAN, BOOLEAN + INTEGER) or tags and contents[0] != TRUE:
-        raise X509Error(f"malformed {what}")
-    return tags != b""

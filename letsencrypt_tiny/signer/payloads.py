@@ -29,6 +29,10 @@ _EXTENSIONS = frozenset(("2.5.29.17",    # subjectAltName
                          "2.5.29.14",    # subjectKeyIdentifier
                          "1.3.6.1.5.5.7.1.24"))    # tlsfeature (RFC 7633)
 
+# What no CSR may ask for beside its names, unless it is pinned
+_EMAIL_ADDRESS = "1.2.840.113549.1.9.1"   # in a subject it is one more name (RFC 5280 §4.1.2.6)
+_PURPOSES = frozenset(("1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"))   # serverAuth, clientAuth
+
 Names = Tuple[Tuple[str, str], ...]   # ("dns" | "ip", value); of certificates also "other"
 
 
@@ -38,6 +42,7 @@ class Asked(NamedTuple):
     names: Names = ()
     profile: Optional[str] = None
     document: Optional[bytes] = None   # the CSR or certificate, DER
+    more: str = ""                     # why only a policy that pins it allows this CSR
 
 
 def nothing(payload: JsonObject, own: Greeting) -> Asked:
@@ -82,7 +87,17 @@ def finalize(payload: JsonObject, own: Greeting) -> Asked:
     number = jose.decode(own.jwk["n" if own.jwk["kty"] == "RSA" else "x"].encode("ascii"))
     if number in csr.spki:
         raise ProtocolError("the CSR is for the account key")   # RFC 8555 §11.1
-    return Asked(csr.names, document=der)
+    return Asked(csr.names, document=der, more=_beside_names(csr))
+
+
+def _beside_names(csr: x509.Request) -> str:
+    if csr.is_ca:
+        return "the CSR asks for a CA's rights: CA:TRUE, keyCertSign or cRLSign"
+    if not _PURPOSES.issuperset(csr.purposes):
+        return "the CSR asks for another purpose than serverAuth and clientAuth"
+    if _EMAIL_ADDRESS in csr.subject_types:
+        return "the CSR's subject has an emailAddress"
+    return ""
 
 
 def deactivate(payload: JsonObject, own: Greeting) -> Asked:

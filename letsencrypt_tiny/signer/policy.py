@@ -111,6 +111,8 @@ def _check(policy: Policy, header: JsonObject, operation: str, asked: Asked) -> 
             raise ProtocolError(f"{where}{value} is not one of its identifiers")
     if asked.profile is not None and not policy.profiles & {asked.profile, ANY}:
         raise ProtocolError(f"{where}this profile is not one of its profiles")
+    if policy.only is None and asked.more:
+        raise ProtocolError(f"{where}{asked.more}")
     if policy.only is not None and asked.document is not None \
             and digest(asked.document) not in policy.only:
         raise ProtocolError(f"{where}{operation} with another CSR or certificate than expected")

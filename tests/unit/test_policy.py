@@ -8,7 +8,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from types import SimpleNamespace
+from typing import Any, Dict, List, Tuple, cast
 
 import pytest
 
@@ -22,7 +23,9 @@ from letsencrypt_tiny.common.order_protocol import (AccountUpdate, Order, Reques
                                                     Revocation)
 from letsencrypt_tiny.common.signer_policy import OPERATIONS, ORDERING, Policy  # noqa: E402
 from letsencrypt_tiny.common.signer_protocol import Greeting  # noqa: E402
-from letsencrypt_tiny.master import accountd, config as master_config  # noqa: E402
+from letsencrypt_tiny.master import accountd, config as master_config, openssl  # noqa: E402
+from letsencrypt_tiny.master.certs import (KEY_TYPES, KEY_USAGES, SUBJECT_TYPES,  # noqa: E402
+                                           TLS_FEATURES)
 from letsencrypt_tiny.signer import account_key, config as signer_config, policy  # noqa: E402
 
 ORIGIN = "https://ca.example"
@@ -397,7 +400,10 @@ def finalize(der: bytes, policies: Any = DEFAULT, kind: str = "ec:P-256") -> pol
      {("dns", "example.org"), ("ip", "192.0.2.1"), ("ip", "2001:db8::1")}),
     (["subjectAltName=DNS:example.org", "keyUsage=critical,digitalSignature",
       "extendedKeyUsage=serverAuth", "basicConstraints=CA:FALSE", "subjectKeyIdentifier=hash",
-      "tlsfeature=status_request"], "/CN=Example.org/O=Anybody", {("dns", "example.org")})])
+      "tlsfeature=status_request"], "/CN=Example.org/O=Anybody", {("dns", "example.org")}),
+    (["subjectAltName=DNS:example.org", "keyUsage=digitalSignature,keyEncipherment,decipherOnly",
+      "extendedKeyUsage=critical,serverAuth,clientAuth", "basicConstraints=critical,CA:FALSE"],
+     "/C=XX/serialNumber=1", {("dns", "example.org")})])
 def test_good_requests(extensions: List[str], subject: str, names: Any) -> None:
     verdict = finalize(csr(*extensions, subject=subject))
     assert (verdict.why, set(verdict.names)) == ("", names)
@@ -418,7 +424,21 @@ def test_good_requests(extensions: List[str], subject: str, names: Any) -> None:
     ([], "/CN=example.org", "the CSR has no subjectAltName"),
     (["subjectAltName=DNS:example.org", "nameConstraints=permitted;DNS:a"], "/", "unknown ext"),
     (["subjectAltName=DNS:example.org", "1.2.3.4=DER:0500"], "/", "unknown extension"),
-    (["subjectAltName=DNS:example.org", "issuerAltName=DNS:a"], "/", "unknown extension")])
+    (["subjectAltName=DNS:example.org", "issuerAltName=DNS:a"], "/", "unknown extension"),
+    (["subjectAltName=DNS:example.org", "basicConstraints=CA:TRUE"], "/", "a CA's rights"),
+    (["subjectAltName=DNS:example.org", "basicConstraints=critical,CA:TRUE,pathlen:0"], "/",
+     "a CA's rights"),
+    (["subjectAltName=DNS:example.org", "keyUsage=keyCertSign"], "/", "a CA's rights"),
+    (["subjectAltName=DNS:example.org", "keyUsage=critical,digitalSignature,cRLSign"], "/",
+     "a CA's rights"),
+    (["subjectAltName=DNS:example.org", "keyUsage=keyCertSign,decipherOnly"], "/",
+     "a CA's rights"),
+    (["subjectAltName=DNS:example.org", "extendedKeyUsage=serverAuth,OCSPSigning"], "/",
+     "another purpose than"),
+    (["subjectAltName=DNS:example.org", "extendedKeyUsage=anyExtendedKeyUsage"], "/",
+     "another purpose than"),
+    (["subjectAltName=DNS:example.org"], "/emailAddress=a@b.example", "emailAddress"),
+    (["subjectAltName=DNS:example.org"], "/CN=example.org+emailAddress=a@b", "emailAddress")])
 def test_bad_requests(extensions: List[str], subject: str, why: str) -> None:
     assert why in finalize(csr(*extensions, subject=subject)).why
 
@@ -446,6 +466,58 @@ def built(*attributes: bytes, spki: bytes = b"", subject: bytes = b"\x30\x00") -
 def extension_request(*values: bytes) -> bytes:
     """The attribute of requested extensions (RFC 2985 §5.4.2)."""
     return tlv(0x30, EXTENSION_REQUEST, tlv(0x31, *values))
+
+
+def extension(oid: str, value: bytes) -> bytes:
+    """An extension; the OID in hexadecimal."""
+    return tlv(0x30, tlv(6, bytes.fromhex(oid)), tlv(4, value))
+
+
+@pytest.mark.parametrize("oid, value, good", [
+    ("551d0f", "030205a0", True), ("551d0f", "030307a000", True),   # as GnuTLS writes it
+    ("551d0f", "030100", False), ("551d0f", "0300", False), ("551d0f", "030208a0", False),
+    ("551d0f", "030205a4", False), ("551d0f", "030205bf", False), ("551d0f", "030400a00000", False),
+    ("551d0f", "23070300000302052a", False), ("551d0f", "0402a000", False), ("551d0f", "", False),
+    ("551d0f", "030204a0030202a0", False),
+    ("551d13", "3000", True), ("551d13", "3003010100", False), ("551d13", "3003010101", False),
+    ("551d13", "30060101ff020100", False), ("551d13", "3003020100", False),
+    ("551d13", "31030101ff", False), ("551d13", "0500", False), ("551d13", "30030101ff00", False),
+    ("551d25", "300a06082b06010505070301", True), ("551d25", "3000", False),
+    ("551d25", "06082b06010505070301", False), ("551d25", "300b0609802b06010505070301", False),
+    ("551d25", "300a06082b06010505070309", False), ("551d25", "300606045 51d2500".replace(" ", ""),
+                                                    False)])
+def test_a_cas_rights_in_disguise(oid: str, value: str, good: bool) -> None:
+    """Whatever another reader could take for them."""
+    changed = tlv(0x30, SAN, extension(oid, bytes.fromhex(value)))
+    assert (finalize(built(extension_request(changed))).why == "") is good
+
+
+def test_subjects_and_keys_in_disguise() -> None:
+    """A common name that is one to readers that take BER; a key in pieces."""
+    def subject(oid: str, tag: int = 0x0c, value: bytes = b"example.com") -> bytes:
+        return tlv(0x30, tlv(0x31, tlv(0x30, tlv(6, bytes.fromhex(oid)), tlv(tag, value))))
+
+    attribute = extension_request(tlv(0x30, SAN))
+    names = {tag: "example.org".encode(how) for tag, how in (
+        (0x0c, "utf-8"), (0x13, "ascii"), (0x14, "ascii"), (0x16, "ascii"), (0x1c, "utf-32-be"),
+        (0x1e, "utf-16-be"))}
+    for tag, value in names.items():
+        assert finalize(built(attribute, subject=subject("550403", tag, value))).why == ""
+        for spoilt in (value.replace(b"r", b"x"), value + b"\0", value + b"\0\0\0\0", b"",
+                       value.replace(b"e", b"\xe9", 1)):
+            assert finalize(built(attribute, subject=subject("550403", tag, spoilt))).why
+    for tag in (0x12, 0x04, 0x1a, 0x1b, 0x2c, 0x30, 0x8c):   # NumericString, OCTET STRING …
+        assert finalize(built(attribute, subject=subject("550403", tag, b"example.org"))).why
+    assert finalize(built(attribute, subject=subject("55040a"))).why == ""   # an organization
+    for oid in ("55048003", "8055 0403".replace(" ", ""), "", "550483"):
+        assert finalize(built(attribute, subject=subject(oid))).why, oid
+    spki = x509.parse_request(csr(pem=key("ec:P-256", "account"))).spki
+    point = spki[-65:]
+    pieces = tlv(0x23, tlv(3, b"\0" + point[:20]), tlv(3, b"\0" + point[20:]))
+    for bad in (tlv(0x30, spki[2:-68], pieces), tlv(0x30, pieces),
+                tlv(0x30, tlv(0x30), tlv(3, b"\0x")), tlv(0x30, spki[2:-68], tlv(3, b"\1" + point)),
+                tlv(0x30, spki[2:-68], tlv(4, point))):
+        assert "malformed public key" in finalize(built(attribute, spki=bad)).why
 
 
 def test_requests_put_together_by_hand() -> None:
@@ -502,6 +574,26 @@ def test_pinned_documents() -> None:
     assert finalize(good_csr(), pinned._replace(identifiers=frozenset(["a"]))).why
     empty = DEFAULT._replace(only=frozenset())
     assert finalize(good_csr(), empty).why and judge(order("example.org"), empty).why == ""
+
+
+@pytest.mark.parametrize("kind", KEY_TYPES)
+def test_what_the_master_requests(kind: str, tmp_path: Path) -> None:
+    """Whatever its configuration asks for, root has asked for."""
+    file = tmp_path / "key"
+    file.write_text(key(kind))
+    subject = tuple((name, "example.org" if name == "CN" else "DE" if name.endswith("C") else "x")
+                    for name in SUBJECT_TYPES)
+    for chosen, usage, feature in (((), (), ()), (subject, KEY_USAGES, TLS_FEATURES)):
+        section = SimpleNamespace(
+            subject=chosen, key_usage=usage, tls_feature=feature, hash="sha384",
+            identifiers=(("dns", "example.org"), ("ip", "2001:db8::1"), ("ip", "192.0.2.1")))
+        descriptor = os.open(file, os.O_RDONLY)
+        der = openssl.request("/usr/bin/openssl", descriptor, cast(Any, section))
+        os.close(descriptor)
+        derived = accountd.derive(SERVER, [Order("a", section.identifiers, der)])
+        assert finalize(der, derived).why == ""
+        # which is no policy of somebody else's
+        assert (finalize(der, DEFAULT).why == "") is (chosen == ())
 
 
 # --- rates and audit -----------------------------------------------------------------------------

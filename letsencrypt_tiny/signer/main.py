@@ -203,13 +203,16 @@ def _load_key(config: "Config", stdio: bool) -> "Signer":
 
 
 def _serve_stdio(config: "Config", signer: "Signer") -> int:
-    from .server import Stdio, converse
+    from .server import ENDING, Stdio, converse
     signal.signal(signal.SIGTERM, _end)
     # ^C reaches every process on the terminal; the master goes on until its work is in order
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stdout = sys.stderr  # nothing but the protocol on descriptor 1
     _confine(config, files=16)
-    return 0 if converse(Stdio(), signer, "stdio") else 1
+    done = converse(Stdio(), signer, "stdio")
+    # Neither a traceback of the interpreter's end nor another status than the conversation's
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    return 0 if done else 1
 
 
 def _serve_socket(config: "Config", signer: "Signer") -> NoReturn:
@@ -235,4 +238,6 @@ def _confine(config: "Config", files: int, listen: bool = False,
 
 
 def _end(signum: int, frame: Any) -> NoReturn:
+    from .server import ENDING
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)   # once is enough
     raise SystemExit(0)

@@ -25,8 +25,9 @@ SEND_TIME = 30.0      # seconds for a client to take an answer
 IDLE_TIME = 60.0      # seconds after which an idle connection has to make room for a new one
 MAX_CONNECTIONS = 32  # a thread each
 
+ENDING = (signal.SIGINT, signal.SIGTERM)
+
 _CHUNK = 65536        # bytes read at once
-_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Signer(NamedTuple):
@@ -167,7 +168,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self._signer = signer
         self._count = 0
         self._connections: Dict[Any, Connection] = {}
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         umask = os.umask(0o177)
         try:
             super().__init__(path, _Handler)
@@ -187,7 +188,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def __exit__(self, *exception: object) -> None:
         """Close and remove the socket, unless another one has taken its place meanwhile."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         self.server_close()
         try:
             info = os.lstat(self.path)
@@ -218,6 +219,15 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         # Its thread notices in its own time; a few more threads than connections do no harm
         self._connections.pop(min(idle)[2]).hang_up()
         return True
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start the conversation's thread, which leaves the signals to the main thread: where
+        that one blocks them, none of them would."""
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            super().process_request(request, client_address)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def converse(self, sock: socket.socket) -> None:
         """Hold a conversation, in a thread of its own."""

@@ -336,6 +336,28 @@ def test_stdio_outlives_sigint_but_not_sigterm(key: Path) -> None:
             assert process.wait(20) == 0
 
 
+@pytest.mark.parametrize("line, status", [(b"", 0), (GOOD + b"\r\n", 0), (b"junk\r\n", 1)],
+                         ids=["nothing", "good", "junk"])
+def test_sigterm_when_it_is_over(line: bytes, status: int, key: Path) -> None:
+    """The conversation has ended, the interpreter not yet: nothing is said, the status stays."""
+    arguments = "--config=/dev/null", f"--privkey=file:{key}", "--stdio", "--confine=no", "--quiet"
+    done = subprocess.run(command(*arguments, before="import atexit, os\n"
+                                  "atexit.register(os.kill, os.getpid(), 15)"), input=line,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == status and done.stderr.count(b"\n") == (line == b"junk\r\n")
+    for number in range(0, 20, 2):
+        with subprocess.Popen(command(*arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            assert process.stdin and process.stdout and process.stderr
+            process.stdout.readline()
+            process.stdin.write(line)
+            process.stdin.close()
+            time.sleep(number / 1000)
+            process.terminate()
+            assert process.wait(20) in (0, status)   # 0: before it was over
+            assert b"Exception" not in process.stderr.read()
+
+
 class Client:
     """The other end of a conversation: the greeting is read already."""
 
@@ -407,6 +429,25 @@ def test_socket(number: int, running: Running) -> None:
     log = running.log.read_text()
     assert f"[1] connection of user {os.getuid()}, process {os.getpid()}\n" in log
     assert "[1] SIGNED" in log and "Traceback" not in log and "error" not in log
+
+
+def test_second_signal(tmp_path: Path, key: Path) -> None:
+    """Not even one that a conversation's thread could get keeps the socket from being removed."""
+    running = Running(tmp_path, key, "--confine=no", before="import os, time\n"
+                      "from letsencrypt_tiny.signer.server import Server\n"
+                      "close = Server.server_close\n"
+                      "def closing(self):\n"
+                      "    os.kill(os.getpid(), 15), os.kill(os.getpid(), 2), time.sleep(0.2)\n"
+                      "    close(self)\n"
+                      "Server.server_close = closing")
+    try:
+        with running.connect() as client:
+            client.sign(GOOD)
+            assert running.stop() == 0
+        assert not running.path.exists() and "Exception" not in running.log.read_text()
+    finally:
+        running.process.kill()
+        running.process.wait()
 
 
 def test_socket_of_another_is_not_removed(running: Running) -> None:

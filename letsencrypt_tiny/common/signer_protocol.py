@@ -51,12 +51,12 @@ class LineBuffer:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._data = bytearray()
+        self._scanned = 0   # no line ends before; bytes may come one at a time
 
     def feed(self, data: bytes) -> None:
         """Append what was read; raises ProtocolError if a line grows beyond the limit."""
-        scanned = max(0, len(self._data) - 1)
         self._data += data
-        if len(self._data) > self._limit + 2 and self._data.find(b"\r\n", scanned) < 0:
+        if len(self._data) > self._limit + 2 and self._data.find(b"\r\n", self._scanned) < 0:
             raise ProtocolError(f"line longer than {self._limit} bytes")
 
     def next_line(self) -> Optional[bytes]:
@@ -64,11 +64,13 @@ class LineBuffer:
 
         Raises ProtocolError for a line that is too long or holds a bare CR or LF.
         """
-        end = self._data.find(b"\r\n")
+        end = self._data.find(b"\r\n", self._scanned)
         if end < 0:
+            self._scanned = max(0, len(self._data) - 1)
             return None
         line = bytes(self._data[:end])
         del self._data[:end + 2]
+        self._scanned = 0
         if len(line) > self._limit:
             raise ProtocolError(f"line longer than {self._limit} bytes")
         if b"\n" in line or b"\r" in line:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import List
 
@@ -160,6 +161,23 @@ def test_an_endless_line_takes_no_memory() -> None:
             buffer.feed(b"x" * 10)
             assert buffer.next_line() is None
             assert len(buffer._data) <= 110
+
+
+def test_a_line_in_single_bytes_takes_linear_time() -> None:
+    """Not 0.6 s of a CPU for each line of 64 kB."""
+    def seconds(size: int) -> float:
+        best = 9.0
+        for _ in range(3):
+            buffer, begun = sp.LineBuffer(size), time.process_time()
+            for _ in range(size):
+                buffer.feed(b"x")
+                assert buffer.next_line() is None
+            buffer.feed(b"\r\n")
+            assert buffer.next_line() == b"x" * size
+            best = min(best, time.process_time() - begun)
+        return best
+
+    assert seconds(1 << 17) < 8 * seconds(1 << 15)   # 4, not 16
 
 
 @pytest.mark.parametrize("data", [b"a\nb\r\n", b"\n\r\n", b"a\rb\r\n", b"a\r\r\n"])

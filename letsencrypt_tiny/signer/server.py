@@ -216,8 +216,11 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                 in list(self._connections.items()) if peer.waiting_since is not None]
         if not idle or min(idle)[0] > time.monotonic() - IDLE_TIME:
             return False
-        # Its thread notices in its own time; a few more threads than connections do no harm
-        self._connections.pop(min(idle)[2]).hang_up()
+        # Its thread notices in its own time, a few more threads than connections do no harm; or
+        # it has ended by itself since
+        peer = self._connections.pop(min(idle)[2], None)
+        if peer is not None:
+            peer.hang_up()
         return True
 
     def process_request(self, request: Any, client_address: Any) -> None:

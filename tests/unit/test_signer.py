@@ -530,6 +530,32 @@ def test_limits(tmp_path: Path, key: Path) -> None:
         running.process.wait()
 
 
+def test_idle_connection_that_ends_while_it_is_dismissed(tmp_path: Path, key: Path) -> None:
+    """Its thread takes it out between the choice and the dismissal: others are served."""
+    running = Running(tmp_path, key, before="from letsencrypt_tiny.signer import server as s\n"
+                      "s.MAX_CONNECTIONS, s.IDLE_TIME = 1, 0\n"
+                      "class Ending(dict):\n"
+                      "    def items(self):\n"
+                      "        found = list(super().items())\n"
+                      "        self.clear()\n"
+                      "        return found\n"
+                      "init = s.Server.__init__\n"
+                      "def changed(self, *arguments):\n"
+                      "    init(self, *arguments)\n"
+                      "    self._connections = Ending()\n"
+                      "s.Server.__init__ = changed")
+    try:
+        with running.connect() as first:
+            first.sign(GOOD)
+            time.sleep(0.3)   # until it waits
+            with running.connect() as second:
+                second.sign(GOOD)
+        assert running.stop() == 0 and "error" not in running.log.read_text()
+    finally:
+        running.process.kill()
+        running.process.wait()
+
+
 def refused_socket(key: Path, path: Path, **options: Any) -> Tuple[int, str]:
     """Exit status and message of a program that must not start to listen."""
     done = run(f"--privkey=file:{key}", f"--socket={path}", **options)

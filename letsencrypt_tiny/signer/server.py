@@ -9,7 +9,8 @@ import stat
 import struct
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, NamedTuple, NoReturn, Optional
+from collections import deque
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, NamedTuple, NoReturn, Optional
 
 from ..common import log
 from ..common.errors import ConfigError, Error, ProtocolError
@@ -24,6 +25,8 @@ LINE_TIME = 30.0      # seconds from the first byte of a line to its last
 SEND_TIME = 30.0      # seconds for a client to take an answer
 IDLE_TIME = 60.0      # seconds after which an idle connection has to make room for a new one
 MAX_CONNECTIONS = 32  # a thread each
+LOGGED = 1000         # connections within an hour; of further ones only what is signed is logged
+HOUR = 3600.0         # seconds
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -39,9 +42,13 @@ class Signer(NamedTuple):
 
 
 class Peer:
-    """A client: how to hear and answer it.  ``waiting_since`` is None while a line is under way."""
+    """A client: how to hear and answer it.  ``waiting_since`` is None while a line is under way.
+
+    Of one that is ``quiet`` nothing is logged but what it is given: it must not fill the disk.
+    """
 
     waiting_since: Optional[float] = None
+    quiet = False
 
     def receive(self, timeout: Optional[float]) -> bytes:
         """Return some bytes, none at the end.  Raises OSError, TimeoutError after ``timeout`` s."""
@@ -101,12 +108,14 @@ def converse(peer: Peer, signer: Signer, name: str) -> bool:
         try:
             _serve_requests(peer, signer, name)
         except ProtocolError as exc:
-            shown = f": {request.describe(exc.line)}" if isinstance(exc, request.Refused) else ""
-            log.warning(f"[{name}] NOSIGN {exc}{shown}")
+            if not peer.quiet:
+                shown = request.describe(exc.line) if isinstance(exc, request.Refused) else ""
+                log.warning(f"[{name}] NOSIGN {exc}{shown and f': {shown}'}")
             peer.send(format_refusal(str(exc)))
             return False
     except OSError as exc:
-        log.info(f"[{name}] lost the client: {exc.strerror or 'it takes no answer'}")
+        if not peer.quiet:
+            log.info(f"[{name}] lost the client: {exc.strerror or 'it takes no answer'}")
         return False
     return True
 
@@ -118,7 +127,7 @@ def _serve_requests(peer: Peer, signer: Signer, name: str) -> None:
         line = lines.next_line()
         if line is not None:
             deadline = None
-            peer.send(format_signature(_sign(line, signer, name)))
+            peer.send(format_signature(_sign(line, signer, name, peer.quiet)))
             continue
         now = time.monotonic()
         if not lines.pending:
@@ -137,12 +146,13 @@ def _serve_requests(peer: Peer, signer: Signer, name: str) -> None:
         lines.feed(data)
 
 
-def _sign(line: bytes, signer: Signer, name: str) -> bytes:
+def _sign(line: bytes, signer: Signer, name: str, quiet: bool) -> bytes:
     if signer.guard is None:
         request.check(line, signer.greeting)
     else:
         verdict = signer.guard.judge(line, signer.greeting)
-        log.info(f"[{name}] AUDIT {verdict}")
+        if not (quiet and verdict.why):
+            log.info(f"[{name}] AUDIT {verdict}")
         if verdict.why:
             raise request.Refused(verdict.why, line)
     signature = signer.sign(line)
@@ -168,6 +178,8 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self._signer = signer
         self._count = 0
         self._connections: Dict[Any, Connection] = {}
+        self._logged: Deque[float] = deque(maxlen=LOGGED)
+        self._unlogged = 0
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         umask = os.umask(0o177)
         try:
@@ -204,11 +216,29 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Make room for the connection, or refuse it."""
         self._count += 1
+        quiet = self._is_one_too_many()
         if len(self._connections) >= MAX_CONNECTIONS and not self._dismiss_idle():
-            log.warning(f"[{self._count}] refused: {MAX_CONNECTIONS} connections are busy")
+            if not quiet:
+                log.warning(f"[{self._count}] refused: {MAX_CONNECTIONS} connections are busy")
             return False
-        self._connections[request] = Connection(request, str(self._count))
+        connection = self._connections[request] = Connection(request, str(self._count))
+        connection.quiet = quiet
         return True
+
+    def _is_one_too_many(self) -> bool:
+        """Count a connection; True if it is not to be logged."""
+        now = time.monotonic()
+        if len(self._logged) == LOGGED and now - self._logged[0] < HOUR:
+            if not self._unlogged:
+                log.warning(f"more than {LOGGED} connections within an hour: of further ones only "
+                            "what is signed is logged")
+            self._unlogged += 1
+            return True
+        self._logged.append(now)
+        if self._unlogged:
+            log.warning(f"{self._unlogged} connections were not logged")
+            self._unlogged = 0
+        return False
 
     def _dismiss_idle(self) -> bool:
         """Hang up on the connection that has been idle for longest; False if none has for long."""
@@ -239,9 +269,11 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             return  # dismissed already
         pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED,
                                                           struct.calcsize("3i")))
-        log.info(f"[{peer.name}] connection of user {uid}, process {pid}")
+        if not peer.quiet:
+            log.info(f"[{peer.name}] connection of user {uid}, process {pid}")
         converse(peer, self._signer, peer.name)
-        log.info(f"[{peer.name}] end of connection")
+        if not peer.quiet:
+            log.info(f"[{peer.name}] end of connection")
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A conversation failed for a reason nobody thought of: the others go on."""

@@ -556,6 +556,40 @@ def test_idle_connection_that_ends_while_it_is_dismissed(tmp_path: Path, key: Pa
         running.process.wait()
 
 
+def test_connections_beyond_those_that_are_logged(tmp_path: Path, key: Path) -> None:
+    """They can't fill the disk; what is signed for them is in the log, and their number."""
+    running = Running(tmp_path, key, before="from letsencrypt_tiny.signer import server as s\n"
+                      "s.LOGGED, s.HOUR = 3, 6.0")
+
+    def one(*lines: bytes) -> None:
+        with running.connect() as client:
+            client.sock.sendall(b"".join(line + b"\r\n" for line in lines))
+            client.sock.shutdown(socket.SHUT_WR)
+            assert client.lines.read().count(b"\r\n") == len(lines)
+
+    try:
+        for _ in range(3):
+            one(GOOD, b"junk")
+        before = running.log.read_text()
+        assert before.count("NOSIGN") == before.count("connection of user") == 3
+        for _ in range(20):
+            one(b"junk")
+            one(b"A" * 70000)
+        one(GOOD, b"junk")
+        added = running.log.read_text()[len(before):]
+        assert added.count("more than 3 connections within an hour: of further ones only") == 1
+        assert added.count("[44] SIGNED") == 1 and "NOSIGN" not in added
+        assert added.count("\n") <= 3   # “end of connection” of the third
+        time.sleep(6)
+        one(b"junk")
+        added = running.log.read_text()[len(before):]
+        assert "warning: 41 connections were not logged\n" in added and "[45] NOSIGN" in added
+        assert running.stop() == 0
+    finally:
+        running.process.kill()
+        running.process.wait()
+
+
 def refused_socket(key: Path, path: Path, **options: Any) -> Tuple[int, str]:
     """Exit status and message of a program that must not start to listen."""
     done = run(f"--privkey=file:{key}", f"--socket={path}", **options)

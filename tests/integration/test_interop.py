@@ -20,6 +20,7 @@ from harness.run import ENVIRONMENT, Prefix, Site
 from harness.sshd import SSHD
 
 LACME_ACCOUNTD = "/usr/bin/lacme-accountd"
+OPERATIONS = "operations = read register account-update\n"
 
 
 @pytest.fixture
@@ -102,6 +103,31 @@ def test_lacme_uses_our_socket(lacme: Lacme, prefix: Prefix, pebble_tame: Pebble
     with listening([str(prefix.accountd), "--quiet", f"--privkey=file:{lacme.account_key}",
                     "--config=/dev/null", f"--socket={path}"], path):
         lacme_issues(lacme, pebble_tame, f"--socket={path}")
+
+
+def test_lacme_within_a_policy(lacme: Lacme, prefix: Prefix, pebble_tame: Pebble) -> None:
+    """What it asks for to order is what a policy allows by default; and to register, by name."""
+    def choose(policy: str) -> None:
+        lacme.main["accountd"]["command"] = f"{prefix.accountd} --policy={policy}"
+
+    origin = pebble_tame.directory.rpartition("/")[0]
+    with open(lacme.path / "accountd.conf", "a", encoding="ascii") as file:
+        for name, more in ("orders", ""), ("account", OPERATIONS):
+            file.write(f"[policy {name}]\norigins = {origin}\nidentifiers = .lacme.example\n{more}")
+    choose("account")
+    done = lacme.register()
+    assert done.returncode == 0, done.stderr
+    choose("orders")
+    chain = lacme.certificate("b", ["a.lacme.example", "b.lacme.example"])
+    lacme.certs["b"].update(keyUsage="digitalSignature, keyEncipherment", hash="sha384")
+    done = lacme.run("newOrder", "b")
+    assert done.returncode == 0, done.stderr
+    assert judge.names(chain) == {"a.lacme.example", "b.lacme.example"}
+    lacme.certificate("c", ["evil.example"])
+    for command in (["newOrder", "c"], ["account", "--deactivate"],
+                    ["account", "mailto:evil@harness.example"]):
+        done = lacme.run(*command)
+        assert done.returncode != 0 and "NOSIGN" in done.stderr, done.stderr
 
 
 # --- letsencrypt-tiny(8) and lacme-accountd(1) ---------------------------------------------------

@@ -108,7 +108,8 @@ def _check(policy: Policy, header: JsonObject, operation: str, asked: Asked) -> 
         raise ProtocolError(f"{where}{operation} is not allowed")
     for kind, value in asked.names:
         if not covers(policy.identifiers, kind, value):
-            raise ProtocolError(f"{where}{value} is not one of its identifiers")
+            raise ProtocolError(f"{where}{log.printable(value, MAX_NAME)} is not one of its "
+                                "identifiers")
     if asked.profile is not None and not policy.profiles & {asked.profile, ANY}:
         raise ProtocolError(f"{where}this profile is not one of its profiles")
     if policy.only is None and asked.more:

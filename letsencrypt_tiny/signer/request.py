@@ -48,6 +48,8 @@ def check(line: bytes, own: Greeting) -> Request:
     Raises Refused.
     """
     try:
+        if len(line) > MAX_REQUEST:   # of --explain; a conversation's are not
+            raise ProtocolError(f"line longer than {MAX_REQUEST} bytes")
         signing_input = jose.parse_signing_input(line)
         header = parse_object(signing_input.protected, "the protected header", MAX_REQUEST)
         _check_header(header, own)

@@ -17,7 +17,7 @@ TREE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TREE))
 
 from harness import ca  # noqa: E402
-from letsencrypt_tiny.common import signer_policy, x509  # noqa: E402
+from letsencrypt_tiny.common import log, signer_policy, x509  # noqa: E402
 from letsencrypt_tiny.common.errors import ProtocolError  # noqa: E402
 from letsencrypt_tiny.common.order_protocol import (AccountUpdate, Order, Request,  # noqa: E402
                                                     Revocation)
@@ -376,6 +376,15 @@ def test_no_signing_input(data: bytes) -> None:
         'policy=all verdict=refused operation=- origin=- why="')
 
 
+def test_lines_that_no_conversation_takes() -> None:
+    """Longer ones, which --explain must not call allowed; their parts are as long as others'."""
+    long = line(order(*["a." * 110 + "example.net"] * 180))
+    longer = line(order(*["a." * 110 + "example.net"] * 190))
+    assert len(long) <= 65536 < len(longer)
+    assert policy.judge(long, greeting(), [ALL]).why == ""
+    assert policy.judge(longer, greeting(), [ALL]).why == "line longer than 65536 bytes"
+
+
 def test_every_exception_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     for exception in (KeyError("x"), RecursionError(), MemoryError(), ImportError("ipaddress")):
         def fail(*_: Any, exc: Exception = exception) -> None:
@@ -664,6 +673,15 @@ def test_audit_lines_cannot_be_forged() -> None:
         found = re.fullmatch(r'policy=\S+ verdict=refused operation=\S+ origin=\S+ '
                              r'why="([^"]*)" identifiers=\S+', str(verdict))
         assert found and "\n" not in str(verdict)
+
+
+def test_audit_lines_of_huge_names_are_whole() -> None:
+    """In the log, where a line has 4096 characters at most, the reason comes to its end."""
+    der = certificate("DNS:example.org,otherName:1.2.3;UTF8:" + "x" * 9000)
+    verdict = judge({"certificate": b64(der)}, ALL)
+    assert re.match(r'policy=all verdict=refused operation=revoke origin=https://ca.example '
+                    r'why="policy “all”: [0-9a-f]+… is not one of its identifiers" identifiers=',
+                    log.printable(verdict))
 
 
 # --- settings ------------------------------------------------------------------------------------

@@ -26,8 +26,9 @@ from .payloads import DNS_NAME, MAX_NAME, Asked, Names
 HOUR = 3600.0       # seconds
 ANY = "*"
 
-# What has one form only: no userinfo, query, fragment, “%”, empty or dot segment (RFC 3986 §6)
-_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~!$&'()*+,;=:@-]+)*/?\Z")
+# What has one form only: no userinfo, query, fragment, “%”, empty or dot segment (RFC 3986 §6),
+# nor one that servlets take for such, which drop what follows a “;”
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:[/;]|\Z))[A-Za-z0-9._~!$&'()*+,;=:@-]+)*/?\Z")
 
 
 class Row(NamedTuple):

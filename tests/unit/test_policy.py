@@ -301,6 +301,7 @@ def test_orders_with_more() -> None:
 # --- url and kid ---------------------------------------------------------------------------------
 
 GOOD_URLS = ["/", "/a", "/a/", "/acme/order/1/2", "/a.b/~c_d-e", "/a/..b/...", "/a;b=c", "/a:b@c",
+             "/a..;/b", "/;..",
              "/.well-known/acme"]
 BAD_URLS = [
     "http://ca.example/a", "HTTPS://ca.example/a", "https://CA.example/a", "https://ca.example",
@@ -312,7 +313,8 @@ BAD_URLS = [
     "https://ca.example?/a", "https://ca.example#/a", "https://ca.example//a",
     "https://ca.example/a//b", "https://ca.example//", "https://ca.example/.",
     "https://ca.example/..", "https://ca.example/./a", "https://ca.example/a/../b",
-    "https://ca.example/a/..", "https://ca.example/a/.", "https://ca.example/%61",
+    "https://ca.example/a/..", "https://ca.example/a/.", "https://ca.example/..;/a",
+    "https://ca.example/a/.;b", "https://ca.example/a/..;", "https://ca.example/%61",
     "https://ca.example/a%2f..", "https://ca.example/a%", "https://ca.example/é",
     "https://ca.example/a b", "https://ca.example/a\n", "https://ca.example/a\0",
     "https:/ca.example/a", "https:ca.example/a", "//ca.example/a", "/a", "", "https:///a",

@@ -570,6 +570,15 @@ def test_the_account_key_in_a_request(kind: str) -> None:
             assert spki != x509.parse_request(der).spki
             changed = built(extension_request(tlv(0x30, SAN)), spki=spki)
             assert finalize(changed, kind=kind).why == "the CSR is for the account key"
+    else:
+        n = base64.urlsafe_b64decode(own.jwk["n"] + "==")
+        for algorithm, exponent in (("2a864886f70d010101", b"\3"),   # and without NULL
+                                    ("2a864886f70d01010a", b"\1\0\1"),   # RSASSA-PSS
+                                    ("55080101", b"\1\0\1")):   # X.509's
+            spki = tlv(0x30, tlv(0x30, tlv(6, bytes.fromhex(algorithm))),
+                       tlv(3, b"\0" + tlv(0x30, tlv(2, b"\0" + n), tlv(2, exponent))))
+            changed = built(extension_request(tlv(0x30, SAN)), spki=spki)
+            assert finalize(changed, kind=kind).why == "the CSR is for the account key"
     assert own.kid is None
 
 

@@ -7,6 +7,7 @@ wins; null and unknown keys change nothing; what is no UTF-8, and lone surrogate
 """
 
 import base64
+import codecs
 import json
 import re
 import subprocess
@@ -22,6 +23,9 @@ _INTEGER = re.compile(r"-?[0-9]{1,18}\Z")
 
 # bytes.EqualFold and the foldFuncs of encoding/json: simple case folding (unicode.SimpleFold)
 _FOLD = str.maketrans({"\u017f": "s", "\u212a": "k"})
+
+codecs.register_error("each byte", lambda exc: (
+    "\ufffd" * (getattr(exc, "end") - getattr(exc, "start")), getattr(exc, "end")))
 
 
 class GoError(Exception):
@@ -51,7 +55,7 @@ def fold(key: str) -> str:
 def unmarshal(data: bytes, fields: Fields) -> Dict[str, Any]:
     """Return what a struct with these fields holds afterwards; raises GoError."""
     try:
-        value = json.loads(data.decode("utf-8", "replace"), object_pairs_hook=_Object,
+        value = json.loads(data.decode("utf-8", "each byte"), object_pairs_hook=_Object,
                            parse_int=_Number, parse_float=_Number, parse_constant=_constant)
     except (ValueError, RecursionError) as exc:
         raise GoError(str(exc)) from exc

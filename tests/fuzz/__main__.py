@@ -283,9 +283,12 @@ def parse(data: bytes) -> List[Node]:
 
 
 def csr_seeds() -> List[bytes]:
-    """Good requests."""
+    """Good requests, and such for a CA's rights."""
     key = ca.genkey()
     return [openssl_csr(key, "DNS:example.org"),
+            *(openssl_csr(key, "DNS:example.org", "/", extension) for extension in (
+                "basicConstraints=CA:TRUE", "keyUsage=keyCertSign", "keyUsage=cRLSign",
+                "extendedKeyUsage=serverAuth,OCSPSigning")),
             openssl_csr(key, "DNS:example.org,DNS:a.example.net", "/CN=example.org/O=A"),
             openssl_csr(key, "DNS:*.wild.example,IP:192.0.2.1,IP:2001:db8::1", "/",
                         "keyUsage=critical,digitalSignature", "tlsfeature=status_request",
@@ -355,13 +358,15 @@ def fuzz_csr(chance: random.Random, go_on: Callable[[], bool], go: Optional[gola
 
 
 def compare_csr(verdict: policy.Verdict, der: bytes) -> None:
-    """Raise Difference unless openssl reads the same names, or nothing."""
+    """Raise Difference unless openssl reads the same names and no CA's rights, or nothing."""
     text = openssl_reads(der)
     if text is None:
         return
     where = f"{verdict.names}: {b64(der)}: openssl reads {text}"
     lines = re.findall(r"X509v3 Subject Alternative Name: ?(?:critical)?\n *(.*)\n", text)
-    if len(lines) != 1:
+    rights = re.search("CA:TRUE|Certificate Sign|CRL Sign|OCSP Signing",
+                       text.partition("Requested Extensions:")[2].partition("Signature Alg")[0])
+    if len(lines) != 1 or rights:
         raise Difference(where)
     names = set()
     for item in lines[0].split(", "):

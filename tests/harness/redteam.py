@@ -11,6 +11,7 @@ report is [attack, result]: the name of an error, or "did" and what was achieved
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -124,6 +125,7 @@ class RedTeam:
                 (f"limit {name}", lambda p=pid: check(libc.prlimit(
                     p, 7, ctypes.byref((ctypes.c_ulong * 2)(3, 3)), None)))]
         found += [
+            ("read a public file", lambda: read(self.setup["public"])),
             ("list the directory", lambda: os.listdir(".")),
             ("create a file", lambda: create("redteam")),
             ("create a symlink", lambda: os.symlink("/etc/shadow", "redteam-symlink")),
@@ -170,11 +172,9 @@ class RedTeam:
         os.rename("redteam-3", "redteam-4")
 
     def execute(self) -> str:
-        """Execute a set-user-ID program of root's, which prints its effective user id."""
-        try:
-            os.dup2(self.report, 1)
-        except OSError:
-            pass   # not when confined
+        """Execute a set-user-ID program of root's, which reports its effective user id."""
+        os.close(1)
+        fcntl.fcntl(self.report, fcntl.F_DUPFD, 1)   # confined, there is no dup2()
         os.execv(self.setup["setuid"], [self.setup["setuid"], "-u"])
 
     # --- what the client can tell the master ---

@@ -215,6 +215,17 @@ def test_the_firewall_is_opened(careful: List[str], ready: Site) -> None:
     assert rules() == careful
 
 
+def test_what_is_executed(careful: List[str], ready: Site, prefix: Prefix) -> None:
+    """The four programs, openssl, and what opens and closes the firewall."""
+    done, executed = ready.executed("--quiet", "newOrder")
+    expect(done, 0)
+    programs = {str(path) for path in (prefix.master, prefix.accountd, prefix.client,
+                                       prefix.webserver)}
+    assert programs | {"/usr/bin/openssl", *TOOLS} <= {argv[0] for argv in executed} <= {
+        *programs, "/usr/bin/openssl", *TOOLS, "/usr/sbin/nft"}
+    assert rules() == careful
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_firewall_is_closed(number: signal.Signals, careful: List[str], site: Site,
                                 hostile: Hostile) -> None:

@@ -22,6 +22,7 @@ MASTER, SIGNER, CLIENT, WEBSERVER = ("letsencrypt-tiny", "letsencrypt-tiny-accou
                                      "webserver")
 USER = dict(zip((SIGNER, CLIENT, WEBSERVER), USERS))
 MODES = ("auto", "required", "no")
+CAP_SYS_RESOURCE = 24   # capabilities(7)
 
 # Of the one who starts the master: the first three are for children, the rest is for nobody.
 OURS = {"https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1", "TERM": "vt100"}
@@ -225,6 +226,14 @@ def test_environment(moment: Moment) -> None:
     assert set(moment.of[MASTER].process.environ) == {*ENVIRONMENT, *OURS, *THEIRS}
 
 
+def test_the_signers_memory_is_locked(moment: Moment) -> None:
+    """If the master may raise the limit; otherwise that is too low for a whole process."""
+    if not proc.read(os.getpid()).capabilities >> CAP_SYS_RESOURCE & 1:
+        pytest.skip("not even root may raise RLIMIT_MEMLOCK here")
+    assert moment.of[SIGNER].process.limits["Max locked memory"] == str(256 << 20)
+    assert int(moment.of[SIGNER].threads[0]["VmLck"].split()[0]) > 1000   # kB
+
+
 def test_descriptors_of_the_signer(moment: Moment) -> None:
     seen = moment.of[SIGNER]
     fds = seen.process.fds
@@ -302,3 +311,22 @@ def test_nobody_looks_into_them(user: str, moment: Moment) -> None:
     for pid, attempts in moment.others[user].items():
         assert len(attempts) == 7
         assert set(attempts.values()) <= {"EACCES", "EPERM"}, (pid, attempts)
+
+
+# --- the master's network ------------------------------------------------------------------------
+
+def test_the_master_connects_to_nobody(site: Site, hostile: Hostile, tmp_path: Path) -> None:
+    """It listens, for the web server; what it sends goes to nobody on a network."""
+    site.use(hostile)
+    site.genkey()
+    site.certificate("a", ["a.example"])
+    assert site.register().returncode == 0
+    trace = tmp_path / "trace"   # of the master alone
+    done = subprocess.run(
+        ["/usr/bin/strace", "-qq", "-o", trace, "-e", "signal=none", "-e",
+         "trace=bind,connect,sendto,sendmsg,sendmmsg", "--", *site.command("newOrder")],
+        stdin=subprocess.DEVNULL, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    network = [line for line in trace.read_text().splitlines() if "AF_INET" in line]
+    assert len(network) == 1 and re.match(r"bind\(.*sin_port=htons\(%d\)" % hostile.http_port,
+                                          network[0]), network

@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Set
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -32,13 +33,13 @@ CONFINED: Dict[str, Set[str]] = {
 # … and where the kernel can't: what any user may, but to become or to look into another.
 UNCONFINED: Dict[str, Set[str]] = {
     "client": TEMPORARY | NETWORK | {
-        "create a file", "create a symlink", "create a FIFO", "create a directory",
+        "read a public file", "create a file", "create a symlink", "create a FIFO", "create a directory",
         "create a socket", "create a setuid file", "link within", "rename within",
         "list the directory", "chmod the directory", "fork"},
-    "webserver": TEMPORARY | NETWORK,    # RLIMIT_NPROC: no fork
+    "webserver": TEMPORARY | NETWORK | {"read a public file"},    # RLIMIT_NPROC: no fork
     "signer": TEMPORARY | NETWORK | {
         "read account key", "write account key", "create in accountd",   # its own home
-        "list the directory", "fork"}}                                   # the former is /
+        "read a public file", "list the directory", "fork"}}             # the latter is /
 
 REFUSED = {"EACCES", "EPERM"}
 
@@ -97,12 +98,31 @@ def test_fatal(role: str, attack: str, field: Field) -> None:
     done, report = play(field, role, "required", only=[attack], siblings=False)
     assert "descriptors" in report   # it began …
     assert attack not in report and "end" not in report   # … and didn't get to the next line
+    lines = (field.site.path / "report").read_text().splitlines()
+    assert all(line.startswith("[") for line in lines), "a program ran"
     if role == "webserver":
         # The hostile server validates nothing: it isn't missed
         assert done.returncode in (0, 1)
+    elif role == "client":
+        status = 128 + signal.SIGSYS
+        assert only_error(done) == f"error: a: the client ended with status {status}"
     else:
         assert only_error(done).startswith("error: a: ")
     tidy(field.site)
+
+
+def test_behind_a_proxy_its_port_is_the_only_one(field: Field) -> None:
+    """The server's own is refused, then."""
+    proxy = int(field.setup["trap"])
+    server = urlsplit(field.server.directory).port
+    field.site.main["client"]["proxy"] = f"http://127.0.0.1:{proxy}"
+    try:
+        for port, result in ((proxy, "did"), (server, "EACCES")):
+            _, report = play(field, "client", "required", only=["connect elsewhere"],
+                             siblings=False, trap=port)
+            assert report["connect elsewhere"] == result
+    finally:
+        del field.site.main["client"]["proxy"]
 
 
 @pytest.mark.parametrize("role", SECTION)
@@ -147,8 +167,10 @@ def test_certificates_that_are_not_the_sections(field: Field, hostile_ca: ca.CA)
     """Another section's, one for another key, one of another CA, a key, nothing at all (B 32)."""
     other_key = field.server.issue(ca.request(["a.example"], ca.genkey()))
     key = field.site.file("a", "privkey.pem").read_text()
+    other_name = field.server.issue(ca.request(["a.example", "b.example"], key))
     for text, expected in (
             (chain(field, "b"), "for another key"), (other_key, "for another key"),
+            (other_name, "for other names: a.example, b.example"),
             (chain(field, "a") + key, "malformed"), ("", "malformed"), ("\x1b[2J", "malformed"),
             (hostile_ca.root.read_text(), "for another key"),
             (chain(field, "a").partition("-----END CERTIFICATE-----\n")[0], "malformed"),

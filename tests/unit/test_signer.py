@@ -268,6 +268,14 @@ def test_keyid(key: Path) -> None:
     assert answers == [b"NOSIGN kid is not the configured keyid"]
 
 
+def test_a_keyid_is_no_policy(key: Path) -> None:
+    """It takes one way to the account; the account's own URL is another, for who knows it."""
+    file = f"--config={conf(key, 'keyid = ' + KID)}"
+    for payload in ({"contact": ["mailto:evil@example.org"]}, {"status": "deactivated"}):
+        answers, _, status = talk(key, signing_input(request(url=KID), payload) + b"\r\n", file)
+        assert status == 0 and len(answers) == 1 and not answers[0].startswith(b"NOSIGN")
+
+
 def test_half_line(key: Path) -> None:
     answers, log, status = talk(key, GOOD + b"\r\n" + GOOD)
     assert len(answers) == 2 and answers[1].startswith(b"NOSIGN the client ended in the middle")
@@ -448,6 +456,24 @@ def test_second_signal(tmp_path: Path, key: Path) -> None:
     finally:
         running.process.kill()
         running.process.wait()
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="needs another user")
+def test_socket_is_for_its_owner_only(key: Path) -> None:
+    with Home() as home:
+        running = Running(home, key)
+        script = f"import socket; socket.socket(socket.AF_UNIX).connect({str(running.path)!r})"
+
+        def connect() -> str:
+            return subprocess.run([PYTHON, "-c", script], stderr=subprocess.PIPE, text=True,
+                                  timeout=30, **as_nobody()).stderr
+
+        try:
+            assert "PermissionError" in connect()
+            running.path.chmod(0o666)   # it was the mode, and nothing else
+            assert connect() == ""
+        finally:
+            running.stop()
 
 
 def test_socket_of_another_is_not_removed(running: Running) -> None:
@@ -764,8 +790,9 @@ def kernel_status(pid: int) -> Optional[Dict[str, str]]:
 
 
 def test_confined_while_it_serves(running: Running) -> None:
+    pytest.importorskip("seccomp")
     status = kernel_status(running.process.pid)
-    assert status and status["NoNewPrivs"] == "1"
+    assert status and status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
     with running.connect() as client:
         client.sign(GOOD)
     assert running.stop() == 0 and not running.path.exists()

@@ -55,13 +55,15 @@ class Running:
         assert '"/usr/share/letsencrypt-tiny"' in source
         program = base / "webserver"
         program.write_text(source.replace('"/usr/share/letsencrypt-tiny"', repr(str(TREE))))
+        program.chmod(0o755)
         self.log = base / "log"
         fds = [s.fileno() for s in self.listeners]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                ["/usr/bin/python3", "-IS", str(program), "--debug", f"--confine={confine}",
-                 *map(str, fds)], pass_fds=fds, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                cwd=self.directory, preexec_fn=become_nobody if AS_ROOT else None)
+                [str(program), "--debug", f"--confine={confine}", *map(str, fds)], pass_fds=fds,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory,
+                env={**os.environ, "PYTHONPATH": str(self.directory)},
+                preexec_fn=become_nobody if AS_ROOT else None)
 
     def stop(self) -> None:
         """Kill what still runs, close everything."""
@@ -425,7 +427,13 @@ def test_log_is_printable(server: Running) -> None:
     assert b"\\x1b]0;evil\\x07" in text and b'unix "GET /unix HTTP/1.1" 404\n' in text
     lines = text.decode().split("\n")
     assert all(line.isprintable() and len(line) < 1000 for line in lines)
-    assert "imported" not in text.decode()
+
+
+def test_modules_beside_the_challenges_are_not_imported(server: Running) -> None:
+    """Not even if the environment says so."""
+    assert (server.directory / "json.py").exists()
+    check_serving(server)
+    assert "imported" not in server.log.read_text()
 
 
 @pytest.mark.parametrize("confine", ["no", "auto", "required"])

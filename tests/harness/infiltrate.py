@@ -70,7 +70,7 @@ def field(prefix: Prefix, authority: ca.CA) -> Iterator[Field]:
                             "accountd": str(site.lib / "accountd"),
                             "run directory": str(site.rundir), "/etc": "/etc", "/tmp": "/tmp",
                             "/var/tmp": "/var/tmp", "/dev/shm": "/dev/shm"},
-            "trap": trap.port, "public": str(public), "setuid": str(setuid),
+            "host": "127.0.0.1", "trap": trap.port, "public": str(public), "setuid": str(setuid),
             "abstract": site.path.name, "socket": str(site.path / "S.signer")})
         for sock in names:
             sock.close()

@@ -126,6 +126,7 @@ class RedTeam:
                     p, 7, ctypes.byref((ctypes.c_ulong * 2)(3, 3)), None)))]
         found += [
             ("read a public file", lambda: read(self.setup["public"])),
+            ("look at a public file", lambda: os.stat(self.setup["public"])),
             ("list the directory", lambda: os.listdir(".")),
             ("create a file", lambda: create("redteam")),
             ("create a symlink", lambda: os.symlink("/etc/shadow", "redteam-symlink")),
@@ -139,7 +140,7 @@ class RedTeam:
             ("chmod the directory", lambda: os.chmod(".", 0o777)),
             ("open the lock", lambda: read("../lock")),
             ("unlink the lock", lambda: os.unlink("../lock")),
-            ("connect elsewhere", lambda: connect(self.setup["trap"])),
+            ("connect elsewhere", lambda: connect(self.setup["trap"], self.setup["host"])),
             ("connect fast", lambda: fast_open(self.setup["trap"])),
             ("send a datagram", lambda: datagram(self.setup["trap"])),
             ("connect to an abstract socket", lambda: abstract(self.setup["abstract"])),
@@ -249,10 +250,10 @@ def create(path: str, keep: bool = False) -> None:
         os.unlink(path)
 
 
-def connect(port: int) -> None:
+def connect(port: int, host: str) -> None:
     with socket.socket() as sock:
         sock.settimeout(2)
-        sock.connect(("127.0.0.1", port))
+        sock.connect((host, port))
 
 
 def fast_open(port: int) -> None:

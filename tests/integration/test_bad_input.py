@@ -269,6 +269,22 @@ def test_command_lines_of_children(program: str, args: Tuple[str, ...], good: Si
     assert len(errors(done)) == 1, done.stderr
 
 
+def test_check_changes_nothing(good: Site, server: Hostile) -> None:
+    """Neither where all is well nor where a key is open to everybody; and nobody is asked."""
+    good.certificate("later", ["later.example"])
+    good.configure()
+    key = good.file("a", "privkey.pem")
+    for mode, status in ((0o600, 0), (0o644, 1)):
+        key.chmod(mode)
+        before = snapshot(good.lib, good.etc, good.rundir)
+        done = good.run("check")
+        after = snapshot(good.lib, good.etc, good.rundir)
+        key.chmod(0o600)
+        assert (done.returncode, len(errors(done))) == (status, status), done.stderr
+        assert before == after
+    assert not server.requests
+
+
 # --- files, users, programs ----------------------------------------------------------------------
 
 def test_a_key_that_others_can_read(good: Site) -> None:

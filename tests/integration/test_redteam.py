@@ -19,27 +19,30 @@ import pytest
 from harness import ca, infiltrate, misbehaviour, proc
 from harness.hostile import Default, Request, Response
 from harness.infiltrate import SECTION, USER, Field, play
+from harness.net import Listener
 from harness.run import Prefix, as_user, run
 from harness.verdict import errors, only_error, snapshot, tidy
 
 TEMPORARY = {"create in /tmp", "create in /var/tmp", "create in /dev/shm"}
 NETWORK = {"connect elsewhere", "connect fast", "send a datagram", "connect to an abstract socket",
            "listen", "bind", "bind UDP"}
+PUBLIC = {"read a public file", "look at a public file"}
 
 # All that is granted.  Confined by the kernel: what its work needs, and no more …
 CONFINED: Dict[str, Set[str]] = {
-    "client": {"create a file"}, "webserver": set(), "signer": set()}
+    "client": {"create a file", "look at a public file"},
+    "webserver": {"look at a public file"}, "signer": set()}
 
 # … and where the kernel can't: what any user may, but to become or to look into another.
 UNCONFINED: Dict[str, Set[str]] = {
-    "client": TEMPORARY | NETWORK | {
-        "read a public file", "create a file", "create a symlink", "create a FIFO", "create a directory",
+    "client": TEMPORARY | NETWORK | PUBLIC | {
+        "create a file", "create a symlink", "create a FIFO", "create a directory",
         "create a socket", "create a setuid file", "link within", "rename within",
         "list the directory", "chmod the directory", "fork"},
-    "webserver": TEMPORARY | NETWORK | {"read a public file"},    # RLIMIT_NPROC: no fork
-    "signer": TEMPORARY | NETWORK | {
+    "webserver": TEMPORARY | NETWORK | PUBLIC,    # RLIMIT_NPROC: no fork
+    "signer": TEMPORARY | NETWORK | PUBLIC | {
         "read account key", "write account key", "create in accountd",   # its own home
-        "read a public file", "list the directory", "fork"}}             # the latter is /
+        "list the directory", "fork"}}                                   # the former is /
 
 REFUSED = {"EACCES", "EPERM"}
 
@@ -137,6 +140,16 @@ def test_unconfined_it_still_cannot_become_another(role: str, field: Field) -> N
     outside = run(as_user(USER[role], [field.setup["setuid"], "-u"]))
     assert outside.stdout == "0\n"   # without no_new_privs it would
     assert uid != 0
+
+
+def test_the_port_is_limited_the_host_is_not(field: Field) -> None:
+    """Landlock knows no addresses: the server's port is open on every host."""
+    port = urlsplit(field.server.directory).port
+    assert port is not None
+    with Listener("127.0.0.2", port):
+        _, report = play(field, "client", "required", only=["connect elsewhere"], siblings=False,
+                         trap=port, host="127.0.0.2")
+    assert report["connect elsewhere"] == "did"
 
 
 # --- B: what a client can make the master do -----------------------------------------------------

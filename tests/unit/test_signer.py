@@ -276,6 +276,17 @@ def test_a_keyid_is_no_policy(key: Path) -> None:
         assert status == 0 and len(answers) == 1 and not answers[0].startswith(b"NOSIGN")
 
 
+def test_each_conversation_counts_for_itself(key: Path) -> None:
+    """As behind a forced command of ssh: what was signed an hour ago, nobody remembers."""
+    file = conf(key, "[policy p]", "identifiers = *", "origins = https://ca.example",
+                "requests-per-hour = 1")
+    for _ in range(2):
+        answers, _, _ = talk(key, (signing_input(request()) + b"\r\n") * 2, f"--config={file}",
+                             "--policy=p")
+        assert len(answers) == 2 and not answers[0].startswith(b"NOSIGN")
+        assert answers[1].startswith(b"NOSIGN policy")
+
+
 def test_half_line(key: Path) -> None:
     answers, log, status = talk(key, GOOD + b"\r\n" + GOOD)
     assert len(answers) == 2 and answers[1].startswith(b"NOSIGN the client ended in the middle")

@@ -79,7 +79,7 @@ def _check_header(header: JsonObject, own: Greeting) -> None:
         if own.kid is not None and kid != own.kid:
             raise ProtocolError("kid is not the configured keyid")
     elif own.kid is not None:
-        # keyid is there to keep clients from managing the account: newAccount takes a jwk
+        # keyid keeps clients from registering and looking up accounts: newAccount takes a jwk
         raise ProtocolError("jwk, where a keyid is configured")
     elif get_object(header, "jwk") != own.jwk:
         raise ProtocolError("jwk is not the account key's")

@@ -29,16 +29,16 @@ Address = Any  # (host, port, …) or the path of a UNIX socket
 
 
 class Running:
-    """The program, started as ``nobody`` in a challenge directory it can't list."""
+    """The program, started as ``nobody`` in a challenge directory it can't list by default."""
 
-    def __init__(self, base: Path, confine: str = "auto") -> None:
+    def __init__(self, base: Path, confine: str = "auto", mode: int = 0o711) -> None:
         self.directory = base / "challenges"
         self.directory.mkdir()
         (self.directory / TOKEN).write_text(AUTHORIZATION)
         (self.directory / TOKEN).chmod(0o644)
         for module in ("json", "http", "socket", "selectors", "letsencrypt_tiny"):
             (self.directory / f"{module}.py").write_text("raise SystemExit('imported')\n")
-        self.directory.chmod(0o711)
+        self.directory.chmod(mode)
         self.listeners = []
         for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
             sock = socket.socket(family, socket.SOCK_STREAM)
@@ -429,11 +429,17 @@ def test_log_is_printable(server: Running) -> None:
     assert all(line.isprintable() and len(line) < 1000 for line in lines)
 
 
-def test_modules_beside_the_challenges_are_not_imported(server: Running) -> None:
-    """Not even if the environment says so."""
-    assert (server.directory / "json.py").exists()
-    check_serving(server)
-    assert "imported" not in server.log.read_text()
+def test_modules_beside_the_challenges_are_not_imported() -> None:
+    """Not even if the environment says so, and the directory could be listed."""
+    with tempfile.TemporaryDirectory(dir="/srv" if AS_ROOT else None) as name:
+        os.chmod(name, 0o711)
+        running = Running(Path(name), mode=0o755)
+        try:
+            assert (running.directory / "socket.py").exists()
+            check_serving(running)
+            assert "imported" not in running.log.read_text()
+        finally:
+            running.stop()
 
 
 @pytest.mark.parametrize("confine", ["no", "auto", "required"])

@@ -727,3 +727,19 @@ raise KeyError("lost")
     done = subprocess.run(["/usr/bin/python3", "-IS", "-c", script], cwd=world.challenge,
                           capture_output=True, text=True, timeout=20, check=False)
     assert done.stderr.endswith("\nKeyError: 'lost'\n") and done.returncode == 1
+
+
+@needs_seccomp
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="other machines have fewer numbers")
+@pytest.mark.parametrize("how", ["i386", "x32"])
+def test_calls_by_other_numbers_are_fatal(world: World, how: str) -> None:
+    """No list judges them: getpid() as a 32-bit program calls it, and as one of the x32 ABI."""
+    code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    code.write(b"\xb8\x14\0\0\0\xcd\x80\xc3")   # mov eax, 20; int 0x80; ret
+    legacy = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
+    work = {"i386": legacy, "x32": lambda: libc.syscall(0x40000000 + 39)}[how]
+    without = inside(client_plan(world), lambda: [work()], abi=0, with_seccomp=False)
+    if without == "killed by SIGSEGV":
+        pytest.skip("the kernel runs no 32-bit programs")
+    assert len(without) == 1   # a process id, or -1 where the kernel has no x32
+    assert inside(client_plan(world), lambda: [work()], abi=0) == "killed by SIGSYS"

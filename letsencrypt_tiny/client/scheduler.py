@@ -1,4 +1,4 @@
-"""Runs many generators over a few threads, so that their waits overlap (DESIGN.md §5).
+"""Runs many generators over a few threads, so that their waits overlap.
 
 A task is a generator.  It yields seconds, to be resumed no sooner than then, or a list of
 tasks, to be resumed with their ``Outcome``s once the last of them is done.  Between

@@ -8,7 +8,7 @@ checked, signatures are not.  Any answer can be replaced:
 
 The names of resources are RFC 8555's: directory, newNonce, newAccount, newOrder, revokeCert,
 keyChange, account, order, finalize, authz, challenge, certificate; a path may stand for one too.
-``misbehaviour`` has what THREATS expects of a hostile server, ready-made.
+``misbehaviour`` has what SECURITY.md tells of a hostile server, ready-made.
 """
 
 import base64

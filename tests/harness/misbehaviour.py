@@ -1,4 +1,4 @@
-"""What a hostile ACME server may do (THREATS, A), ready-made for ``Hostile``.
+"""What a hostile ACME server may do (SECURITY.md, A), ready-made for ``Hostile``.
 
 Each function takes the server and installs one misbehaviour; resources are named as in
 ``hostile``.  Where more than one value is bad there's a list of them.

@@ -479,7 +479,7 @@ def test_through_a_proxy(pebble: Pebble, master: Master, proxy: str) -> None:
     assert len(Proxy.seen) == count
 
 
-# --- hostile servers (THREATS, A) --------------------------------------------------------------
+# --- hostile servers (SECURITY.md, A) ----------------------------------------------------------
 
 def refused(hostile: Hostile, master: Master, words: str, **how: Any) -> Outcome:
     """Order a certificate that mustn't come; the one answer is a line that holds ``words``."""

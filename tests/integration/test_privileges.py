@@ -307,7 +307,7 @@ def test_keys_are_where_they_belong(moment: Moment) -> None:
 
 @pytest.mark.parametrize("user", (*USERS, "nobody"))
 def test_nobody_looks_into_them(user: str, moment: Moment) -> None:
-    """Neither another user nor, once it is settled, the process's own (THREATS D 45)."""
+    """Neither another user nor, once it is settled, the process's own (D 45)."""
     for pid, attempts in moment.others[user].items():
         assert len(attempts) == 7
         assert set(attempts.values()) <= {"EACCES", "EPERM"}, (pid, attempts)

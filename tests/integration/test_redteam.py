@@ -1,4 +1,4 @@
-"""Each child, compromised: what it can reach, what it can make the master do (THREATS, B, C, E).
+"""Each child, compromised: what it can reach, what it can make the master do (SECURITY.md, B, C).
 
 ``harness/redteam.py`` stands in for the program; the real master starts it.
 """

@@ -1,4 +1,4 @@
-"""A hostile ACME server, or who stands in for it (THREATS, A), and the installed programs.
+"""A hostile ACME server, or who stands in for it (SECURITY.md, A), and the installed programs.
 
 A failed order never harms another: so most of it is one run with a section for each misbehaviour,
 each of which has an old certificate to lose, and one section that the server treats well.

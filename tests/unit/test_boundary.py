@@ -1,4 +1,4 @@
-"""The import boundary is the privilege boundary (DESIGN §3)."""
+"""The import boundary is the privilege boundary."""
 
 import ast
 import subprocess

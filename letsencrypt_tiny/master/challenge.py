@@ -234,17 +234,24 @@ def _remove_dead_socket(parent: int, name: str, path: str) -> None:
 
 def _remove_tokens(path: str, uid: int) -> None:
     """Remove the challenge files that the client left in a directory that isn't ours."""
+    if uid == 0:
+        return
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as exc:
         log.warning(f"{path}: {exc.strerror}")
         return
     try:
-        for name in os.listdir(descriptor):
-            info = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            if uid != 0 and info.st_uid == uid and stat.S_ISREG(info.st_mode) \
-                    and _TOKEN.match(name):
-                os.unlink(name, dir_fd=descriptor)
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                if not _TOKEN.match(entry.name):
+                    continue
+                try:
+                    info = os.stat(entry.name, dir_fd=descriptor, follow_symlinks=False)
+                    if info.st_uid == uid and stat.S_ISREG(info.st_mode):
+                        os.unlink(entry.name, dir_fd=descriptor)
+                except FileNotFoundError:
+                    pass   # whoever made it was faster
     except OSError as exc:
         log.warning(f"{path}: {exc.strerror}")
     finally:
@@ -263,15 +270,59 @@ def remove_stale(config: Config) -> None:
 
 
 def _remove_tree(path: str) -> None:
-    """Remove a directory that the client could write in; links in it are not followed."""
+    """Remove a directory that the client could write in; links in it are not followed.
+
+    First it becomes ours: a client that still runs, with the directory as its working
+    directory, can put nothing back while its files go.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        top = _take(path)
         try:
-            for name in os.listdir(descriptor):
-                os.unlink(name, dir_fd=descriptor)
+            _clear(top, top)
         finally:
-            os.close(descriptor)
+            os.close(top)
         os.rmdir(path)
-    except OSError:
-        import shutil   # a directory in it, which our own client never makes
-        shutil.rmtree(path, ignore_errors=True)
+    except OSError as exc:
+        log.warning(f"{path}: cannot remove it: {exc.strerror}")
+
+
+def _take(path: str, parent: Optional[int] = None) -> int:
+    """Return a descriptor of a directory in which from now on nobody but us can write."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
+                         dir_fd=parent)
+    try:
+        os.fchown(descriptor, os.geteuid(), os.getegid())
+        os.fchmod(descriptor, 0o700)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _clear(directory: int, top: int) -> None:
+    """Empty a directory that is, or is in, ``top``.
+
+    Our own client makes no directories; if others nest them, those further in move up to
+    ``top``: neither the stack nor the number of descriptors grows with their depth.
+    """
+    found = True
+    while found:
+        found = False
+        with os.scandir(directory) as entries:   # of however many, a few in memory
+            for entry in entries:
+                found = True
+                try:
+                    os.unlink(entry.name, dir_fd=directory)
+                    continue
+                except IsADirectoryError:
+                    pass
+                if directory != top:
+                    os.rename(entry.name, os.urandom(8).hex(), src_dir_fd=directory,
+                              dst_dir_fd=top)
+                    continue
+                inner = _take(entry.name, top)
+                try:
+                    _clear(inner, top)
+                finally:
+                    os.close(inner)
+                os.rmdir(entry.name, dir_fd=top)

@@ -18,6 +18,7 @@ import signal
 import socket
 import stat
 import sys
+import threading
 import time
 from typing import Any, Callable, Dict, List, NoReturn, Tuple
 
@@ -189,6 +190,10 @@ class RedTeam:
                 self.tell("flooded", flood(rest[0], bytes.fromhex(rest[1])))
             elif word == "plant":
                 plant(rest[0])
+            elif word == "dig":
+                dig(rest[0])
+            elif word == "refill":
+                refill(rest[0], bytes.fromhex(rest[1]))
             elif word == "raise":
                 os.kill(os.getpid(), rest[0])
             elif word == "close":
@@ -232,6 +237,35 @@ def plant(victims: Dict[str, str]) -> None:
     with open("json.py", "w", encoding="ascii") as file:
         file.write("raise SystemExit('imported')\n")
     os.chmod(".", 0o777)
+
+
+def dig(depth: int) -> None:
+    """Nest directories, more than a recursion or its descriptors get through."""
+    for _ in range(depth):
+        os.mkdir("d")
+        os.chdir("d")
+
+
+def refill(seconds: float, word: bytes) -> None:
+    """Put files back, by several threads, while the master, after that word, removes them."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    deadline = time.monotonic() + seconds
+
+    def work() -> None:
+        number = 0
+        while time.monotonic() < deadline:
+            number += 1
+            try:
+                create(f"redteam-{number % 100}-{threading.get_ident()}", keep=True)
+            except OSError:
+                pass
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    write(1, word)
+    for thread in threads:
+        thread.join()
 
 
 def read(path: str) -> str:

@@ -325,6 +325,21 @@ def test_the_challenge_directory_is_removed_with_all_that_is_in_it(field: Field)
     assert snapshot(certs, site.account_key, site.path / "public") == before
 
 
+def test_no_nest_is_too_deep(field: Field) -> None:
+    """Of directories, which only a client that isn't confined can make."""
+    failing(field, ["dig", 3000])
+
+
+@pytest.mark.parametrize("mode", ["required", "no"])
+def test_nothing_comes_back_while_it_is_removed(mode: str, field: Field) -> None:
+    """The client still runs when the master, which has heard enough, cleans up."""
+    field.site.configure()
+    done, _ = play(field, "client", mode, only=["open the lock"], siblings=False,
+                   words=[["refill", 2, b"junk\n".hex()]])
+    assert "broke the protocol" in only_error(done)
+    tidy(field.site)
+
+
 # --- C: the web server, asked by the world -------------------------------------------------------
 
 def test_500_slow_connections_and_one_validation(field: Field) -> None:

@@ -5,6 +5,7 @@ import pwd
 import shutil
 import socket
 import stat
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -112,6 +113,43 @@ def test_directory_of_our_own(host: Host) -> None:
     Path(responder.directory, "dir/link").symlink_to(victim)
     responder.stop()
     assert os.listdir(host.run) == [] and os.listdir(victim) == ["file"]
+
+
+def test_nothing_comes_back_while_it_is_removed(host: Host,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from a client that is still there, at the last moment before the directory goes."""
+    responder = host.started(f"listen = {host.path}/www")
+    inside = os.open(responder.directory, os.O_PATH)
+    rmdir, came_back = os.rmdir, []
+
+    def late(path: str, **where: int) -> None:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.fchdir(inside)
+                os.setgroups([])
+                os.setresuid(NOBODY.pw_uid, NOBODY.pw_uid, NOBODY.pw_uid)
+                os.close(os.open("back", os.O_WRONLY | os.O_CREAT, 0o644))
+                os._exit(0)
+            finally:
+                os._exit(1)
+        came_back.append(os.waitpid(pid, 0)[1] == 0)
+        rmdir(path, **where)
+    monkeypatch.setattr(os, "rmdir", late)
+    responder.stop()
+    os.close(inside)
+    assert os.listdir(host.run) == [] and came_back == [False]
+
+
+def test_a_deep_nest_is_removed(host: Host) -> None:
+    """Deeper than the stack, and than descriptors would reach."""
+    responder = host.started(f"listen = {host.path}/www")
+    done = subprocess.run(["/usr/bin/python3", "-c", "import os\nfor _ in range(2500):\n"
+                           "    os.mkdir('d')\n    os.mknod('f')\n    os.chdir('d')"],
+                          cwd=responder.directory, check=True)
+    assert done.returncode == 0
+    responder.stop()
+    assert os.listdir(host.run) == []
 
 
 def test_contract_of_the_web_server(host: Host) -> None:

@@ -141,6 +141,29 @@ def _existing(config: Config) -> socket.socket:
     return sock
 
 
+def peek_greeting(sock: socket.socket) -> Optional[signer_protocol.Greeting]:
+    """Return the greeting that has arrived, and leave it for the client to read.
+
+    None if it isn't complete yet.  Raises Error.
+    """
+    buffer = signer_protocol.LineBuffer(signer_protocol.MAX_ANSWER)
+    try:
+        data = sock.recv(3 * signer_protocol.MAX_ANSWER, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        if not data:
+            raise Error("the signer (letsencrypt-tiny-accountd) failed: it closed the connection")
+        buffer.feed(data)
+        first, second = buffer.next_line(), buffer.next_line()
+        if first is None or second is None:
+            return None
+        return signer_protocol.parse_greeting(first, second)
+    except BlockingIOError:
+        return None
+    except OSError as exc:
+        raise Error(f"the signer (letsencrypt-tiny-accountd) failed: {exc.strerror}") from exc
+    except ProtocolError as exc:
+        raise Error(f"the signer does not greet as it should: {exc}") from exc
+
+
 def read_greeting(sock: socket.socket) -> signer_protocol.Greeting:
     """Read the signer's greeting; raises Error."""
     buffer = signer_protocol.LineBuffer(signer_protocol.MAX_ANSWER)

@@ -35,10 +35,13 @@ class Responder:
         self._own = False
         self.directory = ""
 
-    def start(self, stderr: Callable[[str], int]) -> None:
+    def start(self, stderr: Callable[[str], int],
+              thumbprint: Optional[Callable[[], str]] = None) -> None:
         """Open everything; ``stderr(name)`` gives the descriptor for a child's messages.
 
-        Raises Error, ConfigError; ``stop`` must be called in any case.
+        ``thumbprint`` tells that of the account's key: our web servers give out no other key
+        authorizations, whatever the client writes.  Raises Error, ConfigError; ``stop`` must
+        be called in any case.
         """
         settings = self._config.webserver
         if settings.challenge_directory:
@@ -50,6 +53,8 @@ class Responder:
         addresses = self._listen(settings.listen)
         log.debug(f"listening on {', '.join(map(str, addresses))}")
         arguments = [f"--confine={settings.program.confine}"]
+        if thumbprint is not None:
+            arguments.append(f"--thumbprint={thumbprint()}")
         if log.level >= log.DEBUG:
             arguments.append("--debug")
         numbers = [str(3 + i) for i in range(len(self._sockets))]

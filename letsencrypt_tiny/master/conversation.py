@@ -22,6 +22,7 @@ from .state import State
 
 TICK = 1.0               # seconds
 GRACE = 60               # seconds of silence granted beyond the announced waits
+GREETING = 300           # seconds for a signer to greet: a passphrase may have to be typed
 LONGEST = 3600           # seconds for a run, and in addition those for each of its orders
 MAX_CHATTER = 256 << 10  # bytes that a child may write to its standard error
 
@@ -103,6 +104,29 @@ class Conversation:
         self._signer, child = accountd.connect(self._config, self._messages.pipe, requests, key)
         if child is not None:
             self._children.append(child)
+
+    def thumbprint(self) -> str:
+        """Wait for the signer to greet; return its key's thumbprint (RFC 7638).  Raises Error.
+
+        The client, whose word for it would be worth nothing, reads the same greeting later.
+        """
+        if self._signer is None:
+            raise Error("the signer was not started")
+        signer, poll = self._signer.fileno(), self._messages.poll
+        deadline = time.monotonic() + GREETING
+        poll.register(signer, select.POLLIN)
+        try:
+            while (patient := deadline - time.monotonic()) > 0:
+                for descriptor, _ in poll.poll(patient * 1000):
+                    if self._messages.handle(descriptor):
+                        continue
+                    greeting = accountd.peek_greeting(self._signer)
+                    if greeting is not None:
+                        return greeting.thumbprint
+                    time.sleep(0.02)   # half of it is there
+        finally:
+            poll.unregister(signer)
+        raise Error("the signer (letsencrypt-tiny-accountd) does not answer")
 
     def run(self, requests: Sequence[Request], who: children.Identity,
             directory: str = "/", tick: Optional[Callable[[], None]] = None) -> Iterator[Answer]:

@@ -120,9 +120,9 @@ class Run:
         conversation = Conversation(self._config, self._state, messages)
         left = dict(self._tasks)
         try:
-            responder.start(messages.pipe)
             requests = [task.order for task in self._tasks.values()]
             conversation.start_signer(requests)
+            responder.start(messages.pipe, conversation.thumbprint)
             self._report.begin(self._tasks)
 
             def interrupt() -> None:

@@ -1,12 +1,15 @@
 """The challenge web server: answers http-01 validations (RFC 8555 §8.3), nothing else.
 
-    webserver [--debug] [--confine=auto|required|no] FD [FD …]
+    webserver [--debug] [--confine=auto|required|no] [--thumbprint=KEY] FD [FD …]
 
 Started by the master as the user _letsencrypt-www, or any other without privilege.
 
 * FD …: descriptors of stream sockets (TCP or UNIX) that listen already.
 * Working directory: the challenge directory.  A file's name is the token, its content the
   key authorization.  The directory needs to be searchable (x), not readable.
+* KEY: the account key's thumbprint (RFC 7638).  Key authorizations of other keys (§8.1) are
+  not given out: who can write in the directory can't have names validated for an account of
+  his own.
 * Standard error: messages, and with --debug a line for each request.
 * SIGTERM ends it with status 0, and so does nothing else; SIGINT is the master's business.
   Status 2: the arguments make no sense; 1: it can't confine itself as required.
@@ -47,6 +50,8 @@ VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
 REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed",
            431: "Request Header Fields Too Large"}
 
+thumbprint = b""   # none: whatever account's key authorizations are given out
+
 
 class Answer(NamedTuple):
     """What a request is answered; ``body`` is the key authorization if ``status`` is 200."""
@@ -81,7 +86,8 @@ def respond(head: bytes) -> Optional[Answer]:
 
 
 def read_challenge(token: bytes) -> Optional[bytes]:
-    """Return the content of the challenge file of that name; None unless it is a small plain file.
+    """Return the content of the challenge file of that name; None unless it is a small plain file,
+    with the key authorization of the account whose key's ``thumbprint`` we were given.
 
     O_NONBLOCK: to open a FIFO must not wait for its writer.
     """
@@ -93,6 +99,8 @@ def read_challenge(token: bytes) -> Optional[bytes]:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return None
         content = os.read(fd, MAX_FILE + 1)
+        if thumbprint and content != token + b"." + thumbprint:
+            return None
         return content if len(content) <= MAX_FILE else None
     except OSError:
         return None
@@ -267,10 +275,12 @@ def listening_socket(argument: str) -> socket.socket:
 
 
 def parse(argv: Sequence[str]) -> "tuple[str, List[socket.socket]]":
-    """Return the mode of confinement and the listening sockets; sets the log's level.
+    """Return the mode of confinement and the listening sockets; sets the log's level and
+    ``thumbprint``.
 
     Raises UsageError.
     """
+    global thumbprint
     mode = "auto"
     listeners = []
     for argument in argv:
@@ -281,10 +291,15 @@ def parse(argv: Sequence[str]) -> "tuple[str, List[socket.socket]]":
             if mode not in confine.MODES:
                 raise UsageError(f"{log.printable(argument)}: must be one of "
                                  f"{', '.join(confine.MODES)}")
+        elif argument.startswith("--thumbprint="):
+            thumbprint = os.fsencode(argument.removeprefix("--thumbprint="))
+            if len(thumbprint) != 43 or not TOKEN.issuperset(thumbprint):
+                raise UsageError(f"{log.printable(argument)}: not a base64url SHA-256")
         else:
             listeners.append(listening_socket(argument))
     if not listeners:
-        raise UsageError("usage: webserver [--debug] [--confine=auto|required|no] FD [FD …]")
+        raise UsageError("usage: webserver [--debug] [--confine=auto|required|no] "
+                         "[--thumbprint=KEY] FD [FD …]")
     return mode, listeners
 
 

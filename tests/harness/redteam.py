@@ -41,7 +41,7 @@ def ready_state(pid: int) -> str:
         return file.read()
 
 
-def siblings(master: int) -> List[int]:
+def siblings(master: int, own: int) -> List[int]:
     """Wait until the master's two other children have become programs; return their ids."""
     mine = ready_state(master)
     for _ in range(1000):
@@ -50,7 +50,7 @@ def siblings(master: int) -> List[int]:
             try:
                 with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
                     parent = int(file.read().rpartition(")")[2].split()[1])
-                if parent == master and int(name) != os.getpid() \
+                if parent == master and int(name) != own \
                         and ready_state(int(name)) not in ("", mine):
                     found.append(int(name))
             except (OSError, ValueError):
@@ -70,6 +70,7 @@ class RedTeam:
         self.report = os.open(setup["report"], os.O_WRONLY | os.O_APPEND)
         self.master = os.getppid()
         self.siblings: List[int] = []
+        self.scout = -1
 
     def tell(self, attack: str, result: Any) -> None:
         os.write(self.report, json.dumps([attack, result]).encode() + b"\n")
@@ -88,12 +89,23 @@ class RedTeam:
         self.tell("descriptors", fds)
         self.tell("environment", dict(os.environ))
         self.tell("inheritable", os.get_inheritable(self.report))
-        if self.setup.get("siblings", True):
-            self.siblings = siblings(self.master)
-            self.tell("siblings", len(self.siblings))
+        if not self.setup.get("siblings", True):
+            return
+        if self.role == "signer":   # the others are started when it is confined and has greeted
+            self.scout, writer = os.pipe()
+            own = os.getpid()
+            if os.fork() == 0:
+                os.write(writer, json.dumps(siblings(self.master, own)).encode())
+                os._exit(0)
+            os.close(writer)
+        else:
+            self.siblings = siblings(self.master, os.getpid())
 
     def attack(self) -> None:
         """Try what was asked for, else everything that one survives."""
+        if self.scout >= 0:
+            self.siblings = json.loads(os.read(self.scout, 100))
+        self.tell("siblings", len(self.siblings))
         chosen = self.setup.get("only") or [name for name, _ in self.attacks()]
         attacks = {**dict(self.attacks()), **dict(self.fatal())}
         for name in chosen:
@@ -190,6 +202,9 @@ class RedTeam:
                 self.tell("flooded", flood(rest[0], bytes.fromhex(rest[1])))
             elif word == "plant":
                 plant(rest[0])
+            elif word == "challenge":
+                with open(rest[0], "w", encoding="ascii") as file:
+                    file.write(rest[1])
             elif word == "dig":
                 dig(rest[0])
             elif word == "refill":
@@ -367,12 +382,12 @@ def main() -> int:
         webserver.Server.serve = attack_first  # type: ignore[method-assign]
         return webserver.main()
     from letsencrypt_tiny.signer import main as signer, server
-    converse = server.converse
+    serve_requests = server._serve_requests
 
-    def attack_then_converse(*arguments: Any) -> bool:
+    def attack_then_serve(*arguments: Any) -> None:
         team.attack()
-        return converse(*arguments)
-    server.converse = attack_then_converse
+        serve_requests(*arguments)
+    server._serve_requests = attack_then_serve
     return signer.main()
 
 

@@ -325,6 +325,35 @@ def test_the_challenge_directory_is_removed_with_all_that_is_in_it(field: Field)
     assert snapshot(certs, site.account_key, site.path / "public") == before
 
 
+def test_it_validates_no_account_of_its_own(field: Field) -> None:
+    """What it writes for another account's key is not given out (RFC 8555 §8.1): else whoever
+    has taken it over gets certificates for the configured names, of any CA, for his own key."""
+    own = json.loads((field.site.lib / "state/accounts.json").read_text())[
+        field.server.directory]["key"]
+    contents = {"own": f"own.{own}", "foreign": f"foreign.{'x' * 43}", "bare": own,
+                "other": f"own.{own}", "more": f"more.{own}\n"}
+    answers: Dict[str, int] = {}
+
+    def ask() -> None:
+        deadline = time.monotonic() + 10
+        while not list(field.site.rundir.glob("challenges-*/last")) \
+                and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for token in contents:
+            connection = http.client.HTTPConnection("127.0.0.1", field.server.http_port, timeout=5)
+            connection.request("GET", f"/.well-known/acme-challenge/{token}")
+            answers[token] = connection.getresponse().status
+            connection.close()
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        failing(field, *(["challenge", *pair] for pair in contents.items()),
+                ["challenge", "last", ""], ["sleep", 2])
+    finally:
+        thread.join()
+    assert answers == {token: 200 if token == "own" else 404 for token in contents}
+
+
 def test_no_nest_is_too_deep(field: Field) -> None:
     """Of directories, which only a client that isn't confined can make."""
     failing(field, ["dig", 3000])

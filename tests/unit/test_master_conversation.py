@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Iterator, List, Sequence
@@ -331,6 +332,55 @@ while True: time.sleep(10)
         messages.close()
     talk.interrupt()
     assert [json.loads(op.format_answer(item))["state"] for item in answers] == ["pending", "valid"]
+
+
+# --- the signer's greeting ---------------------------------------------------------------
+
+def greeted(master: Master, *pieces: bytes) -> str:
+    """Return the thumbprint that a signer told, or ``leaves all`` of it to the client."""
+    messages = Messages()
+    talk = Conversation(master.configure(""), master.state, messages)
+
+    def greet() -> None:
+        with master.listener.accept()[0] as signer:
+            for piece in pieces:
+                signer.sendall(piece)
+                time.sleep(0.05)
+    thread = threading.Thread(target=greet)
+    thread.start()
+    try:
+        talk.start_signer()
+        thumbprint = talk.thumbprint()
+        assert talk._signer is not None
+        thread.join()
+        assert talk._signer.recv(10000) == b"".join(pieces), "the client reads it, too"
+        return thumbprint
+    finally:
+        thread.join()
+        talk.close()
+        messages.close()
+
+
+def test_the_greeting_is_read_before_the_client_gets_it(master: Master) -> None:
+    first = b'1 OK {"alg":"ES256","jwk-thumbprint":"%s"}\r\n' % (b"x" * 42 + b"w")
+    for pieces in ([first + b"{}\r\n"], [first[:5], first[5:], b"{}\r", b"\n"]):
+        with pytest.raises(Error, match="neither a public key nor"):
+            greeted(master, *pieces)
+    first = first.replace(b"}", b',"kid":"https://ca.example/1"}')
+    for pieces in ([first + b"{}\r\n"], [first[:5], first[5:], b"{}\r", b"\n"]):
+        assert greeted(master, *pieces) == "x" * 42 + "w"
+
+
+@pytest.mark.parametrize("pieces, match", [
+    ([], "it closed the connection before"), ([b"1 OK {}\r\n"], "does not answer|closed"),
+    ([b"SSH-2.0-x\r\n\r\n"], "not that of protocol"), ([b"x" * 9000], "longer than 8192"),
+    ([b"1 OK\r\n" + b"[" * 99 + b"\r\n"], "nested|JSON")])
+def test_greetings_that_are_none(master: Master, monkeypatch: pytest.MonkeyPatch,
+                                 pieces: List[bytes], match: str) -> None:
+    monkeypatch.setattr(conversation, "GREETING", 0.5)
+    with pytest.raises(Error, match=match) as caught:
+        greeted(master, *pieces)
+    assert str(caught.value).isprintable()
 
 
 # --- the signer's socket ------------------------------------------------------------------

@@ -502,7 +502,9 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("arguments", [[], ["--debug"], ["--confine=maybe", "0"], ["x"], ["-1"],
+@pytest.mark.parametrize("arguments", [[], ["--debug"], ["--confine=maybe", "0"],
+                                       ["--thumbprint="], [f"--thumbprint={TOKEN}x"],
+                                       [f"--thumbprint={TOKEN[:-1]}."], ["x"], ["-1"],
                                        ["99"], ["0"], ["99999999999999999999"], ["--help"]])
 def test_usage(arguments: List[str], capfd: pytest.CaptureFixture[str]) -> None:
     code = (f"import sys; sys.path.insert(0, {str(TREE)!r})\n"
@@ -511,6 +513,22 @@ def test_usage(arguments: List[str], capfd: pytest.CaptureFixture[str]) -> None:
                             stdin=subprocess.DEVNULL, capture_output=True, timeout=10)
     assert result.returncode == 2
     assert result.stderr.startswith(b"error: ") and result.stderr.count(b"\n") == 1
+
+
+def test_key_authorizations_of_other_accounts(tmp_path: Path,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes the files can't have names validated for an account of his own (§8.1)."""
+    monkeypatch.chdir(tmp_path)
+    own = AUTHORIZATION.partition(".")[2]
+    bad = [f"{TOKEN}.{TOKEN}", f"{AUTHORIZATION}\n", f"x{AUTHORIZATION}", own, TOKEN, "",
+           AUTHORIZATION[:-1], f"x.{own}"]
+    for content in [AUTHORIZATION, *bad]:
+        (tmp_path / TOKEN).write_text(content)
+        monkeypatch.setattr(webserver, "thumbprint", own.encode())
+        found = webserver.read_challenge(TOKEN.encode())
+        assert found == (content.encode() if content == AUTHORIZATION else None)
+        monkeypatch.setattr(webserver, "thumbprint", b"")   # none given
+        assert webserver.read_challenge(TOKEN.encode()) == content.encode()
 
 
 def test_connected_socket_is_refused() -> None:

@@ -43,7 +43,7 @@ class Plan(NamedTuple):
     name: str                             # of the process, for messages
     mode: str = "auto"                    # its ``confine`` setting: auto, required or no
     read: Tuple[str, ...] = ()            # files, or directories below which it reads them
-    create: Tuple[str, ...] = ()          # directories where it makes and removes plain files
+    create: Tuple[str, ...] = ()          # directories where it makes new files, and removes them
     remove: Tuple[str, ...] = ()          # directories where it removes files (its own socket)
     connect: Tuple[int, ...] = ()         # TCP ports
     memory: int = 0                       # bytes of address space; 0 as it is
@@ -148,8 +148,8 @@ def _lock_memory() -> str:
 
 def _enter_landlock(plan: Plan) -> List[str]:
     paths = [(path, landlock.READ) for path in plan.read]
-    paths += [(path, landlock.WRITE | landlock.TRUNCATE | landlock.MAKE_REG
-               | landlock.REMOVE_FILE) for path in plan.create]
+    paths += [(path, landlock.WRITE | landlock.MAKE_REG | landlock.REMOVE_FILE)
+              for path in plan.create]
     paths += [(path, landlock.REMOVE_FILE) for path in plan.remove]
     version = landlock.restrict(paths, plan.connect)
     done = [f"landlock {version}"]
@@ -162,5 +162,5 @@ def _enter_landlock(plan: Plan) -> List[str]:
 
 def _prepare_seccomp(plan: Plan) -> Any:
     return seccomp.prepare(
-        read=bool(plan.read), change=bool(plan.create),
-        remove=bool(plan.create or plan.remove), connect=bool(plan.connect), listen=plan.listen)
+        read=bool(plan.read), create=bool(plan.create), remove=bool(plan.remove),
+        connect=bool(plan.connect), listen=plan.listen)

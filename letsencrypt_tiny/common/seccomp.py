@@ -4,8 +4,8 @@ Whatever is not listed fails with EPERM, or with ENOSYS where the C library then
 to an older call whose arguments can be judged; what only an attacker would try ends the
 process.  Opening files and talking to others are added as a process needs them.
 
-Not covered: *which* file or port (Landlock does that), and for processes that may open
-files at all, whether a file elsewhere exists and how large it is (stat).
+Not covered: *which* file or port (Landlock does that), and for the one that removes its own
+socket, whether a file elsewhere exists and how large it is (stat).
 """
 
 import errno
@@ -16,19 +16,20 @@ DIRECTORY = "/usr/lib/python3/dist-packages"  # the programs run with -S; tests 
 
 # What the interpreter, its threads and its memory need, on descriptors it already has
 _ALWAYS = """
-    read readv pread64 write writev lseek _llseek close fstat fstat64 dup sendfile sendfile64
+    read pread64 write writev lseek _llseek close fstat fstat64
     poll ppoll ppoll_time64 select _newselect pselect6 pselect6_time64
-    epoll_create1 epoll_ctl epoll_wait epoll_pwait pipe2
     brk munmap mremap madvise
     futex futex_time64 set_robust_list rseq sched_yield sched_getaffinity set_tid_address
     exit exit_group restart_syscall
-    rt_sigaction rt_sigprocmask rt_sigreturn sigreturn sigaltstack setitimer alarm
+    rt_sigaction rt_sigprocmask rt_sigreturn sigreturn sigaltstack
     clock_gettime clock_gettime64 clock_getres clock_getres_time64 gettimeofday time
-    clock_nanosleep clock_nanosleep_time64 nanosleep times getrusage
+    clock_nanosleep clock_nanosleep_time64 nanosleep
     getpid getppid gettid getuid getgid geteuid getegid getuid32 getgid32 geteuid32 getegid32
     getrandom getcwd uname sysinfo getrlimit ugetrlimit
-    recvfrom recv recvmsg getsockname getpeername getsockopt shutdown
 """
+# On sockets it has, accepts or may make.  Not recvmsg and sendmsg: they pass descriptors on.
+_SOCKETS = "recvfrom recv getsockname getpeername shutdown"
+_ACCEPT = "accept accept4 epoll_ctl epoll_wait epoll_pwait"
 _LOOK = "newfstatat fstatat64 stat stat64 lstat lstat64 statx"
 
 # glibc tries these first and falls back when they don't exist
@@ -47,13 +48,15 @@ _FATAL = """
 """
 
 _PROT_EXEC = 4
-_CLONE_THREAD = 0x10000
-_AT_EMPTY_PATH = 0x1000
+# CLONE_VM, FS, FILES, SIGHAND, THREAD, SYSVSEM, SETTLS, PARENT_SETTID, CHILD_CLEARTID: what
+# glibc makes threads with
+_A_THREAD = 0x3D0F00
 _MSG_FASTOPEN = 0x20000000   # connects without asking Landlock
 _SPECIAL_MODES = 0o7000
-_CHANGING = (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_PATH
+_CHANGING = (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_PATH
              | os.O_TMPFILE & ~os.O_DIRECTORY)
-_FCNTL = (0, 1, 2, 3, 4, 1030)  # F_DUPFD, F_[GS]ETFD, F_[GS]ETFL, F_DUPFD_CLOEXEC; not F_SETOWN
+_A_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+_FCNTL = (1, 2, 3, 4, 1030)     # F_[GS]ETFD, F_[GS]ETFL, F_DUPFD_CLOEXEC; not F_SETOWN
 _INT = 0xFFFFFFFF               # the kernel looks at 32 bits of most arguments
 _LONG = 0xFFFFFFFFFFFFFFFF
 
@@ -61,19 +64,22 @@ _Test = Tuple[int, int, int]    # argument number, mask, and what must remain un
 _Rule = Tuple[str, Tuple[_Test, ...]]
 
 
-def prepare(*, read: bool, change: bool, remove: bool, connect: bool, listen: bool) -> Any:
+def prepare(*, read: bool, create: bool, remove: bool, connect: bool, listen: bool) -> Any:
     """Return a filter whose method ``load()`` confines this process for good.
 
-    read: open files for reading; change: create and write them; remove: unlink them;
-    connect: make TCP sockets and connect them; listen: accept on listening sockets.  The
-    process must have one thread only.  Raises ImportError or OSError if python3-seccomp can't
-    be used, ``load()`` OSError or RuntimeError if the kernel won't.
+    read: open files for reading; create: make new ones, and unlink them; remove: look at
+    files by their names, and unlink them; connect: make TCP sockets and connect them; listen:
+    accept on listening sockets.  The process must have one thread only.  Raises ImportError or
+    OSError if python3-seccomp can't be used, ``load()`` OSError or RuntimeError if the kernel
+    won't.
     """
-    rules = [*_always(), *_files(read, change, remove)]
+    rules = [*_always(), *_files(read, create, remove)]
+    if connect or listen:
+        rules += _sockets()
     if connect:
         rules += _connections()
     if listen:
-        rules += _plain("accept accept4")
+        rules += _plain(_ACCEPT)
 
     module = _load_module()
     syscalls = module.SyscallFilter(defaction=module.ERRNO(errno.EPERM))
@@ -125,32 +131,36 @@ def _always() -> Iterator[_Rule]:
         # s390x hands over mmap's arguments in memory, where no filter looks
         yield name, () if machine == "s390x" and name == "mmap" else ((2, _PROT_EXEC, 0),)
     # Threads, no processes; s390x has the first two arguments the other way round
-    yield "clone", ((1 if machine == "s390x" else 0, _CLONE_THREAD, _CLONE_THREAD),)
+    yield "clone", ((1 if machine == "s390x" else 0, _LONG, _A_THREAD),)
     yield "tgkill", ((0, _INT, os.getpid()),)
     yield "ioctl", ((1, _INT, 0x8004667E if machine.startswith("ppc") else 0x5421),)  # FIONBIO
     for command in _FCNTL:
         yield "fcntl", ((1, _INT, command),)
         yield "fcntl64", ((1, _INT, command),)
     yield "prlimit64", ((0, _INT, 0), (2, _LONG, 0))  # asks, doesn't set
-    for name, number in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3), ("send", 3)):
-        yield name, ((number, _MSG_FASTOPEN, 0),)
 
 
-def _files(read: bool, change: bool, remove: bool) -> Iterator[_Rule]:
-    if read or change or remove:
-        yield from _plain(_LOOK)
-    else:  # fstat() only
-        yield "newfstatat", ((3, _AT_EMPTY_PATH, _AT_EMPTY_PATH),)
-        yield "statx", ((2, _AT_EMPTY_PATH, _AT_EMPTY_PATH),)
-    if change:
-        yield "openat", ((3, _SPECIAL_MODES, 0),)
-        yield "fchmod", ((1, _SPECIAL_MODES, 0),)
-        yield from _plain("ftruncate ftruncate64 fsync fdatasync")
-    elif read:
+def _files(read: bool, create: bool, remove: bool) -> Iterator[_Rule]:
+    # Not fstat() by newfstatat or statx, as in some versions of glibc: with AT_EMPTY_PATH,
+    # too, they would look at any path
+    if read:
         yield "openat", ((2, _CHANGING, 0),)
+    if create:
+        yield "openat", ((2, _CHANGING, _A_NEW_FILE), (3, _SPECIAL_MODES, 0))
     if remove:
+        yield from _plain(_LOOK)
+    if create or remove:
         yield "unlink", ()
         yield "unlinkat", ((2, _INT, 0),)  # not AT_REMOVEDIR
+
+
+def _sockets() -> Iterator[_Rule]:
+    import socket as s
+    yield from _plain(_SOCKETS)
+    for name in ("sendto", "send"):
+        yield name, ((3, _MSG_FASTOPEN, 0),)
+    for option in "ERROR", "TYPE", "DOMAIN", "PROTOCOL", "ACCEPTCONN", "PEERCRED":
+        yield "getsockopt", ((1, _INT, s.SOL_SOCKET), (2, _INT, getattr(s, f"SO_{option}")))
 
 
 def _connections() -> Iterator[_Rule]:

@@ -28,7 +28,6 @@ import os
 import selectors
 import signal
 import socket
-import stat
 import sys
 import time
 from typing import Dict, List, NamedTuple, NoReturn, Optional, Sequence
@@ -89,16 +88,15 @@ def read_challenge(token: bytes) -> Optional[bytes]:
     """Return the content of the challenge file of that name; None unless it is a small plain file,
     with the key authorization of the account whose key's ``thumbprint`` we were given.
 
-    O_NONBLOCK: to open a FIFO must not wait for its writer.
+    O_NONBLOCK: to open a FIFO must not wait for its writer.  To read from a position is
+    possible in plain files only.
     """
     try:
         fd = os.open(token, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
-        content = os.read(fd, MAX_FILE + 1)
+        content = os.pread(fd, MAX_FILE + 1, 0)
         if thumbprint and content != token + b"." + thumbprint:
             return None
         return content if len(content) <= MAX_FILE else None

@@ -203,8 +203,10 @@ def _become(birth: _Birth) -> NoReturn:
         if not birth.network:
             birth.unshare(_CLONE_NEWNET)   # fails without CAP_SYS_ADMIN: seccomp is left
         drop(birth.who)
-        # Who kills the master kills its children (prctl(2)); credentials change no more
-        birth.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        # Who kills the master kills its children (prctl(2)); credentials change no more.
+        # Client and web server make SIGKILL of it themselves, a “notify” command may clean up
+        birth.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if birth.signer else signal.SIGTERM,
+                    0, 0, 0)
         if os.getppid() != birth.master:
             os._exit(127)
         os.environ.clear()

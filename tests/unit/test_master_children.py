@@ -355,6 +355,26 @@ def test_who_kills_the_master_kills_its_children(master: Master) -> None:
     assert os.WTERMSIG(status) == signal.SIGTERM
 
 
+def test_not_even_a_signer_that_ignores_sigterm_outlives_the_master(master: Master) -> None:
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child = master.spawn(("/bin/sh", "-c", "trap '' TERM; echo; exec sleep 60"),
+                                 descriptors=[master.null, writer, master.null], signer=True)
+            os.write(writer, b"%d" % child.pid)
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
+    os.waitpid(pid, 0)
+    child_pid = int(os.read(reader, 20))
+    os.close(reader)
+    os.close(writer)
+    _, status = os.waitpid(child_pid, 0)   # it is ours now (PR_SET_CHILD_SUBREAPER)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
 # --- waiting and stopping -----------------------------------------------------------------
 
 def test_status(master: Master) -> None:

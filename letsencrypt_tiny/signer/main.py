@@ -208,7 +208,12 @@ def _serve_stdio(config: "Config", signer: "Signer") -> int:
     # ^C reaches every process on the terminal; the master goes on until its work is in order
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stdout = sys.stderr  # nothing but the protocol on descriptor 1
-    _confine(config, files=16)
+    try:
+        # Passphrases were asked for.  Who has root's terminal can type on it (TIOCSTI).
+        os.setsid()
+    except PermissionError:
+        pass  # not the master's child, but started by whoever has the terminal
+    _confine(config, files=16, processes=0)
     done = converse(Stdio(), signer, "stdio")
     # Neither a traceback of the interpreter's end nor another status than the conversation's
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
@@ -229,10 +234,11 @@ def _serve_socket(config: "Config", signer: "Signer") -> NoReturn:
 
 
 def _confine(config: "Config", files: int, listen: bool = False,
-             remove: Tuple[str, ...] = ()) -> None:
+             remove: Tuple[str, ...] = (), processes: Optional[int] = None) -> None:
     from ..common import confine
     plan = confine.Plan(name="accountd", mode=config.confine, files=files, network=False,
-                        lock_memory=True, listen=listen, remove=remove)
+                        lock_memory=True, listen=listen, remove=remove,
+                        processes=processes)
     confine.warm_up()
     log.debug("confined: " + ", ".join(confine.enter(plan)))
 

@@ -18,6 +18,7 @@ import signal
 import socket
 import stat
 import sys
+import termios
 import threading
 import time
 from typing import Any, Callable, Dict, List, NoReturn, Tuple
@@ -161,7 +162,7 @@ class RedTeam:
             ("listen", listen), ("bind", lambda: listen(True)), ("bind UDP", bind_udp),
             ("raw socket", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)),
             ("packet socket", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)),
-            ("fork", fork)]
+            ("fork", fork), ("type on the terminal", type_in)]
         return found
 
     def fatal(self) -> List[Tuple[str, Callable[[], Any]]]:
@@ -347,6 +348,15 @@ def fork() -> None:
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
+
+
+def type_in() -> None:
+    """Have the shell behind the controlling terminal read something."""
+    fd = os.open("/dev/tty", os.O_RDWR)
+    try:
+        fcntl.ioctl(fd, termios.TIOCSTI, b"x")
+    finally:
+        os.close(fd)
 
 
 def peek(pid: int) -> None:

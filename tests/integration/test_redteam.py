@@ -6,6 +6,7 @@
 import http.client
 import json
 import os
+import shlex
 import signal
 import socket
 import threading
@@ -42,7 +43,7 @@ UNCONFINED: Dict[str, Set[str]] = {
     "webserver": TEMPORARY | NETWORK | PUBLIC,    # RLIMIT_NPROC: no fork
     "signer": TEMPORARY | NETWORK | PUBLIC | {
         "read account key", "write account key", "create in accountd",   # its own home
-        "list the directory", "fork"}}                                   # the former is /
+        "list the directory"}}                                           # the former is /
 
 REFUSED = {"EACCES", "EPERM"}
 
@@ -80,6 +81,8 @@ def test_reach(role: str, mode: str, field: Field) -> None:
             expected.add("ENOENT")   # it isn't in the run directory
         elif name == "fork":
             expected.add("EAGAIN")
+        elif name == "type on the terminal":
+            expected.add("ENXIO")   # there is none
         assert attacks[name] in expected, (name, attacks[name])
     assert len(attacks) > 75
     if role == "client":
@@ -92,6 +95,20 @@ def test_reach(role: str, mode: str, field: Field) -> None:
         assert {path for path, entry in snapshot(field.site.lib / "certs").items()
                 if before[path] != entry} == set()
     tidy(field.site)
+
+
+@pytest.mark.parametrize("mode", ["required", "no"])
+@pytest.mark.parametrize("role", SECTION)
+def test_nobody_types_on_the_terminal(role: str, mode: str, field: Field,
+                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even the signer, which has it for as long as a passphrase may be asked for."""
+    def on_a_terminal(*args: str, timeout: float = 30) -> Any:
+        command = shlex.join(field.site.command(*args))
+        return run(["/usr/bin/script", "-qec", command, "/dev/null"], timeout=timeout)
+    monkeypatch.setattr(field.site, "run", on_a_terminal)
+    _, report = play(field, role, mode, only=["type on the terminal"], siblings=False)
+    assert report["type on the terminal"] in ({"EACCES", "EPERM"} if mode == "required" else
+                                              {"ENXIO"})
 
 
 @pytest.mark.parametrize("attack", ["execute", "ptrace", "process_vm_readv", "unshare", "setuid"])

@@ -40,6 +40,8 @@ from .signer import Signer
 
 MAX_REQUESTS = 20000
 MAX_INPUT = 256 << 20    # bytes of all requests
+MAX_FILE = 4096          # bytes of a challenge file; it may lie in memory (/run)
+MAX_PROCESSES = 256      # and threads, of this user's: there may be others if he isn't ours alone
 
 # What encodes or decodes text is imported on first use: too late once confined.
 CODECS = ("ascii", "latin-1", "utf-8", "idna")
@@ -72,7 +74,8 @@ def main() -> int:
         signer = Signer(socket.socket(fileno=arguments.signer_fd))
         session = open_session(config, signer)
         plan = confine.Plan(name="client", mode=config.confine, create=(".",),
-                            connect=session.ports, files=64 + config.jobs)
+                            connect=session.ports, files=64 + config.jobs,
+                            file_size=MAX_FILE, processes=MAX_PROCESSES + config.jobs)
         # … lose everything else …
         warm_up()
         log.debug("confined: " + ", ".join(confine.enter(plan)))

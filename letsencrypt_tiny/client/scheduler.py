@@ -116,8 +116,12 @@ class Scheduler:
             self._changed.notify()
         elif self.workers < self._jobs:
             thread = threading.Thread(target=self._work, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:   # the limit of the user's processes
+                self._jobs = self.workers
+                return
             self._threads.append(thread)
-            thread.start()
 
     def _step(self, entry: _Entry) -> None:
         """Resume a task until it yields, returns or raises."""

@@ -48,6 +48,7 @@ class Plan(NamedTuple):
     connect: Tuple[int, ...] = ()         # TCP ports
     memory: int = 0                       # bytes of address space; 0 as it is
     files: int = 64                       # descriptors
+    file_size: Optional[int] = None       # bytes of a file it writes; None any
     processes: Optional[int] = None       # processes *and threads* of this user; None as it is
     network: bool = True                  # False: none, by a namespace of its own if it may
     lock_memory: bool = False             # what is in memory now is never swapped out
@@ -127,6 +128,8 @@ def _limit_resources(plan: Plan) -> None:
     limits = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, plan.files)]
     if plan.processes is not None:
         limits.append((resource.RLIMIT_NPROC, plan.processes))
+    if plan.file_size is not None:
+        limits.append((resource.RLIMIT_FSIZE, plan.file_size))
     if plan.memory:
         limits.append((resource.RLIMIT_AS, plan.memory))
     for which, limit in limits:

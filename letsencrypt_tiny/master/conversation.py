@@ -5,6 +5,7 @@ lines of bounded size and number, parsed strictly, and handed to the caller to v
 client that falls silent for longer than it said it would wait is ended.
 """
 
+import itertools
 import os
 import select
 import signal
@@ -14,7 +15,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from ..common import log, order_protocol
 from ..common.errors import Error, ProtocolError
-from ..common.order_protocol import (Account, Answer, ClientConfig, Log, Progress, Request,
+from ..common.order_protocol import (Account, Answer, ClientConfig, Log, Order, Progress, Request,
                                      format_config, format_request, parse_answer)
 from . import accountd, children
 from .config import Config
@@ -24,6 +25,7 @@ TICK = 1.0               # seconds
 GRACE = 60               # seconds of silence granted beyond the announced waits
 GREETING = 300           # seconds for a signer to greet: a passphrase may have to be typed
 LONGEST = 3600           # seconds for a run, and in addition those for each of its orders
+MORE_FILES = 100         # in the challenge directory than there are identifiers
 MAX_CHATTER = 256 << 10  # bytes that a child may write to its standard error
 
 
@@ -88,6 +90,31 @@ def _ready(descriptor: int) -> bool:
     return bool(poll.poll(0))
 
 
+class _Crowd:
+    """Watches the number of files in the challenge directory, which may lie in memory (/run)."""
+
+    def __init__(self, directory: str, requests: Sequence[Request]) -> None:
+        self._directory = directory
+        self._changed = 0
+        self._next = 0.0
+        self._most = MORE_FILES + sum(len(request.identifiers) for request in requests
+                                      if isinstance(request, Order))
+        if directory != "/":
+            self._most += sum(1 for _ in os.scandir(directory))   # an administrator's
+
+    def check(self, now: float) -> None:
+        """Raise Error if the client makes files without end; looks five times a second."""
+        if now < self._next or self._directory == "/":
+            return
+        self._next = now + TICK / 5
+        changed = os.stat(self._directory).st_mtime_ns
+        if changed != self._changed:
+            self._changed = changed
+            with os.scandir(self._directory) as entries:
+                if sum(1 for _ in itertools.islice(entries, self._most + 1)) > self._most:
+                    raise Error("the client makes files without end")
+
+
 class Conversation:
     """A client and its signer, from start to end."""
 
@@ -132,7 +159,7 @@ class Conversation:
             directory: str = "/", tick: Optional[Callable[[], None]] = None) -> Iterator[Answer]:
         """Start the client in ``directory`` with ``requests``; yield its answers as they come.
 
-        Messages and the account's URL are dealt with here; ``tick`` is called once a second.
+        Messages and the account's URL are dealt with here; ``tick`` is called some times a second.
         Ends when the client does; raises Error if it breaks the protocol, fails or falls silent.
         """
         settings = self._config.client
@@ -165,7 +192,8 @@ class Conversation:
         self._client = child
         signer.close()
         try:
-            yield from self._answers(reader, settings.timeout, len(requests), tick)
+            yield from self._answers(reader, settings.timeout, len(requests), tick,
+                                     _Crowd(directory, requests))
         finally:
             os.close(reader)
         status = child.wait(5)
@@ -176,7 +204,7 @@ class Conversation:
             raise Error(f"the client ended with status {status}")
 
     def _answers(self, reader: int, timeout: int, requests: int,
-                 tick: Optional[Callable[[], None]]) -> Iterator[Answer]:
+                 tick: Optional[Callable[[], None]], crowd: _Crowd) -> Iterator[Answer]:
         poll = self._messages.poll
         poll.register(reader, select.POLLIN)
         buffer = bytearray()
@@ -193,10 +221,11 @@ class Conversation:
                     raise Error("the client does not come to an end")
                 if now >= deadline:
                     raise Error(f"the client has been silent for {patience} seconds")
+                crowd.check(now)
                 patient = min(deadline, end) - now
                 if tick is not None:
                     tick()
-                    patient = min(patient, TICK)
+                    patient = min(patient, TICK / 5)
                 for descriptor, _ in poll.poll(patient * 1000):
                     if self._messages.handle(descriptor):
                         continue

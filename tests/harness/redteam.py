@@ -162,6 +162,7 @@ class RedTeam:
             ("listen", listen), ("bind", lambda: listen(True)), ("bind UDP", bind_udp),
             ("raw socket", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)),
             ("packet socket", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)),
+            ("make a large file", large),
             ("fork", fork), ("type on the terminal", type_in)]
         return found
 
@@ -249,7 +250,7 @@ def plant(victims: Dict[str, str]) -> None:
     os.chmod("deep/deeper", 0)
     bind_unix("socket")
     with open("huge", "wb") as file:
-        file.truncate(8 << 30)
+        file.truncate(4096)   # all that RLIMIT_FSIZE lets pass
     with open("json.py", "w", encoding="ascii") as file:
         file.write("raise SystemExit('imported')\n")
     os.chmod(".", 0o777)
@@ -298,6 +299,17 @@ def create(path: str, keep: bool = False) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
     if not keep:
         os.unlink(path)
+
+
+def large() -> None:
+    """Two pages, of which the second is too much; EFBIG is the limit's."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    fd = os.open("redteam-large", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        write(fd, bytes(8192))
+    finally:
+        os.close(fd)
+        os.unlink("redteam-large")
 
 
 def connect(port: int, host: str) -> None:

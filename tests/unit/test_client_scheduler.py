@@ -52,6 +52,18 @@ def test_waits_overlap_even_on_one_thread() -> None:
     assert scheduler.workers == 1
 
 
+def test_without_another_thread_one_does_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the user has too many processes."""
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+    def parent() -> Task:
+        return (yield [waits(0), waits(0), waits(0)])
+    scheduler = Scheduler(4)
+    assert len(scheduler.run(parent())) == 3 and scheduler.workers == 1
+
+
 def test_a_wait_is_never_shortened() -> None:
     ends: List[float] = []
 

@@ -334,6 +334,32 @@ while True: time.sleep(10)
     assert [json.loads(op.format_answer(item))["state"] for item in answers] == ["pending", "valid"]
 
 
+def test_files_without_end(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory may lie in memory; what was there before is no fault of the client's."""
+    monkeypatch.setattr(conversation, "GRACE", 20)
+    directory = master.path / "challenges"
+    directory.mkdir()
+    for number in range(300):
+        (directory / f"old{number}").touch()
+
+    def run(count: int) -> None:
+        loaded = master.configure(
+            f"for n in range({count}): os.close(os.open(f'n{{n}}', os.O_CREAT))\n"
+            "progress()\ntime.sleep(0.3)\nprogress()\n")
+        messages = Messages()
+        talk = Conversation(loaded, master.state, messages)
+        try:
+            talk.start_signer()
+            list(talk.run([ORDER], children.identity(loaded.client.program), str(directory),
+                          lambda: None))
+        finally:
+            talk.close()
+            messages.close()
+    run(100)
+    with pytest.raises(Error, match="^the client makes files without end$"):
+        run(1000)
+
+
 # --- the signer's greeting ---------------------------------------------------------------
 
 def greeted(master: Master, *pieces: bytes) -> str:
@@ -372,7 +398,7 @@ def test_the_greeting_is_read_before_the_client_gets_it(master: Master) -> None:
 
 
 @pytest.mark.parametrize("pieces, match", [
-    ([], "it closed the connection before"), ([b"1 OK {}\r\n"], "does not answer|closed"),
+    ([], "it closed the connection$"), ([b"1 OK {}\r\n"], "does not answer|closed"),
     ([b"SSH-2.0-x\r\n\r\n"], "not that of protocol"), ([b"x" * 9000], "longer than 8192"),
     ([b"1 OK\r\n" + b"[" * 99 + b"\r\n"], "nested|JSON")])
 def test_greetings_that_are_none(master: Master, monkeypatch: pytest.MonkeyPatch,

@@ -7,6 +7,7 @@ out of malformed input.  A § alone is one of RFC 5280.
 """
 
 import os
+import stat
 from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple, Union
 
 from . import extensions as ext
@@ -135,8 +136,14 @@ def read_certificate(path: str) -> Certificate:
 
     Raises X509Error (naming ``path``) and OSError.
     """
-    # not to wait, should it be a FIFO
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    # A section's owner may have put a link there: to open some devices does something already
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if stat.S_IFMT(os.fstat(place).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+            raise X509Error(f"{path}: not a plain file")
+        descriptor = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
     try:
         text = os.read(descriptor, _FIRST_READ)
         while _END not in text and len(text) <= MAX_PEM \

@@ -684,8 +684,14 @@ def test_read_certificate(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         x509.read_certificate(str(tmp_path))
     os.mkfifo(tmp_path / "fifo")
-    refused(lambda _: x509.read_certificate(str(tmp_path / "fifo")), b"")
-    refused(lambda _: x509.read_certificate("/dev/zero"), b"")
+    (tmp_path / "link").symlink_to("/dev/zero")
+    writer = os.open(tmp_path / "fifo", os.O_RDWR)   # they aren't even opened
+    os.write(writer, leaf)
+    for name in "fifo", "link":
+        assert "not a plain file" in refused(
+            lambda _, path=str(tmp_path / name): x509.read_certificate(path), b"")  # type: ignore
+    assert os.read(writer, len(leaf) + 1) == leaf
+    os.close(writer)
     assert not [name for name in os.listdir("/proc/self/fd") if str(tmp_path) in
                 (os.readlink(f"/proc/self/fd/{name}")
                  if os.path.lexists(f"/proc/self/fd/{name}") else "")]

@@ -129,6 +129,15 @@ def _check(descriptor: int, path: str, trusted: "set[int]") -> None:
     if info.st_mode & stat.S_IWOTH:
         raise Error(f"{path}: writable by everybody, who could change what lies below; "
                     "use another directory")
-    if info.st_mode & stat.S_IWGRP and info.st_gid != 0:
+    # With an access control list the bits of the group are the most that others can have
+    if info.st_mode & stat.S_IWGRP and (info.st_gid != 0 or _has_list(descriptor)):
         raise Error(f"{path}: writable by its group, who could change what lies below "
                     "(chmod g-w it, or use another directory)")
+
+
+def _has_list(descriptor: int) -> bool:
+    """True if there is an access control list (acl(5)) besides the mode."""
+    try:
+        return bool(os.getxattr(descriptor, "system.posix_acl_access"))
+    except OSError:
+        return False   # ENODATA; ENOTSUP where there are none

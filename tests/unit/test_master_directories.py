@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import stat
+import struct
 import sys
 import tempfile
 import time
@@ -110,6 +111,23 @@ def test_component_that_only_its_owner_can_write(top: Path, mode: int) -> None:
 def test_group_root_may_write(top: Path) -> None:
     (top / "a").mkdir()
     (top / "a").chmod(0o775)
+    opens(top / "a")
+
+
+def test_access_control_list(top: Path) -> None:
+    """Named users hide behind the bits of root's group (acl(5))."""
+    (top / "a").mkdir()
+    (top / "a").chmod(0o775)
+    nobody = 0xFFFFFFFF   # of an entry for owner, group, mask and others
+    entries = ((1, 7, nobody), (2, 7, OTHER), (4, 5, nobody), (16, 7, nobody), (32, 5, nobody))
+    try:
+        os.setxattr(top / "a", "system.posix_acl_access", struct.pack("<I", 2) + b"".join(
+            struct.pack("<HHI", *entry) for entry in entries))
+    except OSError:
+        pytest.skip("the file system has no access control lists")
+    assert (top / "a").stat().st_gid == 0
+    refused(top / "a", f"^{top}/a: writable by its group")
+    (top / "a").chmod(0o755)   # which takes the mask away
     opens(top / "a")
 
 

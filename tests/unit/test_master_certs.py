@@ -266,7 +266,8 @@ def test_nothing_strange_gets_onto_a_command_line(files: Files,
     corpus = ["\\n", "$ENV::PATH", "${ENV::PATH}", "@x", "x,y", "x y", "x;y", "x=y", "/x=y", "x\\",
               "x'y", 'x"y', "-x", "x:y", "DNS:x", "#x", "critical", "x%y", "x*y", "x\ty", "ü",
               "/CN=x.y,z.example", "DNS:a.b,@c", ".include /etc/passwd", "::1%$ENV::PATH",
-              "/O=x:@sect", "/O=a, b", "x\u00ady", "IP:::1%x", "DNS:a.b%x"]
+              "/O=x:@sect", "/O=a, b", "x\u00ady", "IP:::1%x", "DNS:a.b%x", "/ca -x", "/c$ENV::A",
+              "/x/../-CApath", "sha256", "rsa:2048", "digitalSignature", "status_request"]
     calls: List[List[str]] = []
     descriptor = openssl._memory(b"key")
     monkeypatch.setattr(openssl, "_run", lambda _, arguments, *__: calls.append(arguments) or b"")
@@ -279,12 +280,17 @@ def test_nothing_strange_gets_onto_a_command_line(files: Files,
                 continue
             openssl.request("openssl", descriptor, found)
             openssl.generate_key("openssl", found.key_type)
+            if found.ca_file:
+                openssl.verify("openssl", [b"leaf"], b"chain", found.ca_file)
     os.close(descriptor)
     assert len(calls) > 20, "nothing was tried"
     for arguments in calls:
         subject = arguments[arguments.index("-subj") + 1] if "-subj" in arguments else "/"
         assert re.fullmatch(r"/|(/[A-Za-z]+=[\w .,:@'()&*!?-]{1,64})+", subject)
-        for argument in arguments:
+        # a path is a path, whatever is in it: openssl-verify(1) opens it, and parses nothing
+        ca_file = arguments[arguments.index("-CAfile") + 1] if "-CAfile" in arguments else "/"
+        assert ca_file.startswith("/") and ca_file.isprintable()
+        for argument in set(arguments) - {ca_file}:
             assert argument == subject or argument == "pass:" or \
                 re.fullmatch(r"[A-Za-z0-9_.:,=/-]+", argument), argument
             # the configuration language's own characters

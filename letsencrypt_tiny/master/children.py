@@ -20,7 +20,7 @@ from .config import Program
 PROXIES = ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")   # the client
 TERMINAL = ("TERM", "GPG_TTY")                                     # the signer
 LOCKED_MEMORY = 256 << 20   # bytes that the signer may keep from being swapped
-_PR_SET_PDEATHSIG = 1       # prctl(2)
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36   # prctl(2)
 _CLONE_NEWNET = 0x40000000  # unshare(2)
 
 
@@ -96,6 +96,48 @@ class Child:
                 if self.wait(seconds) is not None:
                     break
         return self.status
+
+
+def adopt_orphans() -> None:
+    """From now on processes that children leave become children of ours."""
+    import ctypes
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_orphans(uid: int) -> None:
+    """Kill every child that runs as ``uid``, and what it leaves, unless that is root.
+
+    A client that isn't confined can fork; what it leaves could lie in wait for the next one,
+    into which, being of the same user, it can look until that has confined itself.
+    """
+    for _ in range(1000):   # each may have had children, which are ours then
+        left = [pid for pid in _own_children() if uid != 0 and _uid(pid) == uid]
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        if not left:
+            return
+    log.warning(f"processes of uid {uid} are left")
+
+
+def _own_children() -> List[int]:
+    found: List[int] = []
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{task}/children", encoding="ascii") as file:
+                found += map(int, file.read().split())
+        except OSError:
+            pass   # the thread has ended, or the kernel doesn't tell
+    return found
+
+
+def _uid(pid: int) -> int:
+    """The real user id of a process; -1 if it is gone."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            return int(next(line for line in file if line.startswith("Uid:")).split()[1])
+    except (OSError, StopIteration):
+        return -1
 
 
 def _readable(descriptor: int, seconds: float) -> bool:

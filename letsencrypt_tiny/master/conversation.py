@@ -125,6 +125,7 @@ class Conversation:
         self._children: List[children.Child] = []
         self._signer: Optional[socket.socket] = None
         self._client: Optional[children.Child] = None
+        self._uid = 0    # the client's
 
     def start_signer(self, requests: Sequence[Request] = (), key: Optional[int] = None) -> None:
         """Connect to the signer, or spawn it; see ``accountd.connect``."""
@@ -177,6 +178,7 @@ class Conversation:
         stdin = children.sealed(b"".join(format_request(request) for request in requests))
         reader, writer = os.pipe()
         stderr = self._messages.pipe("client")
+        children.adopt_orphans()
         try:
             child = children.spawn(
                 settings.program, who, [*arguments, "3", "4"],
@@ -189,7 +191,7 @@ class Conversation:
             for descriptor in (stdin, writer, stderr, config):
                 os.close(descriptor)
         self._children.append(child)
-        self._client = child
+        self._client, self._uid = child, who.uid
         signer.close()
         try:
             yield from self._answers(reader, settings.timeout, len(requests), tick,
@@ -279,6 +281,7 @@ class Conversation:
             if child.wait(0 if child is self._client else 1) is None:
                 child.stop()
         self._children.clear()
+        children.end_orphans(self._uid)
 
 
 def _parse(buffer: bytearray, data: bytes) -> Iterator[Answer]:

@@ -215,6 +215,8 @@ class RedTeam:
                 os.kill(os.getpid(), rest[0])
             elif word == "close":
                 os.close(1)
+            elif word == "survive":
+                survive(rest[0])
             elif word == "sleep":
                 time.sleep(rest[0])
             elif word == "exit":
@@ -261,6 +263,16 @@ def dig(depth: int) -> None:
     for _ in range(depth):
         os.mkdir("d")
         os.chdir("d")
+
+
+def survive(seconds: float) -> None:
+    """Leave processes that hold on to nothing of the master's."""
+    if os.fork() == 0:
+        os.setsid()
+        os.fork()
+        os.closerange(0, 1024)
+        time.sleep(seconds)
+        os._exit(0)
 
 
 def refill(seconds: float, word: bytes) -> None:

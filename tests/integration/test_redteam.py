@@ -6,6 +6,7 @@
 import http.client
 import json
 import os
+import pwd
 import shlex
 import signal
 import socket
@@ -371,6 +372,18 @@ def test_it_validates_no_account_of_its_own(field: Field) -> None:
     finally:
         thread.join()
     assert answers == {token: 200 if token == "own" else 404 for token in contents}
+
+
+def test_it_leaves_no_process(field: Field) -> None:
+    """Without seccomp it can fork, and nobody tells such a process that the run is over."""
+    failing(field, ["survive", 20])
+    uid = pwd.getpwnam(USER["client"]).pw_uid
+    for path in Path("/proc").glob("[0-9]*/status"):
+        try:
+            assert f"\nUid:\t{uid}\t" not in path.read_text() \
+                or str(field.site.path) not in (path.parent / "cmdline").read_text()
+        except OSError:
+            pass
 
 
 def test_no_nest_is_too_deep(field: Field) -> None:

@@ -285,7 +285,7 @@ def refill(seconds: float, word: bytes) -> None:
         while time.monotonic() < deadline:
             number += 1
             try:
-                create(f"redteam-{number % 100}-{threading.get_ident()}", keep=True)
+                create(f"redteam-{number % 10}-{threading.get_ident()}", keep=True)
             except OSError:
                 pass
     threads = [threading.Thread(target=work) for _ in range(4)]

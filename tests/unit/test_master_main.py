@@ -29,6 +29,9 @@ pytestmark = pytest.mark.root
 SLOW = "#!/bin/sh\necho $$ >>{path}/started; trap '' INT; exec sleep 60\n"
 Result = subprocess.CompletedProcess
 
+GREETING = (b'1 OK {"alg":"ES256","jwk-thumbprint":"' + b"A" * 43
+            + b'","kid":"https://ca.example/1"}\r\n{}\r\n')
+
 
 class Host:
     """The program, and a directory with its configuration, state and certificates."""
@@ -279,6 +282,9 @@ class Running:
         self.process = subprocess.Popen([*shell, *host.argv("newOrder")], env={}, cwd="/",
                                         text=True, stdin=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE)
+        host.listener.settimeout(20)
+        self.signer = host.listener.accept()[0]   # closed with the test
+        self.signer.sendall(GREETING)
         deadline = time.monotonic() + 20
         started = host.path / "started"
         while not (started.exists() and len(started.read_text().split()) == 2):

@@ -176,6 +176,13 @@ class Responder:
         finally:
             os.close(parent)
 
+    def check(self) -> None:
+        """Raises Error if the web server has ended: the server would ask in vain."""
+        for child in self._children:
+            status = child.wait(0)
+            if status is not None:
+                raise Error(f"the challenge web server ended with status {status}")
+
     def stop(self) -> None:
         """Close everything again, whatever of it was opened; safe to call twice."""
         self._firewall.close()

@@ -131,6 +131,7 @@ class Run:
                 conversation.interrupt()
 
             def tick() -> None:
+                responder.check()
                 self._install_arrived()
                 self._report.tick()
 

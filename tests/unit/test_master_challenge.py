@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Iterator, List
 
@@ -259,6 +260,15 @@ def test_a_web_server_that_cannot_be_started(host: Host) -> None:
         made.start(lambda name: os.dup(host.null))
     made.stop()
     assert os.listdir(host.run) == [] and not (host.path / "www").exists()
+
+
+def test_a_web_server_that_ends(host: Host) -> None:
+    host.started(f"listen = {host.path}/lives").check()
+    responder = host.started(f"listen = {host.path}/ends", "exit 3")
+    with pytest.raises(Error, match="web server ended with status 3"):
+        for _ in range(100):
+            responder.check()
+            time.sleep(0.05)
 
 
 def test_directory_of_an_administrator(host: Host) -> None:

@@ -73,11 +73,9 @@ def main() -> int:
         # Open what is needed: the signer, the trusted CAs, the server's addresses …
         signer = Signer(socket.socket(fileno=arguments.signer_fd))
         session = open_session(config, signer)
-        plan = confine.Plan(name="client", mode=config.confine, create=(".",),
-                            connect=session.ports, files=64 + config.jobs,
-                            file_size=MAX_FILE, processes=MAX_PROCESSES + config.jobs)
         # … lose everything else …
         warm_up()
+        plan = confinement(config.confine, session.ports, config.jobs)
         log.debug("confined: " + ", ".join(confine.enter(plan)))
         # … and only now listen to what the server says.
         run(config, session, requests, replies)
@@ -126,6 +124,12 @@ def open_session(config: ClientConfig, signer: Signer) -> Session:
     proxy = transport.find_proxy(config.proxy, url, os.environ)
     return Session(config.server, transport.find_route(url, proxy),
                    transport.tls_context(config), signer, time.time)
+
+
+def confinement(mode: str, ports: Sequence[int], jobs: int) -> confine.Plan:
+    """What is left to the client: its challenge files, and connections to one port."""
+    return confine.Plan(name="client", mode=mode, create=(".",), connect=tuple(ports),
+                        files=64 + jobs, file_size=MAX_FILE, processes=MAX_PROCESSES + jobs)
 
 
 def warm_up() -> None:

@@ -22,7 +22,7 @@ _letsencrypt-accountd.  Its working directory is where relative paths begin.
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Optional, Sequence
 
 from .. import __version__
 from ..common import log
@@ -30,6 +30,7 @@ from ..common.errors import ConfigError, Error, UsageError
 from ..common.signer_protocol import Greeting
 
 if TYPE_CHECKING:
+    from ..common import confine
     from .config import Config, Options
     from .server import Signer
 
@@ -213,7 +214,7 @@ def _serve_stdio(config: "Config", signer: "Signer") -> int:
         os.setsid()
     except PermissionError:
         pass  # not the master's child, but started by whoever has the terminal
-    _confine(config, files=16, processes=0)
+    _confine(confinement(config.confine))
     done = converse(Stdio(), signer, "stdio")
     # Neither a traceback of the interpreter's end nor another status than the conversation's
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
@@ -227,18 +228,24 @@ def _serve_socket(config: "Config", signer: "Signer") -> NoReturn:
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
     with Server(path, signer) as server:
-        _confine(config, files=2 * MAX_CONNECTIONS + 16, listen=True,
-                 remove=(os.path.dirname(server.path),))
+        _confine(confinement(config.confine, server.path, MAX_CONNECTIONS))
         log.info(f"listening on {server.path}")
         server.serve()
 
 
-def _confine(config: "Config", files: int, listen: bool = False,
-             remove: Tuple[str, ...] = (), processes: Optional[int] = None) -> None:
+def confinement(mode: str, socket: Optional[str] = None, connections: int = 0) -> "confine.Plan":
+    """What is left to the signer: the key in its memory, who it talks to, and the removal of
+    its ``socket``, if it has one.  Each of the ``connections`` there has a thread."""
     from ..common import confine
-    plan = confine.Plan(name="accountd", mode=config.confine, files=files, network=False,
-                        lock_memory=True, listen=listen, remove=remove,
-                        processes=processes)
+    listens = socket is not None
+    return confine.Plan(
+        name="accountd", mode=mode, network=False, lock_memory=True, listen=listens,
+        files=16 + 2 * connections, processes=None if listens else 0,
+        remove=(os.path.dirname(socket),) if socket is not None else ())
+
+
+def _confine(plan: "confine.Plan") -> None:
+    from ..common import confine
     confine.warm_up()
     log.debug("confined: " + ", ".join(confine.enter(plan)))
 

@@ -301,6 +301,12 @@ def parse(argv: Sequence[str]) -> "tuple[str, List[socket.socket]]":
     return mode, listeners
 
 
+def confinement(mode: str, sockets: int) -> confine.Plan:
+    """What is left to the web server: the challenges, read, and its sockets."""
+    return confine.Plan(name="webserver", mode=mode, read=(".",), network=False, listen=True,
+                        files=sockets + 16, processes=0, memory=MEMORY)
+
+
 def _terminate(*_: object) -> NoReturn:
     raise SystemExit(0)
 
@@ -313,10 +319,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         mode, listeners = parse(sys.argv[1:] if argv is None else argv)
         confine.die_with_parent(os.getppid())
         server = Server(listeners)
-        plan = confine.Plan(name="webserver", mode=mode, read=(".",), network=False, listen=True,
-                            files=len(listeners) + server.MAX_CONNECTIONS + 16, processes=0,
-                            memory=MEMORY)
         confine.warm_up()
+        plan = confinement(mode, len(listeners) + server.MAX_CONNECTIONS)
         log.debug(f"confined: {', '.join(confine.enter(plan))}")
         server.serve()
     except Error as exc:

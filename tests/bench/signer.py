@@ -133,30 +133,41 @@ def _sign(path: Path, amount: int) -> None:
 
 
 _CONFINE = """
-import sys, time
-sys.path.insert(0, sys.argv[1])
+import ctypes, os, sys, time
+from importlib import import_module
+package, process, mode, uid = sys.argv[1:]
+sys.path[:0] = [package]
+sys.path.append("/usr/lib/python3/dist-packages")
+main = import_module(f"letsencrypt_tiny.{process}.main")
 from letsencrypt_tiny.common import confine
-plan = confine.Plan(name="bench", mode=sys.argv[2], read=("/usr/share",), connect=(443,))
+libc = ctypes.CDLL(None)
 start, cpu = time.perf_counter(), time.process_time()
+if mode != "no" and process != "client":
+    libc.unshare(0x40000000)   # what the master does for it
+os.setgroups([])
+os.setresuid(int(uid), int(uid), int(uid))
 confine.warm_up()
-done = confine.enter(plan)
+more = {"client": ([443], 10), "webserver": (100,), "signer": ()}[process]
+done = confine.enter(main.confinement(mode, *more))
 print(time.perf_counter() - start, time.process_time() - cpu, ", ".join(done), sep=";")
 """
 
 
-def confinement(prefix: Prefix, repeat: int) -> Dict[str, Any]:
-    """What ``confine.enter`` takes in a process like the client, with all that it loads."""
-    result: Dict[str, Any] = {}
-    for mode in ("no", "auto"):
-        lines = []
-        for _ in range(repeat):
-            done = subprocess.run(
-                as_user(USERS[1], ["/usr/bin/python3", "-I", "-c", _CONFINE,
-                                   str(prefix.package.parent), mode]),
-                capture_output=True, text=True, env=ENVIRONMENT, check=True)
-            lines.append(done.stdout.strip().split(";"))
-        result[mode] = {"wall": statistics.median(float(line[0]) for line in lines),
-                        "cpu": statistics.median(float(line[1]) for line in lines),
-                        "enforced": lines[0][2]}
-        say(f"confine = {mode}: {1000 * result[mode]['wall']:.1f} ms ({lines[0][2]})")
-    return result
+def confinement(prefix: Prefix, repeat: int) -> List[Dict[str, Any]]:
+    """What the drop of privileges and confinement take in each process, with all that they load."""
+    rows: List[Dict[str, Any]] = []
+    for process in "client", "webserver", "signer":
+        for mode in "no", "required":
+            lines = []
+            for _ in range(repeat):
+                done = subprocess.run(
+                    ["/usr/bin/python3", "-IS", "-c", _CONFINE, str(prefix.package.parent),
+                     process, mode, "64077"],
+                    capture_output=True, text=True, env=ENVIRONMENT, check=True)
+                lines.append(done.stdout.strip().split(";"))
+            rows.append({"process": process, "mode": mode, "enforced": lines[0][2],
+                         "wall": statistics.median(float(line[0]) for line in lines),
+                         "cpu": statistics.median(float(line[1]) for line in lines)})
+            say(f"{process}, confine = {mode}: {1000 * rows[-1]['wall']:.1f} ms "
+                f"({lines[0][2]})")
+    return rows

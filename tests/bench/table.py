@@ -213,9 +213,10 @@ def _signer(results: Results) -> str:
 
 
 def _confine(results: Results) -> str:
-    rows = [[mode, f"{1000 * row['wall']:.1f}", f"{1000 * row['cpu']:.1f}", row["enforced"]]
-            for mode, row in results.get("confine", {}).items()]
-    return _table(["confine =", "wall ms", "CPU ms", "enforced"], rows, "lrrl") if rows else ""
+    rows = [[row["process"], row["mode"], f"{1000 * row['wall']:.1f}",
+             f"{1000 * row['cpu']:.1f}", row["enforced"]] for row in results.get("confine", [])]
+    return _table(["process", "confine =", "wall ms", "CPU ms", "enforced"], rows,
+                  "llrrl") if rows else ""
 
 
 _TABLES: Dict[str, Callable[[Results], str]] = {
@@ -224,7 +225,7 @@ _TABLES: Dict[str, Callable[[Results], str]] = {
     "Memory": _memory,
     "Nothing due": _scan,
     "Signatures": _signer,
-    "Confinement of one process": _confine}
+    "Confinement of each process": _confine}
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:

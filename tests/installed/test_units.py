@@ -141,6 +141,17 @@ def _allowed(unit: str) -> Set[str]:
     return allowed
 
 
+@pytest.mark.parametrize("unit, most", [("letsencrypt-tiny.service", 3.0),
+                                        ("letsencrypt-tiny-accountd.service", 0.5)])
+def test_exposure(unit: str, most: float) -> None:
+    """systemd's own opinion, from 0 to 10."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / unit
+        path.write_text(_unit(unit))
+        text = run("systemd-analyze", "security", "--offline=true", "--no-pager", str(path))
+    assert float(re.findall(r"exposure level for \S+: ([0-9.]+) ", text)[-1]) <= most
+
+
 CONFINEMENT = {"landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "seccomp",
                "prctl", "prlimit64"}
 

@@ -23,8 +23,11 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 
 import pytest
 
+from letsencrypt_tiny.client import main as client
 from letsencrypt_tiny.common import confine, landlock, seccomp
 from letsencrypt_tiny.common.confine import Plan
+from letsencrypt_tiny.signer import main as signer
+from letsencrypt_tiny.webserver import main as webserver
 
 UID = 64077  # nobody has it; the directories below are its own, so that only confinement refuses
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -300,8 +303,13 @@ def judge(result: Dict[str, Any], guards: Tuple[int, bool], refused: Dict[str, b
     assert not set(refused) - set(result)
 
 
+def unlimited(plan: Plan) -> Plan:
+    """Return a program's own plan but for its limits: the attempts leak more than that."""
+    return plan._replace(files=64, file_size=None, processes=None, memory=0)
+
+
 def client_plan(world: World, **more: Any) -> Plan:
-    return Plan("client", create=(".",), connect=(world.allowed,), **more)
+    return unlimited(client.confinement("auto", [world.allowed], 10))._replace(**more)
 
 
 def test_client(world: World, guards: Tuple[int, bool]) -> None:
@@ -457,7 +465,7 @@ def test_webserver(world: World, guards: Tuple[int, bool]) -> None:
         os.close(token)
 
     more = sockets("webserver")
-    result = inside(Plan("webserver", read=(".",), listen=True), lambda: verdicts({
+    result = inside(unlimited(webserver.confinement("auto", 2)), lambda: verdicts({
         "read": read_token,
         "read in a thread": lambda: in_thread(read_token),
         "accept": lambda: serve_one(visitors[0]),
@@ -557,8 +565,7 @@ def test_signer(world: World, guards: Tuple[int, bool], keys: Tuple[Any, Any],
     if not listens:
         for name in ("accept", "accept in a thread", "remove its socket"):
             del attempts[name]
-    plan = Plan("signer", remove=(world.challenge,) if listens else (), network=False,
-                lock_memory=True, listen=listens)
+    plan = unlimited(signer.confinement("auto", *((path, 4) if listens else ())))
     result = inside(plan, lambda: verdicts(attempts), "/", abi, filtered)
     os.close(log)
     for end in (before, after, listener, visitor):
@@ -591,8 +598,8 @@ if os.uname().machine == "x86_64":   # getpid() of another ABI: no rule of ours 
 @pytest.mark.parametrize("call", FATAL)
 @pytest.mark.parametrize("name", ["client", "webserver", "signer"])
 def test_an_attack_is_fatal(world: World, name: str, call: str) -> None:
-    plan = {"client": client_plan(world), "webserver": Plan(name, read=(".",), listen=True),
-            "signer": Plan(name, network=False)}[name]
+    plan = {"client": client_plan(world), "webserver": webserver.confinement("auto", 1),
+            "signer": signer.confinement("auto")}[name]
     work = FATAL[call]
     assert inside(plan, lambda: (work(world), None)[1], abi=0) == "killed by SIGSYS"
     # Not by the call itself

@@ -18,7 +18,7 @@ root() {
 }
 
 # Many tests become another user, who can't enter a clone below /root, for instance
-if [ "$(id -u)" -eq 0 ] && ! runuser -u nobody -- test -r setup.cfg; then
+if [ "$(id -u)" -eq 0 ] && ! runuser -u nobody -- test -r "$PWD/setup.cfg"; then
     copy=$(mktemp -d /srv/letsencrypt-tiny-check-XXXXXXXXXX)
     trap 'rm -rf "$copy"' EXIT
     chmod 0755 "$copy"

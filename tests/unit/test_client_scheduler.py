@@ -165,3 +165,21 @@ def test_cancelled_tasks_end_at_their_wait_and_clean_up() -> None:
     assert third == Outcome(1)
     assert sorted(events) == ["cleaned up", "cleaned up", "finished", "joined"]
     assert events[-1] == "joined"
+
+
+def test_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's limit of processes is reached: the one there is does all of the work."""
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def task(number: int) -> Any:
+        yield 0
+        return number
+
+    def all_of_them() -> Any:
+        return [outcome.value for outcome in (yield [task(number) for number in range(20)])]
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    scheduler = Scheduler(8)
+    assert scheduler.run(all_of_them()) == list(range(20))
+    assert scheduler.workers == 1

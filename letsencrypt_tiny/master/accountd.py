@@ -18,7 +18,7 @@ from ..common.signer_policy import Policy
 from . import children
 from .config import Accountd, Config
 
-GREETING_SECONDS = 60   # a passphrase may have to be typed
+GREETING_SECONDS = 300   # a passphrase may have to be typed
 
 
 def connect(config: Config, stderr: Callable[[str], int], requests: Sequence[Request] = (),

@@ -52,6 +52,9 @@ class Responder:
         self.directory = self._create(who)
         addresses = self._listen(settings.listen)
         log.debug(f"listening on {', '.join(map(str, addresses))}")
+        if settings.firewall:   # meanwhile the signer starts
+            self._firewall.open([opening for address in addresses
+                                 for opening in _openings(address)])
         arguments = [f"--confine={settings.program.confine}"]
         if thumbprint is not None:
             arguments.append(f"--thumbprint={thumbprint()}")
@@ -70,9 +73,6 @@ class Responder:
             os.close(messages)
         for sock in self._sockets:
             sock.close()   # the web server has it
-        if settings.firewall:
-            self._firewall.open([opening for address in addresses
-                                 for opening in _openings(address)])
 
     def _existing(self, path: str) -> str:
         """Check a directory that somebody else's web server serves."""

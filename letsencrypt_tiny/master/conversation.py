@@ -23,7 +23,6 @@ from .state import State
 
 TICK = 1.0               # seconds
 GRACE = 60               # seconds of silence granted beyond the announced waits
-GREETING = 300           # seconds for a signer to greet: a passphrase may have to be typed
 LONGEST = 3600           # seconds for a run, and in addition those for each of its orders
 MORE_FILES = 100         # in the challenge directory than there are identifiers
 MAX_CHATTER = 256 << 10  # bytes that a child may write to its standard error
@@ -141,7 +140,7 @@ class Conversation:
         if self._signer is None:
             raise Error("the signer was not started")
         signer, poll = self._signer.fileno(), self._messages.poll
-        deadline = time.monotonic() + GREETING
+        deadline = time.monotonic() + accountd.GREETING_SECONDS
         poll.register(signer, select.POLLIN)
         try:
             while (patient := deadline - time.monotonic()) > 0:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from harness import daemon  # noqa: E402
 from letsencrypt_tiny.common import log, order_protocol as op  # noqa: E402
 from letsencrypt_tiny.common.errors import Error  # noqa: E402
-from letsencrypt_tiny.master import children, config, conversation  # noqa: E402
+from letsencrypt_tiny.master import accountd, children, config, conversation  # noqa: E402
 from letsencrypt_tiny.master.conversation import Conversation, Messages  # noqa: E402
 from letsencrypt_tiny.master.state import State  # noqa: E402
 
@@ -403,7 +403,7 @@ def test_the_greeting_is_read_before_the_client_gets_it(master: Master) -> None:
     ([b"1 OK\r\n" + b"[" * 99 + b"\r\n"], "nested|JSON")])
 def test_greetings_that_are_none(master: Master, monkeypatch: pytest.MonkeyPatch,
                                  pieces: List[bytes], match: str) -> None:
-    monkeypatch.setattr(conversation, "GREETING", 0.5)
+    monkeypatch.setattr(accountd, "GREETING_SECONDS", 0.5)
     with pytest.raises(Error, match=match) as caught:
         greeted(master, *pieces)
     assert str(caught.value).isprintable()

@@ -190,7 +190,8 @@ class RedTeam:
     def execute(self) -> str:
         """Execute a set-user-ID program of root's, which reports its effective user id."""
         os.close(1)
-        fcntl.fcntl(self.report, fcntl.F_DUPFD, 1)   # confined, there is no dup2()
+        fcntl.fcntl(self.report, fcntl.F_DUPFD_CLOEXEC, 1)   # confined, there is no dup2()
+        fcntl.fcntl(1, fcntl.F_SETFD, 0)
         os.execv(self.setup["setuid"], [self.setup["setuid"], "-u"])
 
     # --- what the client can tell the master ---

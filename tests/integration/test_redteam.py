@@ -32,8 +32,7 @@ PUBLIC = {"read a public file", "look at a public file"}
 
 # All that is granted.  Confined by the kernel: what its work needs, and no more …
 CONFINED: Dict[str, Set[str]] = {
-    "client": {"create a file", "look at a public file"},
-    "webserver": {"look at a public file"}, "signer": set()}
+    "client": {"create a file"}, "webserver": set(), "signer": set()}
 
 # … and where the kernel can't: what any user may, but to become or to look into another.
 UNCONFINED: Dict[str, Set[str]] = {

@@ -111,9 +111,10 @@ other() {
     # shellcheck disable=SC2016  # for the hooks' shell
     root env TREE="$PWD" mmdebstrap --quiet --mode=root --variant=apt \
         --include=ca-certificates,make,openssl,passwd,python3-configobj,python3-pycryptodome \
-        --include=python3-pytest,python3-seccomp \
+        --include=python3-pytest,python3-seccomp,strace \
         --customize-hook='mkdir "$1/srv/tree"' \
-        --customize-hook='tar -c -C "$TREE" --exclude=./build --exclude=./.git . | tar -x -C "$1/srv/tree"' \
+        --customize-hook='cd "$TREE" && tar -c --exclude=./build --exclude=./.git . |
+            tar -x -C "$1/srv/tree"' \
         --customize-hook='chroot "$1" python3 -B -m pytest -q '"${OTHER_TESTS[*]/#//srv/tree/tests/}" \
         "$release" /dev/null "${mirror:-http://deb.debian.org/debian}" 2>&1 | tee "$out"
     [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=("$stage: pytest in a chroot of $release")

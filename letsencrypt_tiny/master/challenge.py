@@ -39,9 +39,9 @@ class Responder:
               thumbprint: Optional[Callable[[], str]] = None) -> None:
         """Open everything; ``stderr(name)`` gives the descriptor for a child's messages.
 
-        ``thumbprint`` tells that of the account's key: our web servers give out no other key
-        authorizations, whatever the client writes.  Raises Error, ConfigError; ``stop`` must
-        be called in any case.
+        ``thumbprint``, called when all but the web server is there, tells that of the account's
+        key: our web servers give out no other key authorizations, whatever the client writes.
+        Raises Error, ConfigError; ``stop`` must be called in any case.
         """
         settings = self._config.webserver
         if settings.challenge_directory:

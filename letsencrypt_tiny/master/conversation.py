@@ -124,7 +124,9 @@ class Conversation:
         self._children: List[children.Child] = []
         self._signer: Optional[socket.socket] = None
         self._client: Optional[children.Child] = None
-        self._uid = 0    # the client's
+        self._uid = 0       # the client's
+        self._go = -1       # what it reads its configuration from,
+        self._reader = -1   # and writes its answers to
 
     def start_signer(self, requests: Sequence[Request] = (), key: Optional[int] = None) -> None:
         """Connect to the signer, or spawn it; see ``accountd.connect``."""
@@ -155,54 +157,73 @@ class Conversation:
             poll.unregister(signer)
         raise Error("the signer (letsencrypt-tiny-accountd) does not answer")
 
-    def run(self, requests: Sequence[Request], who: children.Identity,
-            directory: str = "/", tick: Optional[Callable[[], None]] = None) -> Iterator[Answer]:
-        """Start the client in ``directory`` with ``requests``; yield its answers as they come.
+    def start_client(self, requests: Sequence[Request], who: children.Identity,
+                     directory: str = "/") -> children.Child:
+        """Start the client in ``directory`` with ``requests``.  Raises Error.
 
-        Messages and the account's URL are dealt with here; ``tick`` is called some times a second.
-        Ends when the client does; raises Error if it breaks the protocol, fails or falls silent.
+        It waits for its configuration, which ``run`` gives it: so it can start beside the
+        signer, but reads nothing of what that says before the master has.
         """
         settings = self._config.client
-        signer = self._signer
-        if signer is None:
+        if self._signer is None:
             raise Error("the signer was not started")
-        url, key = self._state.account(settings.server)
         arguments = ["--debug"] if log.level >= log.DEBUG else []
-        config = children.sealed(format_config(ClientConfig(
-            server=settings.server, timeout=settings.timeout, verify=settings.verify,
-            ca_file=settings.ca_file, tls_minimum=settings.tls_minimum,
-            tls_maximum=settings.tls_maximum, ciphers=settings.ciphers, proxy=settings.proxy,
-            jobs=settings.jobs, confine=settings.program.confine, account_url=url,
-            account_key=key)))
         stdin = children.sealed(b"".join(format_request(request) for request in requests))
-        reader, writer = os.pipe()
+        config, self._go = os.pipe()
+        self._reader, writer = os.pipe()
         stderr = self._messages.pipe("client")
         children.adopt_orphans()
         try:
             child = children.spawn(
                 settings.program, who, [*arguments, "3", "4"],
-                [stdin, writer, stderr, config, signer.fileno()], directory=directory,
+                [stdin, writer, stderr, config, self._signer.fileno()], directory=directory,
                 extra=children.inherited(children.PROXIES))
-        except BaseException:
-            os.close(reader)
-            raise
         finally:
             for descriptor in (stdin, writer, stderr, config):
                 os.close(descriptor)
         self._children.append(child)
         self._client, self._uid = child, who.uid
-        signer.close()
-        try:
-            yield from self._answers(reader, settings.timeout, len(requests), tick,
-                                     _Crowd(directory, requests))
-        finally:
-            os.close(reader)
-        status = child.wait(5)
+        return child
+
+    def run(self, requests: Sequence[Request], who: children.Identity,
+            directory: str = "/", tick: Optional[Callable[[], None]] = None) -> Iterator[Answer]:
+        """Let the client work on ``requests``; yield its answers as they come.
+
+        It is started if it was not yet.  Messages and the account's URL are dealt with here;
+        ``tick`` is called some times a second.  Ends when the client does; raises Error if it
+        breaks the protocol, fails or falls silent.
+        """
+        client = self._client or self.start_client(requests, who, directory)
+        self._configure()
+        yield from self._answers(self._reader, self._config.client.timeout, len(requests), tick,
+                                 _Crowd(directory, requests))
+        status = client.wait(5)
         self._messages.drain()
         if status is None:
             raise Error("the client closed its output but does not end")
         if status != 0:
             raise Error(f"the client ended with status {status}")
+
+    def _configure(self) -> None:
+        """Give the client its configuration, and with it the signer."""
+        settings = self._config.client
+        url, key = self._state.account(settings.server)
+        text = format_config(ClientConfig(
+            server=settings.server, timeout=settings.timeout, verify=settings.verify,
+            ca_file=settings.ca_file, tls_minimum=settings.tls_minimum,
+            tls_maximum=settings.tls_maximum, ciphers=settings.ciphers, proxy=settings.proxy,
+            jobs=settings.jobs, confine=settings.program.confine, account_url=url,
+            account_key=key))
+        try:
+            os.set_blocking(self._go, False)
+            if os.write(self._go, text) < len(text):    # a pipe takes 64 kB at once
+                raise Error("the configuration of the client is too long")
+        except BrokenPipeError:
+            pass   # it has ended, as its status will tell
+        os.close(self._go)
+        self._go = -1
+        if self._signer is not None:
+            self._signer.close()
 
     def _answers(self, reader: int, timeout: int, requests: int,
                  tick: Optional[Callable[[], None]], crowd: _Crowd) -> Iterator[Answer]:
@@ -281,6 +302,10 @@ class Conversation:
                 child.stop()
         self._children.clear()
         children.end_orphans(self._uid)
+        for descriptor in (self._go, self._reader):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._go = self._reader = -1
 
 
 def _parse(buffer: bytearray, data: bytes) -> Iterator[Answer]:

@@ -122,7 +122,12 @@ class Run:
         try:
             requests = [task.order for task in self._tasks.values()]
             conversation.start_signer(requests)
-            responder.start(messages.pipe, conversation.thumbprint)
+
+            def greeted() -> str:
+                conversation.start_client(requests, client, responder.directory)
+                return conversation.thumbprint()
+
+            responder.start(messages.pipe, greeted)
             self._report.begin(self._tasks)
 
             def interrupt() -> None:

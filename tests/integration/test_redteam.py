@@ -65,7 +65,7 @@ def test_reach(role: str, mode: str, field: Field) -> None:
     done, report = play(field, role, mode)
     assert "end" in report and report["siblings"] == 2, (done, report)
     assert report["descriptors"] == {
-        "client": {"0": "REG", "1": "FIFO", "2": "FIFO", "3": "REG", "4": "SOCK"},
+        "client": {"0": "REG", "1": "FIFO", "2": "FIFO", "3": "FIFO", "4": "SOCK"},
         "webserver": {"0": "CHR", "1": "FIFO", "2": "FIFO", "3": "SOCK"},
         "signer": {"0": "SOCK", "1": "SOCK", "2": "FIFO"}}[role]
     assert set(report["environment"]) - {"LC_CTYPE"} == {"PATH", "USER", "LOGNAME", "HOME", "SHELL",

@@ -117,7 +117,7 @@ config = json.load(open(int(sys.argv[1]), "rb"))
 assert sys.argv[1:] == ["3", "4"] and requests[0]["identifiers"] == [["dns", "a.example"]]
 assert config["server"] == "https://ca.example/dir" and config["account_key"] == "k" * 43
 try:
-    os.pwrite(3, b"x", 0)
+    os.pwrite(0, b"x", 0)
 except OSError:
     err(b"sealed\\n")
 os.write(4, b"hello signer")

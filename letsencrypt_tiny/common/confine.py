@@ -1,4 +1,4 @@
-"""What a process gives up once it is started (DESIGN §7).
+"""What a process gives up once it is started.
 
 A program opens what it needs, drops its privileges, calls ``warm_up``, then ``enter``,
 and only then looks at what others send.  In this order: no_new_privs, not dumpable,

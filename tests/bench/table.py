@@ -47,7 +47,8 @@ def tables(results: Results) -> str:
 def targets(results: Results) -> List[Target]:
     """Return what is to be reached, by the results of the same run."""
     found: List[Target] = []
-    for part in (_issuance_targets, _names_targets, _scan_targets, _memory_targets):
+    for part in (_issuance_targets, _names_targets, _scan_targets, _memory_targets,
+                 _confine_targets):
         found += part(results)
     return found
 
@@ -131,6 +132,14 @@ def _scan_targets(results: Results) -> Iterator[Target]:
                  str(max(row["executed"] for row in ours)))
     yield Target("nothing due: Internet sockets made", max(row["internet"] for row in ours), 0,
                  str(max(row["internet"] for row in ours)))
+
+
+def _confine_targets(results: Results) -> Iterator[Target]:
+    rows = [row for row in results.get("confine", []) if row["mode"] == "required"]
+    if rows:
+        most = max(rows, key=itemgetter("wall"))
+        yield Target(f"confinement of a process: ms ({most['process']}, the longest)",
+                     1000 * most["wall"], 5, f"{1000 * most['wall']:.1f}")
 
 
 def _memory_targets(results: Results) -> Iterator[Target]:

@@ -41,6 +41,8 @@ from .signer import Signer
 MAX_REQUESTS = 20000
 MAX_INPUT = 256 << 20    # bytes of all requests
 MAX_FILE = 4096          # bytes of a challenge file; it may lie in memory (/run)
+MEMORY = 1 << 30         # bytes; some 30 kB for each order
+STACK = 16 << 20         # bytes for each thread
 MAX_PROCESSES = 256      # and threads, of this user's: there may be others if he isn't ours alone
 
 # What encodes or decodes text is imported on first use: too late once confined.
@@ -129,7 +131,8 @@ def open_session(config: ClientConfig, signer: Signer) -> Session:
 def confinement(mode: str, ports: Sequence[int], jobs: int) -> confine.Plan:
     """What is left to the client: its challenge files, and connections to one port."""
     return confine.Plan(name="client", mode=mode, create=(".",), connect=tuple(ports),
-                        files=64 + jobs, file_size=MAX_FILE, processes=MAX_PROCESSES + jobs)
+                        files=64 + jobs, file_size=MAX_FILE, processes=MAX_PROCESSES + jobs,
+                        memory=MEMORY + jobs * STACK)
 
 
 def warm_up() -> None:

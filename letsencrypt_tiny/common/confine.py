@@ -46,7 +46,7 @@ class Plan(NamedTuple):
     create: Tuple[str, ...] = ()          # directories where it makes new files, and removes them
     remove: Tuple[str, ...] = ()          # directories where it removes files (its own socket)
     connect: Tuple[int, ...] = ()         # TCP ports
-    memory: int = 0                       # bytes of address space; 0 as it is
+    memory: int = 0                       # bytes of its own, stacks included; 0 as it is
     files: int = 64                       # descriptors
     file_size: Optional[int] = None       # bytes of a file it writes; None any
     processes: Optional[int] = None       # processes *and threads* of this user; None as it is
@@ -131,7 +131,7 @@ def _limit_resources(plan: Plan) -> None:
     if plan.file_size is not None:
         limits.append((resource.RLIMIT_FSIZE, plan.file_size))
     if plan.memory:
-        limits.append((resource.RLIMIT_AS, plan.memory))
+        limits.append((resource.RLIMIT_DATA, plan.memory))
     for which, limit in limits:
         hard = resource.getrlimit(which)[1]
         if hard != resource.RLIM_INFINITY:

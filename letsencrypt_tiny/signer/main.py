@@ -58,6 +58,10 @@ Hold the account key of an ACME client, and sign what it asks for.
 
 See {NAME}(1).
 """
+
+MEMORY = 256 << 20   # bytes; a policy for a million names takes 130 MB
+STACK = 16 << 20     # bytes for each thread
+
 _LONG = ["config=", "privkey=", "socket=", "stdio", "policy=", "explain=", "genkey=",
          "confine=", "quiet", "debug", "help", "version"]
 
@@ -241,6 +245,7 @@ def confinement(mode: str, socket: Optional[str] = None, connections: int = 0) -
     return confine.Plan(
         name="accountd", mode=mode, network=False, lock_memory=True, listen=listens,
         files=16 + 2 * connections, processes=None if listens else 0,
+        memory=MEMORY + connections * STACK,
         remove=(os.path.dirname(socket),) if socket is not None else ())
 
 

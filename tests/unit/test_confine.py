@@ -650,7 +650,7 @@ def state() -> Dict[str, Any]:
         status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
     return {"limits": [resource.getrlimit(which) for which in (
                 resource.RLIMIT_CORE, resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC,
-                resource.RLIMIT_AS)],
+                resource.RLIMIT_DATA)],
             "nnp": status["NoNewPrivs"], "owner": os.stat("/proc/self/environ").st_uid,
             "seccomp": status["Seccomp"], "locked": int(status["VmLck"].split()[0])}
 
@@ -668,6 +668,18 @@ def test_no_still_limits() -> None:
     assert result["limits"] == [[0, 0], [50, 50], [7, 7], [1 << 32, 1 << 32]]
     # Files in /proc belong to root, and not to the user, when the process is not dumpable
     assert (result["nnp"], result["owner"], result["seccomp"]) == ("1", 0, "0")
+
+
+@pytest.mark.parametrize("plan", [client.confinement("no", [443], 4), signer.confinement("no"),
+                                  webserver.confinement("no", 4)], ids=lambda plan: plan.name)
+def test_memory_has_a_limit(plan: Plan) -> None:
+    def work() -> Dict[str, Any]:
+        data = bytearray(plan.memory // 2)   # so much it may have
+        with pytest.raises(MemoryError):
+            bytearray(plan.memory)
+        return {"had": len(data)}
+
+    assert inside(plan, work)["had"] == plan.memory // 2
 
 
 def test_not_dumpable_is_ours() -> None:

@@ -6,7 +6,8 @@ Descriptors:
   0          the master's requests, JSON lines, until end of file
   1          answers to the master, JSON lines; one final answer for each request
   2          a pipe to the master, for the unexpected
-  CONFIG_FD  the configuration, one JSON object until end of file
+  CONFIG_FD  the configuration, one JSON object until end of file; it comes once the signer
+             has greeted, and before it nothing is read of SIGNER_FD
   SIGNER_FD  a UNIX stream socket connected to the signer
 
 The messages are those of ``common/order_protocol.py`` and ``common/signer_protocol.py``.

@@ -3,9 +3,9 @@
 from typing import Callable, Generator, Optional
 
 from ..common.errors import Error, ProtocolError
-from ..common.jsonfields import JsonObject, get_optional_str
+from ..common.wire.jsonfields import JsonObject, get_optional_str
 from ..common.log import debug, printable
-from ..common.order_protocol import Account, AccountObject, AccountUpdate, Answer, ClientConfig
+from ..common.wire.order import Account, AccountObject, AccountUpdate, Answer, ClientConfig
 from .connection import Response
 from .patience import Patience
 from .problem import ProblemError

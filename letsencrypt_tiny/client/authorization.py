@@ -9,11 +9,11 @@ import re
 import threading
 from typing import Dict, FrozenSet, Generator, List, NamedTuple, Optional, Tuple
 
-from ..common import jsonfields
+from ..common.wire import jsonfields
 from ..common.errors import Error, ProtocolError
-from ..common.jsonfields import JsonObject
+from ..common.wire.jsonfields import JsonObject
 from ..common.log import printable
-from ..common.order_protocol import Identifier
+from ..common.wire.order import Identifier
 from . import problem
 from .patience import Patience
 from .problem import Problem, ProblemError

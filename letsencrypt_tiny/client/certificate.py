@@ -3,10 +3,11 @@
 import re
 from typing import Callable, Generator, List, Tuple
 
-from ..common import jose, log
+from ..common import log
+from ..common.wire import jose
 from ..common.errors import Error, ProtocolError
-from ..common.jsonfields import JsonObject
-from ..common.order_protocol import MAX_ALTERNATES, MAX_CHAIN, Answer, Log, Revocation, Revoked
+from ..common.wire.jsonfields import JsonObject
+from ..common.wire.order import MAX_ALTERNATES, MAX_CHAIN, Answer, Log, Revocation, Revoked
 from . import account
 from .connection import Response
 from .patience import Patience

@@ -10,7 +10,7 @@ Descriptors:
              has greeted, and before it nothing is read of SIGNER_FD
   SIGNER_FD  a UNIX stream socket connected to the signer
 
-The messages are those of ``common/order_protocol.py`` and ``common/signer_protocol.py``.
+The messages are those of ``common/wire/order.py`` and ``common/wire/signer.py``.
 
 Working directory: the challenge directory, where it makes and removes files named like tokens.
 Intended user: _letsencrypt-client, which owns nothing else.
@@ -27,10 +27,12 @@ import threading
 import time
 from typing import Any, Callable, Dict, FrozenSet, Generator, List, NamedTuple, Sequence
 
-from ..common import confine, log, order_protocol
+from ..common import log
+from ..common.sandbox import confine
+from ..common.wire import order as order_protocol
 from ..common.errors import Error, ProtocolError, UsageError
-from ..common.order_protocol import (AccountUpdate, Answer, ClientConfig, Failed, Identifier,
-                                     Log, Order, Request)
+from ..common.wire.order import (AccountUpdate, Answer, ClientConfig, Failed, Identifier, Log,
+                                 Order, Request)
 from . import account, certificate, transport
 from .authorization import Tokens
 from .order import Ordering

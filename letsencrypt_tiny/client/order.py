@@ -7,10 +7,11 @@ certificate.
 
 from typing import Any, Dict, FrozenSet, Generator, List, NamedTuple, Optional, Tuple
 
-from ..common import jose, jsonfields, log
+from ..common import log
+from ..common.wire import jose, jsonfields
 from ..common.errors import Error, ProtocolError
-from ..common.jsonfields import JsonObject
-from ..common.order_protocol import MAX_ANSWER, Identifier, Issued, Order
+from ..common.wire.jsonfields import JsonObject
+from ..common.wire.order import MAX_ANSWER, Identifier, Issued, Order
 from . import authorization, certificate, problem
 from .authorization import Authorizer, Tokens
 from .connection import Response

@@ -7,7 +7,7 @@ each wait is announced before it begins.
 from typing import Callable, Generator, Optional, TypeVar
 
 from ..common.errors import Error
-from ..common.order_protocol import MAX_WAIT, Answer, Progress
+from ..common.wire.order import MAX_WAIT, Answer, Progress
 from .problem import ProblemError
 
 # Seconds between polls where the server names none

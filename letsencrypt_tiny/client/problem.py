@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple, Optional, Tuple
 
 from ..common.errors import Error
-from ..common.jsonfields import JsonObject
+from ..common.wire.jsonfields import JsonObject
 from ..common.log import printable
 
 NAMESPACE = "urn:ietf:params:acme:error:"

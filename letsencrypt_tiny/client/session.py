@@ -12,9 +12,10 @@ import threading
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from .. import __version__
-from ..common import jose, jsonfields, log
+from ..common import log
+from ..common.wire import jose, jsonfields
 from ..common.errors import ProtocolError
-from ..common.jsonfields import JsonObject
+from ..common.wire.jsonfields import JsonObject
 from . import problem
 from .connection import Connection, Response
 from .problem import Problem, ProblemError

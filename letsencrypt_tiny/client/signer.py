@@ -3,9 +3,9 @@
 import socket
 import threading
 
-from ..common import jose, signer_protocol
+from ..common.wire import jose, signer as signer_protocol
 from ..common.errors import Error, ProtocolError
-from ..common.signer_protocol import Greeting
+from ..common.wire.signer import Greeting
 
 # Seconds.  Before it greets, the signer may ask for a passphrase, or ssh for a password.
 GREETING_TIMEOUT = 300.0

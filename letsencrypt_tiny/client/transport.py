@@ -11,7 +11,7 @@ from typing import Any, Mapping, NamedTuple, Optional, Tuple
 
 from ..common import log, paths
 from ..common.errors import ConfigError, Error, ProtocolError
-from ..common.order_protocol import ClientConfig
+from ..common.wire.order import ClientConfig
 
 _HOST = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]{2,45}\]"
 # No userinfo, no fragment, nothing that would have to be normalized (RFC 3986 §3)

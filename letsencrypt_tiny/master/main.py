@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Dict, List, Optional, Set
 from .. import __version__
 from ..common import log
 from ..common.errors import Error, UsageError
-from . import signals
+from .peers import signals
 
 if TYPE_CHECKING:
     import argparse
-    from .config import Config
+    from .settings.main import Config
 
 COMMANDS = {"account": "account", "newOrder": "newOrder", "new-order": "newOrder",
             "new-cert": "newOrder", "revokeCert": "revokeCert", "revoke-cert": "revokeCert",
@@ -114,33 +114,33 @@ def _run(argv: List[str]) -> int:
 
 
 def _command(command: str, options: "argparse.Namespace") -> int:
-    from . import config as configuration
+    from .settings import main as configuration
     config = configuration.load(options.config, options.socket)
     log.debug(f"read {config.file}")
     arguments: List[str] = options.arguments
     if command == "check":
         if arguments:
             raise UsageError("check takes no argument")
-        from .check import check
+        from .commands.check import check
         return check(config)
     if command == "status":
-        from .status import status
+        from .commands.status import status
         return status(config, arguments, options.config_certs, options.json)
     if command == "revokeCert":
-        from . import account
+        from .commands import account
         if not arguments:
             raise UsageError("revokeCert: name the file of a certificate to revoke")
         reason = None if options.reason is None else account.parse_reason(options.reason)
         with _locked(config):
             return account.revoke(config, arguments, reason, options.certificate_key)
     if command == "account":
-        from ..common.order_protocol import AccountUpdate
-        from . import account
+        from ..common.wire.order import AccountUpdate
+        from .commands import account
         with _locked(config):
             return account.account(config, AccountUpdate(
                 options.register, options.tos_agreed, options.deactivate,
                 tuple(arguments) if arguments else None))
-    from . import orders
+    from .commands import new_order as orders
     if options.force and options.min_days is not None:
         raise UsageError("newOrder: --force and --min-days exclude each other")
     with _locked(config):
@@ -155,7 +155,7 @@ class _locked:
         self._config = config
 
     def __enter__(self) -> None:
-        from .lock import acquire
+        from .store.lock import acquire
         self._descriptor = acquire(self._config)
 
     def __exit__(self, *_: object) -> None:

@@ -12,7 +12,8 @@ import importlib
 import re
 from typing import Any, Callable, Dict, NamedTuple, Optional
 
-from ..common import jose, log
+from ..common import log
+from ..common.wire import jose
 from ..common.errors import Error, UsageError
 
 try:

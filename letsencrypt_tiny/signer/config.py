@@ -11,8 +11,8 @@ from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 from ..common import inifile, paths, specifiers
 from ..common.errors import ConfigError, ProtocolError
 from ..common.inifile import Section
-from ..common.signer_policy import (MAX_PER_HOUR, MAX_POLICY, OPERATIONS, ORDERING, Policy,
-                                    is_origin, origin_of, parse_policy)
+from ..common.wire.policy import (MAX_PER_HOUR, MAX_POLICY, OPERATIONS, ORDERING, Policy,
+                                  is_origin, origin_of, parse_policy)
 from .request import is_https_url
 
 SETTINGS = ("privkey", "gpg", "socket", "logfile", "keyid", "quiet", "confine")

@@ -7,12 +7,12 @@
 Runs as any user that may read the account key, on any host; the master starts it as
 _letsencrypt-accountd.  Its working directory is where relative paths begin.
 
-* With --stdio it holds one conversation (common/signer_protocol.py) on descriptors 0 and 1:
+* With --stdio it holds one conversation (common/wire/signer.py) on descriptors 0 and 1:
   the same socket, two pipes, an ssh channel.  Nothing else is ever written to 1.  The end of
   its input, or SIGTERM, ends it with status 0, a refused request or a lost client with 1.
   SIGINT is the master's business.
 * Else it listens on a UNIX socket, until SIGINT or SIGTERM end it with status 0.
-* --privkey=fd:N reads the key, --policy=fd:N a policy (common/signer_policy.py) from the
+* --privkey=fd:N reads the key, --policy=fd:N a policy (common/wire/policy.py) from the
   inherited descriptor N, and closes it.
 * --explain reads signing inputs, a line each, and writes what it would do with them to 1.
 * Standard error: messages.
@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Optional, Sequence
 from .. import __version__
 from ..common import log
 from ..common.errors import ConfigError, Error, UsageError
-from ..common.signer_protocol import Greeting
+from ..common.wire.signer import Greeting
 
 if TYPE_CHECKING:
-    from ..common import confine
+    from ..common.sandbox import confine
     from .config import Config, Options
     from .server import Signer
 
@@ -179,7 +179,7 @@ def _generate(kind: str, config: "Config") -> int:
 
 def _explain(path: str, config: "Config", signer: "Signer") -> int:
     """With the key at hand, so that each verdict is the one that its owner would get."""
-    from ..common.signer_protocol import MAX_REQUEST
+    from ..common.wire.signer import MAX_REQUEST
     from .policy import judge
     status = 0
     try:
@@ -240,7 +240,7 @@ def _serve_socket(config: "Config", signer: "Signer") -> NoReturn:
 def confinement(mode: str, socket: Optional[str] = None, connections: int = 0) -> "confine.Plan":
     """What is left to the signer: the key in its memory, who it talks to, and the removal of
     its ``socket``, if it has one.  Each of the ``connections`` there has a thread."""
-    from ..common import confine
+    from ..common.sandbox import confine
     listens = socket is not None
     return confine.Plan(
         name="accountd", mode=mode, network=False, lock_memory=True, listen=listens,
@@ -250,7 +250,7 @@ def confinement(mode: str, socket: Optional[str] = None, connections: int = 0) -
 
 
 def _confine(plan: "confine.Plan") -> None:
-    from ..common import confine
+    from ..common.sandbox import confine
     confine.warm_up()
     log.debug("confined: " + ", ".join(confine.enter(plan)))
 

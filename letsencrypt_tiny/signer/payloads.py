@@ -7,11 +7,12 @@ looks at their values, and raises ProtocolError or X509Error unless they are wha
 import re
 from typing import List, NamedTuple, Optional, Tuple
 
-from ..common import jose, x509
+from ..common.wire import jose
+from ..common.x509 import certificate as x509
 from ..common.errors import ProtocolError
-from ..common.jsonfields import (JsonObject, get_bool, get_int, get_object, get_objects, get_str,
-                                 get_strs)
-from ..common.signer_protocol import MAX_REQUEST, Greeting
+from ..common.wire.jsonfields import (JsonObject, get_bool, get_int, get_object, get_objects,
+                                      get_str, get_strs)
+from ..common.wire.signer import MAX_REQUEST, Greeting
 
 # RFC 8555 §7.1.4: as in a certificate, in lower case, and none that is an address (RFC 1123 §2.1)
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"

@@ -17,9 +17,9 @@ from typing import AbstractSet, Callable, Deque, FrozenSet, NamedTuple, Optional
 
 from ..common import log
 from ..common.errors import Error, ProtocolError
-from ..common.jsonfields import JsonObject
-from ..common.signer_policy import Policy, digest
-from ..common.signer_protocol import Greeting
+from ..common.wire.jsonfields import JsonObject
+from ..common.wire.policy import Policy, digest
+from ..common.wire.signer import Greeting
 from . import payloads, request
 from .payloads import DNS_NAME, MAX_NAME, Asked, Names
 

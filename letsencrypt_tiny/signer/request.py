@@ -7,11 +7,11 @@ exactly that (another protocol's JWS, the inner JWS of a key change) gets no sig
 import re
 from typing import Any, NamedTuple, Optional
 
-from ..common import jose
+from ..common.wire import jose
 from ..common.errors import ProtocolError
-from ..common.jsonfields import JsonObject, dump, get_object, get_str, parse_object
+from ..common.wire.jsonfields import JsonObject, dump, get_object, get_str, parse_object
 from ..common.log import printable
-from ..common.signer_protocol import MAX_REQUEST, Greeting
+from ..common.wire.signer import MAX_REQUEST, Greeting
 
 MAX_URL = 2048
 MAX_LOGGED = 100  # characters of a string

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, NamedTuple, NoRetu
 
 from ..common import log
 from ..common.errors import ConfigError, Error, ProtocolError
-from ..common.signer_protocol import (MAX_REQUEST, Greeting, LineBuffer, format_greeting,
-                                      format_refusal, format_signature)
+from ..common.wire.signer import (MAX_REQUEST, Greeting, LineBuffer, format_greeting,
+                                  format_refusal, format_signature)
 from . import request
 
 if TYPE_CHECKING:

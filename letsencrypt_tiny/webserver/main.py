@@ -32,7 +32,8 @@ import sys
 import time
 from typing import Dict, List, NamedTuple, NoReturn, Optional, Sequence
 
-from ..common import confine, log
+from ..common import log
+from ..common.sandbox import confine
 from ..common.errors import Error, UsageError
 
 MAX_HEAD = 8192        # bytes of a request line and its header fields

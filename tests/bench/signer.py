@@ -15,7 +15,7 @@ from typing import Any, Dict, List, NamedTuple
 from harness.run import ENVIRONMENT, ROOT, USERS, Prefix, Site, as_user
 
 sys.path.insert(0, str(ROOT))
-from letsencrypt_tiny.common import jose  # noqa: E402
+from letsencrypt_tiny.common.wire import jose  # noqa: E402
 
 from .ground import say  # noqa: E402
 
@@ -139,7 +139,7 @@ package, process, mode, uid = sys.argv[1:]
 sys.path[:0] = [package]
 sys.path.append("/usr/lib/python3/dist-packages")
 main = import_module(f"letsencrypt_tiny.{process}.main")
-from letsencrypt_tiny.common import confine
+from letsencrypt_tiny.common.sandbox import confine
 libc = ctypes.CDLL(None)
 start, cpu = time.perf_counter(), time.process_time()
 if mode != "no" and process != "client":

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from fuzz import golang  # noqa: E402
 from harness import ca  # noqa: E402
-from letsencrypt_tiny.common.signer_policy import OPERATIONS, Policy  # noqa: E402
-from letsencrypt_tiny.common.signer_protocol import Greeting  # noqa: E402
+from letsencrypt_tiny.common.wire.policy import OPERATIONS, Policy  # noqa: E402
+from letsencrypt_tiny.common.wire.signer import Greeting  # noqa: E402
 from letsencrypt_tiny.signer import account_key, policy  # noqa: E402
 
 URL, KID = "https://ca.example/acme/x", "https://ca.example/acme/acct/1"

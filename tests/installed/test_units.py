@@ -181,7 +181,7 @@ def test_the_renewal_unit_allows_what_the_master_is_for() -> None:
     for name in ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETUID", "SETGID", "NET_ADMIN",
                  "NET_BIND_SERVICE"):
         assert f"CAP_{name}" in capabilities
-    # the signer's, LOCKED_MEMORY in master/children.py: without CAP_SYS_RESOURCE nobody adds to it
+    # LOCKED_MEMORY in master/peers/spawn.py: without CAP_SYS_RESOURCE nobody adds to it
     assert re.search(r"^LimitMEMLOCK=8M:256M$", unit, re.M)
     writable = re.findall(r"^ReadWritePaths=(.*)$", unit, re.M)[0].replace("-/", "/").split()
     assert {"/etc", "/srv", "/var", "/run"} <= set(writable)

@@ -19,10 +19,10 @@ from harness.caddy import CaddyACME
 from harness.hostile import Hostile, Request, Response
 from harness.pebble import Pebble
 from harness.run import PARENT, ROOT, Server, Users, as_user
-from letsencrypt_tiny.common import order_protocol
-from letsencrypt_tiny.common.order_protocol import (Account, AccountObject, AccountUpdate,
-                                                    ClientConfig, Failed, Issued, Log, Order,
-                                                    Progress, Revocation, Revoked)
+from letsencrypt_tiny.common.wire import order as order_protocol
+from letsencrypt_tiny.common.wire.order import (Account, AccountObject, AccountUpdate,
+                                                ClientConfig, Failed, Issued, Log, Order, Progress,
+                                                Revocation, Revoked)
 
 PROGRAM = ["/usr/bin/python3", "-IS", "-c",
            "import sys; sys.path.insert(0, sys.argv.pop(1));"

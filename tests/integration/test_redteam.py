@@ -174,7 +174,7 @@ def test_the_port_is_limited_the_host_is_not(field: Field) -> None:
 # --- B: what a client can make the master do -----------------------------------------------------
 
 def line(kind: str, **members: Any) -> List[str]:
-    """Return the word that writes one answer (common/order_protocol.py)."""
+    """Return the word that writes one answer (common/wire/order.py)."""
     return ["line", json.dumps({"answer": kind, **members}).encode().hex() + "0a"]
 
 

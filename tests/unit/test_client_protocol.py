@@ -17,7 +17,7 @@ from letsencrypt_tiny.client.patience import Patience, TimedOut
 from letsencrypt_tiny.client.problem import Problem, ProblemError
 from letsencrypt_tiny.client.session import Nonces, Session, parse_retry_after
 from letsencrypt_tiny.common.errors import ConfigError, Error, ProtocolError
-from letsencrypt_tiny.common.order_protocol import Answer, ClientConfig, Order, Progress
+from letsencrypt_tiny.common.wire.order import Answer, ClientConfig, Order, Progress
 
 # --- HTTP --------------------------------------------------------------------------------------
 

@@ -15,10 +15,10 @@ from letsencrypt_tiny.client.session import Session
 from letsencrypt_tiny.client.signer import Signer, SignerError
 from letsencrypt_tiny.client.connection import Connection
 from letsencrypt_tiny.client.transport import TransportError
-from letsencrypt_tiny.common import jose, signer_protocol
+from letsencrypt_tiny.common.wire import jose, signer as signer_protocol
 from letsencrypt_tiny.common.errors import ProtocolError
-from letsencrypt_tiny.common.order_protocol import ClientConfig
-from letsencrypt_tiny.common.signer_protocol import Greeting
+from letsencrypt_tiny.common.wire.order import ClientConfig
+from letsencrypt_tiny.common.wire.signer import Greeting
 
 JWK = {"kty": "EC", "crv": "P-256", "x": "A" * 43, "y": "A" * 43}
 GREETING = Greeting("ES256", JWK, jose.thumbprint(JWK))

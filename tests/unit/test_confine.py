@@ -24,8 +24,8 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 import pytest
 
 from letsencrypt_tiny.client import main as client
-from letsencrypt_tiny.common import confine, landlock, seccomp
-from letsencrypt_tiny.common.confine import Plan
+from letsencrypt_tiny.common.sandbox import confine, landlock, seccomp
+from letsencrypt_tiny.common.sandbox.confine import Plan
 from letsencrypt_tiny.signer import main as signer
 from letsencrypt_tiny.webserver import main as webserver
 
@@ -795,7 +795,7 @@ def test_fresh_interpreter(world: World) -> None:
     script = f"""
 import sys
 sys.path.insert(0, {ROOT!r})
-from letsencrypt_tiny.common import confine
+from letsencrypt_tiny.common.sandbox import confine
 plan = confine.Plan("client", "required", read=(".",), connect=(443,))
 before = sys.path[:]
 confine.warm_up()
@@ -828,7 +828,7 @@ def test_a_failure_in_a_confined_process_ends_as_any_other(world: World) -> None
     script = f"""
 import sys, threading, time
 sys.path.insert(0, {ROOT!r})
-from letsencrypt_tiny.common import confine
+from letsencrypt_tiny.common.sandbox import confine
 plan = confine.Plan("signer", network=False)
 confine.warm_up()
 confine.enter(plan)

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from letsencrypt_tiny.common import log, paths  # noqa: E402
 from letsencrypt_tiny.common.errors import Error  # noqa: E402
-from letsencrypt_tiny.master import firewall  # noqa: E402
-from letsencrypt_tiny.master.firewall import Firewall, Opening  # noqa: E402
+from letsencrypt_tiny.master.responders import firewall  # noqa: E402
+from letsencrypt_tiny.master.responders.firewall import Firewall, Opening  # noqa: E402
 
 CLONE_NEWNET = 0x40000000
 V4, V6 = socket.AF_INET, socket.AF_INET6

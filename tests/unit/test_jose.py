@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from letsencrypt_tiny.common import jose  # noqa: E402
+from letsencrypt_tiny.common.wire import jose  # noqa: E402
 from letsencrypt_tiny.common.errors import ProtocolError  # noqa: E402
 
 # RFC 7638 §3.1

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from letsencrypt_tiny.common import jsonfields as jf  # noqa: E402
+from letsencrypt_tiny.common.wire import jsonfields as jf  # noqa: E402
 from letsencrypt_tiny.common.errors import ProtocolError  # noqa: E402
 
 

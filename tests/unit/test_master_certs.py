@@ -12,8 +12,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from letsencrypt_tiny.common.errors import ConfigError  # noqa: E402
-from letsencrypt_tiny.master import certs, config, openssl  # noqa: E402
-from letsencrypt_tiny.master.certs import Certificate  # noqa: E402
+from letsencrypt_tiny.master.pki import openssl  # noqa: E402
+from letsencrypt_tiny.master.settings import certificates as certs, main as config  # noqa: E402
+from letsencrypt_tiny.master.settings.certificates import Certificate  # noqa: E402
 
 TREE = Path(__file__).resolve().parents[2]
 

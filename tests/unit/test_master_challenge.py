@@ -18,8 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from harness import daemon, proc  # noqa: E402
 from letsencrypt_tiny.common.errors import ConfigError, Error  # noqa: E402
-from letsencrypt_tiny.master import challenge, children, config  # noqa: E402
-from letsencrypt_tiny.master.challenge import InUseError, Responder  # noqa: E402
+from letsencrypt_tiny.master.peers import spawn as children  # noqa: E402
+from letsencrypt_tiny.master.responders import http01 as challenge  # noqa: E402
+from letsencrypt_tiny.master.settings import main as config  # noqa: E402
+from letsencrypt_tiny.master.responders.http01 import InUseError, Responder  # noqa: E402
 
 pytestmark = pytest.mark.root
 

@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from harness import daemon, proc  # noqa: E402
 from letsencrypt_tiny.common import log  # noqa: E402
 from letsencrypt_tiny.common.errors import ConfigError, Error  # noqa: E402
-from letsencrypt_tiny.master import children  # noqa: E402
-from letsencrypt_tiny.master.children import Child, Identity  # noqa: E402
-from letsencrypt_tiny.master.config import Program  # noqa: E402
+from letsencrypt_tiny.master.peers import spawn as children  # noqa: E402
+from letsencrypt_tiny.master.peers.spawn import Child, Identity  # noqa: E402
+from letsencrypt_tiny.master.settings.main import Program  # noqa: E402
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
@@ -471,7 +471,7 @@ def test_shell_that_does_not_end(capfd: pytest.CaptureFixture[str],
 def test_without_standard_output() -> None:
     """Descriptor 1 was closed when Python started: sys.stdout is None then."""
     code = ("import os, sys; sys.path.insert(0, sys.argv[1]); os.open('/dev/null', os.O_RDWR)\n"
-            "from letsencrypt_tiny.master import children\n"
+            "from letsencrypt_tiny.master.peers import spawn as children\n"
             "assert sys.stdout is None\n"
             "sys.exit(children.run_shell('exit 7', {}, 5))")
     done = subprocess.run(["/bin/sh", "-c", 'exec "$@" >&-', "sh", "/usr/bin/python3", "-I", "-c",

@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from letsencrypt_tiny.common import paths  # noqa: E402
 from letsencrypt_tiny.common.errors import ConfigError  # noqa: E402
-from letsencrypt_tiny.master import certs, config  # noqa: E402
-from letsencrypt_tiny.master.config import Address  # noqa: E402
+from letsencrypt_tiny.master.settings import certificates as certs, main as config  # noqa: E402
+from letsencrypt_tiny.master.settings.main import Address  # noqa: E402
 
 TREE = Path(__file__).resolve().parents[2]
 LACME = Path("/etc/lacme")

@@ -18,11 +18,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from harness import daemon  # noqa: E402
-from letsencrypt_tiny.common import log, order_protocol as op  # noqa: E402
+from letsencrypt_tiny.common import log  # noqa: E402
+from letsencrypt_tiny.common.wire import order as op  # noqa: E402
 from letsencrypt_tiny.common.errors import Error  # noqa: E402
-from letsencrypt_tiny.master import accountd, children, config, conversation  # noqa: E402
-from letsencrypt_tiny.master.conversation import Conversation, Messages  # noqa: E402
-from letsencrypt_tiny.master.state import State  # noqa: E402
+from letsencrypt_tiny.master.peers import (signer as accountd, spawn as children,
+                                           client as conversation)  # noqa: E402
+from letsencrypt_tiny.master.settings import main as config  # noqa: E402
+from letsencrypt_tiny.master.peers.client import Conversation, Messages  # noqa: E402
+from letsencrypt_tiny.master.store.journal import State  # noqa: E402
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 

@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from letsencrypt_tiny.common.errors import Error  # noqa: E402
-from letsencrypt_tiny.master import directories, store  # noqa: E402
+from letsencrypt_tiny.master.store import trusted as directories, files as store  # noqa: E402
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(TREE))
 
 from harness import daemon  # noqa: E402
 from letsencrypt_tiny import __version__  # noqa: E402
-from letsencrypt_tiny.master.state import State  # noqa: E402
+from letsencrypt_tiny.master.store.journal import State  # noqa: E402
 
 pytestmark = pytest.mark.root
 

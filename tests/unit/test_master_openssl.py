@@ -14,10 +14,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from harness import ca  # noqa: E402
-from letsencrypt_tiny.common import x509  # noqa: E402
+from letsencrypt_tiny.common.x509 import certificate as x509  # noqa: E402
 from letsencrypt_tiny.common.errors import Error  # noqa: E402
-from letsencrypt_tiny.master import certs, openssl  # noqa: E402
-from letsencrypt_tiny.master.certs import KEY_TYPES, Certificate  # noqa: E402
+from letsencrypt_tiny.master.pki import openssl  # noqa: E402
+from letsencrypt_tiny.master.settings import certificates as certs  # noqa: E402
+from letsencrypt_tiny.master.settings.certificates import KEY_TYPES, Certificate  # noqa: E402
 
 OPENSSL = "/usr/bin/openssl"
 PLAIN = Certificate("a", "F, [a]", (("dns", "a.example"),), "/k", "/c", "", "", (), "ec:P-256",

@@ -8,7 +8,7 @@ from typing import List
 import pytest
 
 from letsencrypt_tiny.common.errors import Error
-from letsencrypt_tiny.master import parallel
+from letsencrypt_tiny.master.peers import parallel
 
 
 def test_results_are_in_the_order_of_the_items() -> None:

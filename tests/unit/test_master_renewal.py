@@ -15,10 +15,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from harness import ca  # noqa: E402
-from letsencrypt_tiny.master import config, renewal  # noqa: E402
-from letsencrypt_tiny.master.certs import Certificate  # noqa: E402
-from letsencrypt_tiny.master.renewal import DAY, Due  # noqa: E402
-from letsencrypt_tiny.master.state import SectionState  # noqa: E402
+from letsencrypt_tiny.master.plan import renewal  # noqa: E402
+from letsencrypt_tiny.master.settings import main as config  # noqa: E402
+from letsencrypt_tiny.master.settings.certificates import Certificate  # noqa: E402
+from letsencrypt_tiny.master.plan.renewal import DAY, Due  # noqa: E402
+from letsencrypt_tiny.master.store.journal import SectionState  # noqa: E402
 
 HOUR = DAY / 24
 START = int(time.time())

@@ -19,8 +19,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from letsencrypt_tiny.common.errors import Error  # noqa: E402
-from letsencrypt_tiny.master import store  # noqa: E402
-from letsencrypt_tiny.master.store import File  # noqa: E402
+from letsencrypt_tiny.master.store import files as store  # noqa: E402
+from letsencrypt_tiny.master.store.files import File  # noqa: E402
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 

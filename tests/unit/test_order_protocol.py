@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from letsencrypt_tiny.common import order_protocol as op  # noqa: E402
+from letsencrypt_tiny.common.wire import order as op  # noqa: E402
 from letsencrypt_tiny.common.errors import ProtocolError  # noqa: E402
 
 DER = bytes(range(256)) * 4
@@ -49,8 +49,8 @@ def test_configuration() -> None:
 
 
 def test_the_largest_order_that_can_be_configured_fits() -> None:
-    from letsencrypt_tiny.common.x509 import MAX_DER
-    from letsencrypt_tiny.master.certs import MAX_NAMES
+    from letsencrypt_tiny.common.x509.certificate import MAX_DER
+    from letsencrypt_tiny.master.settings.certificates import MAX_NAMES
     # MAX_DER bounds the names of the request, so those of the order too
     names = tuple(("dns", f"{n:04}.{'x' * (MAX_DER // MAX_NAMES - 5)}") for n in range(MAX_NAMES))
     order = op.Order("\U0001f600" * 255, names, bytes(MAX_DER), "https://" + "x" * 2040)

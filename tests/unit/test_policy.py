@@ -17,15 +17,18 @@ TREE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TREE))
 
 from harness import ca  # noqa: E402
-from letsencrypt_tiny.common import log, signer_policy, x509  # noqa: E402
+from letsencrypt_tiny.common import log  # noqa: E402
+from letsencrypt_tiny.common.wire import policy as signer_policy  # noqa: E402
+from letsencrypt_tiny.common.x509 import certificate as x509  # noqa: E402
 from letsencrypt_tiny.common.errors import ProtocolError  # noqa: E402
-from letsencrypt_tiny.common.order_protocol import (AccountUpdate, Order, Request,  # noqa: E402
-                                                    Revocation)
-from letsencrypt_tiny.common.signer_policy import OPERATIONS, ORDERING, Policy  # noqa: E402
-from letsencrypt_tiny.common.signer_protocol import Greeting  # noqa: E402
-from letsencrypt_tiny.master import accountd, config as master_config, openssl  # noqa: E402
-from letsencrypt_tiny.master.certs import (KEY_TYPES, KEY_USAGES, SUBJECT_TYPES,  # noqa: E402
-                                           TLS_FEATURES)
+from letsencrypt_tiny.common.wire.order import AccountUpdate, Order, Request, Revocation
+from letsencrypt_tiny.common.wire.policy import OPERATIONS, ORDERING, Policy  # noqa: E402
+from letsencrypt_tiny.common.wire.signer import Greeting  # noqa: E402
+from letsencrypt_tiny.master.peers import signer as accountd  # noqa: E402
+from letsencrypt_tiny.master.pki import openssl  # noqa: E402
+from letsencrypt_tiny.master.settings import main as master_config  # noqa: E402
+from letsencrypt_tiny.master.settings.certificates import (KEY_TYPES, KEY_USAGES, SUBJECT_TYPES,
+                                                           TLS_FEATURES)
 from letsencrypt_tiny.signer import account_key, config as signer_config, policy  # noqa: E402
 
 ORIGIN = "https://ca.example"

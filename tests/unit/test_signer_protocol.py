@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from letsencrypt_tiny.common import jose, signer_protocol as sp  # noqa: E402
+from letsencrypt_tiny.common.wire import jose, signer as sp  # noqa: E402
 from letsencrypt_tiny.common.errors import ProtocolError  # noqa: E402
 
 JWK = {"e": "AQAB", "kty": "RSA", "n": "wJ-_" * 85 + "ww"}

@@ -12,8 +12,8 @@ from typing import Any, Callable, Dict, List, Tuple
 import pytest
 
 from harness.ca import genkey, openssl
-from letsencrypt_tiny.common import der as encodings, x509
-from letsencrypt_tiny.common.x509 import X509Error
+from letsencrypt_tiny.common.x509 import der as encodings, certificate as x509
+from letsencrypt_tiny.common.x509.certificate import X509Error
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"rsa:2048": "RSA 2048", "rsa:3072": "RSA 3072", "ec:P-256": "EC P-256",
@@ -722,15 +722,15 @@ def test_start_up_stays_cheap(tmp_path: Path) -> None:
     path = tmp_path / "cert.pem"
     path.write_bytes(certificate("subjectAltName=DNS:example.org,IP:192.0.2.1"))
     program = ("import sys; sys.path.insert(0, sys.argv[1])\n"
-               "from letsencrypt_tiny.common import x509\n"
+               "from letsencrypt_tiny.common.x509 import certificate as x509\n"
                "x509.read_certificate(sys.argv[2])\n"
                "print(*sys.modules, sep='\\n')")
     done = subprocess.run(["/usr/bin/python3", "-I", "-c", program, str(ROOT), str(path)],
                           stdout=subprocess.PIPE, check=True)
     loaded = set(done.stdout.decode().split())
-    assert "letsencrypt_tiny.common.x509" in loaded
+    assert "letsencrypt_tiny.common.x509.certificate" in loaded
     assert not loaded & {"ipaddress", "hashlib", "json", "calendar", "datetime", "subprocess",
-                         "letsencrypt_tiny.common.jose"}
+                         "letsencrypt_tiny.common.wire.jose"}
 
 
 def test_object_identifiers() -> None:

@@ -1,0 +1,239 @@
+"""Master <-> ACME client: the messages of one run, for both ends.
+
+JSON lines on two pipes.  The master writes one line a request and closes its end; the
+client answers with any number of ``Progress``, ``Account`` and ``Log`` lines and, for each
+request, exactly one ``Issued``, ``AccountObject``, ``Revoked`` or ``Failed``, in whatever
+order they finish.  The client's configuration comes as one JSON object on a descriptor of
+its own.
+
+To the master all that comes back is hostile input: every size is capped here, every type
+checked, and nothing is believed that can be verified.  Pure functions: no I/O here.
+"""
+
+from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
+
+from . import jose
+from ..errors import ProtocolError
+from .jsonfields import (JsonObject, dump, get_bool, get_int, get_list, get_optional_object,
+                         get_optional_str, get_str, get_strs, parse_object)
+
+MAX_REQUEST = 256 << 10   # bytes of a line to the client
+MAX_ANSWER = 1 << 20      # bytes of a line from the client
+MAX_CHAIN = 256 << 10     # bytes of one certificate chain in PEM
+MAX_ALTERNATES = 8        # alternate chains passed on (RFC 8555 §7.4.2)
+MAX_WAIT = 86400          # seconds
+
+Identifier = Tuple[str, str]   # ("dns" | "ip", value), RFC 8555 §9.7.7, RFC 8738 §3
+
+
+# --- the client's configuration ----------------------------------------------------------
+
+class ClientConfig(NamedTuple):
+    """What the client must know; it never reads the configuration files."""
+
+    server: str                    # the directory's URL (RFC 8555 §7.1.1)
+    timeout: int = 90              # seconds an order may wait for the server in all
+    verify: bool = True            # verify the server's certificate
+    ca_file: str = ""              # PEM bundle to trust instead of the system's
+    tls_minimum: str = ""          # "TLSv1.2" …; "" is the library's default
+    tls_maximum: str = ""
+    ciphers: str = ""              # openssl cipher list; "" is the library's default
+    proxy: str = ""                # http://[user:password@]host:port; "" is the environment's
+    jobs: int = 4                  # connections to the server at most
+    confine: str = "auto"          # auto | required | no
+    account_url: str = ""          # at this directory, if known from an earlier run …
+    account_key: str = ""          # … and the thumbprint of the key that has it (RFC 7638)
+
+
+def format_config(config: ClientConfig) -> bytes:
+    """Return the JSON object that the client reads from its configuration descriptor."""
+    return dump(config._asdict())
+
+
+def parse_config(text: bytes) -> ClientConfig:
+    """Parse what ``format_config`` wrote; raises ProtocolError."""
+    obj = parse_object(text, "the client's configuration", MAX_REQUEST)
+    return ClientConfig(
+        server=get_str(obj, "server"), timeout=get_int(obj, "timeout", 0, MAX_WAIT),
+        verify=get_bool(obj, "verify", True), ca_file=get_str(obj, "ca_file"),
+        tls_minimum=get_str(obj, "tls_minimum"), tls_maximum=get_str(obj, "tls_maximum"),
+        ciphers=get_str(obj, "ciphers"), proxy=get_str(obj, "proxy"),
+        jobs=get_int(obj, "jobs", 1, 64), confine=get_str(obj, "confine"),
+        account_url=get_str(obj, "account_url"), account_key=get_str(obj, "account_key", 64))
+
+
+# --- requests ----------------------------------------------------------------------------
+
+class Order(NamedTuple):
+    """Obtain a certificate (RFC 8555 §7.4)."""
+
+    section: str
+    identifiers: Tuple[Identifier, ...]
+    csr: bytes                           # DER
+    url: Optional[str] = None            # of an earlier unfinished order for the same
+    profile: Optional[str] = None        # draft-ietf-acme-profiles
+    replaces: Optional[str] = None       # certID (RFC 9773 §5)
+    alternates: bool = False             # fetch the alternate chains too
+    challenges: Tuple[str, ...] = ("http-01",)
+
+
+class AccountUpdate(NamedTuple):
+    """Look up, register, update or deactivate the account (RFC 8555 §7.3)."""
+
+    register: bool = False
+    terms_agreed: bool = False
+    deactivate: bool = False
+    contact: Optional[Tuple[str, ...]] = None    # None: leave as it is
+
+
+class Revocation(NamedTuple):
+    """Revoke a certificate (RFC 8555 §7.6)."""
+
+    section: str                         # what to call it in the answer (the file's name)
+    certificate: bytes                   # DER
+    reason: Optional[int] = None         # RFC 5280 §5.3.1
+    with_certificate_key: bool = False   # the signer holds the certificate's key
+
+
+Request = Union[Order, AccountUpdate, Revocation]
+
+
+def format_request(request: Request) -> bytes:
+    """Return the line that asks for ``request``."""
+    obj: Dict[str, Any] = {"request": type(request).__name__, **request._asdict()}
+    for key in ("csr", "certificate"):
+        if key in obj:
+            obj[key] = jose.encode_text(obj[key])
+    line = dump(obj) + b"\n"
+    if len(line) > MAX_REQUEST:
+        raise ProtocolError(f"a request of more than {MAX_REQUEST} bytes")
+    return line
+
+
+def parse_request(line: bytes) -> Request:
+    """Parse what ``format_request`` wrote; raises ProtocolError."""
+    obj = parse_object(line, "a request", MAX_REQUEST)
+    kind = get_str(obj, "request")
+    if kind == "Order":
+        return Order(
+            section=get_str(obj, "section"), identifiers=_get_identifiers(obj),
+            csr=_get_bytes(obj, "csr"), url=get_optional_str(obj, "url"),
+            profile=get_optional_str(obj, "profile"), replaces=get_optional_str(obj, "replaces"),
+            alternates=get_bool(obj, "alternates"), challenges=tuple(get_strs(obj, "challenges")))
+    if kind == "AccountUpdate":
+        contact = None if obj.get("contact") is None else tuple(get_strs(obj, "contact"))
+        return AccountUpdate(get_bool(obj, "register"), get_bool(obj, "terms_agreed"),
+                             get_bool(obj, "deactivate"), contact)
+    if kind == "Revocation":
+        reason = None if obj.get("reason") is None else get_int(obj, "reason", 0, 10)
+        return Revocation(get_str(obj, "section"), _get_bytes(obj, "certificate"), reason,
+                          get_bool(obj, "with_certificate_key"))
+    raise ProtocolError(f"an unknown request “{kind}”")
+
+
+def _get_identifiers(obj: JsonObject) -> Tuple[Identifier, ...]:
+    pairs = get_list(obj, "identifiers", 10000)
+    for pair in pairs:
+        if not (isinstance(pair, list) and len(pair) == 2
+                and all(isinstance(item, str) for item in pair)):
+            raise ProtocolError("an identifier that is not a pair of strings")
+    return tuple((kind, value) for kind, value in pairs)
+
+
+def _get_bytes(obj: JsonObject, key: str) -> bytes:
+    return jose.decode(get_str(obj, key, MAX_REQUEST).encode("utf-8", "replace"))
+
+
+# --- answers -----------------------------------------------------------------------------
+
+class Account(NamedTuple):
+    """The account that the signer's key has at this directory; "" if it has none (any more)."""
+
+    url: str
+    key: str                             # the key's thumbprint (RFC 7638)
+
+
+class Progress(NamedTuple):
+    """An order is in a new state (RFC 8555 §7.1.6) or waits."""
+
+    section: str
+    state: str                           # new, pending, ready, processing, valid
+    url: Optional[str] = None            # the order's
+    wait: int = 0                        # seconds to the next poll
+
+
+class Issued(NamedTuple):
+    """The certificate chain, PEM, as the server sent it; the master verifies it."""
+
+    section: str
+    chain: str
+    alternates: Tuple[str, ...] = ()
+
+
+class AccountObject(NamedTuple):
+    """The account as the server has it (RFC 8555 §7.1.2)."""
+
+    url: str
+    account: JsonObject
+    terms_of_service: Optional[str] = None
+
+
+class Revoked(NamedTuple):
+    """The certificate is revoked."""
+
+    section: str
+
+
+class Failed(NamedTuple):
+    """A request failed for good in this run."""
+
+    section: str                         # "" for an AccountUpdate
+    message: str                         # for the administrator: detail and subproblems
+    type: Optional[str] = None           # the problem's type (RFC 8555 §6.7)
+    retry_after: Optional[int] = None    # seconds, if the server said so
+
+
+class Log(NamedTuple):
+    """A message for the administrator."""
+
+    level: str                           # error, warning, info, debug
+    text: str
+
+
+Answer = Union[Account, Progress, Issued, AccountObject, Revoked, Failed, Log]
+
+
+def format_answer(answer: Answer) -> bytes:
+    """Return the line that tells the master of ``answer``."""
+    line = dump({"answer": type(answer).__name__, **answer._asdict()}) + b"\n"
+    if len(line) > MAX_ANSWER:
+        raise ProtocolError(f"an answer of more than {MAX_ANSWER} bytes")
+    return line
+
+
+def parse_answer(line: bytes) -> Answer:
+    """Parse a line of the client's; raises ProtocolError whatever it holds."""
+    obj = parse_object(line, "an answer of the client", MAX_ANSWER)
+    kind = get_str(obj, "answer", 32)
+    if kind == "Progress":
+        return Progress(get_str(obj, "section"), get_str(obj, "state", 32),
+                        get_optional_str(obj, "url", 2048), get_int(obj, "wait", 0, MAX_WAIT))
+    if kind == "Issued":
+        alternates = get_list(obj, "alternates", MAX_ALTERNATES)
+        if not all(isinstance(chain, str) and len(chain) <= MAX_CHAIN for chain in alternates):
+            raise ProtocolError("an alternate chain that is no text, or too long")
+        return Issued(get_str(obj, "section"), get_str(obj, "chain", MAX_CHAIN), tuple(alternates))
+    if kind == "Failed":
+        retry = None if obj.get("retry_after") is None else get_int(obj, "retry_after", 0, MAX_WAIT)
+        return Failed(get_str(obj, "section"), get_str(obj, "message", 16384),
+                      get_optional_str(obj, "type", 256), retry)
+    if kind == "Account":
+        return Account(get_str(obj, "url", 2048), get_str(obj, "key", 64))
+    if kind == "AccountObject":
+        return AccountObject(get_str(obj, "url", 2048), get_optional_object(obj, "account") or {},
+                             get_optional_str(obj, "terms_of_service", 2048))
+    if kind == "Revoked":
+        return Revoked(get_str(obj, "section"))
+    if kind == "Log":
+        return Log(get_str(obj, "level", 16), get_str(obj, "text", 65536))
+    raise ProtocolError(f"an unknown answer “{kind}”")

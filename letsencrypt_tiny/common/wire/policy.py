@@ -1,0 +1,87 @@
+"""What a signer may sign, for whom and how often: a policy, and its way from master to signer.
+
+accountd.conf has policies too, in its [policy NAME] sections; what they mean stands in
+signer/policy.py.  Pure functions: no I/O here.
+"""
+
+import hashlib
+import re
+from typing import FrozenSet, NamedTuple, Optional
+
+from ..errors import ProtocolError
+from .jsonfields import dump, get_int, get_str, get_strs, parse_object
+
+MAX_POLICY = 64 << 20   # bytes; 10,000 sections of 100 names are a third of it
+MAX_PER_HOUR = 100_000
+_MAX_ITEMS = 2_000_000
+
+# What can be asked of an ACME server (RFC 8555 §7), by the payload of the request
+OPERATIONS = ("read", "respond", "new-order", "finalize", "lookup", "register",
+              "external-account-binding", "account-update", "deactivate", "revoke", "key-change")
+# What orders need, and so the default
+ORDERING = OPERATIONS[:5]
+
+# Digits only where nothing has to be normalized, and so one way to write each origin
+_HOST = r"[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?|\[[0-9a-f:.]{2,45}\]"
+_ORIGIN = re.compile(rf"https://(?:{_HOST})(?::(?!443\Z)[1-9][0-9]{{0,4}})?\Z")
+_LOOSE = re.compile(rf"https://({_HOST})(?::0*([0-9]{{1,5}}))?(?:[/?].*)?\Z", re.A | re.I | re.S)
+
+
+class Policy(NamedTuple):
+    """What the signer may sign.  Everything else it refuses."""
+
+    name: str
+    origins: FrozenSet[str]                 # https://HOST[:PORT] as ``is_origin`` wants them
+    operations: FrozenSet[str]              # of OPERATIONS
+    identifiers: FrozenSet[str] = frozenset()   # names, .SUFFIXES, addresses; "*" is any
+    profiles: FrozenSet[str] = frozenset()      # draft-ietf-acme-profiles; "*" is any
+    per_hour: int = 0                       # requests; 0 is no limit
+    only: Optional[FrozenSet[str]] = None   # ``digest`` of each CSR and certificate; None: any
+
+
+def is_origin(text: str) -> bool:
+    """True if ``text`` is an https origin in its canonical form (RFC 6454 §6.2)."""
+    return _ORIGIN.match(text) is not None
+
+
+def origin_of(url: str) -> str:
+    """Return the origin of an https URL in its canonical form; raises ProtocolError."""
+    match = _LOOSE.match(url)
+    if match is not None:
+        port = match.group(2) or "443"
+        origin = f"https://{match.group(1).lower()}" + (f":{port}" if port != "443" else "")
+        if is_origin(origin):
+            return origin
+    raise ProtocolError(f"“{url}” has no https origin")
+
+
+def digest(der: bytes) -> str:
+    """Return what a CSR or certificate is called in ``Policy.only``: its SHA-256 in hex."""
+    return hashlib.sha256(der).hexdigest()
+
+
+def format_policy(policy: Policy) -> bytes:
+    """Return the JSON object for the descriptor that the signer reads it from."""
+    text = dump({
+        "name": policy.name, "origins": sorted(policy.origins),
+        "operations": sorted(policy.operations), "identifiers": sorted(policy.identifiers),
+        "profiles": sorted(policy.profiles), "per_hour": policy.per_hour,
+        "only": None if policy.only is None else sorted(policy.only)})
+    if len(text) > MAX_POLICY:
+        raise ProtocolError(f"a policy of more than {MAX_POLICY} bytes")
+    return text
+
+
+def parse_policy(text: bytes) -> Policy:
+    """Parse what ``format_policy`` wrote; raises ProtocolError."""
+    obj = parse_object(text, "the policy", MAX_POLICY)
+    if set(obj) != set(Policy._fields):    # one that limits in a way we don't know
+        raise ProtocolError("the policy has other members than those of this version")
+
+    def strings(key: str) -> FrozenSet[str]:
+        return frozenset(get_strs(obj, key, _MAX_ITEMS))
+
+    return Policy(get_str(obj, "name", 64), strings("origins"), strings("operations"),
+                  strings("identifiers"), strings("profiles"),
+                  get_int(obj, "per_hour", 0, MAX_PER_HOUR),
+                  None if obj["only"] is None else strings("only"))

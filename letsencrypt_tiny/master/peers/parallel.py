@@ -1,0 +1,44 @@
+"""Work that mostly waits for other processes, done for several things at once."""
+
+import os
+import threading
+from typing import Callable, List, Sequence, TypeVar, Union
+
+from ...common.errors import Error
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def each(function: Callable[[T], R], items: Sequence[T]) -> List[Union[R, Error]]:
+    """Return what ``function`` returns for each of ``items``, or the Error that it raises.
+
+    As many run at once as there are processors; what else it raises ends the whole.
+    """
+    results: List[Union[R, Error, None]] = [None] * len(items)
+    fatal: List[BaseException] = []
+    todo = list(enumerate(items))[::-1]
+
+    def work() -> None:
+        while not fatal:
+            try:
+                index, item = todo.pop()
+            except IndexError:   # all are taken
+                return
+            try:
+                results[index] = function(item)
+            except Error as exc:
+                results[index] = exc
+            except BaseException as exc:   # raised again below, in the caller's thread
+                fatal.append(exc)
+
+    workers = min(len(items), len(os.sched_getaffinity(0)))
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers - 1)]
+    for thread in threads:
+        thread.start()
+    work()
+    for thread in threads:
+        thread.join()
+    if fatal:
+        raise fatal[0]
+    return [result for result in results if result is not None]

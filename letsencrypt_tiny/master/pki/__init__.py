@@ -1,0 +1,1 @@
+"""Server keys, signing requests, and the verification of what came back."""

@@ -1,0 +1,138 @@
+"""One function for each openssl subcommand that the master needs.
+
+Keys and certificates go in and out through descriptors and pipes, never through names
+that others could guess.  openssl runs with an empty environment and an empty
+configuration, because a value that reached its configuration language could load code
+or read files: so every name was checked (``certs.py``) before it comes here.
+"""
+
+import os
+import re
+from typing import List, Optional, Sequence, Tuple
+
+from ...common import log
+from ...common.errors import Error
+from ..settings.certificates import Certificate
+
+MAX_LEAVES = 64   # certificates verified by one process: descriptors are limited
+TIMEOUT = 120   # seconds; RSA-4096 keys take a few
+# A line of openssl's error queue: THREAD:error:CODE:LIBRARY:FUNCTION:REASON:FILE:LINE:DATA
+_QUEUED = re.compile(r"[0-9A-F]+:error:[0-9A-F]+:[^:]*:[^:]*:([^:]*):")
+_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "OPENSSL_CONF": "/dev/null", "LANG": "C.UTF-8"}
+
+
+def _run(openssl: str, arguments: Sequence[str], descriptors: Tuple[int, ...] = ()) -> bytes:
+    """Run openssl and return its standard output; raises Error with its first complaint."""
+    import subprocess
+    try:
+        done = subprocess.run([openssl, *arguments], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
+                              env=_ENVIRONMENT, pass_fds=descriptors, timeout=TIMEOUT, check=False)
+    except OSError as exc:
+        raise Error(f"{openssl}: cannot run it: {exc.strerror}") from exc
+    except subprocess.TimeoutExpired as exc:
+        raise Error(f"{openssl} {arguments[0]} took longer than {TIMEOUT} seconds") from exc
+    if done.returncode != 0:
+        raise Error(f"openssl {arguments[0]} failed: {_complaint(done.stderr)}")
+    return done.stdout
+
+
+def _complaint(stderr: bytes) -> str:
+    """The most telling of what openssl wrote to standard error: what failed, and why."""
+    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
+    queue = [match.group(1) for match in map(_QUEUED.match, lines) if match]
+    plain = [line for line in lines if line and not line.startswith("-----")
+             and not _QUEUED.match(line)]
+    # openssl verify says “error 10 at 0 depth lookup: …”
+    plain = [line for line in plain if line.startswith("error") and ":" in line] or plain + queue
+    why = f" ({queue[0]})" if queue and queue[0] not in plain[0] else ""
+    return log.printable(plain[0] + why, 300) if plain else "no reason given"
+
+
+def generate_key(openssl: str, key_type: str) -> bytes:
+    """Return a new private key, PEM (PKCS#8); ``key_type`` is ``ec:CURVE`` or ``rsa:BITS``."""
+    kind, _, parameter = key_type.partition(":")
+    if kind == "ec":
+        options = ["EC", "-pkeyopt", f"ec_paramgen_curve:{parameter}",
+                   "-pkeyopt", "ec_param_enc:named_curve"]
+    else:
+        options = ["RSA", "-pkeyopt", f"rsa_keygen_bits:{parameter}"]
+    return _run(openssl, ["genpkey", "-outform", "PEM", "-algorithm", *options])
+
+
+def public_key(openssl: str, key: int) -> bytes:
+    """Return the SubjectPublicKeyInfo, DER, of the private key on descriptor ``key``."""
+    return _run(openssl, ["pkey", "-in", f"/dev/fd/{key}", "-passin", "pass:", "-pubout",
+                          "-outform", "DER"], (key,))
+
+
+def request(openssl: str, key: int, certificate: Certificate) -> bytes:
+    """Return a certificate signing request, DER, for the private key on descriptor ``key``.
+
+    Names and everything else come from the section (RFC 8555 §7.4, RFC 8738 §3).
+    Raises Error, for instance if the key is encrypted.
+    """
+    if b"ENCRYPTED" in os.pread(key, 4096, 0):
+        raise Error("the private key is encrypted, and nobody is there to type the passphrase "
+                    "(openssl pkey -in OLD -out NEW decrypts it)")
+    subject = "/" + "/".join(f"{kind}={value}" for kind, value in certificate.subject)
+    names = ",".join(f"{kind.upper()}:{value}" for kind, value in certificate.identifiers)
+    if not certificate.subject:   # RFC 5280 §4.2.1.6, for a CA that takes the extension as it is
+        names = f"critical,{names}"
+    arguments = ["req", "-new", "-batch", "-config", "/dev/null", "-utf8", "-outform", "DER",
+                 "-key", f"/dev/fd/{key}", "-passin", "pass:", "-subj", subject,
+                 "-addext", f"subjectAltName={names}"]
+    if certificate.hash:
+        arguments.append(f"-{certificate.hash}")
+    if certificate.key_usage:
+        arguments += ["-addext", "keyUsage=critical," + ",".join(certificate.key_usage)]
+    if certificate.tls_feature:
+        arguments += ["-addext", "tlsfeature=" + ",".join(certificate.tls_feature)]
+    return _run(openssl, arguments, (key,))
+
+
+def verify(openssl: str, leaves: Sequence[bytes], intermediates: bytes, ca_file: str) -> None:
+    """Verify that certificates (PEM) chain to ``ca_file`` for a TLS server.
+
+    Raises Error with openssl's reason if one of them does not.
+    """
+    descriptors: List[int] = []
+    try:
+        arguments = ["verify", "-CAfile", ca_file, "-no-CApath", "-no-CAstore",
+                     "-purpose", "sslserver"]
+        if intermediates:
+            descriptors.append(_memory(intermediates))
+            arguments += ["-untrusted", f"/dev/fd/{descriptors[-1]}"]
+        for leaf in leaves:
+            descriptors.append(_memory(leaf))
+            arguments.append(f"/dev/fd/{descriptors[-1]}")
+        _run(openssl, arguments, tuple(descriptors))
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def verify_each(openssl: str, leaves: Sequence[bytes], intermediates: bytes, ca_file: str
+                ) -> List[Optional[Error]]:
+    """Return for each of ``leaves`` None, or the Error that ``verify`` raises for it alone."""
+    results: List[Optional[Error]] = []
+    for start in range(0, len(leaves), MAX_LEAVES):
+        batch = leaves[start:start + MAX_LEAVES]
+        try:
+            verify(openssl, batch, intermediates, ca_file)
+            results += [None] * len(batch)
+        except Error as exc:
+            if len(batch) == 1:
+                results.append(exc)
+                continue
+            for leaf in batch:   # at least one is bad: which, and why
+                results += verify_each(openssl, [leaf], intermediates, ca_file)
+    return results
+
+
+def _memory(data: bytes) -> int:
+    """Return a descriptor of an anonymous file with ``data``, for /dev/fd."""
+    descriptor = os.memfd_create("letsencrypt-tiny", os.MFD_CLOEXEC)
+    os.write(descriptor, data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor

@@ -1,0 +1,116 @@
+"""What the administrator is told: progress, the summary of a run, the status table."""
+
+import os
+import time
+from typing import Dict, Iterable, List, Sequence
+
+from ...common import log
+from ...common.x509 import certificate as x509
+from ...common.wire.order import Progress
+from ..plan import renewal
+
+BAR = 24   # characters
+
+# RFC 8555 §7.1.6, from the end of an order to its beginning; "new" is not asked for yet
+_STATES = ("valid", "processing", "ready", "pending", "new")
+
+
+class Report:
+    """What became of each section in a run, and on a terminal what is going on."""
+
+    def __init__(self) -> None:
+        self._failed: Dict[str, List[str]] = {}
+        self._installed: List[str] = []
+        self._states: Dict[str, str] = {}      # section -> state of its order, while it runs
+        self._polls: Dict[str, float] = {}     # section -> moment of its next poll (monotonic)
+        self._total = 0
+        self._live = False
+
+    def begin(self, sections: Iterable[str]) -> None:
+        """Orders begin.  On a terminal, and without --quiet and --debug, a line shows how far."""
+        self._states = {section: "new" for section in sections}
+        self._total = len(self._states)
+        self._live = log.level == log.NORMAL and os.isatty(2)
+
+    def end(self) -> None:
+        """No order runs any more."""
+        if self._live:
+            log.status("")
+            self._live = False
+
+    def tick(self) -> None:
+        """Bring the line on the terminal up to date."""
+        if self._live:
+            log.status(progress_line(self._total, self._states.values(),
+                                     min(self._polls.values(), default=0) - time.monotonic()))
+
+    def progress(self, progress: Progress) -> None:
+        """An order has a new state, or waits."""
+        self._states[progress.section] = progress.state
+        self._polls.pop(progress.section, None)
+        wait = ""
+        if progress.wait:
+            self._polls[progress.section] = time.monotonic() + progress.wait
+            wait = f", next poll in {progress.wait} s"
+        log.debug(f"{progress.section}: order {progress.state}{wait}")
+
+    def _done(self, section: str) -> None:
+        self._states.pop(section, None)
+        self._polls.pop(section, None)
+
+    def installed(self, section: str, certificate: x509.Certificate) -> None:
+        """A certificate is in place."""
+        self._done(section)
+        self._installed.append(section)
+        log.info(f"{section}: certificate installed, valid until "
+                 f"{renewal.when(certificate.not_after)}")
+
+    def failed(self, section: str, reason: str) -> None:
+        """A section failed; it may do so more than once."""
+        self._done(section)
+        self._failed.setdefault(section, []).append(reason)
+        log.error(f"{section}: {reason}")
+
+    def notify_failed(self, command: str, status: int, sections: Sequence[str]) -> None:
+        """A notification was not delivered; the next run tries again."""
+        for section in sections:
+            self._failed.setdefault(section, []).append("the notification failed")
+        log.error(f"{', '.join(sections)}: “{command}” ended with status {status}; "
+                  "it is tried again by the next run")
+
+    def summary(self) -> None:
+        """Sum up, if there was more than one section: each that failed, and why."""
+        if len({*self._installed, *self._failed}) < 2:
+            return
+        log.info(f"{len(self._installed)} installed, {len(self._failed)} failed")
+        for section, reasons in self._failed.items():
+            log.info(f"  {section}: {reasons[0]}")
+
+    @property
+    def exit_status(self) -> int:
+        """0, or 1 if a section failed."""
+        return 1 if self._failed else 0
+
+
+def progress_line(total: int, states: Iterable[str], wait: float) -> str:
+    """Return ``[####----] 12/50 done, 20 pending, 18 processing; next poll in 3 s``.
+
+    ``states`` are those of the orders that still run; ``wait`` is in seconds.
+    """
+    counts: Dict[str, int] = {}
+    for state in states:
+        counts[state] = counts.get(state, 0) + 1
+    done = total - sum(counts.values())
+    filled = BAR * done // max(1, total)
+    parts = [f"{done}/{total} done"]
+    parts += [f"{counts[state]} {state}" for state in _STATES if state in counts]
+    line = f"[{'#' * filled}{'-' * (BAR - filled)}] {', '.join(parts)}"
+    return line + (f"; next poll in {wait:.0f} s" if wait >= 0.5 else "")
+
+
+def status_table(rows: Sequence["tuple[str, str, str, str]"]) -> str:
+    """Return (section, expiry, state, names) as aligned columns with a heading."""
+    lines = [("SECTION", "EXPIRES", "STATE", "NAMES"), *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(3)]
+    return "\n".join("  ".join([*(line[c].ljust(widths[c]) for c in range(3)), line[3]]).rstrip()
+                     for line in lines)

@@ -1,0 +1,1 @@
+"""How each type of challenge is answered while a run lasts."""

@@ -1,0 +1,1 @@
+"""Configuration files -> checked values; a setting is a row of a table."""

@@ -1,0 +1,183 @@
+"""Where keys and certificates live, and how they are installed: atomically, or not at all."""
+
+import errno
+import os
+import stat
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+from ...common.errors import Error
+from . import trusted as directories
+
+MAX_KEY = 64 << 10   # bytes
+
+
+class File(NamedTuple):
+    """A file to install."""
+
+    path: str
+    data: bytes
+    owner: Optional[Tuple[int, int]] = None   # uid, gid; -1 leaves it
+    mode: int = 0o644
+
+
+def install(files: Sequence[File], durable: bool = True) -> None:
+    """Replace every file of ``files``; each is at any instant the old one or the new one.
+
+    All are written beside their places before the first is renamed, so that nothing is
+    replaced when one can't be written.  ``durable``: so it is after a power cut, too, for
+    which all is synced.  Raises Error naming the file.
+    """
+    written: List[_Written] = []
+    try:
+        for file in files:
+            written.append(_write(file, durable))
+        for item in written:
+            os.rename(item.temporary, item.name, src_dir_fd=item.directory,
+                      dst_dir_fd=item.directory)
+            item.renamed = True
+            if durable:
+                os.fsync(item.directory)
+    except OSError as exc:
+        raise Error(f"{_culprit(written, files)}: cannot install it: {exc.strerror}") from exc
+    finally:
+        for item in written:
+            item.close()
+
+
+def check(path: str, owner: Optional[Tuple[int, int]] = None) -> None:
+    """Raise Error if a file of ``owner`` could not be installed at ``path``."""
+    directory, name = _open_parent(path, owner)
+    try:
+        if _is_directory(name, directory):
+            raise Error(f"{path}: cannot install it: {os.strerror(errno.EISDIR)}")
+    finally:
+        os.close(directory)
+
+
+def create_key(path: str, pem: bytes) -> None:
+    """Write a new private key to ``path``, mode 0600, never replacing an existing file."""
+    item = _write(File(path, pem, None, 0o600))
+    try:
+        # link(2), unlike rename(2), fails if the name is taken
+        os.link(item.temporary, item.name, src_dir_fd=item.directory, dst_dir_fd=item.directory,
+                follow_symlinks=False)
+        os.fsync(item.directory)
+    except OSError as exc:
+        raise Error(f"{path}: cannot install the new key: {exc.strerror}") from exc
+    finally:
+        item.close()
+
+
+def tidy_key(path: str) -> None:
+    """Remove the second name of the key at ``path`` that a run killed in ``create_key`` left."""
+    try:
+        directory, name = directories.open_parent(path)
+    except FileNotFoundError:
+        return
+    try:
+        _remove(_temporary(name), directory)
+    except OSError:
+        pass   # it does no harm; and it may be a read-only file system
+    finally:
+        os.close(directory)
+
+
+def open_key(path: str) -> int:
+    """Return a descriptor of the private key at ``path``; FileNotFoundError if there is none.
+
+    Raises Error if others than root (or its group) can read it, or it is no plain file.
+    """
+    descriptor = directories.open_file(path)
+    info = os.fstat(descriptor)
+    if info.st_mode & 0o007:
+        os.close(descriptor)
+        raise Error(f"{path}: the private key is open to everybody (chmod 0600 it)")
+    if info.st_size > MAX_KEY or info.st_size == 0:
+        os.close(descriptor)
+        raise Error(f"{path}: not a private key ({info.st_size} bytes)")
+    return descriptor
+
+
+class _Written:
+    """A temporary file that waits beside the place of the file it is for."""
+
+    def __init__(self, directory: int, name: str, temporary: str) -> None:
+        self.directory = directory
+        self.name = name
+        self.temporary = temporary
+        self.renamed = False
+
+    def close(self) -> None:
+        if not self.renamed:
+            try:
+                os.unlink(self.temporary, dir_fd=self.directory)
+            except OSError:
+                pass
+        os.close(self.directory)
+
+
+def _open_parent(path: str, owner: Optional[Tuple[int, int]]) -> Tuple[int, str]:
+    try:
+        return directories.open_parent(path, owner[0] if owner else 0)
+    except FileNotFoundError as exc:
+        raise Error(f"{exc.filename}: no such directory, needed for {path}") from exc
+
+
+def _write(file: File, durable: bool = True) -> _Written:
+    directory, name = _open_parent(file.path, file.owner)
+    temporary = _temporary(name)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    item = _Written(directory, name, temporary)
+    try:
+        _remove(temporary, directory)
+        if _is_directory(name, directory):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        # no bit more than asked for, at no moment, whatever the umask
+        descriptor = os.open(temporary, flags, file.mode & 0o600, dir_fd=directory)
+        try:
+            data = memoryview(file.data)
+            while data:
+                data = data[os.write(descriptor, data):]
+            if file.owner:
+                os.fchown(descriptor, *file.owner)
+            os.fchmod(descriptor, file.mode)
+            if durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as exc:
+        item.close()
+        raise Error(f"{file.path}: cannot write it: {exc.strerror}") from exc
+    except BaseException:   # a signal
+        item.close()
+        raise
+    return item
+
+
+def _temporary(name: str) -> str:
+    """Where ``name`` is written first.  Always the same: the lock keeps other runs out, and what
+    a killed one left is replaced.
+    """
+    return f".{name}.new"
+
+
+def _remove(name: str, directory: int) -> None:
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        pass
+
+
+def _is_directory(name: str, parent: int) -> bool:
+    """True for what rename(2) would refuse to replace, when other files are replaced already."""
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _culprit(written: List[_Written], files: Sequence[File]) -> str:
+    for item, file in zip(written, files):
+        if not item.renamed:
+            return file.path
+    return files[-1].path

@@ -39,7 +39,7 @@ datadir       := $(prefix)/share/$(PACKAGE)
 confdir       := $(sysconfdir)/$(PACKAGE)
 
 PATHS    := letsencrypt_tiny/common/paths.py
-MODULES  := $(wildcard letsencrypt_tiny/*.py letsencrypt_tiny/*/*.py)
+MODULES  := $(wildcard $(addprefix letsencrypt_tiny/,*.py */*.py */*/*.py))
 CONFFILES := letsencrypt-tiny.conf certs.conf accountd.conf nginx.conf nginx-static.conf \
              apache2.conf apache2-static.conf haproxy.cfg
 MAN := letsencrypt-tiny-accountd.1 letsencrypt-tiny.conf.5 letsencrypt-tiny-certs.conf.5 \
@@ -161,12 +161,12 @@ demo:
 # FUZZ: options, see tests/fuzz/__main__.py
 fuzz:
 	@tests/setup.sh python3 openssl python3-pycryptodome
-	cd tests && $(PYTHON) -B -m fuzz $(FUZZ)
+	cd tests && PYTHONPATH=.. $(PYTHON) -B -m fuzz $(FUZZ)
 
 # BENCH: options, see tests/bench/__main__.py
 bench:
 	@tests/setup.sh $(DEBS_BENCH)
-	cd tests && $(SUDO) $(PYTHON) -B -m bench $(BENCH)
+	cd tests && $(SUDO) env PYTHONPATH=.. $(PYTHON) -B -m bench $(BENCH)
 
 # certbot and this package exclude each other: an installed one is not to be removed.
 bench-peers:

@@ -6,26 +6,23 @@ skipped without it.  After each test no process may be left.
 """
 
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Iterator, List, Optional
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-
-# The directory of this file has to be on the path first.
-from harness import daemon, netns, proc  # noqa: E402
-from harness.ca import CA  # noqa: E402
-from harness.caddy import CaddyACME  # noqa: E402
-from harness.hostile import Hostile  # noqa: E402
-from harness.pebble import Pebble  # noqa: E402
-from harness.run import Installed, Prefix, Site, Users  # noqa: E402
+from harness import daemon, netns, proc
+from harness.ca import CA
+from harness.caddy import CaddyACME
+from harness.hostile import Hostile
+from harness.pebble import Pebble
+from harness.run import Installed, Prefix, Site, Users
 
 _NEED_ROOT = {"users", "prefix", "site", "caddy"}
-_no_namespace: Optional[OSError] = None
+_no_namespace: OSError | None = None
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -70,7 +67,7 @@ def pytest_exception_interact(report: Any) -> None:
             report.sections.append((f"log of {server.name}", "\n".join(lines[-100:])))
 
 
-def _children() -> List[int]:
+def _children() -> list[int]:
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

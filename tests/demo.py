@@ -13,13 +13,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Dict
 
-sys.path.insert(0, os.path.dirname(__file__))
-from harness import netns, proc                                 # noqa: E402
-from harness.net import free_port, is_listening                 # noqa: E402
-from harness.pebble import Pebble                               # noqa: E402
-from harness.run import ENVIRONMENT, ini                        # noqa: E402
+from harness import netns, proc
+from harness.net import free_port, is_listening
+from harness.pebble import Pebble
+from harness.run import ENVIRONMENT, ini
 
 NAMES = ("www.demo.example", "demo.example")
 ACCOUNTD_USER = "_letsencrypt-accountd"
@@ -50,7 +48,7 @@ def configure(path: Path, pebble: Pebble) -> str:
         directory.mkdir()
         directory.chmod(mode)
     shutil.chown(library / "accountd", ACCOUNTD_USER, ACCOUNTD_USER)
-    files: Dict[str, Dict[str, Dict[str, str]]] = {
+    files: dict[str, dict[str, dict[str, str]]] = {
         "letsencrypt-tiny.conf": {
             "": {"library-directory": str(library), "run-directory": str(path / "run")},
             "client": {"server": pebble.directory, "ca-file": str(pebble.ca_file)},

@@ -1,6 +1,6 @@
 """Accounts (RFC 8555 §7.3): the URL that the signer's key has at this server, and its object."""
 
-from typing import Callable, Generator, Optional
+from collections.abc import Callable, Generator
 
 from ..common.errors import Error, ProtocolError
 from ..common.wire.jsonfields import JsonObject, get_optional_str
@@ -76,7 +76,7 @@ def update(session: Session, request: AccountUpdate, patience: Patience,
     if kid is None:
         response, registered = yield from _find_or_register(session, request, patience)
         kid = session.location(response, "newAccount")
-        account: Optional[JsonObject] = _object(session, response)
+        account: JsonObject | None = _object(session, response)
     else:
         session.check_url(kid, "the signer's keyid")
         account = None
@@ -131,6 +131,6 @@ def _find_or_register(
     return response, response.status == 201    # 200: it existed, and is as it was (§7.3.1)
 
 
-def _object(session: Session, response: Response) -> Optional[JsonObject]:
+def _object(session: Session, response: Response) -> JsonObject | None:
     """The account in a response of newAccount; None if the server sent only its URL."""
     return session.json(response, "newAccount") if response.body.strip() else None

@@ -7,13 +7,14 @@ working directory, which the web server serves.
 import os
 import re
 import threading
-from typing import Dict, FrozenSet, Generator, List, NamedTuple, Optional, Tuple
+from collections.abc import Generator
+from typing import NamedTuple
 
 from ..common.wire import jsonfields
 from ..common.errors import Error, ProtocolError
 from ..common.wire.jsonfields import JsonObject
 from ..common.log import printable
-from ..common.wire.order import Identifier
+from ..common.names import Identifier
 from . import problem
 from .patience import Patience
 from .problem import Problem, ProblemError
@@ -38,9 +39,9 @@ class Authorization(NamedTuple):
 
     identifier: Identifier               # a wildcard with its “*.”
     status: str
-    challenge: Optional[Challenge]       # the one that we can do
-    offered: Tuple[str, ...]             # types of all challenges
-    problem: Optional[Problem]           # of the challenge that failed
+    challenge: Challenge | None          # the one that we can do
+    offered: tuple[str, ...]             # types of all challenges
+    problem: Problem | None              # of the challenge that failed
 
 
 def parse(session: Session, obj: JsonObject) -> Authorization:
@@ -56,9 +57,9 @@ def _parse(session: Session, obj: JsonObject) -> Authorization:
     name = jsonfields.get_str(identifier, "value", 300).lower()
     if jsonfields.get_bool(obj, "wildcard"):
         name = "*." + name
-    http01: Optional[Challenge] = None
-    failure: Optional[Problem] = None
-    offered: List[str] = []
+    http01: Challenge | None = None
+    failure: Problem | None = None
+    offered: list[str] = []
     for item in jsonfields.get_objects(obj, "challenges", MAX_CHALLENGES):
         # Types that we don't know need not have a token, or anything but a type (§8).
         kind = item.get("type")
@@ -85,7 +86,7 @@ class Tokens:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._users: Dict[str, int] = {}
+        self._users: dict[str, int] = {}
 
     def hold(self, token: str, key_authorization: bytes) -> bool:
         """Provide the file for a token (§8.3); return if it wasn't there yet.  Raises Error."""
@@ -141,15 +142,15 @@ class Authorizer:
     """Does the authorizations of one order; each of its identifiers has exactly one (§7.1.3)."""
 
     def __init__(self, session: Session, tokens: Tokens, patience: Patience,
-                 identifiers: FrozenSet[Identifier]) -> None:
+                 identifiers: frozenset[Identifier]) -> None:
         self._session = session
         self._tokens = tokens
         self._patience = patience
         self._identifiers = identifiers
-        self._claimed: Dict[Identifier, str] = {}
-        self._held: List[str] = []
+        self._claimed: dict[Identifier, str] = {}
+        self._held: list[str] = []
 
-    def authorize(self, url: str) -> Generator[float, None, Optional[int]]:
+    def authorize(self, url: str) -> Generator[float, None, int | None]:
         """Fetch an authorization (§7.5) and respond to its challenge if it is pending (§7.5.1).
 
         Return the Retry-After of the server in seconds, if it sent one.  Raises Error.
@@ -192,7 +193,7 @@ class Authorizer:
         return authorization
 
     def _respond(self, url: str, challenge: Challenge,
-                 name: str) -> Generator[float, None, Optional[int]]:
+                 name: str) -> Generator[float, None, int | None]:
         what = f"the http-01 challenge of {printable(name)}"
         try:
             response = yield from self._patience.busy(

@@ -1,7 +1,7 @@
 """Certificates: download with alternate chains (RFC 8555 §7.4.2) and revocation (§7.6)."""
 
 import re
-from typing import Callable, Generator, List, Tuple
+from collections.abc import Callable, Generator
 
 from ..common import log
 from ..common.wire import jose
@@ -22,7 +22,7 @@ _RELATION = re.compile(r';\s*rel=(?:"([^"]*)"|([^\s";,]+))', re.I)
 
 
 def download(session: Session, url: str, alternates: bool,
-             patience: Patience) -> "Generator[float, None, tuple[str, Tuple[str, ...]]]":
+             patience: Patience) -> "Generator[float, None, tuple[str, tuple[str, ...]]]":
     """Return the chain as PEM and, if wanted, its alternates (§7.4.2).
 
     Only size, media type and letters are checked: what it holds is the master's business.
@@ -30,7 +30,7 @@ def download(session: Session, url: str, alternates: bool,
     """
     response = yield from patience.busy(lambda: _get(session, url))
     chain = _chain(response)
-    others: List[str] = []
+    others: list[str] = []
     if alternates:
         for link in alternate_links(response.get_all("link"))[:MAX_ALTERNATES]:
             try:
@@ -40,9 +40,9 @@ def download(session: Session, url: str, alternates: bool,
     return chain, tuple(others)
 
 
-def alternate_links(fields: Tuple[str, ...]) -> List[str]:
+def alternate_links(fields: tuple[str, ...]) -> list[str]:
     """Return the URLs that Link fields name with the relation “alternate” (RFC 8288)."""
-    found: List[str] = []
+    found: list[str] = []
     for field in fields:
         for url, parameters in _LINK.findall(field):
             match = _RELATION.search(parameters)
@@ -103,9 +103,9 @@ def revoke(session: Session, request: Revocation, identify: "Generator[float, No
     return Revoked(request.section)
 
 
-def fit(chain: str, alternates: Tuple[str, ...], limit: int) -> Tuple[str, ...]:
+def fit(chain: str, alternates: tuple[str, ...], limit: int) -> tuple[str, ...]:
     """Return the first of the alternates that make at most ``limit`` bytes with the chain."""
-    kept: List[str] = []
+    kept: list[str] = []
     # A line end is two bytes in JSON.
     left = limit - len(chain) - chain.count("\n")
     for other in alternates:

@@ -11,7 +11,7 @@ import io
 import socket
 import ssl
 import time
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 from ..common import log
 from ..common.errors import ProtocolError
@@ -21,7 +21,7 @@ REQUEST_TIMEOUT = 30.0    # seconds for one request, connecting and TLS included
 CONNECT_TIMEOUT = 10.0    # seconds for each address
 MAX_HEAD = 64 << 10       # bytes received beyond the body: header, chunk sizes, trailers
 
-Fields = Tuple[Tuple[str, str], ...]
+Fields = tuple[tuple[str, str], ...]
 
 
 class Response(NamedTuple):
@@ -31,11 +31,11 @@ class Response(NamedTuple):
     fields: Fields
     body: bytes
 
-    def get(self, name: str) -> Optional[str]:
+    def get(self, name: str) -> str | None:
         """Return the first field ``name`` (lower case), None if there is none."""
         return next((value for key, value in self.fields if key == name), None)
 
-    def get_all(self, name: str) -> Tuple[str, ...]:
+    def get_all(self, name: str) -> tuple[str, ...]:
         """Return every field ``name`` (lower case)."""
         return tuple(value for key, value in self.fields if key == name)
 
@@ -50,13 +50,13 @@ class Connection(http.client.HTTPSConnection):
         self._tls = context
         self._seconds = timeout
         self._deadline = 0.0
-        self._timed: Optional[_Timed] = None    # the socket, as http.client has it
+        self._timed: _Timed | None = None       # the socket, as http.client has it
         if route.proxy is not None:
             authorization = route.proxy.authorization
             self.set_tunnel(route.url.host, route.url.port,
                             {"Proxy-Authorization": authorization} if authorization else {})
 
-    def exchange(self, method: str, target: str, fields: Fields, body: Optional[bytes],
+    def exchange(self, method: str, target: str, fields: Fields, body: bytes | None,
                  limit: int) -> Response:
         """Send a request and return its response, of at most ``limit`` bytes.
 
@@ -96,7 +96,7 @@ class Connection(http.client.HTTPSConnection):
             raise ProtocolError("not an HTTP response that makes sense: "
                                 f"{log.printable(exc, 200) or type(exc).__name__}") from exc
 
-    def _attempt(self, method: str, target: str, fields: Fields, body: Optional[bytes],
+    def _attempt(self, method: str, target: str, fields: Fields, body: bytes | None,
                  limit: int) -> Response:
         if self.sock is None or self._timed is None:
             self._timed = self.sock = self._open()
@@ -135,7 +135,7 @@ class Connection(http.client.HTTPSConnection):
             raise
 
     def _connect(self) -> socket.socket:
-        failures: List[str] = []
+        failures: list[str] = []
         for family, kind, protocol, _, address in self._route.addresses:
             sock = None
             try:

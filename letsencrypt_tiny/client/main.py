@@ -25,13 +25,15 @@ import socket
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, FrozenSet, Generator, List, NamedTuple, Sequence
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, NamedTuple
 
 from ..common import log
+from ..common.names import Identifier
 from ..common.sandbox import confine
 from ..common.wire import order as order_protocol
 from ..common.errors import Error, ProtocolError, UsageError
-from ..common.wire.order import (AccountUpdate, Answer, ClientConfig, Failed, Identifier, Log,
+from ..common.wire.order import (AccountUpdate, Answer, ClientConfig, Failed, Log,
                                  Order, Request)
 from . import account, certificate, transport
 from .authorization import Tokens
@@ -80,7 +82,7 @@ def main() -> int:
         session = open_session(config, signer)
         # … lose everything else …
         warm_up()
-        plan = confinement(config.confine, session.ports, config.jobs)
+        plan = confinement(config.confine, session.ports, config.access.jobs)
         log.debug("confined: " + ", ".join(confine.enter(plan)))
         # … and only now listen to what the server says.
         run(config, session, requests, replies)
@@ -115,7 +117,7 @@ def read_all(fd: int, limit: int) -> bytes:
     raise ProtocolError(f"more than {limit} bytes from descriptor {fd}")
 
 
-def read_requests(fd: int) -> List[Request]:
+def read_requests(fd: int) -> list[Request]:
     """Read the master's requests; raises ProtocolError."""
     lines = read_all(fd, MAX_INPUT).splitlines()
     if len(lines) > MAX_REQUESTS:
@@ -125,10 +127,10 @@ def read_requests(fd: int) -> List[Request]:
 
 def open_session(config: ClientConfig, signer: Signer) -> Session:
     """Prepare all that a connection to the server needs, without making one; raises Error."""
-    url = transport.parse_url(config.server, "the setting “server”")
-    proxy = transport.find_proxy(config.proxy, url, os.environ)
-    return Session(config.server, transport.find_route(url, proxy),
-                   transport.tls_context(config), signer, time.time)
+    url = transport.parse_url(config.access.server, "the setting “server”")
+    proxy = transport.find_proxy(config.access.proxy, url, os.environ)
+    return Session(config.access.server, transport.find_route(url, proxy),
+                   transport.tls_context(config.access), signer, time.time)
 
 
 def confinement(mode: str, ports: Sequence[int], jobs: int) -> confine.Plan:
@@ -153,7 +155,7 @@ class Replies:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._lock = threading.Lock()
-        self._answered: List[Request] = []
+        self._answered: list[Request] = []
 
     def __call__(self, answer: Answer) -> None:
         """Write an answer.  Raises Error if it is too long; a master that is gone is ignored."""
@@ -182,7 +184,8 @@ def failed(request: Request, exc: Exception) -> Failed:
         exc = Error(f"unexpected {type(exc).__name__} in the ACME client: {exc}")
     problem = getattr(exc, "problem", None)
     kind = problem.type[:200] if problem is not None and problem.type else None
-    return Failed(getattr(request, "section", ""), log.printable(exc, 8000), kind,
+    outcome = "refused" if kind is not None else "unfinished"
+    return Failed(getattr(request, "section", ""), log.printable(exc, 8000), outcome, kind,
                   getattr(exc, "retry_after", None))
 
 
@@ -192,9 +195,9 @@ def run(config: ClientConfig, session: Session, requests: Sequence[Request],
 
     Raises Error if the server can't be worked with at all.
     """
-    if not config.verify:
-        replies(Log("warning", f"the certificate of {config.server} is not verified"))
-    scheduler = Scheduler(config.jobs)
+    if not config.access.verify:
+        replies(Log("warning", f"the certificate of {config.access.server} is not verified"))
+    scheduler = Scheduler(config.access.jobs)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: scheduler.cancel())
     # A master that went away is noticed by die_with_parent, not by SIGPIPE.
@@ -217,16 +220,16 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
     def silently(_: Answer) -> None:
         """The waits before the first request concern no section."""
 
-    patience = Patience("", config.timeout, silently)
+    patience = Patience("", config.access.timeout, silently)
     yield from patience.busy(session.fetch_directory)
     if any(isinstance(request, Order) for request in requests):
         yield from account.identify(session, config, patience, replies)
 
     def perform(request: Request) -> Steps:
-        mine = Patience(getattr(request, "section", ""), config.timeout, replies)
+        mine = Patience(getattr(request, "section", ""), config.access.timeout, replies)
         if isinstance(request, Order):
             return (yield from Ordering(session, request, tokens, mine).run())
-        mine = Patience("", config.timeout, silently)
+        mine = Patience("", config.access.timeout, silently)
         if isinstance(request, AccountUpdate):
             return (yield from account.update(session, request, mine, replies))
         identify = account.identify(session, config, mine, replies)
@@ -238,15 +241,15 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
             raise outcome.error
 
 
-def batches(requests: Sequence[Request]) -> List[List[Request]]:
+def batches(requests: Sequence[Request]) -> list[list[Request]]:
     """Return lists of requests; the lists run at once, the requests of one in turn.
 
     A server may answer two newOrders for the same identifiers with the same order (RFC 8555
     §7.4), of which only one can be finalized with a given CSR: certificates of several
     keys for the same names wait for each other.
     """
-    by_identifiers: Dict[FrozenSet[Identifier], List[Request]] = {}
-    others: List[Request] = []
+    by_identifiers: dict[frozenset[Identifier], list[Request]] = {}
+    others: list[Request] = []
     for request in requests:
         if isinstance(request, Order):
             by_identifiers.setdefault(frozenset(request.identifiers), []).append(request)

@@ -5,13 +5,15 @@ poll of the *order* when the server has had time to validate, finalize, one more
 certificate.
 """
 
-from typing import Any, Dict, FrozenSet, Generator, List, NamedTuple, Optional, Tuple
+from collections.abc import Generator
+from typing import Any, NamedTuple
 
 from ..common import log
 from ..common.wire import jose, jsonfields
 from ..common.errors import Error, ProtocolError
 from ..common.wire.jsonfields import JsonObject
-from ..common.wire.order import MAX_ANSWER, Identifier, Issued, Order
+from ..common.names import Identifier
+from ..common.wire.order import MAX_ANSWER, Issued, Order
 from . import authorization, certificate, problem
 from .authorization import Authorizer, Tokens
 from .connection import Response
@@ -24,7 +26,7 @@ SHOWN_FAILURES = 10
 
 # The states of an order and what may follow each, seen from here: a poll may miss a state in
 # between, and "new" is an order not seen yet, which may be an earlier one (§7.1.6).
-NEXT: Dict[str, FrozenSet[str]] = {
+NEXT: dict[str, frozenset[str]] = {
     "new": frozenset({"pending", "ready", "processing", "valid", "invalid"}),
     "pending": frozenset({"pending", "ready", "invalid"}),
     "ready": frozenset({"ready", "processing", "valid", "invalid"}),
@@ -44,12 +46,12 @@ class OrderObject(NamedTuple):
     """What an order object says (§7.1.3)."""
 
     status: str
-    identifiers: FrozenSet[Identifier]
-    authorizations: Tuple[str, ...]
+    identifiers: frozenset[Identifier]
+    authorizations: tuple[str, ...]
     finalize: str
-    certificate: Optional[str]
-    error: Optional[Problem]
-    retry_after: Optional[int]    # seconds
+    certificate: str | None
+    error: Problem | None
+    retry_after: int | None       # seconds
 
 
 def advance(state: str, status: str) -> str:
@@ -71,7 +73,7 @@ def parse(session: Session, response: Response, request: Order) -> OrderObject:
         raise ProtocolError(f"the order is none as of RFC 8555 §7.1.3: {exc}") from exc
 
 
-def _parse(session: Session, obj: JsonObject, retry_after: Optional[int],
+def _parse(session: Session, obj: JsonObject, retry_after: int | None,
            request: Order) -> OrderObject:
     identifiers = [(jsonfields.get_str(item, "type", 32),
                     jsonfields.get_str(item, "value", 300).lower())
@@ -92,7 +94,7 @@ def _parse(session: Session, obj: JsonObject, retry_after: Optional[int],
         retry_after=retry_after)
 
 
-def wanted(request: Order) -> FrozenSet[Identifier]:
+def wanted(request: Order) -> frozenset[Identifier]:
     """Return the identifiers of a request as they are compared."""
     return frozenset((kind, value.lower()) for kind, value in request.identifiers)
 
@@ -141,7 +143,7 @@ class Ordering:
     # --- steps ----------------------------------------------------------------------------
 
     def _begin(self) -> Steps:
-        earlier: Optional[OrderObject] = None
+        earlier: OrderObject | None = None
         if self._request.url is not None:
             earlier = yield from self._take_up(self._request.url)
         if earlier is not None:
@@ -238,7 +240,7 @@ class Ordering:
 
     def _why_invalid(self, order: OrderObject) -> Steps:
         """Return the error that tells why: of the authorizations that failed, or the order's."""
-        failures: List[Error] = []
+        failures: list[Error] = []
         for url in order.authorizations:
             try:
                 response = yield from self._patience.busy(
@@ -263,7 +265,7 @@ class Ordering:
 class Many(Error):
     """Several authorizations failed."""
 
-    def __init__(self, failures: List[Error]) -> None:
+    def __init__(self, failures: list[Error]) -> None:
         super().__init__("; ".join(str(failure) for failure in failures))
         first = next((failure for failure in failures if isinstance(failure, ProblemError)), None)
         self.problem = None if first is None else first.problem

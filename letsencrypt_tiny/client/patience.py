@@ -4,7 +4,8 @@ The only place that turns Retry-After (RFC 8555 §6.6) and an overloaded server 
 each wait is announced before it begins.
 """
 
-from typing import Callable, Generator, Optional, TypeVar
+from collections.abc import Callable, Generator
+from typing import TypeVar
 
 from ..common.errors import Error
 from ..common.wire.order import MAX_WAIT, Answer, Progress
@@ -33,7 +34,7 @@ class Patience:
     def __init__(self, section: str, limit: int, answer: Callable[[Answer], None]) -> None:
         self.section = section
         self.state = "new"
-        self.url: Optional[str] = None    # the order's
+        self.url: str | None = None       # the order's
         self._limit = limit
         self._left = float(limit) if limit else float("inf")
         self._answer = answer
@@ -46,7 +47,7 @@ class Patience:
             self._poll = FIRST_POLL
             self._answer(Progress(self.section, state, self.url))
 
-    def poll(self, retry_after: Optional[int]) -> float:
+    def poll(self, retry_after: int | None) -> float:
         """Return the seconds to wait before the next poll; raises TimedOut.
 
         That is what the server asked for, or a time that grows.  The last one is cut to

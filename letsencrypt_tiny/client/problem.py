@@ -1,6 +1,6 @@
 """Problem documents (RFC 7807, RFC 8555 §6.7): what the server says went wrong."""
 
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 from ..common.errors import Error
 from ..common.wire.jsonfields import JsonObject
@@ -19,7 +19,7 @@ class Problem(NamedTuple):
     detail: str = ""
     status: int = 0                 # of HTTP, 0 if unknown
     identifier: str = ""            # in a subproblem (§6.7.1)
-    subproblems: "Tuple[Problem, ...]" = ()
+    subproblems: "tuple[Problem, ...]" = ()
 
     def text(self) -> str:
         """Return one line for the administrator: detail, type, and each subproblem."""
@@ -40,7 +40,7 @@ class Problem(NamedTuple):
 class ProblemError(Error):
     """The server refused a request."""
 
-    def __init__(self, problem: Problem, retry_after: Optional[int] = None,
+    def __init__(self, problem: Problem, retry_after: int | None = None,
                  what: str = "") -> None:
         text = problem.text()
         super().__init__(f"{what}: {text}" if what else text)

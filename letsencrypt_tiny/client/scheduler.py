@@ -12,11 +12,12 @@ became due first goes first, then the one queued first.
 import heapq
 import threading
 import time
-from typing import Any, Generator, List, NamedTuple, Optional, Tuple, Union
+from collections.abc import Generator
+from typing import Any, NamedTuple
 
 from ..common.errors import Error
 
-Task = Generator[Union[float, "List[Task]"], Any, Any]
+Task = Generator["float | list[Task]", Any, Any]
 
 # Seconds an idle worker sleeps at most: how soon it notices ``cancel``, which is called by a
 # signal handler and so may not take a lock.
@@ -31,19 +32,19 @@ class Outcome(NamedTuple):
     """How a task ended: ``value`` returned, or ``error`` raised."""
 
     value: Any = None
-    error: Optional[Exception] = None
+    error: Exception | None = None
 
 
 class _Entry:
     """A task, its place among the tasks that its parent joins, and what it is resumed with."""
 
-    def __init__(self, task: Task, parent: "Optional[_Entry]", index: int) -> None:
+    def __init__(self, task: Task, parent: "_Entry | None", index: int) -> None:
         self.task = task
         self.parent = parent
         self.index = index
         self.waiting = True    # for the clock (or to begin), not for its own tasks
-        self.resume_with: Optional[List[Outcome]] = None
-        self.outcomes: List[Outcome] = []
+        self.resume_with: list[Outcome] | None = None
+        self.outcomes: list[Outcome] = []
         self.missing = 0
 
 
@@ -53,12 +54,12 @@ class Scheduler:
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
         self._changed = threading.Condition()
-        self._heap: List[Tuple[float, int, _Entry]] = []
+        self._heap: list[tuple[float, int, _Entry]] = []
         self._queued = 0
         self._idle = 0
-        self._threads: List[threading.Thread] = []
+        self._threads: list[threading.Thread] = []
         self._cancelled = False
-        self._result: Optional[Outcome] = None
+        self._result: Outcome | None = None
 
     def run(self, task: Task) -> Any:
         """Run ``task`` to its end; return what it returned or raise what it raised."""
@@ -93,7 +94,7 @@ class Scheduler:
                     return
             self._step(entry)
 
-    def _next_due(self) -> Optional[_Entry]:
+    def _next_due(self) -> _Entry | None:
         """Wait for the next task that is due; None at the end.  The lock is held."""
         while self._result is None:
             now = time.monotonic()
@@ -126,8 +127,8 @@ class Scheduler:
     def _step(self, entry: _Entry) -> None:
         """Resume a task until it yields, returns or raises."""
         resume, entry.resume_with = entry.resume_with, None
-        wanted: Union[None, float, List[Task]] = None
-        outcome: Optional[Outcome] = None
+        wanted: None | float | list[Task] = None
+        outcome: Outcome | None = None
         try:
             if self._cancelled and entry.waiting:
                 wanted = entry.task.throw(Interrupted("interrupted"))
@@ -147,7 +148,7 @@ class Scheduler:
                 entry.waiting = True
                 self._push(entry, wanted or 0.0)
 
-    def _fork(self, entry: _Entry, tasks: List[Task]) -> None:
+    def _fork(self, entry: _Entry, tasks: list[Task]) -> None:
         entry.outcomes = [Outcome()] * len(tasks)
         entry.missing = len(tasks)
         for index, task in enumerate(tasks):

@@ -9,7 +9,8 @@ import math
 import re
 import ssl
 import threading
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from .. import __version__
 from ..common import log
@@ -45,14 +46,14 @@ class Directory(NamedTuple):
     new_nonce: str
     new_account: str
     new_order: str
-    revoke_cert: Optional[str]
-    renewal_info: Optional[str]               # RFC 9773
-    terms_of_service: Optional[str]
+    revoke_cert: str | None
+    renewal_info: str | None                  # RFC 9773
+    terms_of_service: str | None
     external_account_required: bool
-    profiles: Optional[Dict[str, str]]        # draft-ietf-acme-profiles; name -> description
+    profiles: dict[str, str] | None           # draft-ietf-acme-profiles; name -> description
 
 
-def parse_retry_after(value: Optional[str], now: Callable[[], float]) -> Optional[int]:
+def parse_retry_after(value: str | None, now: Callable[[], float]) -> int | None:
     """Return the seconds that a Retry-After field asks for, from 0 to MAX_RETRY_AFTER.
 
     It holds seconds or an HTTP date (RFC 9110 §10.2.3); None for anything else.
@@ -84,7 +85,7 @@ class Nonces:
     """The anti-replay nonces that responses brought (§6.5); the freshest is used first."""
 
     def __init__(self) -> None:
-        self._nonces: List[str] = []
+        self._nonces: list[str] = []
 
     def put(self, response: Response) -> None:
         """Keep the nonce of a response; a malformed one MUST be ignored (§6.5.1)."""
@@ -93,7 +94,7 @@ class Nonces:
             self._nonces.append(nonce)
             del self._nonces[:-MAX_NONCES]
 
-    def take(self) -> Optional[str]:
+    def take(self) -> str | None:
         """Return a nonce, which is not given again; None if none is left."""
         try:
             return self._nonces.pop()
@@ -113,8 +114,8 @@ class Session:
         self.directory_url = directory_url
         self.signer = signer
         self.now = now
-        self.kid: Optional[str] = None
-        self.find_kid: Optional[Callable[[], str]] = None
+        self.kid: str | None = None
+        self.find_kid: Callable[[], str] | None = None
         self.requests = 0
         self._origin = parse_url(directory_url, "the server's directory")._replace(target="")
         self._route = route
@@ -122,11 +123,11 @@ class Session:
         self._nonces = Nonces()
         self._lock = threading.Lock()
         self._local = threading.local()
-        self._connections: List[Connection] = []
-        self._directory: Optional[Directory] = None
+        self._connections: list[Connection] = []
+        self._directory: Directory | None = None
 
     @property
-    def ports(self) -> Tuple[int, ...]:
+    def ports(self) -> tuple[int, ...]:
         """The TCP ports that are connected to."""
         return self._route.ports
 
@@ -167,7 +168,7 @@ class Session:
         """Fetch a resource (§6.3); see ``post``."""
         return self.post(url, None, what, accept=accept, limit=limit)
 
-    def post(self, url: str, payload: Optional[JsonObject], what: str, *, with_jwk: bool = False,
+    def post(self, url: str, payload: JsonObject | None, what: str, *, with_jwk: bool = False,
              accept: str = JSON, limit: int = MAX_JSON) -> Response:
         """Send a signed request (§6.2); ``payload`` None is POST-as-GET.
 
@@ -197,7 +198,7 @@ class Session:
                     raise
                 kid = self.kid
 
-    def _post_once(self, url: str, payload: bytes, kid: Optional[str], what: str, accept: str,
+    def _post_once(self, url: str, payload: bytes, kid: str | None, what: str, accept: str,
                    limit: int) -> Response:
         self.check_url(url, what)    # before it is signed
         greeting = self.signer.greeting
@@ -228,7 +229,7 @@ class Session:
             raise ProtocolError("the server's newNonce brought no usable nonce (RFC 8555 §7.2)")
         return nonce
 
-    def _send(self, method: str, url: str, what: str, body: Optional[bytes] = None,
+    def _send(self, method: str, url: str, what: str, body: bytes | None = None,
               accept: str = JSON, limit: int = MAX_JSON) -> Response:
         target = parse_url(self.check_url(url, what), what).target
         fields = [("Host", self._origin.authority), ("User-Agent", USER_AGENT),    # §6.1
@@ -260,7 +261,7 @@ class Session:
         raise ProblemError(found, self.retry_after(response), what)
 
     def _connection(self) -> Connection:
-        connection: Optional[Connection] = getattr(self._local, "connection", None)
+        connection: Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = Connection(self._route, self._context)
             self._connections.append(connection)
@@ -273,7 +274,7 @@ class Session:
 
     # --- what responses hold --------------------------------------------------------------
 
-    def retry_after(self, response: Response) -> Optional[int]:
+    def retry_after(self, response: Response) -> int | None:
         """Return the seconds of the Retry-After field (§6.6, §7.5.1), None without one."""
         return parse_retry_after(response.get("retry-after"), self.now)
 

@@ -26,7 +26,7 @@ class Signer:
         self._socket = sock
         self._lines = signer_protocol.LineBuffer(signer_protocol.MAX_ANSWER)
         self._lock = threading.Lock()
-        self._failure: "SignerError | None" = None
+        self._failure: SignerError | None = None
         sock.settimeout(GREETING_TIMEOUT)
         try:
             self.greeting = signer_protocol.parse_greeting(self._read_line(), self._read_line())

@@ -7,11 +7,12 @@ addresses are connected to.
 import re
 import socket
 import ssl
-from typing import Any, Mapping, NamedTuple, Optional, Tuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from ..common import log, paths
 from ..common.errors import ConfigError, Error, ProtocolError
-from ..common.wire.order import ClientConfig
+from ..common.wire.order import Access
 
 _HOST = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]{2,45}\]"
 # No userinfo, no fragment, nothing that would have to be normalized (RFC 3986 §3)
@@ -47,7 +48,7 @@ class Proxy(NamedTuple):
 
     host: str
     port: int
-    authorization: Optional[str] = None    # value of Proxy-Authorization
+    authorization: str | None = None       # value of Proxy-Authorization
 
 
 def parse_url(url: str, what: str) -> Url:
@@ -79,7 +80,7 @@ def parse_proxy(setting: str) -> Proxy:
     return Proxy(match.group(2).strip("[]"), int(match.group(3) or 80), authorization)
 
 
-def find_proxy(setting: str, url: Url, environ: Mapping[str, str]) -> Optional[Proxy]:
+def find_proxy(setting: str, url: Url, environ: Mapping[str, str]) -> Proxy | None:
     """Return the proxy for ``url``: the setting, else https_proxy unless no_proxy forbids it."""
     if setting:
         return parse_proxy(setting)
@@ -99,25 +100,25 @@ def _bypassed(url: Url, no_proxy: str) -> bool:
     return False
 
 
-def tls_context(config: ClientConfig) -> ssl.SSLContext:
+def tls_context(access: Access) -> ssl.SSLContext:
     """Return the TLS settings, with the trusted CAs loaded; raises ConfigError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)    # verifies certificate and host name
     try:
-        context.minimum_version = _TLS_VERSIONS[config.tls_minimum or "TLSv1.2"]
-        if config.tls_maximum:
-            context.maximum_version = _TLS_VERSIONS[config.tls_maximum]
-        if config.ciphers:
-            context.set_ciphers(config.ciphers)
+        context.minimum_version = _TLS_VERSIONS[access.tls_minimum or "TLSv1.2"]
+        if access.tls_maximum:
+            context.maximum_version = _TLS_VERSIONS[access.tls_maximum]
+        if access.ciphers:
+            context.set_ciphers(access.ciphers)
     except KeyError as exc:
         raise ConfigError(f"unknown TLS version “{exc.args[0]}”: one of "
                           f"{', '.join(_TLS_VERSIONS)}") from exc
     except (ssl.SSLError, ValueError) as exc:
         raise ConfigError(f"openssl does not accept the TLS versions or ciphers: {exc}") from exc
-    if not config.verify:
+    if not access.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
-    ca_file = config.ca_file or paths.CA_BUNDLE
+    ca_file = access.ca_file or paths.CA_BUNDLE
     try:
         context.load_verify_locations(cafile=ca_file)
     except (OSError, ssl.SSLError) as exc:
@@ -130,16 +131,16 @@ class Route(NamedTuple):
     """How to reach the server, resolved."""
 
     url: Url
-    proxy: Optional[Proxy]
-    addresses: Tuple[Any, ...]    # of the proxy or server, as of socket.getaddrinfo
+    proxy: Proxy | None
+    addresses: tuple[Any, ...]    # of the proxy or server, as of socket.getaddrinfo
 
     @property
-    def ports(self) -> Tuple[int, ...]:
+    def ports(self) -> tuple[int, ...]:
         """The TCP ports that must be connected to."""
         return (self.url.port if self.proxy is None else self.proxy.port,)
 
 
-def find_route(url: Url, proxy: Optional[Proxy]) -> Route:
+def find_route(url: Url, proxy: Proxy | None) -> Route:
     """Resolve the name of the proxy or, without one, of the server; raises TransportError."""
     host, port = (url.host, url.port) if proxy is None else (proxy.host, proxy.port)
     try:

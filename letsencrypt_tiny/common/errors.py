@@ -32,3 +32,7 @@ class LockedError(Error):
 
 class ProtocolError(Error):
     """The peer at the other end of a socket or pipe sent what it must not."""
+
+
+class LocalProtocolError(Error):
+    """We were about to send what the protocol has no room for: a limit, or a mistake of ours."""

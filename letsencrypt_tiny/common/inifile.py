@@ -6,7 +6,8 @@ inline comments, quotes are part of it.  A line that begins with ``#`` or ``;`` 
 
 import os
 import stat
-from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from .errors import ConfigError
 
@@ -18,7 +19,7 @@ T = TypeVar("T")
 class Section:
     """The settings of one section, with accessors that say where a bad value stands."""
 
-    def __init__(self, file: str, name: str, values: Dict[str, str]) -> None:
+    def __init__(self, file: str, name: str, values: dict[str, str]) -> None:
         self.file = file
         self.name = name
         self._values = values
@@ -36,11 +37,11 @@ class Section:
                 raise ConfigError(f"{self.where}: unknown setting “{key}” "
                                   f"(valid: {', '.join(sorted(known))})")
 
-    def keys(self) -> List[str]:
+    def keys(self) -> list[str]:
         """The names of the settings given, in the order of the file."""
         return list(self._values)
 
-    def with_defaults(self, defaults: "Section", aliases: Sequence[Tuple[str, str]] = ()
+    def with_defaults(self, defaults: "Section", aliases: Sequence[tuple[str, str]] = ()
                       ) -> "Section":
         """Return this section with the settings of ``defaults`` where it has none of its own.
 
@@ -64,7 +65,7 @@ class Section:
         """Return the value of ``key`` as written."""
         return self._values.get(key, default)
 
-    def words(self, key: str, default: str = "", separators: str = "") -> List[str]:
+    def words(self, key: str, default: str = "", separators: str = "") -> list[str]:
         """Return the value split at white space and at each character of ``separators``."""
         value = self.text(key, default)
         for separator in separators:
@@ -82,7 +83,7 @@ class Section:
             return default
         raise self.bad(key, "neither “yes” nor “no”")
 
-    def integer(self, key: str, least: int, most: int) -> Optional[int]:
+    def integer(self, key: str, least: int, most: int) -> int | None:
         """Return a whole number of ``least`` … ``most``, None where there is none."""
         value = self.text(key)
         if value == "":
@@ -109,7 +110,7 @@ class Section:
             raise self.bad(key, str(exc)) from exc
 
 
-def read(path: str) -> Dict[str, Section]:
+def read(path: str) -> dict[str, Section]:
     """Read an INI file: section names -> sections, in order; "" is what stands before the first.
 
     Raises ConfigError naming the file and line at fault.
@@ -134,7 +135,7 @@ def read(path: str) -> Dict[str, Section]:
     return parse(text, path)
 
 
-def parse(text: str, path: str) -> Dict[str, Section]:
+def parse(text: str, path: str) -> dict[str, Section]:
     """Parse the text of an INI file, as ``read`` does; ``path`` is for messages only."""
     from configobj import ConfigObj, ConfigObjError
     lines = ["" if line.lstrip()[:1] in (";", "#") else line for line in text.split("\n")]

@@ -6,14 +6,13 @@ log file: ``printable`` is applied to every line that leaves here.
 
 import os
 import time
-from typing import Optional
 
 QUIET, NORMAL, DEBUG = 0, 1, 2
 
 level = NORMAL
 prefix = ""
 _status = ""             # the line that is rewritten in place, on a terminal
-_logfile: Optional[int] = None
+_logfile: int | None = None
 
 # C0 and C1 controls, DEL, the line and paragraph separators, the bidirectional
 # overrides (they reorder what is shown) and lone surrogates.

@@ -11,7 +11,7 @@ after dropping root; it opens no connection to anybody.
 
 import os
 import sys
-from typing import TYPE_CHECKING, Dict, List, Optional, Set
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..common import log
@@ -26,14 +26,14 @@ COMMANDS = {"account": "account", "newOrder": "newOrder", "new-order": "newOrder
             "new-cert": "newOrder", "revokeCert": "revokeCert", "revoke-cert": "revokeCert",
             "status": "status", "check": "check"}
 # command -> the options that it knows besides the general ones
-OPTIONS: Dict[str, Set[str]] = {
+OPTIONS: dict[str, set[str]] = {
     "account": {"register", "tos_agreed", "deactivate"},
     "newOrder": {"config_certs", "min_days", "force"},
     "revokeCert": {"reason", "certificate_key"},
     "status": {"config_certs", "json"}, "check": set()}
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv``; returns the exit status."""
     log.prefix = ""
     debug = "--debug" in (sys.argv if argv is None else argv)
@@ -73,7 +73,7 @@ def _prepare_process() -> None:
     signals.install()
 
 
-def _run(argv: List[str]) -> int:
+def _run(argv: list[str]) -> int:
     import argparse
     parser = argparse.ArgumentParser(
         prog="letsencrypt-tiny", allow_abbrev=False, add_help=False,
@@ -117,7 +117,7 @@ def _command(command: str, options: "argparse.Namespace") -> int:
     from .settings import main as configuration
     config = configuration.load(options.config, options.socket)
     log.debug(f"read {config.file}")
-    arguments: List[str] = options.arguments
+    arguments: list[str] = options.arguments
     if command == "check":
         if arguments:
             raise UsageError("check takes no argument")

@@ -10,7 +10,8 @@ EC, P-384               ES384  ECDSA, SHA-384, R and S of 48 bytes (§3.4)
 import binascii
 import importlib
 import re
-from typing import Any, Callable, Dict, NamedTuple, Optional
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from ..common import log
 from ..common.wire import jose
@@ -78,7 +79,7 @@ class AccountKey:
             raise Error(f"an RSA key of {bits} bits; {_ACCEPTED}")
         self.alg, self.kind = "RS256", f"RSA {bits} bits"
         # RFC 7518 §6.3.1: in the least number of octets
-        self.jwk: Dict[str, Any] = {
+        self.jwk: dict[str, Any] = {
             "kty": "RSA",
             **{name: jose.encode_text(value.to_bytes((value.bit_length() + 7) // 8, "big"))
                for name, value in (("n", int(key.n)), ("e", int(key.e)))}}
@@ -152,7 +153,7 @@ def _decrypt(label: str, pem: str, where: str, ask: Callable[[str], bytes]) -> A
                 "(“openssl pkey” can convert it)")
 
 
-def _parse(label: str, pem: str, passphrase: Optional[bytes] = None) -> Any:
+def _parse(label: str, pem: str, passphrase: bytes | None = None) -> Any:
     """Return pycryptodome's key.  Raises one of _MALFORMED; Error for a kind we don't take."""
     if passphrase is not None and label != "ENCRYPTED PRIVATE KEY":
         der = _module("IO.PEM").decode(pem, passphrase)[0]  # “DEK-Info” lines

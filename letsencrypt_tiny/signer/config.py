@@ -6,7 +6,7 @@ stand before the first section; the sections are policies.
 
 import os
 import re
-from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 from ..common import inifile, paths, specifiers
 from ..common.errors import ConfigError, ProtocolError
@@ -26,12 +26,12 @@ _POLICY = re.compile(r"policy[ \t]+([A-Za-z0-9][A-Za-z0-9._-]{0,62})\Z")
 class Options(NamedTuple):
     """The command line, where it says the same as a setting; None where it says nothing."""
 
-    config: Optional[str] = None
-    privkey: Optional[str] = None
-    socket: Optional[str] = None
+    config: str | None = None
+    privkey: str | None = None
+    socket: str | None = None
     quiet: bool = False
-    confine: Optional[str] = None
-    policies: Tuple[str, ...] = ()   # names, or fd:N for one on an inherited descriptor
+    confine: str | None = None
+    policies: tuple[str, ...] = ()   # names, or fd:N for one on an inherited descriptor
 
 
 class KeySource(NamedTuple):
@@ -47,15 +47,15 @@ class KeySource(NamedTuple):
 class Config(NamedTuple):
     """What the signer goes by; every %-specifier is expanded."""
 
-    file: Optional[str]   # the configuration file, None if there is none
+    file: str | None      # the configuration file, None if there is none
     privkey: KeySource
-    gpg: List[str]        # the words of the command that decrypts
+    gpg: list[str]        # the words of the command that decrypts
     socket: str           # before %-expansion: %t may have no value where it isn't needed
     logfile: str          # "" for none
-    keyid: Optional[str]  # the account URL, if the client is not to learn the public key
+    keyid: str | None     # the account URL, if the client is not to learn the public key
     quiet: bool
     confine: str          # auto | required | no
-    policies: Tuple[Policy, ...] = ()   # each must allow what is signed; none: no policy
+    policies: tuple[Policy, ...] = ()   # each must allow what is signed; none: no policy
 
 
 def read(options: Options) -> Config:
@@ -112,7 +112,7 @@ def _policy(section: Section) -> Policy:
                   REQUESTS_PER_HOUR if per_hour is None else per_hour)
 
 
-def _origins(text: str) -> FrozenSet[str]:
+def _origins(text: str) -> frozenset[str]:
     origins = frozenset(text.replace(",", " ").split())
     for origin in origins:
         if not is_origin(origin):
@@ -121,12 +121,12 @@ def _origins(text: str) -> FrozenSet[str]:
     return origins
 
 
-def _identifiers(text: str) -> FrozenSet[str]:
+def _identifiers(text: str) -> frozenset[str]:
     from .policy import pattern
     return frozenset(map(pattern, text.replace(",", " ").split()))
 
 
-def _chosen(name: str, known: Dict[str, Policy], file: Optional[str]) -> Policy:
+def _chosen(name: str, known: dict[str, Policy], file: str | None) -> Policy:
     """The policy that --policy=NAME asks for."""
     if name.startswith("fd:") and name[3:].isascii() and name[3:].isdigit() and len(name) < 9:
         try:
@@ -149,7 +149,7 @@ def expand(where: str, value: str) -> str:
         raise ConfigError(f"{where}: {exc}") from exc
 
 
-def _find(option: Optional[str]) -> Optional[str]:
+def _find(option: str | None) -> str | None:
     """The file to read: the one asked for must exist, the others needn't."""
     if option is not None:
         return expand("--config", option)
@@ -161,7 +161,7 @@ def _find(option: Optional[str]) -> Optional[str]:
     return next((path for path in (own, system) if os.path.exists(path)), None)
 
 
-def _key_source(option: Optional[str], settings: Section) -> KeySource:
+def _key_source(option: str | None, settings: Section) -> KeySource:
     if option is not None:
         where, value = "--privkey", option
     else:

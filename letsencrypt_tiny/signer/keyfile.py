@@ -6,7 +6,6 @@ Nothing here knows what is in the text; that is account_key.py's.
 import os
 import shlex
 import stat
-from typing import List
 
 from ..common import log
 from ..common.errors import Error
@@ -15,7 +14,7 @@ from .config import KeySource
 MAX_SIZE = 65536  # bytes of PEM text; 8192 bits of RSA are 6.3 kB
 
 
-def read(source: KeySource, gpg: List[str], inherit_stdin: bool) -> bytes:
+def read(source: KeySource, gpg: list[str], inherit_stdin: bool) -> bytes:
     """Return the PEM text of the account key.
 
     ``gpg`` is the command that decrypts ``gpg:PATH``; it gets this process's standard input
@@ -53,7 +52,7 @@ def _read_descriptor(fd: int) -> bytes:
     return bytes(text)
 
 
-def _read_gpg(path: str, command: List[str], inherit_stdin: bool) -> bytes:
+def _read_gpg(path: str, command: list[str], inherit_stdin: bool) -> bytes:
     import subprocess
     # GPG_TTY, GNUPGHOME and what else the agent needs stay
     environment = {name: value for name, value in os.environ.items()

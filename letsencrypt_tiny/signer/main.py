@@ -22,7 +22,8 @@ _letsencrypt-accountd.  Its working directory is where relative paths begin.
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Optional, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .. import __version__
 from ..common import log
@@ -71,12 +72,12 @@ class Arguments(NamedTuple):
 
     options: "Options"
     stdio: bool
-    genkey: Optional[str]
-    explain: Optional[str]
+    genkey: str | None
+    explain: str | None
     debug: bool
 
 
-def parse(argv: Sequence[str]) -> Optional[Arguments]:
+def parse(argv: Sequence[str]) -> Arguments | None:
     """Parse the command line; None if it only asked for --help or --version (printed).
 
     Raises UsageError.
@@ -108,7 +109,7 @@ def parse(argv: Sequence[str]) -> Optional[Arguments]:
         debug="debug" in values)
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status.  Raises SystemExit(0) on a signal."""
     try:
         _occupy_standard_descriptors()
@@ -237,7 +238,7 @@ def _serve_socket(config: "Config", signer: "Signer") -> NoReturn:
         server.serve()
 
 
-def confinement(mode: str, socket: Optional[str] = None, connections: int = 0) -> "confine.Plan":
+def confinement(mode: str, socket: str | None = None, connections: int = 0) -> "confine.Plan":
     """What is left to the signer: the key in its memory, who it talks to, and the removal of
     its ``socket``, if it has one.  Each of the ``connections`` there has a thread."""
     from ..common.sandbox import confine

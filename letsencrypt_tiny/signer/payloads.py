@@ -5,7 +5,7 @@ looks at their values, and raises ProtocolError or X509Error unless they are wha
 """
 
 import re
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 from ..common.wire import jose
 from ..common.x509 import certificate as x509
@@ -34,15 +34,15 @@ _EXTENSIONS = frozenset(("2.5.29.17",    # subjectAltName
 _EMAIL_ADDRESS = "1.2.840.113549.1.9.1"   # in a subject it is one more name (RFC 5280 §4.1.2.6)
 _PURPOSES = frozenset(("1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"))   # serverAuth, clientAuth
 
-Names = Tuple[Tuple[str, str], ...]   # ("dns" | "ip", value); of certificates also "other"
+Names = tuple[tuple[str, str], ...]   # ("dns" | "ip", value); of certificates also "other"
 
 
 class Asked(NamedTuple):
     """What a request asks for, as far as a policy limits it."""
 
     names: Names = ()
-    profile: Optional[str] = None
-    document: Optional[bytes] = None   # the CSR or certificate, DER
+    profile: str | None = None
+    document: bytes | None = None      # the CSR or certificate, DER
     more: str = ""                     # why only a policy that pins it allows this CSR
 
 
@@ -52,7 +52,7 @@ def nothing(payload: JsonObject, own: Greeting) -> Asked:
 
 def new_order(payload: JsonObject, own: Greeting) -> Asked:
     """RFC 8555 §7.4, RFC 9773 §5, draft-ietf-acme-profiles."""
-    names: List[Tuple[str, str]] = []
+    names: list[tuple[str, str]] = []
     for item in get_objects(payload, "identifiers"):
         _exactly(item, "an identifier", "type", "value")
         kind, value = get_str(item, "type", 8), get_str(item, "value", MAX_NAME)

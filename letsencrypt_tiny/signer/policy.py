@@ -13,7 +13,8 @@ import re
 import threading
 import time
 from collections import deque
-from typing import AbstractSet, Callable, Deque, FrozenSet, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import AbstractSet, NamedTuple
 
 from ..common import log
 from ..common.errors import Error, ProtocolError
@@ -35,13 +36,13 @@ class Row(NamedTuple):
     """A kind of request: how it is known, and what has to be read in it."""
 
     member: str                          # of the protected header: kid or jwk (RFC 8555 §6.2)
-    required: Optional[FrozenSet[str]]   # keys of the payload; None: it is empty (§6.3)
-    optional: FrozenSet[str]
+    required: frozenset[str] | None      # keys of the payload; None: it is empty (§6.3)
+    optional: frozenset[str]
     operation: str
     read: Callable[[JsonObject, Greeting], Asked]
 
 
-def _row(member: str, required: Optional[str], optional: str, operation: str,
+def _row(member: str, required: str | None, optional: str, operation: str,
          read: Callable[[JsonObject, Greeting], Asked]) -> Row:
     return Row(member, None if required is None else frozenset(required.split()),
                frozenset(optional.split()), operation, read)
@@ -65,9 +66,9 @@ ROWS = (
 )
 
 
-def find_row(header: JsonObject, payload: Optional[JsonObject]) -> Optional[Row]:
+def find_row(header: JsonObject, payload: JsonObject | None) -> Row | None:
     """Return the row of ROWS that a request belongs to, None if it is none of them."""
-    keys: Optional[AbstractSet[str]] = None if payload is None else payload.keys()
+    keys: AbstractSet[str] | None = None if payload is None else payload.keys()
     for row in ROWS:
         if row.member not in header or (keys is None) != (row.required is None):
             continue
@@ -79,7 +80,7 @@ def find_row(header: JsonObject, payload: Optional[JsonObject]) -> Optional[Row]
 
 # --- what a policy allows ------------------------------------------------------------------
 
-def covers(patterns: FrozenSet[str], kind: str, value: str) -> bool:
+def covers(patterns: frozenset[str], kind: str, value: str) -> bool:
     """True if a canonical name is one of ``patterns``, or below one that begins with a dot."""
     if value in patterns or ANY in patterns:
         return True
@@ -182,7 +183,7 @@ class Guard:
         self._policies = tuple(policies)
         self._now = now
         self._lock = threading.Lock()
-        self._allowed: Tuple[Deque[float], ...] = tuple(
+        self._allowed: tuple[deque[float], ...] = tuple(
             deque(maxlen=policy.per_hour) for policy in policies)
 
     def judge(self, line: bytes, own: Greeting) -> Verdict:

@@ -5,7 +5,7 @@ exactly that (another protocol's JWS, the inner JWS of a key change) gets no sig
 """
 
 import re
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from ..common.wire import jose
 from ..common.errors import ProtocolError
@@ -26,7 +26,7 @@ class Request(NamedTuple):
     """A request that may be signed."""
 
     header: JsonObject
-    payload: Optional[JsonObject]  # None for POST-as-GET (RFC 8555 §6.3)
+    payload: JsonObject | None     # None for POST-as-GET (RFC 8555 §6.3)
 
 
 class Refused(ProtocolError):

@@ -10,7 +10,8 @@ import struct
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, NamedTuple, NoReturn, Optional
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ..common import log
 from ..common.errors import ConfigError, Error, ProtocolError
@@ -38,7 +39,7 @@ class Signer(NamedTuple):
 
     greeting: Greeting
     sign: Callable[[bytes], bytes]
-    guard: "Optional[Guard]" = None   # None: no policy
+    guard: "Guard | None" = None      # None: no policy
 
 
 class Peer:
@@ -47,10 +48,10 @@ class Peer:
     Of one that is ``quiet`` nothing is logged but what it is given: it must not fill the disk.
     """
 
-    waiting_since: Optional[float] = None
+    waiting_since: float | None = None
     quiet = False
 
-    def receive(self, timeout: Optional[float]) -> bytes:
+    def receive(self, timeout: float | None) -> bytes:
         """Return some bytes, none at the end.  Raises OSError, TimeoutError after ``timeout`` s."""
         raise NotImplementedError
 
@@ -62,7 +63,7 @@ class Peer:
 class Stdio(Peer):
     """The peer at descriptors 0 and 1.  Its own time limits do: there is nobody else to serve."""
 
-    def receive(self, timeout: Optional[float]) -> bytes:
+    def receive(self, timeout: float | None) -> bytes:
         if timeout is not None:
             poll = select.poll()
             poll.register(0, select.POLLIN)
@@ -82,7 +83,7 @@ class Connection(Peer):
         self._sock = sock
         self.name = name
 
-    def receive(self, timeout: Optional[float]) -> bytes:
+    def receive(self, timeout: float | None) -> bytes:
         self._sock.settimeout(timeout)
         return self._sock.recv(_CHUNK)
 
@@ -122,7 +123,7 @@ def converse(peer: Peer, signer: Signer, name: str) -> bool:
 
 def _serve_requests(peer: Peer, signer: Signer, name: str) -> None:
     lines = LineBuffer(MAX_REQUEST)
-    deadline: Optional[float] = None  # of the line that has begun
+    deadline: float | None = None     # of the line that has begun
     while True:
         line = lines.next_line()
         if line is not None:
@@ -177,8 +178,8 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.path = os.path.abspath(path)
         self._signer = signer
         self._count = 0
-        self._connections: Dict[Any, Connection] = {}
-        self._logged: Deque[float] = deque(maxlen=LOGGED)
+        self._connections: dict[Any, Connection] = {}
+        self._logged: deque[float] = deque(maxlen=LOGGED)
         self._unlogged = 0
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         umask = os.umask(0o177)

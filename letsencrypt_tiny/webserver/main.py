@@ -30,7 +30,8 @@ import signal
 import socket
 import sys
 import time
-from typing import Dict, List, NamedTuple, NoReturn, Optional, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
 
 from ..common import log
 from ..common.sandbox import confine
@@ -60,7 +61,7 @@ class Answer(NamedTuple):
     body: bytes = b""
 
 
-def respond(head: bytes) -> Optional[Answer]:
+def respond(head: bytes) -> Answer | None:
     """Answer a request head, or return None as long as more of it must come.
 
     A request line that can't become a good one is refused at once (RFC 9112 §3).  The header
@@ -85,7 +86,7 @@ def respond(head: bytes) -> Optional[Answer]:
     return Answer(404) if body is None else Answer(200, body)
 
 
-def read_challenge(token: bytes) -> Optional[bytes]:
+def read_challenge(token: bytes) -> bytes | None:
     """Return the content of the challenge file of that name; None unless it is a small plain file,
     with the key authorization of the account whose key's ``thumbprint`` we were given.
 
@@ -150,7 +151,7 @@ class Server:
     def __init__(self, listeners: Sequence[socket.socket]) -> None:
         self.selector = selectors.DefaultSelector()
         # Oldest first, hence also the next deadline first.
-        self.connections: Dict[Connection, None] = {}
+        self.connections: dict[Connection, None] = {}
         for listener in listeners:
             # A peer may be gone between select() and accept(), which must not block then.
             listener.setblocking(False)
@@ -273,7 +274,7 @@ def listening_socket(argument: str) -> socket.socket:
     return sock
 
 
-def parse(argv: Sequence[str]) -> "tuple[str, List[socket.socket]]":
+def parse(argv: Sequence[str]) -> "tuple[str, list[socket.socket]]":
     """Return the mode of confinement and the listening sockets; sets the log's level and
     ``thumbprint``.
 
@@ -312,7 +313,7 @@ def _terminate(*_: object) -> NoReturn:
     raise SystemExit(0)
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status.  Raises SystemExit(0) on SIGTERM."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _terminate)

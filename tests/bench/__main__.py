@@ -17,16 +17,14 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for our own package's version
+from harness.run import Prefix, Users
 
-from harness.run import Prefix, Users  # noqa: E402
-
-from . import ground, plot, scan, signer, table  # noqa: E402
-from .ground import say  # noqa: E402
-from .issuance import Bench  # noqa: E402
-from .peers import PEERS  # noqa: E402
+from . import ground, plot, scan, signer, table
+from .ground import say
+from .issuance import Bench
+from .peers import PEERS
 
 PARTS = ("issuance", "names", "memory", "scan", "signer", "confine")
 
@@ -39,7 +37,7 @@ def main() -> int:
     counts = options.counts or ([1, 5] if quick else [1, 10, 50])
     ours = counts if quick or options.counts else [*counts, 100, 200]
     repeat = 1 if quick else 3
-    results: Dict[str, Any] = {
+    results: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "quick": quick, "retry after": ground.RETRY_AFTER, "machine": ground.machine()}
     pebble = ground.newest("pebble")  # while there is a network
@@ -95,15 +93,15 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _words(text: str) -> List[str]:
+def _words(text: str) -> list[str]:
     return text.split(",")
 
 
-def _numbers(text: str) -> List[int]:
+def _numbers(text: str) -> list[int]:
     return sorted({int(word) for word in text.split(",")})
 
 
-def _write(out: Path, results: Dict[str, Any]) -> None:
+def _write(out: Path, results: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "bench.json").write_text(json.dumps(results, indent=1) + "\n")
     text = table.tables(results)

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from harness import netns
 from harness.ca import openssl
@@ -88,7 +89,7 @@ def _fetch(package: str) -> None:
         (OUT / "sid" / f"{package}.version").write_text(version + "\n")
 
 
-def version(package: str, program: Optional[Path] = None) -> str:
+def version(package: str, program: Path | None = None) -> str:
     """Return the version of a package, the one of sid if ``program`` is; without revision."""
     note = OUT / "sid" / f"{package}.version"
     if program is not None and OUT in program.parents and note.exists():
@@ -145,7 +146,7 @@ class Counts(NamedTuple):
     """What happened on the machine during a run."""
 
     connections: int         # TCP connections accepted by anybody
-    acme: Optional[int]      # … by the ACME server; None without nft
+    acme: int | None         # … by the ACME server; None without nft
     requests: int            # that the ACME server handled
 
 
@@ -176,7 +177,7 @@ class Counters:
         requests = self._server.log[self._log:].count("-> calling handler()")
         return Counts(now[0] - begin[0], acme, requests)
 
-    def _connections(self) -> "tuple[int, Optional[int]]":
+    def _connections(self) -> "tuple[int, int | None]":
         with open("/proc/self/net/snmp", encoding="ascii") as file:
             names, values = (line.split() for line in file if line.startswith("Tcp:"))
         accepted = int(values[names.index("PassiveOpens")])
@@ -210,7 +211,7 @@ class WebRoot:
         self._daemon.stop()
 
 
-def machine() -> Dict[str, str]:
+def machine() -> dict[str, str]:
     """Return what the figures depend on."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         models = {line.partition(":")[2].strip() for line in file if line.startswith("model name")}
@@ -226,6 +227,6 @@ def _pretty_name() -> str:
     def lines() -> Iterator[str]:
         with open("/etc/os-release", encoding="utf-8") as file:
             yield from file
-    names: List[str] = [line.partition("=")[2].strip().strip('"') for line in lines()
+    names: list[str] = [line.partition("=")[2].strip().strip('"') for line in lines()
                         if line.startswith("PRETTY_NAME=")]
     return names[0] if names else "?"

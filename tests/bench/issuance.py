@@ -5,7 +5,8 @@ import tempfile
 from contextlib import ExitStack
 from operator import attrgetter
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from harness.pebble import Pebble
 from harness.run import PARENT, Prefix
@@ -26,7 +27,7 @@ class Sample(NamedTuple):
     wall: float                 # seconds
     cpu: float                  # seconds
     connections: float          # accepted on the machine
-    acme: Optional[float]       # … by the ACME server
+    acme: float | None          # … by the ACME server
     requests: float             # ACME requests
     runs: int                   # of which this is the median by wall clock
     measured: int               # certificates in the run; extrapolated if < certificates
@@ -59,9 +60,9 @@ class Bench:
             tempfile.TemporaryDirectory(prefix="bench-", dir=PARENT)))
         self._path.chmod(0o755)
         self._web = WebRoot(server, self._path)
-        self.samples: List[Sample] = []
-        self.facts: List[Fact] = []
-        self.peaks: Dict[int, int] = {}   # ours: certificates -> bytes
+        self.samples: list[Sample] = []
+        self.facts: list[Fact] = []
+        self.peaks: dict[int, int] = {}   # ours: certificates -> bytes
         self.tiny = Tiny(server, self._path, self._web.challenges, prefix)
         self._stack.callback(self.tiny.tidy)
         self.tiny.set_up()
@@ -76,7 +77,7 @@ class Bench:
         """Measure ourselves."""
         self._program(self.tiny, counts, repeat)
 
-    def peers(self, names: Optional[Sequence[str]], counts: Sequence[int], repeat: int) -> None:
+    def peers(self, names: Sequence[str] | None, counts: Sequence[int], repeat: int) -> None:
         """Measure the peers that are installed."""
         for kind in installed(names):
             path = self._path / kind.name.replace(" ", "-")
@@ -105,7 +106,7 @@ class Bench:
         self.peaks[count] = usage.peak
 
     def _program(self, program: Program, counts: Sequence[int], repeat: int) -> None:
-        last: Optional[Sample] = None
+        last: Sample | None = None
         for count in sorted(counts):
             if program is not self.tiny and last is not None \
                     and last.wall / last.certificates * count > self._limit:
@@ -142,7 +143,7 @@ class Bench:
         return usage
 
 
-def _names(count: int, names: int) -> List[List[str]]:
+def _names(count: int, names: int) -> list[list[str]]:
     run = next(_fresh)
     return [[f"n{number}.c{certificate}.r{run}.bench.example" for number in range(names)]
             for certificate in range(count)]

@@ -7,7 +7,8 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Callable, Mapping, NamedTuple, Optional, Sequence, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from harness import daemon, proc
 
@@ -19,7 +20,7 @@ T = TypeVar("T")
 class Usage(NamedTuple):
     """What a command took."""
 
-    status: Optional[int]  # exit status; None if it was killed for being too slow
+    status: int | None     # exit status; None if it was killed for being too slow
     output: str            # standard output and error together
     wall: float            # seconds
     cpu: float             # seconds, user and system, of all processes of the tree
@@ -27,7 +28,7 @@ class Usage(NamedTuple):
 
 
 def run(argv: Sequence[str], env: Mapping[str, str], timeout: float, *,
-        look: bool = False, cwd: Optional[Path] = None) -> Usage:
+        look: bool = False, cwd: Path | None = None) -> Usage:
     """Run a command to its end, its orphans' included; ``look`` at its memory meanwhile.
 
     To look costs time of its own: a run that is timed should do without.  After ``timeout``

@@ -10,7 +10,8 @@ asked to show more than usual.
 import shlex
 import shutil
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Type
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from harness import ca
 from harness.lacme import Lacme
@@ -27,9 +28,9 @@ MAIL = "mailto:root@bench.example"
 class Job(NamedTuple):
     """A command that is to obtain certificates."""
 
-    argv: List[str]
-    env: Dict[str, str]
-    results: List[Path]   # the files that are there when it has done so
+    argv: list[str]
+    env: dict[str, str]
+    results: list[Path]   # the files that are there when it has done so
 
 
 class Program:
@@ -64,7 +65,7 @@ class Program:
     def tidy(self) -> None:
         """Remove what is not below ``path``."""
 
-    def _loop(self, commands: Sequence[str], results: List[Path]) -> Job:
+    def _loop(self, commands: Sequence[str], results: list[Path]) -> Job:
         script = self.path / "loop.sh"
         script.write_text("\n".join(commands) + "\n")
         return Job(["/bin/sh", str(script)], self.env, results)
@@ -293,10 +294,10 @@ class Uacme(Program):
                           [self.path / names[0] / "cert.pem" for names in certificates])
 
 
-PEERS: List[Type[Program]] = [LacmePeer, AcmeTiny, Dehydrated, Certbot, CertbotRenew, Lego, Uacme]
+PEERS: list[type[Program]] = [LacmePeer, AcmeTiny, Dehydrated, Certbot, CertbotRenew, Lego, Uacme]
 
 
-def installed(names: Optional[Sequence[str]]) -> List[Type[Program]]:
+def installed(names: Sequence[str] | None) -> list[type[Program]]:
     """Return the peers with these names, all if None, that are there; say which are not."""
     chosen = [peer for peer in PEERS if names is None or peer.package in names]
     for peer in chosen:

@@ -1,7 +1,8 @@
 """The wall clock over the number of certificates, as SVG: who waits for whom."""
 
 import math
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 OURS = "letsencrypt-tiny"
@@ -29,7 +30,7 @@ STYLE = """
   .leader { fill: none; stroke-width: 1.5; stroke-linejoin: round }
 """
 
-Point = Tuple[float, float]
+Point = tuple[float, float]
 
 
 class Curve(NamedTuple):
@@ -37,11 +38,11 @@ class Curve(NamedTuple):
 
     name: str
     colour: str
-    measured: List[Point]
-    beyond: List[Point]
+    measured: list[Point]
+    beyond: list[Point]
 
 
-def svg(results: Dict[str, Any]) -> str:
+def svg(results: dict[str, Any]) -> str:
     """Return the plot of ``results``."""
     curves = _curves(results["issuance"])
     seconds = [y for curve in curves for _, y in curve.measured + curve.beyond]
@@ -72,7 +73,7 @@ def svg(results: Dict[str, Any]) -> str:
     return "\n".join([*lines, "</svg>"]) + "\n"
 
 
-def _curves(rows: Sequence[Dict[str, Any]]) -> List[Curve]:
+def _curves(rows: Sequence[dict[str, Any]]) -> list[Curve]:
     names = list(dict.fromkeys(row["program"] for row in rows))
     names.sort(key=OURS.__eq__)  # ours last, above the others
     curves = []
@@ -104,7 +105,7 @@ class _Scale:
         return BOTTOM - (BOTTOM - TOP) * (math.log(seconds / self.low)
                                           / math.log(self.high / self.low))
 
-    def ticks(self) -> Iterator[Tuple[float, str]]:
+    def ticks(self) -> Iterator[tuple[float, str]]:
         for seconds, text in ((0.1, "0.1 s"), (0.2, "0.2 s"), (0.5, "0.5 s"), (1, "1 s"),
                               (2, "2 s"), (5, "5 s"), (10, "10 s"), (20, "20 s"), (60, "1 min"),
                               (120, "2 min"), (300, "5 min"), (600, "10 min"), (1200, "20 min"),
@@ -145,7 +146,7 @@ def _labels(curves: Sequence[Curve], scale: _Scale) -> Iterator[str]:
     """The names at the right end of the curves, moved apart where they would overlap."""
     last = [(curve.beyond or curve.measured)[-1] for curve in curves]
     ends = sorted((scale.y(y), scale.x(x), curve) for (x, y), curve in zip(last, curves))
-    places: List[float] = []
+    places: list[float] = []
     for y, _, _ in ends:
         places.append(max(y, places[-1] + LABEL_GAP) if places else y)
     overflow = max(0.0, places[-1] - BOTTOM) if places else 0.0

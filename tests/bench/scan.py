@@ -5,7 +5,8 @@ import subprocess
 import tempfile
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from harness import ca
 from harness.lacme import Lacme
@@ -30,7 +31,7 @@ class Scan(NamedTuple):
 
 
 def measure(server: Pebble, prefix: Prefix, sizes: Sequence[int], repeat: int,
-            peers: Optional[Sequence[str]]) -> List[Dict[str, Any]]:
+            peers: Sequence[str] | None) -> list[dict[str, Any]]:
     """Let us look at as many sections as ``sizes`` say, and lacme at the fewest of these."""
     results = []
     with tempfile.TemporaryDirectory(prefix="scan-", dir=PARENT) as directory:
@@ -104,7 +105,7 @@ def _lacme(server: Pebble, make: _Certificates, size: int, repeat: int) -> Scan:
         return _scan("lacme", lacme.command("--quiet", "newOrder"), size, repeat)
 
 
-def _scan(program: str, argv: List[str], size: int, repeat: int) -> Scan:
+def _scan(program: str, argv: list[str], size: int, repeat: int) -> Scan:
     def once() -> clock.Usage:
         usage = clock.run(argv, ENVIRONMENT, LIMIT)
         say(f"{program}: {size} sections, nothing due: {usage.wall:.3f} s, "

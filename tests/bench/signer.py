@@ -7,17 +7,15 @@ import shutil
 import socket
 import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, NamedTuple
 
-from harness.run import ENVIRONMENT, ROOT, USERS, Prefix, Site, as_user
+from harness.run import ENVIRONMENT, USERS, Prefix, Site, as_user
 
-sys.path.insert(0, str(ROOT))
-from letsencrypt_tiny.common.wire import jose  # noqa: E402
+from letsencrypt_tiny.common.wire import jose
 
-from .ground import say  # noqa: E402
+from .ground import say
 
 KINDS = {"rsa:2048": "RSA-2048", "rsa:4096": "RSA-4096", "ec:P-256": "P-256"}
 _SPEED = {"rsa:2048": ("rsa2048", "F2"), "rsa:4096": ("rsa4096", "F2"),
@@ -33,9 +31,9 @@ class Rate(NamedTuple):
     rate: float        # signatures per second
 
 
-def throughput(prefix: Prefix, seconds: float) -> List[Dict[str, Any]]:
+def throughput(prefix: Prefix, seconds: float) -> list[dict[str, Any]]:
     """Let each sign for about ``seconds``."""
-    rates: List[Rate] = []
+    rates: list[Rate] = []
     for kind, name in KINDS.items():
         rates.append(Rate("openssl speed", name, 0, _openssl(kind, seconds)))
         site = Site(prefix)
@@ -69,7 +67,7 @@ def _openssl(kind: str, seconds: float) -> float:
     return float(match.group(1))
 
 
-def _serve(program: str, argv: List[str], path: Path, key: str, seconds: float) -> List[Rate]:
+def _serve(program: str, argv: list[str], path: Path, key: str, seconds: float) -> list[Rate]:
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     try:
@@ -153,9 +151,9 @@ print(time.perf_counter() - start, time.process_time() - cpu, ", ".join(done), s
 """
 
 
-def confinement(prefix: Prefix, repeat: int) -> List[Dict[str, Any]]:
+def confinement(prefix: Prefix, repeat: int) -> list[dict[str, Any]]:
     """What the drop of privileges and confinement take in each process, with all that they load."""
-    rows: List[Dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for process in "client", "webserver", "signer":
         for mode in "no", "required":
             lines = []

@@ -1,13 +1,14 @@
 """The results as text: Markdown that is legible as it is, and whether the targets are reached."""
 
 from operator import itemgetter
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 OURS = "letsencrypt-tiny"
 # Starts once for the whole list, as no other peer in Python or Perl: it has lines of its own
 BESIDE = "certbot renew"
-Row = Dict[str, Any]
-Results = Dict[str, Any]
+Row = dict[str, Any]
+Results = dict[str, Any]
 
 
 class Target(NamedTuple):
@@ -15,11 +16,11 @@ class Target(NamedTuple):
 
     text: str
     value: float
-    bound: Optional[float]
+    bound: float | None
     shown: str
 
     @property
-    def cells(self) -> List[str]:
+    def cells(self) -> list[str]:
         """A row of the table."""
         if self.bound is None:
             return [self.text, self.shown, "", "for comparison"]
@@ -44,9 +45,9 @@ def tables(results: Results) -> str:
 
 # --- the targets ---
 
-def targets(results: Results) -> List[Target]:
+def targets(results: Results) -> list[Target]:
     """Return what is to be reached, by the results of the same run."""
-    found: List[Target] = []
+    found: list[Target] = []
     for part in (_issuance_targets, _names_targets, _scan_targets, _memory_targets,
                  _confine_targets):
         found += part(results)
@@ -62,7 +63,7 @@ def _issuance_targets(results: Results) -> Iterator[Target]:
         return next(row for row in rows
                     if row["program"] == OURS and row["certificates"] == count)
 
-    def least(what: str, count: int, keep: Callable[[str], bool]) -> Optional[Row]:
+    def least(what: str, count: int, keep: Callable[[str], bool]) -> Row | None:
         rows = [row for row in peers if row["certificates"] == count and keep(row["program"])]
         return sorted(rows, key=itemgetter(what))[0] if rows else None
 
@@ -150,7 +151,7 @@ def _memory_targets(results: Results) -> Iterator[Target]:
         yield Target(f"{most} orders: peak memory of the tree, MiB", value, 150, f"{value:.1f}")
 
 
-def _ratio(text: str, value: float, peer: float, bound: Optional[float]) -> Target:
+def _ratio(text: str, value: float, peer: float, bound: float | None) -> Target:
     ratio = value / peer
     return Target(text, ratio, bound, f"{ratio:.3f}")
 
@@ -228,7 +229,7 @@ def _confine(results: Results) -> str:
                   "llrrl") if rows else ""
 
 
-_TABLES: Dict[str, Callable[[Results], str]] = {
+_TABLES: dict[str, Callable[[Results], str]] = {
     "Certificates of one name": _issuance,
     "One certificate of many names": _names,
     "Memory": _memory,

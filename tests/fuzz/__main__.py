@@ -1,6 +1,6 @@
 """The signer's policy against those who read what it lets pass.
 
-    python3 -m fuzz [--seconds=N] [--seed=N] [json|csr]     (in tests/)
+    PYTHONPATH=.. python3 -m fuzz [--seconds=N] [--seed=N] [json|csr]     (in tests/)
 
 json: whatever the policy names, a reader that behaves as Go's encoding/json sees the same
 operation with the same values, and nothing of another.  csr: whatever request it lets pass,
@@ -19,16 +19,14 @@ import re
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from fuzz import golang  # noqa: E402
-from harness import ca  # noqa: E402
-from letsencrypt_tiny.common.wire.policy import OPERATIONS, Policy  # noqa: E402
-from letsencrypt_tiny.common.wire.signer import Greeting  # noqa: E402
-from letsencrypt_tiny.signer import account_key, policy  # noqa: E402
+from fuzz import golang
+from harness import ca
+from letsencrypt_tiny.common.wire.policy import OPERATIONS, Policy
+from letsencrypt_tiny.common.wire.signer import Greeting
+from letsencrypt_tiny.signer import account_key, policy
 
 URL, KID = "https://ca.example/acme/x", "https://ca.example/acme/acct/1"
 NAMES = ("example.org", ".example.net", "*.wild.example", "192.0.2.1", "2001:db8::1")
@@ -48,7 +46,7 @@ HEADER: golang.Fields = {"alg": str, "nonce": str, "url": str, "kid": str, "jwk"
 STRUCTS = {"HEADER": HEADER, "STRUCT": STRUCT}
 
 # Operation -> the fields that a server may find set then
-FIELDS: Dict[str, Set[str]] = {
+FIELDS: dict[str, set[str]] = {
     "read": set(), "respond": set(), "new-order": {"identifiers", "replaces", "profile"},
     "finalize": {"csr"}, "deactivate": {"status"},
     "account-update": {"contact", "termsOfServiceAgreed"}, "revoke": {"certificate", "reason"},
@@ -89,7 +87,7 @@ def openssl_csr(key: str, san: str, subject: str = "/", *extensions: str) -> byt
 
 # --- JSON ----------------------------------------------------------------------------------------
 
-def json_seeds() -> List[Any]:
+def json_seeds() -> list[Any]:
     """Good payloads of each operation."""
     key = ca.genkey()
     csr = b64(openssl_csr(key, "DNS:example.org"))
@@ -147,7 +145,7 @@ class Mutator:
                                         "{}", '"x"', "9" * 40, "01", "[[[[[[[]]]]]]]"])
         return self._string(value) if isinstance(value, str) else json.dumps(value)
 
-    def _pair(self, pairs: List[Tuple[str, str]]) -> Tuple[str, str]:
+    def _pair(self, pairs: list[tuple[str, str]]) -> tuple[str, str]:
         key = self._chance.choice([key for key, _ in pairs] + self._keys)
         value = self._chance.choice([item for _, item in pairs] + [
             "null", "1", '"deactivated"', "true", "false", "[]", "{}", '"example.com"',
@@ -174,7 +172,7 @@ class Mutator:
         return comma.join(items) + ("," if self._chance.random() < 0.02 else "")
 
 
-def fuzz_json(chance: random.Random, go_on: Callable[[], bool], go: Optional[golang.Go]) -> Count:
+def fuzz_json(chance: random.Random, go_on: Callable[[], bool], go: golang.Go | None) -> Count:
     """Raises Difference."""
     own, seeds, mutate = own_key(), json_seeds(), Mutator(chance)
     tried = allowed = 0
@@ -199,7 +197,7 @@ def fuzz_json(chance: random.Random, go_on: Callable[[], bool], go: Optional[gol
 
 def compare_go(go: golang.Go, struct: str, data: bytes) -> None:
     """Raise Difference unless Go reads what golang.unmarshal says that it would."""
-    expected: Optional[Dict[str, Any]] = None
+    expected: dict[str, Any] | None = None
     try:
         expected = golang.unmarshal(data, STRUCTS[struct])
     except golang.GoError:
@@ -246,7 +244,7 @@ class Node:
 
     def __init__(self, tag: int, content: bytes) -> None:
         self.tag, self.content = tag, content
-        self.children: List[Node] = []
+        self.children: list[Node] = []
         nested = content[1:] if tag == 3 else content
         if tag & 32 or tag == 4:
             try:
@@ -262,12 +260,12 @@ class Node:
         length = bytes([size] if size < 128 else [128 + len(octets), *octets])
         return bytes([self.tag]) + length + content
 
-    def all(self) -> "List[Node]":
+    def all(self) -> "list[Node]":
         """The element and all below it."""
         return [self, *(node for child in self.children for node in child.all())]
 
 
-def parse(data: bytes) -> List[Node]:
+def parse(data: bytes) -> list[Node]:
     """Return the elements that make up ``data``; raises IndexError or ValueError."""
     found, at = [], 0
     while at < len(data):
@@ -282,7 +280,7 @@ def parse(data: bytes) -> List[Node]:
     return found
 
 
-def csr_seeds() -> List[bytes]:
+def csr_seeds() -> list[bytes]:
     """Good requests, and such for a CA's rights."""
     key = ca.genkey()
     return [openssl_csr(key, "DNS:example.org"),
@@ -295,7 +293,7 @@ def csr_seeds() -> List[bytes]:
                         "extendedKeyUsage=serverAuth", "basicConstraints=CA:FALSE")]
 
 
-def mutate_csr(chance: random.Random, seeds: List[bytes]) -> bytes:
+def mutate_csr(chance: random.Random, seeds: list[bytes]) -> bytes:
     """Return a request with a few changes, of elements or of bytes."""
     data = chance.choice(seeds)
     if chance.random() < 0.7:
@@ -310,7 +308,7 @@ def mutate_csr(chance: random.Random, seeds: List[bytes]) -> bytes:
     return data
 
 
-def _change(chance: random.Random, root: Node, seeds: List[bytes]) -> None:
+def _change(chance: random.Random, root: Node, seeds: list[bytes]) -> None:
     nodes = root.all()
     parents = [node for node in nodes if node.children]
     parent, other = chance.choice(parents), chance.choice(parse(chance.choice(seeds))[0].all())
@@ -334,11 +332,11 @@ def _change(chance: random.Random, root: Node, seeds: List[bytes]) -> None:
             [b"EXAMPLE", b"exam\0le", b"exampl\xff", b"a.example", b"*.example"]))
 
 
-def fuzz_csr(chance: random.Random, go_on: Callable[[], bool], go: Optional[golang.Go]) -> Count:
+def fuzz_csr(chance: random.Random, go_on: Callable[[], bool], go: golang.Go | None) -> Count:
     """Raises Difference."""
     own, seeds = own_key(), csr_seeds()
     tried = allowed = 0
-    seen: Set[bytes] = set()
+    seen: set[bytes] = set()
     header = b64(json.dumps({"alg": own.alg, "nonce": "abcd", "url": URL, "kid": KID}).encode())
     while go_on():
         der = mutate_csr(chance, seeds)
@@ -382,7 +380,7 @@ def compare_csr(verdict: policy.Verdict, der: bytes) -> None:
             raise Difference(where)
 
 
-def openssl_reads(der: bytes) -> Optional[str]:
+def openssl_reads(der: bytes) -> str | None:
     """Return what openssl shows of a request; None if it can't be read."""
     done = subprocess.run(["/usr/bin/openssl", "req", "-inform", "DER", "-noout", "-text",
                            "-nameopt", "RFC2253"],

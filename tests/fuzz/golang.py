@@ -13,10 +13,10 @@ import re
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, NoReturn, Tuple
+from typing import Any, NoReturn
 
 # What a struct's fields are: str, bool, int, "raw" (json.RawMessage), [of these], {name: these}
-Fields = Dict[str, Any]
+Fields = dict[str, Any]
 
 COMPILER = Path("/usr/bin/go")
 _INTEGER = re.compile(r"-?[0-9]{1,18}\Z")
@@ -35,7 +35,7 @@ class GoError(Exception):
 class _Object:
     """An object with its keys in order, duplicates and all."""
 
-    def __init__(self, pairs: List[Tuple[str, Any]]) -> None:
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         self.pairs = pairs
 
 
@@ -52,7 +52,7 @@ def fold(key: str) -> str:
     return "".join(char.lower() if char.isascii() else char for char in key.translate(_FOLD))
 
 
-def unmarshal(data: bytes, fields: Fields) -> Dict[str, Any]:
+def unmarshal(data: bytes, fields: Fields) -> dict[str, Any]:
     """Return what a struct with these fields holds afterwards; raises GoError."""
     try:
         value = json.loads(data.decode("utf-8", "each byte"), object_pairs_hook=_Object,
@@ -76,7 +76,7 @@ def _zero(kind: Any) -> Any:
     return {str: "", bool: False, int: 0, "raw": None}[kind]
 
 
-def _fill(target: Dict[str, Any], value: _Object, fields: Fields) -> None:
+def _fill(target: dict[str, Any], value: _Object, fields: Fields) -> None:
     names = {fold(name): name for name in fields}
     for key, item in value.pairs:
         name = key if key in fields else names.get(fold(_text(key)))
@@ -114,7 +114,7 @@ def _text(text: str) -> str:
 class Go:
     """Go itself, which reads JSON into ``structs``, and CSRs: a process, a question at a time."""
 
-    def __init__(self, structs: Dict[str, Fields]) -> None:
+    def __init__(self, structs: dict[str, Fields]) -> None:
         with tempfile.TemporaryDirectory() as directory:
             subprocess.run([COMPILER, "build", "-o", directory,
                             Path(__file__).with_name("reader.go")], check=True)

@@ -5,7 +5,7 @@ import datetime
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Dict, Iterable, Optional, Sequence, Tuple
+from collections.abc import Iterable, Sequence
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -28,7 +28,7 @@ commonName = optional
 """
 
 
-def openssl(*args: str, stdin: bytes = b"", cwd: Optional[Path] = None) -> bytes:
+def openssl(*args: str, stdin: bytes = b"", cwd: Path | None = None) -> bytes:
     """Run openssl without the machine's configuration; return its standard output.
 
     Raises RuntimeError with what it wrote to standard error if it fails.
@@ -76,7 +76,7 @@ class CA:
 
     def __init__(self, directory: Path, name: str = "Throw-away") -> None:
         self._directory = directory
-        self._servers: Dict[Tuple[str, ...], Tuple[Path, Path]] = {}
+        self._servers: dict[tuple[str, ...], tuple[Path, Path]] = {}
         self.root = directory / "root.pem"
         self.intermediate = directory / "intermediate.pem"
         openssl("req", "-x509", "-config", "/dev/null", *_EC_KEY, "-days", "3650",
@@ -88,8 +88,8 @@ class CA:
                       "-addext", _SIGNS, "-keyout", "intermediate.key", cwd=directory)
         self.intermediate.write_text(self._sign("root", csr.decode(), 1800))
 
-    def issue(self, csr: str, names: Optional[Iterable[str]] = None,
-              not_before: Optional[datetime.datetime] = None, days: float = 90) -> str:
+    def issue(self, csr: str, names: Iterable[str] | None = None,
+              not_before: datetime.datetime | None = None, days: float = 90) -> str:
         """Return a certificate in PEM, alone, as the CSR (PEM) asks for it.
 
         ``names`` replaces those of the CSR (and drops its other extensions); the certificate is
@@ -97,14 +97,14 @@ class CA:
         """
         return self._sign("intermediate", csr, days, names, not_before)
 
-    def server(self, names: Sequence[str] = LOOPBACK) -> Tuple[Path, Path]:
+    def server(self, names: Sequence[str] = LOOPBACK) -> tuple[Path, Path]:
         """Return the paths of the chain and the key of a TLS server with these names."""
         made = self._servers.get(tuple(names))
         if made is None:
             made = self._servers[tuple(names)] = self._new_server(names)
         return made
 
-    def _new_server(self, names: Sequence[str]) -> Tuple[Path, Path]:
+    def _new_server(self, names: Sequence[str]) -> tuple[Path, Path]:
         directory = Path(tempfile.mkdtemp(dir=self._directory))
         chain, keyfile = directory / "chain.pem", directory / "key.pem"
         key = genkey()
@@ -112,8 +112,8 @@ class CA:
         chain.write_text(self.issue(request(names, key)) + self.intermediate.read_text())
         return chain, keyfile
 
-    def _sign(self, issuer: str, csr: str, days: float, names: Optional[Iterable[str]] = None,
-              not_before: Optional[datetime.datetime] = None) -> str:
+    def _sign(self, issuer: str, csr: str, days: float, names: Iterable[str] | None = None,
+              not_before: datetime.datetime | None = None) -> str:
         start = not_before or (datetime.datetime.now(datetime.timezone.utc)
                                - datetime.timedelta(hours=1))
         end = start + datetime.timedelta(days=days)

@@ -5,12 +5,12 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from typing import List, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
 
 from . import proc
 from .net import is_listening
 
-running: List["Daemon"] = []
+running: list["Daemon"] = []
 
 
 class Daemon:
@@ -22,7 +22,7 @@ class Daemon:
     """
 
     def __init__(self, argv: Sequence[str], log: Path, ports: Sequence[int],
-                 env: Optional[Mapping[str, str]] = None, timeout: float = 20) -> None:
+                 env: Mapping[str, str] | None = None, timeout: float = 20) -> None:
         self.name = log.stem
         self.log = log
         self._mark = 0
@@ -70,7 +70,7 @@ class Daemon:
             self._process.wait()
 
 
-def strays() -> List[int]:
+def strays() -> list[int]:
     """Return the process ids of the children of this process that are none of the servers."""
     servers = {server.pid for server in running}
     return [pid for pid in proc.children(os.getpid()) if pid not in servers]

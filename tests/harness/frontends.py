@@ -5,7 +5,6 @@ import pwd
 import shutil
 import tempfile
 from pathlib import Path
-from typing import List
 
 from .daemon import Daemon
 from .run import PARENT, USERS, Prefix
@@ -99,7 +98,7 @@ class Frontend:
         server = self._kind.partition("-")[0].partition(".")[0]
         template = {"nginx": _NGINX, "apache2": _APACHE2, "haproxy": _HAPROXY}[server]
         config.write_text(template.format(path=path, snippet=snippet, modules=modules))
-        argv: List[str] = {
+        argv: list[str] = {
             "nginx": ["/usr/sbin/nginx", "-e", "stderr", "-c", str(config)],
             "apache2": ["/usr/sbin/apache2", "-D", "FOREGROUND", "-f", str(config)],
             "haproxy": ["/usr/sbin/haproxy", "-db", "-f", str(config), "-f", str(snippet)],

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import threading
 import time
-from typing import Iterator, List
+from collections.abc import Iterator
 
 from . import ca, infiltrate
 from .infiltrate import Field, play
@@ -38,7 +38,7 @@ def freeze(ground: Field, grace: int) -> None:
     """The error says so, the client is gone, and so is the rule that opened the port."""
     before = saved()
     rule = f"dport {ground.server.http_port}"
-    seen: List[bool] = []
+    seen: list[bool] = []
 
     def look() -> None:
         while not seen and time.monotonic() - began < grace + 20:

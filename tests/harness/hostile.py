@@ -20,14 +20,14 @@ import ssl
 import tempfile
 import threading
 from pathlib import Path
-from typing import (Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional,
-                    Sequence, Set, Tuple, Union)
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import (Any, NamedTuple)
 
 from . import ca
 from .net import free_port
 
-JSON = Dict[str, Any]
-Headers = Mapping[str, Optional[str]]
+JSON = dict[str, Any]
+Headers = Mapping[str, str | None]
 
 
 class Request(NamedTuple):
@@ -52,18 +52,18 @@ class Response(NamedTuple):
 
     status: int = 200
     headers: Headers = {}
-    body: Union[bytes, Iterable[bytes]] = b""
+    body: bytes | Iterable[bytes] = b""
 
     @classmethod
     def json(cls, message: object, status: int = 200,
-             headers: Optional[Headers] = None) -> "Response":
+             headers: Headers | None = None) -> "Response":
         """Return an answer with a JSON body."""
         return cls(status, {"Content-Type": "application/json", **(headers or {})},
                    json.dumps(message).encode())
 
     @classmethod
     def problem(cls, type_: str, detail: str, status: int = 403,
-                headers: Optional[Headers] = None, **members: Any
+                headers: Headers | None = None, **members: Any
                 ) -> "Response":
         """Return a problem document (§6.7); ``type_`` without the URN."""
         return cls(status, {"Content-Type": "application/problem+json", **(headers or {})},
@@ -85,7 +85,7 @@ RESOURCES = ("directory", "newNonce", "newAccount", "newOrder", "revokeCert", "k
 
 Default = Callable[[], Response]
 Handler = Callable[[Request, Default], Response]
-Issuer = Callable[[str, List[str]], Union[str, bytes]]
+Issuer = Callable[[str, list[str]], str | bytes]
 
 
 class Hostile:
@@ -104,24 +104,24 @@ class Hostile:
     ``handshake_errors``  of connections that never became TLS: ssl.SSLError or OSError
     """
 
-    def __init__(self, names: Sequence[str] = ca.LOOPBACK, authority: Optional[ca.CA] = None
+    def __init__(self, names: Sequence[str] = ca.LOOPBACK, authority: ca.CA | None = None
                  ) -> None:
         self._server_names = names
         self._authority = authority
-        self.on: Dict[str, Handler] = {}
+        self.on: dict[str, Handler] = {}
         self.issuer: Issuer = lambda csr, _names: self.issue(csr)
         self.processing = 0
-        self.retry_after: Optional[str] = "1"
-        self.requests: List[Request] = []
-        self.revoked: List[JSON] = []
-        self.handshake_errors: List[OSError] = []
+        self.retry_after: str | None = "1"
+        self.requests: list[Request] = []
+        self.revoked: list[JSON] = []
+        self.handshake_errors: list[OSError] = []
         self.stopping = threading.Event()
         self._lock = threading.RLock()
-        self._nonces: Set[str] = set()
-        self._accounts: List[JSON] = []
-        self._orders: List[JSON] = []
-        self._authorizations: List[JSON] = []
-        self._certificates: List[Union[str, bytes]] = []
+        self._nonces: set[str] = set()
+        self._accounts: list[JSON] = []
+        self._orders: list[JSON] = []
+        self._authorizations: list[JSON] = []
+        self._certificates: list[str | bytes] = []
 
     def __enter__(self) -> "Hostile":
         self._temporary = tempfile.TemporaryDirectory(prefix="hostile-")
@@ -178,11 +178,11 @@ class Hostile:
                 changed if isinstance(changed, (dict, list)) else message).encode())
         self.on[resource] = handler
 
-    def asked(self, resource: str) -> List[Request]:
+    def asked(self, resource: str) -> list[Request]:
         """Return the requests for a resource."""
         return [request for request in self.requests if request.resource == resource]
 
-    def name(self, request: Request) -> Optional[str]:
+    def name(self, request: Request) -> str | None:
         """Return the first name of the order that a request is about; None if of none."""
         number = int(request.id.partition("-")[0] or 0) if request.id[:1].isdigit() else 0
         with self._lock:
@@ -274,7 +274,7 @@ class Hostile:
             wildcard = identifier["value"].startswith("*.")
             number = len(self._authorizations)
             authorizations.append(self.url(f"authz/{number}"))
-            challenges: List[JSON] = [
+            challenges: list[JSON] = [
                 {"type": kind, "status": "pending", "token": secrets.token_urlsafe(32),
                  "url": self.url(f"challenge/{number}-{index}")}
                 for index, kind in enumerate(["tls-alpn-01", "http-01", "dns-01"])
@@ -302,7 +302,7 @@ class Hostile:
     def _show_order(self, number: int, status: int = 200) -> Response:
         order = self._current(number)
         shown = {key: value for key, value in order.items() if key != "polls"}
-        headers: Dict[str, Optional[str]] = {"Location": self.url(f"order/{number}")}
+        headers: dict[str, str | None] = {"Location": self.url(f"order/{number}")}
         if order.get("polls", 0) > 0:  # §7.1.6: ready -> processing -> valid
             order["polls"] -= 1
             shown["status"] = "processing"
@@ -372,7 +372,7 @@ class _Server(http.server.ThreadingHTTPServer):
     def __init__(self, hostile: Hostile, tls: ssl.SSLContext) -> None:
         self.hostile = hostile
         self._tls = tls
-        self._open: Set[socket.socket] = set()
+        self._open: set[socket.socket] = set()
         super().__init__(("127.0.0.1", 0), _Connection)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
@@ -425,7 +425,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
     def _send(self, response: Response) -> None:
         hostile = self.server.hostile
         length = str(len(response.body)) if isinstance(response.body, bytes) else None
-        headers: Dict[str, Optional[str]] = {}
+        headers: dict[str, str | None] = {}
         if self.path != "/directory":
             headers["Replay-Nonce"] = hostile.nonce()
         headers["Link"] = f'<{hostile.directory}>;rel="index"'
@@ -450,11 +450,11 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         """Say nothing: tests read ``requests``."""
 
 
-def _pieces(body: Union[bytes, Iterable[bytes]]) -> Iterator[bytes]:
+def _pieces(body: bytes | Iterable[bytes]) -> Iterator[bytes]:
     return iter([body] if isinstance(body, bytes) else body)
 
 
-def _decode(body: bytes) -> Tuple[JSON, Any]:
+def _decode(body: bytes) -> tuple[JSON, Any]:
     try:
         jws = json.loads(body)
         payload = unbase64url(jws["payload"])

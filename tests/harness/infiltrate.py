@@ -7,7 +7,8 @@ import shutil
 import socket
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from . import ca, proc
 from .hostile import Default, Hostile, Request, Response
@@ -23,14 +24,14 @@ class Field(NamedTuple):
 
     site: Site
     server: Hostile
-    setup: Dict[str, Any]
+    setup: dict[str, Any]
 
 
 class Played(NamedTuple):
     """How it ended: of the run, and what the red team reported."""
 
     done: "Result[str]"
-    report: Dict[str, Any]
+    report: dict[str, Any]
 
 
 @contextlib.contextmanager

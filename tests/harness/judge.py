@@ -6,7 +6,7 @@ import re
 import stat
 import subprocess
 from pathlib import Path
-from typing import FrozenSet, Set, Union
+from typing import Union
 
 from . import ca, proc
 
@@ -35,7 +35,7 @@ def x509(path: Path, *options: str) -> str:
     return ca.openssl("x509", "-noout", "-in", str(path), *options).decode()
 
 
-def names(path: Path) -> FrozenSet[str]:
+def names(path: Path) -> frozenset[str]:
     """Return the names, DNS and IP, in the first certificate of a file."""
     text = x509(path, "-ext", "subjectAltName")
     return frozenset([*re.findall(r"DNS:([^,\s]+)", text),
@@ -65,7 +65,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
 
 
-def tree(path: Path) -> Set[str]:
+def tree(path: Path) -> set[str]:
     """Return the names of all that is below a directory, relative to it."""
     return {os.path.relpath(os.path.join(parent, name), path)
             for parent, directories, files in os.walk(path) for name in directories + files}

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
-from typing import Dict, List, Sequence
+from collections.abc import Sequence
 
 from . import ca
 from .run import PARENT, Result, Server, ini, run
@@ -25,7 +25,7 @@ class Lacme:
         accountd = self.path / "accountd.conf"
         accountd.write_text(f"privkey = file:{self.account_key}\n")
         self._roots = server.roots()
-        self.main: Dict[str, Dict[str, str]] = {
+        self.main: dict[str, dict[str, str]] = {
             "": {"config-certs": str(self.path / "certs.conf")},
             # LWP has no setting for this in lacme.conf, and lacme cleans the environment.
             "client": {"command": f"/usr/bin/env PERL_LWP_SSL_CA_FILE={server.ca_file} "
@@ -33,7 +33,7 @@ class Lacme:
                        "server": server.directory, "timeout": "60"},
             "webserver": {"listen": f"127.0.0.1:{server.http_port}"},
             "accountd": {"config": str(accountd)}}
-        self.certs: Dict[str, Dict[str, str]] = {}
+        self.certs: dict[str, dict[str, str]] = {}
 
     def __enter__(self) -> "Lacme":
         return self
@@ -52,7 +52,7 @@ class Lacme:
             "CAfile": str(self._roots)}
         return chain
 
-    def command(self, *args: str) -> List[str]:
+    def command(self, *args: str) -> list[str]:
         """Write the configuration; return the argv of ``lacme ARGS``."""
         config = self.path / "lacme.conf"
         config.write_text(ini(self.main))

@@ -6,7 +6,8 @@ Each function takes the server and installs one misbehaviour; resources are name
 
 import copy
 import datetime
-from typing import Any, Callable, Collection, Dict, Iterator, List, Mapping, Optional, Union
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 from . import ca
 from .hostile import JSON, Default, Headers, Hostile, Request, Response
@@ -111,7 +112,7 @@ def foreign_urls(server: Hostile, resource: str,
     rewrite(server, resource, server.base, origin)
 
 
-def redirect(server: Hostile, resource: str, location: Optional[str] = None,
+def redirect(server: Hostile, resource: str, location: str | None = None,
              status: int = 307) -> None:
     """A6: a redirect, by default to a path of this server (which ``asked("elsewhere")`` shows)."""
     server.on[resource] = lambda _request, _default: Response(
@@ -157,25 +158,25 @@ def silence(server: Hostile, resource: str) -> None:
     server.on[resource] = handler
 
 
-def retry_after(server: Hostile, value: Optional[str], polls: int = 1) -> None:
+def retry_after(server: Hostile, value: str | None, polls: int = 1) -> None:
     """A9: the finalized order says "processing" ``polls`` times, with this Retry-After."""
     server.processing = polls
     server.retry_after = value
 
 
-def busy(server: Hostile, resource: str, value: Optional[str], status: int = 503,
-         times: Optional[int] = None) -> None:
+def busy(server: Hostile, resource: str, value: str | None, status: int = 503,
+         times: int | None = None) -> None:
     """A9: 503 (or 429) with this Retry-After, ``times`` times or for ever."""
     _sometimes(server, resource, times, lambda: Response.problem(
         "rateLimited", "too busy", status, {"Retry-After": value}))
 
 
-def bad_nonce(server: Hostile, resource: str, times: Optional[int] = None) -> None:
+def bad_nonce(server: Hostile, resource: str, times: int | None = None) -> None:
     """A10: badNonce, ``times`` times or for ever."""
     _sometimes(server, resource, times, lambda: Response.problem("badNonce", "no", 400))
 
 
-def _sometimes(server: Hostile, resource: str, times: Optional[int],
+def _sometimes(server: Hostile, resource: str, times: int | None,
                answer: Callable[[], Response]) -> None:
     done = 0
 
@@ -191,7 +192,7 @@ def certificate_for_another_key(server: Hostile) -> None:
     server.issuer = lambda _csr, names: server.issue(ca.request(names, ca.genkey()))
 
 
-def certificate_for_other_names(server: Hostile, names: List[str]) -> None:
+def certificate_for_other_names(server: Hostile, names: list[str]) -> None:
     """A12: the certificate is for these names instead."""
     server.issuer = lambda csr, _names: server.issue(csr, names=names)
 
@@ -207,21 +208,21 @@ def certificate_of_the_future(server: Hostile) -> None:
 
 
 def _dated(server: Hostile, start: float, days: float) -> None:
-    def issuer(csr: str, _names: List[str]) -> str:
+    def issuer(csr: str, _names: list[str]) -> str:
         begin = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=start)
         return server.issue(csr, not_before=begin, days=days)
     server.issuer = issuer
 
 
-def junk_in_pem(server: Hostile, after: Union[str, bytes] = "", before: Union[str, bytes] = ""
+def junk_in_pem(server: Hostile, after: str | bytes = "", before: str | bytes = ""
                 ) -> None:
     """A14: something stands before or after the certificates."""
-    def issuer(csr: str, _names: List[str]) -> bytes:
+    def issuer(csr: str, _names: list[str]) -> bytes:
         return _to_bytes(before) + server.issue(csr).encode() + _to_bytes(after)
     server.issuer = issuer
 
 
-def _to_bytes(text: Union[str, bytes]) -> bytes:
+def _to_bytes(text: str | bytes) -> bytes:
     return text.encode() if isinstance(text, str) else text
 
 
@@ -258,7 +259,7 @@ def foreign_identifier(server: Hostile, resource: str = "authz", name: str = "vi
                        ) -> None:
     """A17: the authorization, or ``resource="newOrder"`` and "order", is for another name."""
     def change(message: JSON) -> None:
-        identifiers: List[Dict[str, str]] = message.get("identifiers", [message.get("identifier")])
+        identifiers: list[dict[str, str]] = message.get("identifiers", [message.get("identifier")])
         identifiers[0].update(value=name)
     server.edit(resource, change)
 

@@ -3,7 +3,8 @@
 import json
 import urllib.request
 from pathlib import Path
-from typing import Any, List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from .daemon import Daemon
 from .net import free_port
@@ -61,7 +62,7 @@ class Names:
         """Let queries for ``name`` fail, or work again."""
         self.post("set-servfail" if fails else "clear-servfail", {"host": name})
 
-    def queries(self, name: str) -> List[Any]:
+    def queries(self, name: str) -> list[Any]:
         """Return the DNS queries seen for ``name``."""
-        history: List[Any] = json.loads(self.post("dns-request-history", {"host": name}))
+        history: list[Any] = json.loads(self.post("dns-request-history", {"host": name}))
         return history

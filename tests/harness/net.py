@@ -3,16 +3,15 @@
 import random
 import socket
 import threading
-from typing import List, Optional
 
 # Below the kernel's range for outgoing connections (net.ipv4.ip_local_port_range), or one of
 # those could take a port between the choice and the day it is bound.
 _PORTS = range(10000, 32768)
 
 
-def free_ports(count: int) -> List[int]:
+def free_ports(count: int) -> list[int]:
     """Return ``count`` different ports that are free on 127.0.0.1 and ::1, for TCP and UDP."""
-    ports: List[int] = []
+    ports: list[int] = []
     while len(ports) < count:
         port = random.choice(_PORTS)
         if port not in ports and _is_free(port):
@@ -55,7 +54,7 @@ class Listener:
     """
 
     def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
-        self.received: List[bytes] = []
+        self.received: list[bytes] = []
         self._socket = socket.create_server((address, port))
         self.port: int = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -80,7 +79,7 @@ class Listener:
                 self.received.append(_read(connection) or b"")
 
 
-def _read(connection: socket.socket) -> Optional[bytes]:
+def _read(connection: socket.socket) -> bytes | None:
     try:
         return connection.recv(4096)
     except OSError:

@@ -7,7 +7,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any
 
 from .ca import CA
 from .daemon import Daemon
@@ -28,11 +28,11 @@ class Pebble:
     It validates http-01 at ``http_port`` of 127.0.0.1, whatever the name (see ``names``).
     """
 
-    def __init__(self, *, nosleep: bool = False, sleeptime: Optional[int] = None,
-                 noncereject: Optional[int] = None, authzreuse: Optional[int] = None,
+    def __init__(self, *, nosleep: bool = False, sleeptime: int | None = None,
+                 noncereject: int | None = None, authzreuse: int | None = None,
                  strict: bool = True, always_valid: bool = False, alternate_roots: int = 0,
                  chain_length: int = 1, http_port: int = 0, tls_port: int = 0,
-                 config: Optional[Dict[str, Any]] = None, env: Optional[Dict[str, str]] = None
+                 config: dict[str, Any] | None = None, env: dict[str, str] | None = None
                  ) -> None:
         knobs = {"PEBBLE_VA_NOSLEEP": int(nosleep) or None, "PEBBLE_VA_SLEEPTIME": sleeptime,
                  "PEBBLE_VA_ALWAYS_VALID": int(always_valid) or None,
@@ -118,14 +118,14 @@ class Pebble:
         """Return the path of the key of ``intermediate(number)``, in PEM."""
         return self._save(f"intermediate-keys/{number}")
 
-    def certificate_status(self, serial: str) -> Optional[Dict[str, Any]]:
+    def certificate_status(self, serial: str) -> dict[str, Any] | None:
         """Return what Pebble knows of a certificate by its serial number in hexadecimal.
 
         Members: Certificate, Serial, Status ("Valid", "Revoked") and, if revoked, Reason and
         RevokedAt.  None if Pebble never issued it.
         """
         try:
-            status: Dict[str, Any] = json.loads(self.get(f"cert-status-by-serial/{serial}"))
+            status: dict[str, Any] = json.loads(self.get(f"cert-status-by-serial/{serial}"))
         except urllib.error.HTTPError as exc:
             if exc.code == http.client.NOT_FOUND:
                 return None

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from typing import (Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence,
-                    Tuple)
+from collections.abc import Callable, Mapping, Sequence
+from typing import (Any, NamedTuple)
 
 
 class Process(NamedTuple):
@@ -15,12 +15,12 @@ class Process(NamedTuple):
 
     pid: int
     ppid: int
-    argv: Tuple[str, ...]
+    argv: tuple[str, ...]
     exe: str
     cwd: str
-    uids: Tuple[int, ...]     # real, effective, saved, file system
-    gids: Tuple[int, ...]
-    groups: Tuple[int, ...]   # supplementary
+    uids: tuple[int, ...]     # real, effective, saved, file system
+    gids: tuple[int, ...]
+    groups: tuple[int, ...]   # supplementary
     no_new_privs: bool
     seccomp: int              # 0 none, 1 strict, 2 filter
     capabilities: int         # effective, a bit mask
@@ -72,12 +72,12 @@ def _bytes(path: str) -> bytes:
         return file.readall() or b""
 
 
-def _argv(pid: int) -> Tuple[str, ...]:
+def _argv(pid: int) -> tuple[str, ...]:
     text = _bytes(f"/proc/{pid}/cmdline").decode(errors="surrogateescape")
     return tuple(text.split("\0")[:-1])
 
 
-def _fds(pid: int) -> Dict[int, str]:
+def _fds(pid: int) -> dict[int, str]:
     targets = {}
     for name in os.listdir(f"/proc/{pid}/fd"):
         try:
@@ -87,14 +87,14 @@ def _fds(pid: int) -> Dict[int, str]:
     return targets
 
 
-def _limits(pid: int) -> Dict[str, str]:
+def _limits(pid: int) -> dict[str, str]:
     limits = {}
     for line in _bytes(f"/proc/{pid}/limits").decode().splitlines()[1:]:
         limits[line[:26].rstrip()] = line[26:47].rstrip()
     return limits
 
 
-def _parents() -> Dict[int, int]:
+def _parents() -> dict[int, int]:
     parents = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -107,12 +107,12 @@ def _parents() -> Dict[int, int]:
     return parents
 
 
-def children(pid: int) -> List[int]:
+def children(pid: int) -> list[int]:
     """Return the process ids of the children of ``pid``, zombies included."""
     return [child for child, parent in _parents().items() if parent == pid]
 
 
-def descendants(pid: int) -> List[int]:
+def descendants(pid: int) -> list[int]:
     """Return the process ids of all descendants of ``pid``, zombies included."""
     parents = _parents()
     found = [pid]
@@ -151,25 +151,25 @@ class Life:
         """The last look."""
         return self.samples[-1]
 
-    def seen(self, field: str) -> FrozenSet[Any]:
+    def seen(self, field: str) -> frozenset[Any]:
         """Return all values of a field of Process, such as ``"uids"``."""
         values = (getattr(sample, field) for sample in self.samples)
         return frozenset(frozenset(value.items()) if isinstance(value, dict) else value
                          for value in values)
 
     @property
-    def environ(self) -> Dict[str, FrozenSet[str]]:
+    def environ(self) -> dict[str, frozenset[str]]:
         """Every variable seen, and the values it had."""
         return _union(sample.environ for sample in self.samples)
 
     @property
-    def fds(self) -> Dict[int, FrozenSet[str]]:
+    def fds(self) -> dict[int, frozenset[str]]:
         """Every descriptor seen, and the targets it had."""
         return _union(sample.fds for sample in self.samples)
 
 
-def _union(mappings: Any) -> Dict[Any, FrozenSet[str]]:
-    union: Dict[Any, FrozenSet[str]] = {}
+def _union(mappings: Any) -> dict[Any, frozenset[str]]:
+    union: dict[Any, frozenset[str]] = {}
     for mapping in mappings:
         for key, value in mapping.items():
             union[key] = union.get(key, frozenset()) | {value}
@@ -182,14 +182,14 @@ class Watched(NamedTuple):
     returncode: int
     stdout: str
     stderr: str
-    lives: List[Life]  # the command first, then in order of appearance
+    lives: list[Life]  # the command first, then in order of appearance
 
-    def of(self, program: str) -> List[Life]:
+    def of(self, program: str) -> list[Life]:
         """Return the lives of the program with this base name."""
         return [life for life in self.lives if life.program == program]
 
 
-def watch(argv: Sequence[str], timeout: float = 60, during: Optional[Callable[[], object]] = None,
+def watch(argv: Sequence[str], timeout: float = 60, during: Callable[[], object] | None = None,
           **popen: Any) -> Watched:
     """Run a command and look at it and its descendants, as often as possible, until it ends.
 
@@ -197,7 +197,7 @@ def watch(argv: Sequence[str], timeout: float = 60, during: Optional[Callable[[]
     after each round.  ``popen`` goes to subprocess.Popen.  Raises subprocess.TimeoutExpired
     (everything killed) after ``timeout`` seconds.
     """
-    lives: Dict[Tuple[int, Tuple[str, ...]], Life] = {}
+    lives: dict[tuple[int, tuple[str, ...]], Life] = {}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, **popen)
         deadline = time.monotonic() + timeout
@@ -231,7 +231,7 @@ _EXECVE = re.compile(rf"execve(?:at)?\((?:\w+, )?{_STRING}, \[((?:{_STRING}(?:, 
 
 
 def executed(argv: Sequence[str], timeout: float = 60, **run: Any
-             ) -> Tuple["subprocess.CompletedProcess[str]", List[List[str]]]:
+             ) -> tuple["subprocess.CompletedProcess[str]", list[list[str]]]:
     """Run a command under strace; return how it ended and every argv executed successfully.
 
     The first member of each argv is the path that was executed.  ``run`` goes to
@@ -246,8 +246,8 @@ def executed(argv: Sequence[str], timeout: float = 60, **run: Any
         return done, _executed(trace.read())
 
 
-def _executed(trace: str) -> List[List[str]]:
-    unfinished: Dict[str, str] = {}
+def _executed(trace: str) -> list[list[str]]:
+    unfinished: dict[str, str] = {}
     calls = []
     for line in trace.splitlines():
         pid, _, rest = line.partition(" ")

@@ -21,7 +21,8 @@ import sys
 import termios
 import threading
 import time
-from typing import Any, Callable, Dict, List, NoReturn, Tuple
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 libc = ctypes.CDLL(None, use_errno=True)
 PTRACE_ATTACH, CLONE_NEWUSER = 16, 0x10000000
@@ -42,7 +43,7 @@ def ready_state(pid: int) -> str:
         return file.read()
 
 
-def siblings(master: int, own: int) -> List[int]:
+def siblings(master: int, own: int) -> list[int]:
     """Wait until the master's two other children have become programs; return their ids."""
     mine = ready_state(master)
     for _ in range(1000):
@@ -65,12 +66,12 @@ def siblings(master: int, own: int) -> List[int]:
 class RedTeam:
     """The attacks, and what they need."""
 
-    def __init__(self, setup: Dict[str, Any], role: str) -> None:
+    def __init__(self, setup: dict[str, Any], role: str) -> None:
         self.setup = setup
         self.role = role
         self.report = os.open(setup["report"], os.O_WRONLY | os.O_APPEND)
         self.master = os.getppid()
-        self.siblings: List[int] = []
+        self.siblings: list[int] = []
         self.scout = -1
 
     def tell(self, attack: str, result: Any) -> None:
@@ -119,8 +120,8 @@ class RedTeam:
 
     # --- attacks ---
 
-    def attacks(self) -> List[Tuple[str, Callable[[], Any]]]:
-        found: List[Tuple[str, Callable[[], Any]]] = []
+    def attacks(self) -> list[tuple[str, Callable[[], Any]]]:
+        found: list[tuple[str, Callable[[], Any]]] = []
         for name, path in self.setup["secrets"].items():
             found += [(f"read {name}", lambda p=path: read(p)),
                       (f"write {name}", lambda p=path: os.close(os.open(p, os.O_WRONLY)))]
@@ -166,7 +167,7 @@ class RedTeam:
             ("fork", fork), ("type on the terminal", type_in)]
         return found
 
-    def fatal(self) -> List[Tuple[str, Callable[[], Any]]]:
+    def fatal(self) -> list[tuple[str, Callable[[], Any]]]:
         """What ends a confined process."""
         return [("execute", self.execute),
                 ("ptrace", lambda: check(libc.ptrace(PTRACE_ATTACH, self.master, 0, 0))),
@@ -196,7 +197,7 @@ class RedTeam:
 
     # --- what the client can tell the master ---
 
-    def speak(self, words: List[Any]) -> None:
+    def speak(self, words: list[Any]) -> None:
         """["line", hexadecimal], ["flood", descriptor, hexadecimal], ["exit", status] …"""
         for word, *rest in words:
             if word == "line":
@@ -242,7 +243,7 @@ def flood(fd: int, piece: bytes) -> int:
     return total
 
 
-def plant(victims: Dict[str, str]) -> None:
+def plant(victims: dict[str, str]) -> None:
     """Fill the challenge directory with whatever could mislead who reads or removes it."""
     for name, target in victims.items():
         os.symlink(target, name)

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from . import ca, proc
 
@@ -150,15 +151,15 @@ class Site:
         os.chown(self.lib / "accountd", accountd.pw_uid, accountd.pw_gid)
         self.account_key = self.lib / "accountd/account.key"
         self.config = self.etc / "letsencrypt-tiny.conf"
-        self.main: Dict[str, Dict[str, str]] = {
+        self.main: dict[str, dict[str, str]] = {
             "": {"config-certs": "certs.conf", "library-directory": str(self.lib),
                  "run-directory": str(self.rundir)},
             "client": {"timeout": "60", "confine": CONFINE}, "webserver": {"confine": CONFINE},
             "accountd": {"config": str(self.etc / "accountd.conf"), "confine": CONFINE}}
-        self.certs: Dict[str, Dict[str, str]] = {}
-        self.accountd: Dict[str, Dict[str, str]] = {"": {"privkey": f"file:{self.account_key}"}}
-        self._written: List[str] = []
-        self._ca_file: Optional[Path] = None
+        self.certs: dict[str, dict[str, str]] = {}
+        self.accountd: dict[str, dict[str, str]] = {"": {"privkey": f"file:{self.account_key}"}}
+        self._written: list[str] = []
+        self._ca_file: Path | None = None
 
     def remove(self) -> None:
         """Remove the directory and all that is in it."""
@@ -207,12 +208,12 @@ class Site:
             if name not in self._written:
                 (self.etc / name).write_text(ini(sections))
 
-    def command(self, *args: str) -> List[str]:
+    def command(self, *args: str) -> list[str]:
         """Write the configuration; return the argv of ``letsencrypt-tiny ARGS``."""
         self.configure()
         return [str(self.prefix.master), f"--config={self.config}", *args]
 
-    def run(self, *args: str, timeout: float = 90, env: Optional[Mapping[str, str]] = None,
+    def run(self, *args: str, timeout: float = 90, env: Mapping[str, str] | None = None,
             stdin: str = "") -> "Result[str]":
         """Run ``letsencrypt-tiny ARGS``; return its status and what it wrote.
 
@@ -230,7 +231,7 @@ class Site:
         return proc.watch(self.command(*args), timeout, **popen)
 
     def executed(self, *args: str, timeout: float = 120, **popen: Any
-                 ) -> Tuple["Result[str]", List[List[str]]]:
+                 ) -> tuple["Result[str]", list[list[str]]]:
         """Run ``letsencrypt-tiny ARGS`` under ``proc.executed`` (strace)."""
         popen.setdefault("env", ENVIRONMENT)
         return proc.executed(self.command(*args), timeout, **popen)
@@ -241,7 +242,7 @@ class Site:
                  "stderr": subprocess.PIPE, "env": ENVIRONMENT, "text": True, **popen}
         return subprocess.Popen(_deathsig(self.command(*args)), **popen)
 
-    def signer(self, *args: str) -> List[str]:
+    def signer(self, *args: str) -> list[str]:
         """Return the argv of ``letsencrypt-tiny-accountd ARGS`` as the signer's user."""
         self.configure()
         return as_user(USERS[0], [str(self.prefix.accountd),
@@ -258,18 +259,18 @@ def ini(sections: Mapping[str, Mapping[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_user(name: str, argv: Sequence[str]) -> List[str]:
+def as_user(name: str, argv: Sequence[str]) -> list[str]:
     """Return an argv that runs ``argv`` as a user, with its group only."""
     gid = grp.getgrgid(pwd.getpwnam(name).pw_gid).gr_gid
     return ["/usr/bin/setpriv", f"--reuid={name}", f"--regid={gid}", "--clear-groups", "--",
             *argv]
 
 
-def _deathsig(argv: Sequence[str]) -> List[str]:
+def _deathsig(argv: Sequence[str]) -> list[str]:
     return ["/usr/bin/setpriv", "--pdeathsig", "TERM", "--", *argv]
 
 
-def run(argv: Sequence[str], timeout: float = 90, env: Optional[Mapping[str, str]] = None,
+def run(argv: Sequence[str], timeout: float = 90, env: Mapping[str, str] | None = None,
         stdin: str = "", **popen: Any) -> "Result[str]":
     """Run a command with a small environment, ``env`` added; return status, stdout, stderr.
 

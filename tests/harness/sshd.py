@@ -4,7 +4,6 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import List
 
 from .daemon import Daemon
 from .net import free_port
@@ -64,7 +63,7 @@ class SSHD:
             f"[127.0.0.1]:{port} {(path / 'host.pub').read_text()}")
         (path / "sshd_config").write_text(_SERVER.format(path=path, port=port))
         (path / "ssh_config").write_text(_CLIENT.format(path=path, port=port))
-        self.client: List[str] = ["/usr/bin/ssh", "-F", str(path / "ssh_config")]
+        self.client: list[str] = ["/usr/bin/ssh", "-F", str(path / "ssh_config")]
         self._made = not _PRIVSEP.exists()
         if self._made:
             os.mkdir(_PRIVSEP, 0o755)

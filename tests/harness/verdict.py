@@ -4,11 +4,11 @@ import os
 import stat
 import unicodedata
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from .run import Result, Site
 
-Tree = Dict[str, Tuple[Any, ...]]
+Tree = dict[str, tuple[Any, ...]]
 
 _UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
@@ -34,7 +34,7 @@ def snapshot(*paths: Path) -> Tree:
     return tree
 
 
-def errors(done: "Result[str]") -> List[str]:
+def errors(done: "Result[str]") -> list[str]:
     """Return the ``error:`` lines of a run, after checking that all it wrote is fit to be read.
 
     That is: printable, one thought a line, no traceback.

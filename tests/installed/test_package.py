@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import List
 
 import pytest
 
@@ -30,7 +29,7 @@ def run(*argv: str, status: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def files() -> List[Path]:
+def files() -> list[Path]:
     return [Path(name) for name in run("dpkg", "-L", "letsencrypt-tiny").splitlines()
             if name != "/."]
 

@@ -14,7 +14,8 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Set, Tuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 
@@ -47,7 +48,7 @@ def run(*argv: str) -> str:
 class Call(NamedTuple):
     """A system call that succeeded."""
 
-    programs: Tuple[str, ...]   # what the process executes, and what its ancestors did
+    programs: tuple[str, ...]   # what the process executes, and what its ancestors did
     name: str
     text: str
 
@@ -57,8 +58,8 @@ def _calls(trace: str) -> Iterator[Call]:
     parents = {child: line.partition(" ")[0] for line in trace.splitlines()
                for child in re.findall(r"(?:clone3?\(|v?fork\(|<\.\.\. (?:clone3?|v?fork)).*"
                                        r"= (\d+)$", line)}
-    program: Dict[str, Tuple[str, ...]] = {}
-    begun: Dict[str, str] = {}
+    program: dict[str, tuple[str, ...]] = {}
+    begun: dict[str, str] = {}
     for line in trace.splitlines():
         pid, _, text = line.partition(" ")
         text = text.lstrip()
@@ -77,12 +78,12 @@ def _calls(trace: str) -> Iterator[Call]:
         yield Call(program[pid], found.group(1), text)
 
 
-def _strace(*argv: str) -> List[str]:
+def _strace(*argv: str) -> list[str]:
     return ["/usr/bin/strace", "-f", "-y", "-qq", "-s", "300", "-e", "signal=none", *argv]
 
 
 @pytest.fixture(scope="module")
-def calls() -> List[Call]:
+def calls() -> list[Call]:
     """An account, a certificate, a firewall rule, a notify command."""
     with tempfile.NamedTemporaryFile("r", suffix=".strace", errors="replace") as trace:
         run(*_strace("-o", trace.name, "/usr/bin/python3", "-B", str(ROOT / "tests/demo.py")))
@@ -93,7 +94,7 @@ def calls() -> List[Call]:
 
 
 @pytest.fixture(scope="module")
-def server_calls() -> Iterator[List[Call]]:
+def server_calls() -> Iterator[list[Call]]:
     """What the signer does that listens on a socket, confined as its unit has it."""
     path = Path(tempfile.mkdtemp(prefix="letsencrypt-tiny-units-", dir="/srv"))
     try:
@@ -124,7 +125,7 @@ def _unit(name: str) -> str:
     return Path(path).read_text()
 
 
-def _expand(name: str) -> Set[str]:
+def _expand(name: str) -> set[str]:
     if not name.startswith("@"):
         return {name}
     words = [line.split()[0] for line in run("systemd-analyze", "syscall-filter", name)
@@ -132,7 +133,7 @@ def _expand(name: str) -> Set[str]:
     return set().union(*map(_expand, words))
 
 
-def _allowed(unit: str) -> Set[str]:
+def _allowed(unit: str) -> set[str]:
     """The system calls that SystemCallFilter= of the unit leaves; see systemd.exec(5)."""
     allowed = _expand("@default")
     for line in re.findall(r"^SystemCallFilter=(.*)$", _unit(unit), re.M):
@@ -162,13 +163,13 @@ def test_the_unit_lets_processes_confine_themselves(unit: str) -> None:
     assert not CONFINEMENT - _allowed(unit)
 
 
-def test_the_renewal_unit_allows_every_system_call_of_a_run(calls: List[Call]) -> None:
+def test_the_renewal_unit_allows_every_system_call_of_a_run(calls: list[Call]) -> None:
     used = {call.name for call in calls if MASTER in call.programs}
     assert {"setresuid", "bind", "execve"} | CONFINEMENT < used
     assert not used - _allowed("letsencrypt-tiny.service")
 
 
-def test_the_signers_unit_allows_every_system_call_of_it(server_calls: List[Call]) -> None:
+def test_the_signers_unit_allows_every_system_call_of_it(server_calls: list[Call]) -> None:
     used = {call.name for call in server_calls if SIGNER in call.programs}
     assert {"bind", "mlockall", "accept4"} | CONFINEMENT < used
     assert not used - _allowed("letsencrypt-tiny-accountd.service")
@@ -205,17 +206,17 @@ _RULE = re.compile(r"^\s*(?:audit )?(deny )?(?:owner )?([/@]\S*)\s+([rwaklmixuPU
 _GLOB = re.compile(r"\*\*|\*|\?|\{|\}|,|\[[^]]*\]|.")
 
 
-def _rules(profile: str) -> List[Rule]:
+def _rules(profile: str) -> list[Rule]:
     """The file rules of an installed profile and of all it includes."""
     text = run(*PARSER, "--preprocess", f"/etc/apparmor.d/{PROFILES[profile]}")
-    variables: Dict[str, List[str]] = {}
+    variables: dict[str, list[str]] = {}
     for name, values in re.findall(r"^@\{(\w+)\}\s*\+?=\s*(.*)$", text, re.M):
         variables.setdefault(name, []).extend(values.replace('"', "").split())
     return [Rule(re.compile(_regex(glob, variables)), permissions, bool(deny))
             for deny, glob, permissions in _RULE.findall(text)]
 
 
-def _regex(glob: str, variables: Dict[str, List[str]]) -> str:
+def _regex(glob: str, variables: dict[str, list[str]]) -> str:
     """apparmor.d(5), "Globbing"; a path component that is * or ** has a character at least."""
     while (found := re.search(r"@\{(\w+)\}", glob)) is not None:
         values = [value.rstrip("/") for value in variables.get(found.group(1), ["<none>"])]
@@ -235,7 +236,7 @@ def _regex(glob: str, variables: Dict[str, List[str]]) -> str:
     return translated + r"\Z"
 
 
-def _granted(rules: List[Rule], path: str) -> Set[str]:
+def _granted(rules: list[Rule], path: str) -> set[str]:
     matching = [rule for rule in rules if rule.pattern.match(path)]
     granted = {letter for rule in matching if not rule.deny for letter in rule.permissions}
     return granted - {letter for rule in matching if rule.deny for letter in rule.permissions}
@@ -249,7 +250,7 @@ def test_the_profile_compiles(name: str) -> None:
         f"/etc/apparmor.d/{name}").read_text()
 
 
-def _accesses(calls: List[Call], program: str) -> Iterator[Tuple[str, str]]:
+def _accesses(calls: list[Call], program: str) -> Iterator[tuple[str, str]]:
     """Each path that the program opened or mapped for execution, and the permission for it."""
     for call in calls:
         if not call.programs or call.programs[-1] != program:
@@ -269,8 +270,8 @@ def _accesses(calls: List[Call], program: str) -> Iterator[Tuple[str, str]]:
 
 
 @pytest.mark.parametrize("program", CONFINED)
-def test_the_profile_allows_every_file_of_a_run(program: str, calls: List[Call],
-                                                server_calls: List[Call]) -> None:
+def test_the_profile_allows_every_file_of_a_run(program: str, calls: list[Call],
+                                                server_calls: list[Call]) -> None:
     rules = _rules(CONFINED[program])
     wanted = set(_accesses([*calls, *server_calls], program))
     assert len(wanted) > 50, wanted

@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Any, Dict
+from typing import Any
 
 import pytest
 
@@ -25,10 +25,10 @@ def ready(site: Site, pebble: Pebble) -> Site:
     return site
 
 
-def shown(done: "Result[str]", *lines: str) -> Dict[str, Any]:
+def shown(done: "Result[str]", *lines: str) -> dict[str, Any]:
     """Return the account that a successful command printed."""
     expect(done, 0, *(lines or (TERMS, KEY_ID)), stdout=r"\{\n.*\n\}\n")
-    account: Dict[str, Any] = json.loads(done.stdout)
+    account: dict[str, Any] = json.loads(done.stdout)
     return account
 
 

@@ -9,7 +9,8 @@ import socket
 import stat
 import subprocess
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from harness.verdict import errors, only_error, snapshot, tidy
 LONG = "x" * 300
 
 # Bad values by setting; each is refused by a message with file, section and setting.
-MAIN: Dict[str, Dict[str, List[str]]] = {
+MAIN: dict[str, dict[str, list[str]]] = {
     "": {"config-certs": ["%z"],
          "library-directory": ["relative", "/", "/srv/../etc", "."],
          "run-directory": ["relative", "/", "/srv/../etc"],
@@ -48,7 +49,7 @@ MAIN: Dict[str, Dict[str, List[str]]] = {
     "accountd": {"user": ["nosuchuser"], "group": ["nosuchgroup"], "command": ["./accountd"],
                  "quiet": ["maybe"], "confine": ["maybe"]}}
 
-CERTS: Dict[str, List[str]] = {
+CERTS: dict[str, list[str]] = {
     "names": ["nodots", "a..b", "-a.example", "a_b.example", "*.example", "a.example.",
               "b\u00fccher.example", "a.example/x", "$(id).example", "DNS:a.example",
               "999.1.1.1", "::g", "x" * 64 + ".example", "a.example;b.example"],
@@ -64,7 +65,7 @@ CERTS: Dict[str, List[str]] = {
     "chown": ["nosuchuser"], "mode": ["rw-r--r--", "888", "4755", "0666", "0o644"],
     "chmod": ["0777"], "key-type": ["rsa:1024", "dsa", "ec:P-224", "ec:"]}
 
-ACCOUNTD: Dict[str, List[str]] = {
+ACCOUNTD: dict[str, list[str]] = {
     "privkey": ["account.key", "file:", "http://x/", "fd:x", "fd:999999", "file:%z"],
     "keyid": ["http://a.example/", "account"], "quiet": ["maybe"], "confine": ["maybe"],
     "logfile": ["/nonexistent/log", "%z"]}
@@ -93,7 +94,7 @@ def ready(prefix: Prefix, server: Hostile) -> Iterator[Site]:
 @pytest.fixture
 def good(ready: Site, server: Hostile) -> Iterator[Site]:
     """The site; its configuration is restored after the test, and so is the server's behaviour."""
-    def copy(sections: Dict[str, Dict[str, str]]) -> Dict[str, Dict[str, str]]:
+    def copy(sections: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
         return {name: dict(settings) for name, settings in sections.items()}
     saved = copy(ready.main), copy(ready.certs), copy(ready.accountd)
     server.requests.clear()
@@ -103,8 +104,8 @@ def good(ready: Site, server: Hostile) -> Iterator[Site]:
     server.on.clear()
 
 
-def refused(site: Site, status: int, *args: str, env: Optional[Dict[str, str]] = None,
-            expected: str = "", command: Tuple[str, ...] = ("newOrder", "--force")) -> str:
+def refused(site: Site, status: int, *args: str, env: dict[str, str] | None = None,
+            expected: str = "", command: tuple[str, ...] = ("newOrder", "--force")) -> str:
     """Run a command that must fail and change no file; return its error."""
     site.configure()
     before = snapshot(site.lib, site.etc)
@@ -240,7 +241,7 @@ def test_configuration_of_the_signer_through_the_master(good: Site) -> None:
     ("revokeCert", "--reason=7", "x"), ("account", "--json"), ("--conf=x", "check"),
     ("newOrder", "--config-certs=/nonexistent.conf"), ("--config=/nonexistent.conf", "check"),
     ("newOrder", "\x1b[2J")], ids=lambda args: " ".join(args) or "none")
-def test_command_lines(args: Tuple[str, ...], good: Site) -> None:
+def test_command_lines(args: tuple[str, ...], good: Site) -> None:
     """Exit status 2 and a last line that says why; nothing is touched."""
     good.configure()
     before = snapshot(good.lib, good.etc)
@@ -255,14 +256,14 @@ def test_command_lines(args: Tuple[str, ...], good: Site) -> None:
     ("--frobnicate",), ("x",), ("--stdio", "--genkey=ec:P-256"), ("--genkey=dsa",),
     ("--confine=x",), ("--stdio", "--privkey=nonsense"), ("--config=/nonexistent.conf",)],
     ids=" ".join)
-def test_command_lines_of_the_signer(args: Tuple[str, ...], good: Site) -> None:
+def test_command_lines_of_the_signer(args: tuple[str, ...], good: Site) -> None:
     only_error(run(good.signer(*args)), 2)
 
 
 @pytest.mark.parametrize("program", ["client", "webserver"])
 @pytest.mark.parametrize("args", [(), ("--frobnicate",), ("x", "y"), ("3", "4"), ("-1",),
                                   ("9" * 30,)])
-def test_command_lines_of_children(program: str, args: Tuple[str, ...], good: Site) -> None:
+def test_command_lines_of_children(program: str, args: tuple[str, ...], good: Site) -> None:
     path = good.prefix.client if program == "client" else good.prefix.webserver
     done = run(as_user(USERS[1], [str(path), *args]))
     assert done.returncode in (1, 2)
@@ -528,7 +529,7 @@ def test_no_account(good: Site, server: Hostile) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "junk", "directory"])
-def test_ca_files_of_the_server(content: Optional[str], good: Site) -> None:
+def test_ca_files_of_the_server(content: str | None, good: Site) -> None:
     path = good.path / f"ca-{content}"
     if content == "directory":
         path.mkdir()

@@ -10,7 +10,8 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -20,7 +21,7 @@ from harness.hostile import Hostile, Request, Response
 from harness.pebble import Pebble
 from harness.run import PARENT, ROOT, Server, Users, as_user
 from letsencrypt_tiny.common.wire import order as order_protocol
-from letsencrypt_tiny.common.wire.order import (Account, AccountObject, AccountUpdate,
+from letsencrypt_tiny.common.wire.order import (Access, Account, AccountObject, AccountUpdate,
                                                 ClientConfig, Failed, Issued, Log, Order, Progress,
                                                 Revocation, Revoked)
 
@@ -33,13 +34,13 @@ class Outcome(NamedTuple):
     """What a run of the client left."""
 
     status: int
-    answers: Tuple[order_protocol.Answer, ...]
+    answers: tuple[order_protocol.Answer, ...]
     stderr: str
     cpu: float                # seconds
     requests: int
     connections: int
 
-    def of(self, kind: Any) -> List[Any]:
+    def of(self, kind: Any) -> list[Any]:
         """Return the answers of a type."""
         return [answer for answer in self.answers if isinstance(answer, kind)]
 
@@ -70,7 +71,8 @@ class Master:
             import shutil
             shutil.chown(self.challenges, "_letsencrypt-client", "_letsencrypt-client")
         self.account_key = self.write("account.key", ca.genkey("rsa:2048"))
-        self.config: Dict[str, Any] = {"confine": "auto"}
+        self.access: dict[str, Any] = {}
+        self.config: dict[str, Any] = {"confine": "auto"}
         self.keyid = ""
 
     def write(self, name: str, text: str) -> Path:
@@ -81,7 +83,7 @@ class Master:
 
     def use(self, server: Server) -> None:
         """Let the client work with this server."""
-        self.config.update(server=server.directory, ca_file=str(server.ca_file))
+        self.access.update(server=server.directory, ca_file=str(server.ca_file))
         handler = functools.partial(_Files, directory=str(self.challenges))
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", server.http_port), handler)
         threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True).start()
@@ -91,14 +93,14 @@ class Master:
             self.http.shutdown()
             self.http.server_close()
 
-    def order(self, section: str, *names: str, key: Optional[str] = None, **more: Any) -> Order:
+    def order(self, section: str, *names: str, key: str | None = None, **more: Any) -> Order:
         names = names or (section,)
         csr = ca.openssl("req", "-outform", "DER",
                          stdin=ca.request(names, key or ca.genkey()).encode())
         return Order(section, tuple(("dns", name) for name in names), csr, **more)
 
-    def start(self, requests: Sequence[order_protocol.Request], signer_key: Optional[Path] = None,
-              env: Optional[Dict[str, str]] = None) -> "subprocess.Popen[bytes]":
+    def start(self, requests: Sequence[order_protocol.Request], signer_key: Path | None = None,
+              env: dict[str, str] | None = None) -> "subprocess.Popen[bytes]":
         """Start signer and client, and hand the client the requests."""
         ours, theirs = socket.socketpair()
         accountd = self.write("accountd.conf", f"keyid = {self.keyid}\n" if self.keyid else "")
@@ -109,7 +111,8 @@ class Master:
         theirs.close()
         reading, writing = os.pipe()
         with open(writing, "wb") as stream:
-            stream.write(order_protocol.format_config(ClientConfig(**self.config)))
+            stream.write(order_protocol.format_config(
+                ClientConfig(Access(**self.access), **self.config)))
         argv = [*PROGRAM, "--debug", str(reading), str(ours.fileno())]
         client = subprocess.Popen(
             as_user("_letsencrypt-client", argv) if os.geteuid() == 0 else argv,
@@ -167,7 +170,7 @@ def master(users: Users) -> Iterator[Master]:
             made.close()
 
 
-def names_of(chain: str) -> List[str]:
+def names_of(chain: str) -> list[str]:
     """Return the names in the first certificate of a chain."""
     text = ca.openssl("x509", "-noout", "-ext", "subjectAltName", stdin=chain.encode()).decode()
     return re.findall(r"DNS:([^,\s]+)", text)
@@ -205,7 +208,7 @@ def test_the_nuisances_of_pebble(pebble_nuisance: Pebble, master: Master) -> Non
 def test_many_orders_over_few_connections(pebble_tame: Pebble, master: Master) -> None:
     master.use(pebble_tame)
     master.register()
-    master.config["jobs"] = 3
+    master.access["jobs"] = 3
     outcome = master.run(*(master.order(f"m{i}.example") for i in range(20)))
     assert len(outcome.of(Issued)) == 20 and outcome.connections == 3, outcome
     # directory, account, a nonce for each connection; seven each, and a poll too early or two
@@ -339,7 +342,7 @@ def test_the_time_for_an_order_ends(master: Master) -> None:
     with Pebble(sleeptime=60, noncereject=0) as server:
         master.use(server)
         master.register()
-        master.config["timeout"] = 2
+        master.access["timeout"] = 2
         failed = master.run(master.order("late.example")).only(Failed)
     assert "still pending" in failed.message and failed.retry_after
 
@@ -419,7 +422,7 @@ def test_revocation(pebble: Pebble, master: Master, by: str) -> None:
 class Proxy(http.server.BaseHTTPRequestHandler):
     """A tunnel that wants a password."""
 
-    seen: List[str] = []
+    seen: list[str] = []
 
     def do_CONNECT(self) -> None:
         if self.headers.get("Proxy-Authorization") != "Basic dTpwdw==":    # u:pw
@@ -469,10 +472,10 @@ def test_through_a_proxy(pebble: Pebble, master: Master, proxy: str) -> None:
     master.run(AccountUpdate(register=True, terms_agreed=True),
                env={"https_proxy": f"http://u:pw@{proxy}"})
     assert len(Proxy.seen) == 1
-    master.config["proxy"] = f"http://u:pw@{proxy}"
+    master.access["proxy"] = f"http://u:pw@{proxy}"
     assert master.run(master.order("proxied.example")).only(Issued)
     assert len(Proxy.seen) > 1
-    master.config["proxy"] = ""
+    master.access["proxy"] = ""
     count = len(Proxy.seen)
     assert master.run(AccountUpdate(), env={"https_proxy": f"http://u:pw@{proxy}",
                                             "no_proxy": "127.0.0.1"}).only(AccountObject)
@@ -509,7 +512,7 @@ def test_the_hostile_server_works_if_left_alone(hostile: Hostile, registered: Ma
 
 
 @pytest.mark.parametrize("token", ["../x", "a/b", "a\0b", "a\nb", "", "x" * 10000, None])
-def test_a1_bad_tokens(hostile: Hostile, registered: Master, token: Optional[str]) -> None:
+def test_a1_bad_tokens(hostile: Hostile, registered: Master, token: str | None) -> None:
     misbehaviour.bad_token(hostile, token)
     refused(hostile, registered, "token")
     assert not hostile.asked("challenge")
@@ -564,7 +567,7 @@ def test_a7_endless_headers(hostile: Hostile, registered: Master) -> None:
 
 
 def test_a9_retry_after(hostile: Hostile, registered: Master) -> None:
-    registered.config["timeout"] = 5
+    registered.access["timeout"] = 5
     for value in ("1000000000", "-1", "", "soon", "Fri, 31 Dec 9999 23:59:59 GMT"):
         misbehaviour.retry_after(hostile, value)
         outcome = registered.run(registered.order("s", "a.example"))
@@ -613,16 +616,16 @@ def test_a18_valid_without_certificate(hostile: Hostile, registered: Master) -> 
 
 
 def test_a19_untrusted_servers(hostile: Hostile, registered: Master) -> None:
-    registered.config["ca_file"] = "/etc/ssl/certs/ca-certificates.crt"
+    registered.access["ca_file"] = "/etc/ssl/certs/ca-certificates.crt"
     outcome = registered.run(registered.order("s", "a.example"))
     assert outcome.status == 1 and "not trusted" in outcome.only(Failed).message
-    registered.config.update(ca_file=str(hostile.ca_file))
+    registered.access.update(ca_file=str(hostile.ca_file))
     with Hostile(["other.example"], hostile.ca) as other:
-        registered.config["server"] = other.directory
+        registered.access["server"] = other.directory
         outcome = registered.run(registered.order("s", "a.example"))
         assert outcome.status == 1 and "not trusted" in outcome.only(Failed).message
         assert not other.requests
-        registered.config["verify"] = False
+        registered.access["verify"] = False
         outcome = registered.run(registered.order("s", "a.example"))
         assert other.requests and "not verified" in outcome.only(Log).text
 
@@ -684,7 +687,7 @@ def test_no_server(master: Master, hostile: Hostile) -> None:
     for url, words in (("https://127.0.0.1:1/dir", "cannot connect"),
                        ("http://127.0.0.1/", "not an https URL"),
                        ("https://no.such.name.invalid/", "cannot resolve")):
-        master.config["server"] = url
+        master.access["server"] = url
         outcome = master.run(master.order("a.example"), master.order("b.example"))
         assert outcome.status == 1 and len(outcome.of(Failed)) == 2
         assert words in outcome.of(Failed)[0].message

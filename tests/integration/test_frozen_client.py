@@ -1,6 +1,6 @@
 """A client that stops itself (SIGSTOP).  The master waits less here; tests/soak has its minute."""
 
-from typing import Iterator
+from collections.abc import Iterator
 
 import pytest
 

@@ -8,7 +8,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from typing import Iterator, List
+from collections.abc import Iterator
 
 import pytest
 
@@ -39,7 +39,7 @@ def ready(site: Site, pebble_tame: Pebble) -> Site:
 
 
 @contextlib.contextmanager
-def listening(argv: List[str], path: Path) -> Iterator[Path]:
+def listening(argv: list[str], path: Path) -> Iterator[Path]:
     """Run an account key manager that makes a socket; it must remove it at SIGTERM."""
     with subprocess.Popen(argv, env=ENVIRONMENT, stdin=subprocess.DEVNULL) as process:
         try:

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Dict, Iterator, List
+from collections.abc import Iterator
 
 import pytest
 
@@ -42,12 +42,12 @@ def generating(site: Site, section: str, kind: str = "ec:P-256") -> str:
     return rf"{section}: generating the private key {path} \({kind}\)"
 
 
-def first(site: Site, section: str, kind: str = "ec:P-256") -> List[str]:
+def first(site: Site, section: str, kind: str = "ec:P-256") -> list[str]:
     """Return the lines that tell of a section's first certificate."""
     return [f"{section}: {NEW}", generating(site, section, kind), f"{section}: {INSTALLED}"]
 
 
-def check_short_form(site: Site, section: str, names: List[str], roots: Path) -> None:
+def check_short_form(site: Site, section: str, names: list[str], roots: Path) -> None:
     """Check the four files of the short form, and all there is to say of them."""
     directory = site.file(section, "")
     assert set(os.listdir(directory)) == FILES
@@ -275,7 +275,7 @@ def test_account_keys(kind: str, site: Site, pebble: Pebble) -> None:
     assert judge.names(site.file("a")) == {"account-keys.example"}
 
 
-def on_terminal(argv: List[str], *typed: str) -> "tuple[Result[str], str]":
+def on_terminal(argv: list[str], *typed: str) -> "tuple[Result[str], str]":
     """Run a command with a controlling terminal on which a line is typed at each prompt.
 
     Returns how it ended and what stood on the terminal.
@@ -316,7 +316,7 @@ def test_encrypted_account_key(ready: Site) -> None:
 
 
 @pytest.fixture
-def gpg(ready: Site) -> Iterator[Dict[str, str]]:
+def gpg(ready: Site) -> Iterator[dict[str, str]]:
     """The environment of gpg with a home of the account key manager's user."""
     home = Path("/run") / f"gpg-{os.getpid()}"     # short, for it holds sockets
     home.mkdir(mode=0o700)
@@ -327,7 +327,7 @@ def gpg(ready: Site) -> Iterator[Dict[str, str]]:
     shutil.rmtree(home)
 
 
-def test_gpg_account_key(ready: Site, gpg: Dict[str, str]) -> None:
+def test_gpg_account_key(ready: Site, gpg: dict[str, str]) -> None:
     command = f"gpg --quiet --homedir {gpg['GNUPGHOME']} --batch --pinentry-mode loopback " \
               "--passphrase"
     sealed = ready.lib / "accountd/account.key.gpg"

@@ -5,7 +5,7 @@ import pwd
 import re
 import signal
 import subprocess
-from typing import Iterator, List
+from collections.abc import Iterator
 
 import pytest
 
@@ -92,7 +92,7 @@ def test_auto_at_a_free_port(ready: Site, pebble80: Pebble) -> None:
     ("127.0.0.1, [::1]:80 127.0.0.3:80", ["127.0.0.1", "::1", "127.0.0.3"]),
     ("[::]:80 0.0.0.0:80", ["127.0.0.1", "::1"]),
     ("[::]:80", ["127.0.0.1", "::1"])])      # IPv4 too, by the kernel's default
-def test_explicit(listen: str, names: List[str], ready: Site) -> None:
+def test_explicit(listen: str, names: list[str], ready: Site) -> None:
     ready.main["webserver"]["listen"] = listen
     ready.certificate("a", names)
     expect(ready.run("newOrder"), 0, *FIRST)
@@ -183,19 +183,19 @@ def test_a_socket_is_removed(number: signal.Signals, site: Site, hostile: Hostil
 TOOLS = ["/usr/sbin/iptables", "/usr/sbin/ip6tables"]
 
 
-def rules() -> List[str]:
+def rules() -> list[str]:
     """Return all rules there are, of both families."""
     return [line for tool in TOOLS for line in subprocess.run(
         [tool, "-w", "-S"], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()]
 
 
-def ours() -> List[str]:
+def ours() -> list[str]:
     """Return our rules."""
     return [line for line in rules() if "letsencrypt-tiny" in line]
 
 
 @pytest.fixture
-def careful() -> Iterator[List[str]]:
+def careful() -> Iterator[list[str]]:
     """A firewall that lets nobody in at port 80, and its rules."""
     for tool in TOOLS:
         subprocess.run([f"{tool}-restore"], input=CAREFUL, text=True, check=True)
@@ -208,14 +208,14 @@ def careful() -> Iterator[List[str]]:
     assert left == before
 
 
-def test_the_firewall_is_opened(careful: List[str], ready: Site) -> None:
+def test_the_firewall_is_opened(careful: list[str], ready: Site) -> None:
     """Without the rule, Pebble could not get in."""
     ready.certificate("a", ["127.0.0.1", "::1"])
     expect(ready.run("newOrder"), 0, *FIRST)
     assert rules() == careful
 
 
-def test_what_is_executed(careful: List[str], ready: Site, prefix: Prefix) -> None:
+def test_what_is_executed(careful: list[str], ready: Site, prefix: Prefix) -> None:
     """The four programs, openssl, and what opens and closes the firewall."""
     done, executed = ready.executed("--quiet", "newOrder")
     expect(done, 0)
@@ -227,7 +227,7 @@ def test_what_is_executed(careful: List[str], ready: Site, prefix: Prefix) -> No
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_firewall_is_closed(number: signal.Signals, careful: List[str], site: Site,
+def test_the_firewall_is_closed(number: signal.Signals, careful: list[str], site: Site,
                                 hostile: Hostile) -> None:
     """One rule for each family while the run lasts, others changing theirs meanwhile."""
     prepare(site, hostile)
@@ -247,7 +247,7 @@ def test_the_firewall_is_closed(number: signal.Signals, careful: List[str], site
     tidy(site, run.children)
 
 
-def test_the_firewall_is_left_alone(careful: List[str], site: Site, hostile: Hostile) -> None:
+def test_the_firewall_is_left_alone(careful: list[str], site: Site, hostile: Hostile) -> None:
     """iptables = no; and an address that only this host reaches."""
     prepare(site, hostile)
     site.main["webserver"]["iptables"] = "no"

@@ -12,7 +12,8 @@ import ssl
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
@@ -50,9 +51,9 @@ class Response(NamedTuple):
     body: bytes
 
     @property
-    def object(self) -> Dict[str, Any]:
+    def object(self) -> dict[str, Any]:
         """The body as JSON."""
-        found: Dict[str, Any] = json.loads(self.body)
+        found: dict[str, Any] = json.loads(self.body)
         return found
 
 
@@ -78,7 +79,7 @@ class Client:
     """An ACME client that sends what it likes."""
 
     def __init__(self, pebble: Pebble, key: account_key.AccountKey,
-                 sign: Optional[Callable[[bytes], bytes]] = None) -> None:
+                 sign: Callable[[bytes], bytes] | None = None) -> None:
         parts = urlsplit(pebble.directory)
         self._connection = http.client.HTTPSConnection(
             parts.netloc, timeout=30,
@@ -94,7 +95,7 @@ class Client:
         """Hang up."""
         self._connection.close()
 
-    def header(self, url: str, with_jwk: bool = False) -> Dict[str, Any]:
+    def header(self, url: str, with_jwk: bool = False) -> dict[str, Any]:
         """A protected header, with a fresh nonce."""
         if not self._nonce:
             self._connection.request("HEAD", urlsplit(self.directory["newNonce"]).path)
@@ -128,12 +129,12 @@ class Client:
         self.kid = response.location
         return self
 
-    def account(self) -> Tuple[int, str, Any]:
+    def account(self) -> tuple[int, str, Any]:
         """HTTP status, status and contacts of the account, as Pebble has it."""
         response = self.post(self.kid, None)
         return response.status, response.object.get("status", ""), response.object.get("contact")
 
-    def order(self, *names: str) -> Tuple[str, Dict[str, Any]]:
+    def order(self, *names: str) -> tuple[str, dict[str, Any]]:
         """An order that is ready, and its URL."""
         response = self.post(self.directory["newOrder"], order(*names))
         assert response.status == 201, response
@@ -145,7 +146,7 @@ class Client:
                 assert self.post(challenge["url"], {}).status == 200
         return response.location, self.wait(response.location, "ready")
 
-    def wait(self, url: str, status: str) -> Dict[str, Any]:
+    def wait(self, url: str, status: str) -> dict[str, Any]:
         """Poll an object until it has this status."""
         deadline = time.monotonic() + 15
         while (found := self.post(url, None).object)["status"] != status:
@@ -161,7 +162,7 @@ class Client:
         return ca.openssl("x509", "-outform", "DER", stdin=pem)
 
 
-def order(*names: str) -> Dict[str, Any]:
+def order(*names: str) -> dict[str, Any]:
     """The payload of newOrder."""
     return {"identifiers": [{"type": "dns", "value": name} for name in names]}
 
@@ -370,7 +371,7 @@ def test_registration(ground: Ground) -> None:
         ground.refused(ground.victim.directory["newAccount"], text.encode(), True)
 
 
-def inner_jws(client: Client, new: account_key.AccountKey, url: str) -> Dict[str, str]:
+def inner_jws(client: Client, new: account_key.AccountKey, url: str) -> dict[str, str]:
     """RFC 8555 §7.3.5: the new key says that it takes the place of the old one."""
     protected = b64(json.dumps({"alg": new.alg, "jwk": new.jwk, "url": url}).encode())
     payload = b64(json.dumps({"account": client.kid, "oldKey": client.key.jwk}).encode())
@@ -582,7 +583,7 @@ def betrayed(prefix: Prefix, pebble: Pebble) -> Iterator[Site]:
     site.remove()
 
 
-def answers(site: Site, attempts: List[Dict[str, Any]], *command: str) -> List[str]:
+def answers(site: Site, attempts: list[dict[str, Any]], *command: str) -> list[str]:
     """What the stand-in is answered when it asks for these signatures."""
     (site.path / "attempts").write_text(json.dumps(attempts))
     done = site.run(*command)
@@ -594,7 +595,7 @@ def test_a_client_gone_over_to_somebody_else(betrayed: Site, pebble: Pebble) -> 
     origin = pebble.directory.rpartition("/")[0]
 
     def ask(payload: Any, with_jwk: bool = False, url: str = origin, kid: str = origin
-            ) -> Dict[str, Any]:
+            ) -> dict[str, Any]:
         return {"url": f"{url}/x", "kid": f"{kid}/x", "jwk": with_jwk, "payload": payload}
 
     good = [ask({"onlyReturnExisting": True}, True), ask(order(OWN)), ask(None), ask({}),
@@ -623,7 +624,7 @@ def test_a_client_gone_over_to_somebody_else(betrayed: Site, pebble: Pebble) -> 
     (["account"], []), (["account", "mailto:a@example.org"], ["update"]),
     (["account", "--register", "--tos-agreed"], ["register"]),
     (["account", "--deactivate"], ["deactivate"])])
-def test_the_other_commands(command: List[str], allowed: List[str], betrayed: Site,
+def test_the_other_commands(command: list[str], allowed: list[str], betrayed: Site,
                             pebble: Pebble) -> None:
     """As their options say."""
     origin = pebble.directory.rpartition("/")[0]

@@ -9,7 +9,8 @@ import subprocess
 import textwrap
 import time
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -61,27 +62,27 @@ class Seen(NamedTuple):
     """A process at its settled moment."""
 
     process: proc.Process
-    threads: List[Dict[str, str]]    # /proc/PID/task/*/status
+    threads: list[dict[str, str]]    # /proc/PID/task/*/status
     session: int
     terminal: int
-    sockets: Dict[int, str]          # descriptor -> "listen PORT", "tcp PORT", "unix"
-    secrets: FrozenSet[str]          # names of those found in its memory
+    sockets: dict[int, str]          # descriptor -> "listen PORT", "tcp PORT", "unix"
+    secrets: frozenset[str]          # names of those found in its memory
     namespace: str                   # its network's
 
 
 class Moment(NamedTuple):
     """All of them, and what others may do to them."""
 
-    of: Dict[str, Seen]
-    others: Dict[str, Any]           # user -> pid -> attempt -> result
+    of: dict[str, Seen]
+    others: dict[str, Any]           # user -> pid -> attempt -> result
 
 
-def _status(pid: int, task: str) -> Dict[str, str]:
+def _status(pid: int, task: str) -> dict[str, str]:
     text = Path(f"/proc/{pid}/task/{task}/status").read_text()
     return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
 
 
-def _sockets(process: proc.Process) -> Dict[int, str]:
+def _sockets(process: proc.Process) -> dict[int, str]:
     kinds = {}
     # Ours, and the master's: inherited sockets don't follow a process to another namespace
     for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]:
@@ -106,7 +107,7 @@ def _memory(pid: int) -> Iterator[bytes]:
                     pass   # [vvar]
 
 
-def _forms(pem: str) -> List[bytes]:
+def _forms(pem: str) -> list[bytes]:
     """Return a private EC key as it may lie in memory: text, and the number both ways round."""
     text = ca.openssl("pkey", "-noout", "-text", stdin=pem.encode()).decode()
     digits = re.search(r"priv:\s*((?:[0-9a-f]{2}[:\s]*)+)", text)
@@ -115,7 +116,7 @@ def _forms(pem: str) -> List[bytes]:
     return [pem.splitlines()[1].encode(), number, number[::-1]]
 
 
-def _look(pid: int, secrets: Dict[str, List[bytes]]) -> Seen:
+def _look(pid: int, secrets: dict[str, list[bytes]]) -> Seen:
     process = proc.read(pid)
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     memory = b"\0".join(_memory(pid))
@@ -126,7 +127,7 @@ def _look(pid: int, secrets: Dict[str, List[bytes]]) -> Seen:
                 os.readlink(f"/proc/{pid}/ns/net"))
 
 
-def _validate(server: Hostile, challenge: Dict[str, str]) -> None:
+def _validate(server: Hostile, challenge: dict[str, str]) -> None:
     """Ask the web server as the CA would; when it answers it is settled."""
     connection = http.client.HTTPConnection("127.0.0.1", server.http_port, timeout=10)
     connection.request("GET", f"/.well-known/acme-challenge/{challenge['token']}")
@@ -158,7 +159,7 @@ def moment(request: Any, prefix: Prefix, hostile_ca: ca.CA) -> Iterator[Moment]:
         assert site.register().returncode == 0 and site.run("newOrder").returncode == 0
         secrets = {"account": _forms(site.account_key.read_text()),
                    "server": _forms(site.file("a", "privkey.pem").read_text())}
-        found: List[Moment] = []
+        found: list[Moment] = []
 
         def challenge(_request: Request, default: Default) -> Response:
             response = default()

@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import time
-from typing import Any, Dict
+from typing import Any
 
 import pytest
 
@@ -77,7 +77,7 @@ def test_interrupted_once_it_finishes_what_can_be_finished(site: Site, hostile: 
     assert site.register().returncode == 0
     site.certificate("quick", ["quick.example"])
     site.certificate("slow", ["slow.example"])
-    held: Dict[str, bool] = {"hold": True}
+    held: dict[str, bool] = {"hold": True}
 
     def order(request: Any, default: Any) -> Response:
         answer: Response = default()

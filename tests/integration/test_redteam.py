@@ -13,7 +13,8 @@ import socket
 import threading
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Set
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -31,11 +32,11 @@ NETWORK = {"connect elsewhere", "connect fast", "send a datagram", "connect to a
 PUBLIC = {"read a public file", "look at a public file"}
 
 # All that is granted.  Confined by the kernel: what its work needs, and no more …
-CONFINED: Dict[str, Set[str]] = {
+CONFINED: dict[str, set[str]] = {
     "client": {"create a file"}, "webserver": set(), "signer": set()}
 
 # … and where the kernel can't: what any user may, but to become or to look into another.
-UNCONFINED: Dict[str, Set[str]] = {
+UNCONFINED: dict[str, set[str]] = {
     "client": TEMPORARY | NETWORK | PUBLIC | {
         "create a file", "create a symlink", "create a FIFO", "create a directory",
         "create a socket", "create a setuid file", "link within", "rename within",
@@ -173,7 +174,7 @@ def test_the_port_is_limited_the_host_is_not(field: Field) -> None:
 
 # --- B: what a client can make the master do -----------------------------------------------------
 
-def line(kind: str, **members: Any) -> List[str]:
+def line(kind: str, **members: Any) -> list[str]:
     """Return the word that writes one answer (common/wire/order.py)."""
     return ["line", json.dumps({"answer": kind, **members}).encode().hex() + "0a"]
 
@@ -217,7 +218,7 @@ def test_certificates_that_are_not_the_sections(field: Field, hostile_ca: ca.CA)
 @pytest.mark.parametrize("word, expected", [
     (line("Issued", section="b", chain="", alternates=[]), "not asked for"),
     (line("Issued", section="../../etc/x", chain="", alternates=[]), "not asked for"),
-    (line("Failed", section="", message="x"), "not asked for"),
+    (line("Failed", section="", message="x", outcome="lost"), "not asked for"),
     (line("Progress", section="\x1b[2J", state="new", url=None, wait=0), "not asked for"),
     (line("Revoked", section="a"), "not asked for"),
     (line("AccountObject", url="x", account={}), "not asked for"),
@@ -236,13 +237,14 @@ def test_other_answers_are_refused(word: Any, expected: str, field: Field) -> No
 
 
 def test_what_it_says_of_a_failure_is_shown_printable(field: Field) -> None:
-    told = failing(field, line("Failed", section="a", message=misbehaviour.CONTROL, type="x\n"))
+    told = failing(field, line("Failed", section="a", message=misbehaviour.CONTROL,
+                               outcome="refused", type="x\n"))
     assert told.startswith(r"error: a: \x1b[31mred")
 
 
 def test_one_answer_a_section(field: Field) -> None:
     """A second one is not asked for; what the first installed stays."""
-    answer = line("Failed", section="a", message="first of all")
+    answer = line("Failed", section="a", message="first of all", outcome="refused")
     done, _ = play(field, "client", only=["list the directory"], siblings=False,
                    words=[answer, answer])
     assert done.returncode == 1
@@ -260,7 +262,7 @@ def test_one_answer_a_section(field: Field) -> None:
 def test_a_gigabyte(descriptor: int, piece: bytes, expected: str, field: Field) -> None:
     """It is capped, and the master doesn't grow (B 31)."""
     before = snapshot(field.site.lib / "certs")
-    peak: List[int] = []
+    peak: list[int] = []
 
     def watch() -> None:
         while not stop.wait(0.02):
@@ -317,8 +319,8 @@ def test_the_challenge_directory_is_removed_with_all_that_is_in_it(field: Field)
     site = field.site
     key, certs = site.file("a", "privkey.pem"), site.lib / "certs"
     before = snapshot(certs, site.account_key, site.path / "public")
-    answers: Dict[str, int] = {}
-    slow: List[float] = []
+    answers: dict[str, int] = {}
+    slow: list[float] = []
 
     def ask() -> None:
         deadline = time.monotonic() + 10
@@ -351,7 +353,7 @@ def test_it_validates_no_account_of_its_own(field: Field) -> None:
         field.server.directory]["key"]
     contents = {"own": f"own.{own}", "foreign": f"foreign.{'x' * 43}", "bare": own,
                 "other": f"own.{own}", "more": f"more.{own}\n"}
-    answers: Dict[str, int] = {}
+    answers: dict[str, int] = {}
 
     def ask() -> None:
         deadline = time.monotonic() + 10
@@ -404,8 +406,8 @@ def test_nothing_comes_back_while_it_is_removed(mode: str, field: Field) -> None
 
 def test_500_slow_connections_and_one_validation(field: Field) -> None:
     """The validation is answered at once (C 38)."""
-    idle: List[socket.socket] = []
-    answers: List[bytes] = []
+    idle: list[socket.socket] = []
+    answers: list[bytes] = []
 
     def challenge(_request: Request, default: Default) -> Response:
         response = default()

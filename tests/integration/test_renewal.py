@@ -10,7 +10,8 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Set
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -78,7 +79,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def orphans() -> Set[int]:
+def orphans() -> set[int]:
     """Return the children of killed masters: this process adopts them."""
     return set(proc.children(os.getpid())) - {server.pid for server in daemon.running}
 
@@ -128,7 +129,7 @@ def test_nothing_due(issued: Site, hostile: Hostile, tmp_path: Path) -> None:
     (90, 25, "20", ["--min-days=10"], False), (90, 15, "20", ["--min-days=10"], False),
     (90, 0.1, "0", [], False), (90, 89, "-1", [], True),
     (90, 89, None, ["--force"], True)])
-def test_moment(lifetime: float, left: float, min_days: Optional[str], options: List[str],
+def test_moment(lifetime: float, left: float, min_days: str | None, options: list[str],
                 due: bool, ready: Site, hostile: Hostile) -> None:
     """The days that are left decide."""
     begin = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=lifetime - left)
@@ -225,7 +226,7 @@ class Held(NamedTuple):
     """A run in the middle of its order."""
 
     process: "subprocess.Popen[str]"
-    children: List[int]
+    children: list[int]
     go_on: Callable[[], None]   # let the server answer
 
     def end(self) -> "Result[str]":

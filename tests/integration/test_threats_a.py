@@ -12,7 +12,8 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -34,13 +35,13 @@ class Case(NamedTuple):
     """A misbehaviour, and what the section's only error says; None: a certificate all the same."""
 
     misbehave: Misbehave
-    error: Optional[str]
+    error: str | None
 
 
-CASES: Dict[str, Case] = {"good": Case(lambda server: None, None)}
+CASES: dict[str, Case] = {"good": Case(lambda server: None, None)}
 
 
-def case(name: str, error: Optional[str], misbehave: Callable[..., Any], *args: Any,
+def case(name: str, error: str | None, misbehave: Callable[..., Any], *args: Any,
          **options: Any) -> None:
     """Add a case."""
     assert name not in CASES
@@ -142,13 +143,13 @@ class Outcome(NamedTuple):
     seconds: float
     before: Tree              # of all files …
     after: Tree               # … and when the run was over
-    left: List[str]           # in the run directory
-    tokens: List[str]         # names of files seen in challenge directories
-    trapped: List[bytes]      # what came to a forbidden address
+    left: list[str]           # in the run directory
+    tokens: list[str]         # names of files seen in challenge directories
+    trapped: list[bytes]      # what came to a forbidden address
     slow: "Result[str]"       # a run at the same time, whose directory never comes
     slow_seconds: float
 
-    def errors(self, section: str) -> List[str]:
+    def errors(self, section: str) -> list[str]:
         """Return the error lines of a section."""
         return [line for line in errors(self.done) if line.startswith(f"error: {section}: ")]
 
@@ -160,7 +161,7 @@ class Running:
         self._site = site
         self._process = site.popen(*args)
         self._began = time.monotonic()
-        self.tokens: List[str] = []
+        self.tokens: list[str] = []
         self.seconds = 0.0
         self._thread = threading.Thread(target=self._look)
         self._thread.start()
@@ -335,7 +336,7 @@ def good(victim: Site, server: Hostile) -> Iterator[Site]:
     server.on.clear()
 
 
-def refused(site: Site, *args: str, env: Optional[Dict[str, str]] = None) -> str:
+def refused(site: Site, *args: str, env: dict[str, str] | None = None) -> str:
     """Run a command that must fail and change nothing; return its error."""
     state = site.lib / "state"
     site.configure()
@@ -449,7 +450,7 @@ def test_a19_untrusted_tls(who: str, good: Site, server: Hostile, hostile_ca: ca
 def test_a2_nothing_but_openssl_and_hooks_is_executed(good: Site, server: Hostile) -> None:
     """Whatever words of the shell, of openssl or of Python are in its strings."""
     mark = good.path / "executed"
-    cases: Dict[str, Misbehave] = {"good": lambda part: None}
+    cases: dict[str, Misbehave] = {"good": lambda part: None}
     for number, words in enumerate(m.SHELL_WORDS):
         evil = words.format(mark)
         resource = ORDERING[number % 5]
@@ -495,7 +496,7 @@ def test_a2_nothing_but_openssl_and_hooks_is_executed(good: Site, server: Hostil
 
 def _subject(part: Hostile, words: str) -> None:
     """Let the certificate have these words in its subject, and in a name."""
-    def issuer(_csr: str, names: List[str]) -> str:
+    def issuer(_csr: str, names: list[str]) -> str:
         subject = words.replace("/", "\\/").replace("\n", " ")
         csr = ca.openssl("req", "-new", "-config", "/dev/null", "-key", "/dev/stdin", "-subj",
                          f"/CN={subject}", "-addext", "subjectAltName=DER:" + _names(words),

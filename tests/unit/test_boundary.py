@@ -4,7 +4,7 @@ import ast
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Dict, Iterator, List, Set, Tuple
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,7 +20,7 @@ HEAVY = {"dataclasses", "logging", "asyncio", "tempfile", "subprocess", "email",
 NETWORK = {"ssl", "http.client", "urllib.request", "_ssl"}
 
 
-def modules() -> List[Path]:
+def modules() -> list[Path]:
     """Return all sources."""
     return sorted(PACKAGE.rglob("*.py"))
 
@@ -37,7 +37,7 @@ def wing_of(name: str) -> str:
     return "" if parts[0] != PACKAGE.name or parts[1:] in ([], ["__version__"]) else parts[1]
 
 
-def imports(path: Path) -> Iterator[Tuple[str, bool]]:
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
     """Yield the absolute name of everything a source imports, and whether that's at its top."""
     tree = ast.parse(path.read_text())
     top = set(map(id, tree.body))
@@ -79,7 +79,7 @@ def test_no_wing_imports_another(path: Path) -> None:
 
 def test_common_has_no_circle() -> None:
     names = {name_of(path) for path in (PACKAGE / COMMON).rglob("*.py")}
-    graph: Dict[str, Set[str]] = {
+    graph: dict[str, set[str]] = {
         name_of(path): {name for name, _ in imports(path)} & names - {f"{PACKAGE.name}.{COMMON}"}
         for path in (PACKAGE / COMMON).rglob("*.py")}
     assert sum(map(len, graph.values())) > 5, "the graph is read wrongly"
@@ -91,7 +91,7 @@ def test_common_has_no_circle() -> None:
 
 
 def test_who_alone_uses_what() -> None:
-    users: Dict[str, Set[str]] = {}
+    users: dict[str, set[str]] = {}
     for path in modules():
         for name, top in imports(path):
             if name == "ssl" and not top:
@@ -103,7 +103,7 @@ def test_who_alone_uses_what() -> None:
     assert {wing.partition(".")[0] for wing in users.get("ssl", {"client"})} == {"client"}
 
 
-def loaded(program: str, *arguments: str) -> Set[str]:
+def loaded(program: str, *arguments: str) -> set[str]:
     """Return what is in sys.modules of a program, started fresh, when it ends."""
     source = (TREE / "programs" / program).read_text()
     options = source.splitlines()[0].split()[1]
@@ -122,7 +122,7 @@ def loaded(program: str, *arguments: str) -> Set[str]:
     ("letsencrypt-tiny", "master", set()), ("letsencrypt-tiny-accountd", "signer", set()),
     ("client", "client", {"ctypes", "email", "http.client", "ssl"}),
     ("webserver", "webserver", {"ctypes"})])
-def test_each_program_started_fresh(program: str, wing: str, heavy: Set[str]) -> None:
+def test_each_program_started_fresh(program: str, wing: str, heavy: set[str]) -> None:
     found = loaded(program, "--help")
     assert f"letsencrypt_tiny.{wing}.main" in found
     assert {wing_of(name) for name in found} == {"", COMMON, wing}

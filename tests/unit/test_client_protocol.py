@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple, cast
+from typing import Any, cast
 
 import pytest
 
@@ -17,7 +17,7 @@ from letsencrypt_tiny.client.patience import Patience, TimedOut
 from letsencrypt_tiny.client.problem import Problem, ProblemError
 from letsencrypt_tiny.client.session import Nonces, Session, parse_retry_after
 from letsencrypt_tiny.common.errors import ConfigError, Error, ProtocolError
-from letsencrypt_tiny.common.wire.order import Answer, ClientConfig, Order, Progress
+from letsencrypt_tiny.common.wire.order import Access, Answer, Order, Progress
 
 # --- HTTP --------------------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ def test_what_is_no_https_url_is_refused(url: str) -> None:
 def test_proxies() -> None:
     url = transport.parse_url("https://acme.example.org/d", "x")
 
-    def find(setting: str = "", **environ: str) -> Optional[transport.Proxy]:
+    def find(setting: str = "", **environ: str) -> transport.Proxy | None:
         return transport.find_proxy(setting, url, environ)
 
     assert find() is None and find(http_proxy="http://p:1") is None
@@ -144,9 +144,9 @@ def test_tls_settings_are_checked(tmp_path: Path) -> None:
     for bad in ({"tls_minimum": "SSLv3"}, {"tls_maximum": "2"}, {"ciphers": "NO SUCH"},
                 {"ca_file": str(tmp_path / "absent.pem")}, {"ca_file": os.devnull}):
         with pytest.raises(ConfigError):
-            transport.tls_context(ClientConfig("https://x/", **bad))
-    context = transport.tls_context(ClientConfig("https://x/", tls_minimum="TLSv1.3",
-                                                 verify=False))
+            transport.tls_context(Access("https://x/", **bad))
+    context = transport.tls_context(Access("https://x/", tls_minimum="TLSv1.3",
+                                           verify=False))
     assert context.minimum_version.name == "TLSv1_3" and not context.check_hostname
 
 
@@ -159,7 +159,7 @@ def test_tls_settings_are_checked(tmp_path: Path) -> None:
     ("Sun, 06 Nov 1994 08:00:00 GMT", 0), ("Fri, 31 Dec 9999 23:59:59 GMT", 86400),
     ("Sun, 06 Foo 1994 08:49:37 GMT", None), ("Sun, 99 Nov 1994 08:49:37 GMT", None),
     ("Sun, 06 Nov 1994 99:49:37 GMT", None), ("Sun Nov  6 08:49:37 1994", None)])
-def test_retry_after(value: Optional[str], seconds: Optional[int]) -> None:
+def test_retry_after(value: str | None, seconds: int | None) -> None:
     assert parse_retry_after(value, lambda: 784111767.0) == seconds
 
 
@@ -208,7 +208,7 @@ def test_a_problem_is_never_long() -> None:
 # --- waits -------------------------------------------------------------------------------------
 
 def test_polls_grow_and_end_with_the_timeout() -> None:
-    answers: List[Answer] = []
+    answers: list[Answer] = []
     patience = Patience("s", 10, answers.append)
     patience.enter("pending")
     assert [patience.poll(None) for _ in range(4)] == [0.5, 1, 2, 4]
@@ -230,14 +230,14 @@ def test_the_servers_wish_is_honoured_or_the_order_given_up() -> None:
 
 
 def test_busy_servers_are_waited_for_rate_limits_are_not() -> None:
-    def outcome(status: int, retry_after: Optional[int], times: int) -> Tuple[List[float], Any]:
+    def outcome(status: int, retry_after: int | None, times: int) -> tuple[list[float], Any]:
         failures = [ProblemError(Problem("x", status=status), retry_after)] * times
 
         def request() -> str:
             if failures:
                 raise failures.pop()
             return "done"
-        waits: List[float] = []
+        waits: list[float] = []
         task = Patience("s", 10, lambda _: None).busy(request)
         try:
             while True:
@@ -283,7 +283,7 @@ class FakeSession:
     _origin = transport.parse_url(directory_url, "x")._replace(target="")
 
     @staticmethod
-    def url(obj: Dict[str, Any], key: str) -> str:
+    def url(obj: dict[str, Any], key: str) -> str:
         return FakeSession.check_url(obj.get(key) or "", key)
 
     @staticmethod
@@ -326,7 +326,7 @@ def test_an_order_is_taken_apart() -> None:
     {"authorizations": ["https://169.254.169.254/"]}, {"authorizations": ["http://ca.example/1"]},
     {"finalize": "https://ca.example:444/f"}, {"finalize": "https://ca.example.evil.example/f"},
     {"finalize": None}, {"certificate": "https://b.example/c"}])
-def test_a_strange_order_is_refused(changes: Dict[str, Any]) -> None:
+def test_a_strange_order_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError):
         order.parse(SESSION, order_object(**changes), ASKED)
 

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from typing import Any, Generator, List
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,7 @@ def test_without_another_thread_one_does_it_all(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_wait_is_never_shortened() -> None:
-    ends: List[float] = []
+    ends: list[float] = []
 
     def task(seconds: float) -> Task:
         start = time.monotonic()
@@ -79,7 +80,7 @@ def test_a_wait_is_never_shortened() -> None:
 
 
 def test_first_come_first_served() -> None:
-    steps: List[str] = []
+    steps: list[str] = []
 
     def task(name: str) -> Task:
         for number in range(3):
@@ -106,8 +107,8 @@ def test_one_order_of_one_name_is_one_thread() -> None:
 
 
 def test_no_more_threads_than_jobs_and_all_of_them() -> None:
-    running: List[int] = []
-    most: List[int] = []
+    running: list[int] = []
+    most: list[int] = []
     lock = threading.Lock()
 
     def task() -> Task:
@@ -140,7 +141,7 @@ def test_trees_of_tasks() -> None:
 
 def test_cancelled_tasks_end_at_their_wait_and_clean_up() -> None:
     scheduler = Scheduler(2)
-    events: List[str] = []
+    events: list[str] = []
 
     def waiting() -> Task:
         try:

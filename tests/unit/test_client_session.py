@@ -4,7 +4,8 @@ import socket
 import ssl
 import threading
 import time
-from typing import Any, Callable, Iterator, List
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from letsencrypt_tiny.client.connection import Connection
 from letsencrypt_tiny.client.transport import TransportError
 from letsencrypt_tiny.common.wire import jose, signer as signer_protocol
 from letsencrypt_tiny.common.errors import ProtocolError
-from letsencrypt_tiny.common.wire.order import ClientConfig
+from letsencrypt_tiny.common.wire.order import Access
 from letsencrypt_tiny.common.wire.signer import Greeting
 
 JWK = {"kty": "EC", "crv": "P-256", "x": "A" * 43, "y": "A" * 43}
@@ -26,7 +27,7 @@ GREETING = Greeting("ES256", JWK, jose.thumbprint(JWK))
 
 def connect(url: str, ca_file: Any, timeout: float = 5) -> Connection:
     route = transport.find_route(transport.parse_url(url, "x"), None)
-    return Connection(route, transport.tls_context(ClientConfig(url, ca_file=str(ca_file))),
+    return Connection(route, transport.tls_context(Access(url, ca_file=str(ca_file))),
                       timeout)
 
 
@@ -49,17 +50,17 @@ def test_a8_a_request_has_a_time_limit(hostile: Hostile, how: Callable[..., None
 class Scripted:
     """A TLS server that answers each connection with what the test gives it, then closes it."""
 
-    def __init__(self, hostile: Hostile, *answers: List[bytes]) -> None:
+    def __init__(self, hostile: Hostile, *answers: list[bytes]) -> None:
         chain, key = hostile.ca.server()
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(chain, key)
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"https://127.0.0.1:{self._listening.getsockname()[1]}/"
-        self.requests: List[bytes] = []
+        self.requests: list[bytes] = []
         self._thread = threading.Thread(target=self._serve, args=(answers,))
         self._thread.start()
 
-    def _serve(self, connections: "tuple[List[bytes], ...]") -> None:
+    def _serve(self, connections: "tuple[list[bytes], ...]") -> None:
         for answers in connections:
             plain, _ = self._listening.accept()
             with self._context.wrap_socket(plain, server_side=True) as sock:
@@ -172,7 +173,7 @@ class FakeSigner:
 @pytest.fixture
 def session(hostile: Hostile) -> Iterator[Session]:
     route = transport.find_route(transport.parse_url(hostile.directory, "x"), None)
-    context = transport.tls_context(ClientConfig("", ca_file=str(hostile.ca_file)))
+    context = transport.tls_context(Access("", ca_file=str(hostile.ca_file)))
     made: Any = Session(hostile.directory, route, context, FakeSigner(), time.time)  # type: ignore
     made.fetch_directory()
     yield made

@@ -19,7 +19,8 @@ import ssl
 import subprocess
 import tempfile
 import threading
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -165,9 +166,9 @@ def inside(plan: Plan, work: Callable[[], Any], cwd: str = "/", abi: int = 7,
     return json.loads(text)
 
 
-def verdicts(attempts: Dict[str, Callable[[], Any]]) -> Dict[str, Optional[bool]]:
+def verdicts(attempts: dict[str, Callable[[], Any]]) -> dict[str, bool | None]:
     """Try each: True if it could be done, False if it was refused (and not otherwise failed)."""
-    result: Dict[str, Optional[bool]] = {}
+    result: dict[str, bool | None] = {}
     for name, attempt in attempts.items():
         try:
             attempt()
@@ -180,7 +181,7 @@ def verdicts(attempts: Dict[str, Callable[[], Any]]) -> Dict[str, Optional[bool]
 
 
 def in_thread(work: Callable[[], Any]) -> Any:
-    results: List[Any] = []
+    results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(work()))
     thread.start()
     thread.join()
@@ -257,7 +258,7 @@ def odd_thread() -> None:
             raise
 
 
-def sockets(name: str) -> Dict[str, Callable[[], Any]]:
+def sockets(name: str) -> dict[str, Callable[[], Any]]:
     """Attempts on sockets that it has: to pass descriptors, and what makes more of them."""
     left, right = socket.socketpair()
     tcp = socket.socket()
@@ -276,7 +277,7 @@ def sockets(name: str) -> Dict[str, Callable[[], Any]]:
         "alarm": lambda: signal.setitimer(signal.ITIMER_REAL, 0)}
 
 
-def refused_by_seccomp(attempts: Dict[str, Any]) -> Dict[str, bool]:
+def refused_by_seccomp(attempts: dict[str, Any]) -> dict[str, bool]:
     return {name: True for name in attempts if name not in ("send", "receive")}
 
 
@@ -284,7 +285,7 @@ GUARDS = [(abi, with_seccomp) for abi in (0, 1, 3, 4, 6, 7) for with_seccomp in 
 
 
 @pytest.fixture(params=GUARDS, ids=lambda guard: f"landlock{guard[0]}-seccomp{guard[1]:d}")
-def guards(request: Any) -> Tuple[int, bool]:
+def guards(request: Any) -> tuple[int, bool]:
     abi, with_seccomp = request.param
     if abi > KERNEL_ABI:
         pytest.skip(f"the kernel has Landlock ABI {KERNEL_ABI}")
@@ -293,7 +294,7 @@ def guards(request: Any) -> Tuple[int, bool]:
     return abi, with_seccomp
 
 
-def judge(result: Dict[str, Any], guards: Tuple[int, bool], refused: Dict[str, bool]) -> None:
+def judge(result: dict[str, Any], guards: tuple[int, bool], refused: dict[str, bool]) -> None:
     """Compare: what ``refused`` names is refused just where it says so, all else works."""
     assert "error" not in result, result
     enforced = result.pop("enforced")
@@ -312,7 +313,7 @@ def client_plan(world: World, **more: Any) -> Plan:
     return unlimited(client.confinement("auto", [world.allowed], 10))._replace(**more)
 
 
-def test_client(world: World, guards: Tuple[int, bool]) -> None:
+def test_client(world: World, guards: tuple[int, bool]) -> None:
     abi, filtered = guards
     context = ssl.create_default_context(cafile=world.certificate)
     "localhost".encode("idna")   # loads the codec
@@ -352,7 +353,7 @@ def test_client(world: World, guards: Tuple[int, bool]) -> None:
         with socket.socket(socket.AF_UNIX) as unix:
             unix.bind("socket")
 
-    attempts: Dict[str, Callable[[], Any]] = {
+    attempts: dict[str, Callable[[], Any]] = {
         "create": lambda: create("mine"),
         "create another": lambda: create("gone"),
         "remove": lambda: os.unlink("gone"),
@@ -445,7 +446,7 @@ def prepare(world: World) -> None:
         os.chown(path, UID, UID)
 
 
-def test_webserver(world: World, guards: Tuple[int, bool]) -> None:
+def test_webserver(world: World, guards: tuple[int, bool]) -> None:
     abi, filtered = guards
     prepare(world)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -498,14 +499,14 @@ def test_webserver(world: World, guards: Tuple[int, bool]) -> None:
 
 
 @pytest.fixture(scope="module")
-def keys() -> Tuple[Any, Any]:
+def keys() -> tuple[Any, Any]:
     pytest.importorskip("Cryptodome")
     from Cryptodome.PublicKey import ECC, RSA
     return RSA.generate(2048), ECC.generate(curve="P-256")
 
 
 @pytest.mark.parametrize("listens", [True, False])
-def test_signer(world: World, guards: Tuple[int, bool], keys: Tuple[Any, Any],
+def test_signer(world: World, guards: tuple[int, bool], keys: tuple[Any, Any],
                 listens: bool) -> None:
     from Cryptodome.Hash import SHA256
     from Cryptodome.Signature import DSS, pkcs1_15
@@ -536,7 +537,7 @@ def test_signer(world: World, guards: Tuple[int, bool], keys: Tuple[Any, Any],
 
     sign()
     log = os.open(world.log, os.O_WRONLY | os.O_APPEND)
-    attempts: Dict[str, Callable[[], Any]] = {
+    attempts: dict[str, Callable[[], Any]] = {
         "sign": sign,
         "sign in a thread": lambda: in_thread(sign),
         "converse": converse,
@@ -580,7 +581,7 @@ def test_signer(world: World, guards: Tuple[int, bool], keys: Tuple[Any, Any],
         "fork": filtered, "executable memory": filtered})
 
 
-FATAL: Dict[str, Callable[[World], Any]] = {
+FATAL: dict[str, Callable[[World], Any]] = {
     "execve": lambda world: os.execv("/bin/true", ["true"]),
     "ptrace": lambda world: libc.ptrace(16, world.victim, 0, 0),  # PTRACE_ATTACH
     "process_vm_readv": lambda world: libc.process_vm_readv(world.victim, 0, 0, 0, 0, 0),
@@ -644,7 +645,7 @@ def test_auto_says_what_an_old_kernel_lacks() -> None:
     assert "no TCP ports in landlock" in enforced and "no signals in landlock" in enforced
 
 
-def state() -> Dict[str, Any]:
+def state() -> dict[str, Any]:
     """What even mode = no must change, as seen by the process itself."""
     with open("/proc/self/status", encoding="ascii") as file:
         status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
@@ -658,7 +659,7 @@ def state() -> Dict[str, Any]:
 def test_no_still_limits() -> None:
     plan = Plan("client", "no", files=50, processes=7, memory=1 << 32)
 
-    def work() -> Dict[str, Any]:
+    def work() -> dict[str, Any]:
         with pytest.raises(ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (51, 51))
         return state()
@@ -676,7 +677,7 @@ def test_memory_has_a_limit(plan: Plan) -> None:
     with open("/proc/self/status", encoding="ascii") as file:   # which the child has, too
         taken = next(int(line.split()[1]) for line in file if line.startswith("VmData:")) << 10
 
-    def work() -> Dict[str, Any]:
+    def work() -> dict[str, Any]:
         data = bytearray(plan.memory // 2)   # so much it may have
         with pytest.raises(MemoryError):
             bytearray(plan.memory)
@@ -700,7 +701,7 @@ def test_locked_memory() -> None:
     result = inside(Plan("signer", "no", lock_memory=True), state, as_root=True)
     assert "locked memory" in result["enforced"] and result["locked"] > 1000
 
-    def with_little_allowed() -> Dict[str, Any]:
+    def with_little_allowed() -> dict[str, Any]:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (1 << 20, 1 << 20))
         return {"then": confine.enter(Plan("signer", "no", lock_memory=True)), **state()}
 
@@ -709,7 +710,7 @@ def test_locked_memory() -> None:
 
 
 def test_network_namespace_while_privileged(world: World) -> None:
-    def work() -> Dict[str, Any]:
+    def work() -> dict[str, Any]:
         with pytest.raises(OSError):
             connect(world.other)
         return {}
@@ -721,7 +722,7 @@ def test_network_namespace_while_privileged(world: World) -> None:
 
 
 def test_threads_before_are_refused() -> None:
-    def work() -> Dict[str, Any]:
+    def work() -> dict[str, Any]:
         stop = threading.Event()
         threading.Thread(target=stop.wait, daemon=True).start()
         confine.enter(Plan("client", "no"))
@@ -781,7 +782,7 @@ def test_die_with_parent() -> None:
 
 
 def test_die_with_parent_that_is_dead() -> None:
-    def work() -> Dict[str, Any]:
+    def work() -> dict[str, Any]:
         confine.die_with_parent(os.getppid() + 1)
         return {}
 

@@ -11,16 +11,14 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Callable, Iterator, List
+from collections.abc import Callable, Iterator
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from letsencrypt_tiny.common import log, paths  # noqa: E402
-from letsencrypt_tiny.common.errors import Error  # noqa: E402
-from letsencrypt_tiny.master.responders import firewall  # noqa: E402
-from letsencrypt_tiny.master.responders.firewall import Firewall, Opening  # noqa: E402
+from letsencrypt_tiny.common import log, paths
+from letsencrypt_tiny.common.errors import Error
+from letsencrypt_tiny.master.responders import firewall
+from letsencrypt_tiny.master.responders.firewall import Firewall, Opening
 
 CLONE_NEWNET = 0x40000000
 V4, V6 = socket.AF_INET, socket.AF_INET6
@@ -163,13 +161,13 @@ class Messages:
     """Catches the warnings, without sending them anywhere."""
 
     def __init__(self) -> None:
-        self.warnings: List[str] = []
+        self.warnings: list[str] = []
         log.warning = lambda text: self.warnings.append(str(text))
 
 
 # --- opened and closed -------------------------------------------------------------------------
 
-def check_open_and_close(openings: List[Opening], other: List[Opening], added: int) -> None:
+def check_open_and_close(openings: list[Opening], other: list[Opening], added: int) -> None:
     """Open and close; ``other`` must stay unreachable, ``added`` rules be there meanwhile."""
     messages = Messages()
     before = rules()
@@ -402,7 +400,7 @@ def test_killed_at_any_moment() -> None:
             if pid == 0:
                 count = 0
 
-                def dying(command: List[str]) -> str:
+                def dying(command: list[str]) -> str:
                     nonlocal count
                     count += 1
                     output = real(command)
@@ -443,7 +441,7 @@ def test_a_signal_removes_the_rest() -> None:
         before = rules()
         real = firewall._run
 
-        def interrupted(command: List[str]) -> str:
+        def interrupted(command: list[str]) -> str:
             output = real(command)
             if "-I" in command and command[0] == firewall.IP6TABLES:
                 firewall._run = real
@@ -466,7 +464,7 @@ def test_what_can_not_be_removed_is_named_and_tried_again() -> None:
         fire.open([LO4])
         real = firewall._run
 
-        def failing(command: List[str]) -> str:
+        def failing(command: list[str]) -> str:
             if "-D" in command and "OUTPUT" in command:
                 raise Error("no")
             return real(command)
@@ -537,7 +535,7 @@ def test_waits_for_the_lock_of_iptables() -> None:
         with open("/run/xtables.lock", "a", encoding="ascii") as lock:
             timer = threading.Timer(0.3, fcntl.flock, (lock, fcntl.LOCK_UN))
 
-            def contended(command: List[str]) -> str:
+            def contended(command: list[str]) -> str:
                 if "-I" in command:
                     firewall._run = real
                     fcntl.flock(lock, fcntl.LOCK_EX)

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -36,14 +37,14 @@ def verify(chain: Path, roots: Path, name: str) -> None:
 class Client:
     """Just enough of an ACME client for Hostile, which checks no signature."""
 
-    def __init__(self, server: Hostile, ca_file: Optional[Path] = None) -> None:
+    def __init__(self, server: Hostile, ca_file: Path | None = None) -> None:
         self.context = ssl.create_default_context(cafile=str(ca_file or server.ca_file))
         self.nonce = ""
         self.directory = json.loads(self.request("GET", server.directory)[2])
         self.request("HEAD", self.directory["newNonce"])
 
-    def request(self, method: str, url: str, body: Optional[bytes] = None
-                ) -> Tuple[int, Dict[str, str], bytes]:
+    def request(self, method: str, url: str, body: bytes | None = None
+                ) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers by lower-case name, and body."""
         parts = urlsplit(url)
         connection = http.client.HTTPSConnection(parts.netloc, context=self.context, timeout=10)
@@ -56,7 +57,7 @@ class Client:
         finally:
             connection.close()
 
-    def post(self, url: str, payload: object) -> Tuple[int, Dict[str, str], bytes]:
+    def post(self, url: str, payload: object) -> tuple[int, dict[str, str], bytes]:
         """POST a JWS; None is a POST-as-GET."""
         def encode(value: object) -> str:
             return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
@@ -64,7 +65,7 @@ class Client:
             "protected": encode({"nonce": self.nonce, "url": url, "jwk": {"kty": "x"}}),
             "payload": "" if payload is None else encode(payload), "signature": "AA"}).encode())
 
-    def post_json(self, url: str, payload: object) -> Tuple[Dict[str, str], Any]:
+    def post_json(self, url: str, payload: object) -> tuple[dict[str, str], Any]:
         """POST; return headers and object."""
         status, headers, body = self.post(url, payload)
         if status >= 400:
@@ -293,7 +294,7 @@ def test_valid_without_certificate(hostile: Hostile, csr: str) -> None:
      lambda h, o: o["identifiers"][0]["value"] == "a.example$(id)" and o["status"] == "pending"),
 ])
 def test_misbehaviour_of_newOrder(hostile: Hostile, install: Install,
-                                  check: Callable[[Dict[str, str], Any], bool]) -> None:
+                                  check: Callable[[dict[str, str], Any], bool]) -> None:
     install(hostile)
     client = Client(hostile)
     assert check(*client.post_json(client.directory["newOrder"], {
@@ -451,5 +452,5 @@ def test_as_user() -> None:
 
 
 def test_free_ports_differ() -> None:
-    ports: List[int] = net.free_ports(20)
+    ports: list[int] = net.free_ports(20)
     assert len(set(ports)) == 20

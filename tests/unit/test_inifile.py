@@ -1,17 +1,14 @@
 """INI files: values as written, and errors that say where."""
 
 import os
-import sys
 import tempfile
 from pathlib import Path
-from typing import Iterator
+from collections.abc import Iterator
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from letsencrypt_tiny.common import inifile  # noqa: E402
-from letsencrypt_tiny.common.errors import ConfigError  # noqa: E402
+from letsencrypt_tiny.common import inifile
+from letsencrypt_tiny.common.errors import ConfigError
 
 
 @pytest.fixture

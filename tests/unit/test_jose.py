@@ -1,16 +1,12 @@
 """base64url, thumbprints and signing inputs: the RFCs' own examples, and what isn't canonical."""
 
 import os
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from letsencrypt_tiny.common.wire import jose  # noqa: E402
-from letsencrypt_tiny.common.errors import ProtocolError  # noqa: E402
+from letsencrypt_tiny.common.wire import jose
+from letsencrypt_tiny.common.errors import ProtocolError
 
 # RFC 7638 §3.1
 RSA = {

@@ -1,16 +1,13 @@
 """Untrusted JSON: the value of the right type, or ProtocolError."""
 
-import sys
 import time
-from pathlib import Path
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from letsencrypt_tiny.common.wire import jsonfields as jf  # noqa: E402
-from letsencrypt_tiny.common.errors import ProtocolError  # noqa: E402
+from letsencrypt_tiny.common.wire import jsonfields as jf
+from letsencrypt_tiny.common.errors import ProtocolError
 
 
 def parse(text: bytes) -> Any:

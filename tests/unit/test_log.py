@@ -7,13 +7,11 @@ import sys
 import tempfile
 import unicodedata
 from pathlib import Path
-from typing import Iterator
+from collections.abc import Iterator
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from letsencrypt_tiny.common import log  # noqa: E402
+from letsencrypt_tiny.common import log
 
 
 @pytest.fixture(autouse=True)

@@ -2,19 +2,16 @@
 
 import os
 import re
-import sys
 import tempfile
 from pathlib import Path
-from typing import Dict, Iterator, List
+from collections.abc import Iterator
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from letsencrypt_tiny.common.errors import ConfigError  # noqa: E402
-from letsencrypt_tiny.master.pki import openssl  # noqa: E402
-from letsencrypt_tiny.master.settings import certificates as certs, main as config  # noqa: E402
-from letsencrypt_tiny.master.settings.certificates import Certificate  # noqa: E402
+from letsencrypt_tiny.common.errors import ConfigError
+from letsencrypt_tiny.master.pki import openssl
+from letsencrypt_tiny.master.settings import certificates as certs, main as config
+from letsencrypt_tiny.master.settings.certificates import Certificate
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -31,7 +28,7 @@ class Files:
         (self.path / name).parent.mkdir(exist_ok=True)
         (self.path / name).write_text(text)
 
-    def load(self, text: str = "", *names: str) -> Dict[str, Certificate]:
+    def load(self, text: str = "", *names: str) -> dict[str, Certificate]:
         """Load the certificates of certs.conf, written if there's a text, or of other files."""
         if text:
             self.write("certs.conf", text)
@@ -269,7 +266,7 @@ def test_nothing_strange_gets_onto_a_command_line(files: Files,
               "/CN=x.y,z.example", "DNS:a.b,@c", ".include /etc/passwd", "::1%$ENV::PATH",
               "/O=x:@sect", "/O=a, b", "x\u00ady", "IP:::1%x", "DNS:a.b%x", "/ca -x", "/c$ENV::A",
               "/x/../-CApath", "sha256", "rsa:2048", "digitalSignature", "status_request"]
-    calls: List[List[str]] = []
+    calls: list[list[str]] = []
     descriptor = openssl._memory(b"key")
     monkeypatch.setattr(openssl, "_run", lambda _, arguments, *__: calls.append(arguments) or b"")
     for key in certs.SETTINGS:

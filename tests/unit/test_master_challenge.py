@@ -6,22 +6,19 @@ import shutil
 import socket
 import stat
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Iterator, List
+from collections.abc import Iterator
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from harness import daemon, proc  # noqa: E402
-from letsencrypt_tiny.common.errors import ConfigError, Error  # noqa: E402
-from letsencrypt_tiny.master.peers import spawn as children  # noqa: E402
-from letsencrypt_tiny.master.responders import http01 as challenge  # noqa: E402
-from letsencrypt_tiny.master.settings import main as config  # noqa: E402
-from letsencrypt_tiny.master.responders.http01 import InUseError, Responder  # noqa: E402
+from harness import daemon, proc
+from letsencrypt_tiny.common.errors import ConfigError, Error
+from letsencrypt_tiny.master.peers import spawn as children
+from letsencrypt_tiny.master.responders import http01 as challenge
+from letsencrypt_tiny.master.settings import main as config
+from letsencrypt_tiny.master.responders.http01 import InUseError, Responder
 
 pytestmark = pytest.mark.root
 
@@ -36,7 +33,7 @@ class Host:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.run = path / "run"
-        self.responders: List[Responder] = []
+        self.responders: list[Responder] = []
         self.client = children.Identity(NOBODY.pw_uid, NOBODY.pw_gid, "nobody", "/", "/bin/sh")
         self.null = os.open("/dev/null", os.O_RDWR)
 

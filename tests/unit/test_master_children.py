@@ -8,22 +8,20 @@ import resource
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from harness import daemon, proc  # noqa: E402
-from letsencrypt_tiny.common import log  # noqa: E402
-from letsencrypt_tiny.common.errors import ConfigError, Error  # noqa: E402
-from letsencrypt_tiny.master.peers import spawn as children  # noqa: E402
-from letsencrypt_tiny.master.peers.spawn import Child, Identity  # noqa: E402
-from letsencrypt_tiny.master.settings.main import Program  # noqa: E402
+from harness import daemon, proc
+from letsencrypt_tiny.common import log
+from letsencrypt_tiny.common.errors import ConfigError, Error
+from letsencrypt_tiny.master.peers import spawn as children
+from letsencrypt_tiny.master.peers.spawn import Child, Identity
+from letsencrypt_tiny.master.settings.main import Program
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
@@ -72,7 +70,7 @@ class Master:
     def __init__(self) -> None:
         self.null = os.open("/dev/null", os.O_RDWR)
         self.files = [os.memfd_create(f"file{n}") for n in range(4)]
-        self.children: List[Child] = []
+        self.children: list[Child] = []
 
     def spawn(self, command: Sequence[str] = SLEEP, arguments: Sequence[str] = (),
               descriptors: "Sequence[int] | None" = None, who: "Identity | None" = None,
@@ -451,7 +449,7 @@ def test_shell(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     assert out == "", "standard output is for what was asked for"
     lines = err.splitlines()
     assert lines[:2] == ["x y", "err"]
-    variables: Dict[str, str] = dict(line.split("=", 1) for line in lines if "=" in line)
+    variables: dict[str, str] = dict(line.split("=", 1) for line in lines if "=" in line)
     assert set(variables) - {"_", "OLDPWD", "PWD", "SHLVL"} == {
         "A", "HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER"}
     assert variables["PATH"] == "/usr/sbin:/usr/bin:/sbin:/bin"

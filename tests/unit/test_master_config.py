@@ -2,19 +2,16 @@
 
 import re
 import socket
-import sys
 import tempfile
 from pathlib import Path
-from typing import Iterator, List, Optional
+from collections.abc import Iterator
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from letsencrypt_tiny.common import paths  # noqa: E402
-from letsencrypt_tiny.common.errors import ConfigError  # noqa: E402
-from letsencrypt_tiny.master.settings import certificates as certs, main as config  # noqa: E402
-from letsencrypt_tiny.master.settings.main import Address  # noqa: E402
+from letsencrypt_tiny.common import paths
+from letsencrypt_tiny.common.errors import ConfigError
+from letsencrypt_tiny.master.settings import certificates as certs, main as config
+from letsencrypt_tiny.master.settings.main import Address
 
 TREE = Path(__file__).resolve().parents[2]
 LACME = Path("/etc/lacme")
@@ -27,7 +24,7 @@ def file() -> Iterator[Path]:
         yield Path(directory) / "main.conf"
 
 
-def load(file: Path, text: str, signer: Optional[str] = None) -> config.Config:
+def load(file: Path, text: str, signer: str | None = None) -> config.Config:
     """Write and load a configuration."""
     file.write_text(text)
     return config.load(str(file), signer)
@@ -44,8 +41,8 @@ def test_an_empty_file_has_good_defaults(file: Path) -> None:
     assert client.program == config.Program(
         f"{file}, [client]", "_letsencrypt-client", "_letsencrypt-client",
         ("/usr/libexec/letsencrypt-tiny/client",), "auto")
-    assert client[1:] == ("%t/S.letsencrypt-tiny", paths.DIRECTORY_URL, 90, True, "", "", "", "",
-                          "", 4)
+    assert client.socket == "%t/S.letsencrypt-tiny"
+    assert client.access == (paths.DIRECTORY_URL, 90, True, "", "", "", "", "", 4)
     assert webserver.program == config.Program(
         f"{file}, [webserver]", "_letsencrypt-www", "_letsencrypt-www",
         ("/usr/libexec/letsencrypt-tiny/webserver",), "auto")
@@ -97,8 +94,9 @@ quiet = no
         ("/srv/lib", "/srv/run", "/opt/openssl")
     client = loaded.client
     assert client.program[1:] == ("", "", ("/x/client", "--opt", "y"), "required")
-    assert client[1:] == ("/run/S", "https://a.example/dir", 0, False, "TLSv1.3", "TLSv1.3",
-                          "EECDH+AESGCM:!aNULL", "/ca.pem", "http://u:p@proxy:3128", 64)
+    assert client.socket == "/run/S"
+    assert client.access == ("https://a.example/dir", 0, False, "/ca.pem", "TLSv1.3", "TLSv1.3",
+                             "EECDH+AESGCM:!aNULL", "http://u:p@proxy:3128", 64)
     webserver = loaded.webserver
     assert webserver.program[1:] == ("nobody", "nogroup", ("webserver",), "no")
     assert webserver.listen == (Address(socket.AF_INET, "0.0.0.0", 80),
@@ -215,7 +213,7 @@ def test_tls_versions(text: str, expected: "tuple[str, str]") -> None:
     ("[::1]:1,[::ffff:1.2.3.4],/run/a", ["[::1]:1", "[::ffff:1.2.3.4]:80", "/run/a"]),
     ("/run/lacme-www.socket", ["/run/lacme-www.socket"]), ("", []),
     (f"/{'x' * 106}", [f"/{'x' * 106}"])])
-def test_addresses(text: str, shown: List[str]) -> None:
+def test_addresses(text: str, shown: list[str]) -> None:
     addresses = config.parse_listen(text)
     assert addresses is not None and [str(address) for address in addresses] == shown
 
@@ -237,8 +235,9 @@ def test_lacme_own_file(file: Path) -> None:
     assert loaded.config_certs == ("lacme-certs.conf", "lacme-certs.conf.d/")
     client = loaded.client
     assert client.program[1:4] == ("_lacme-client", "nogroup", ("/usr/libexec/lacme/client",))
-    assert client[1:8] == ("%t/S.lacme", paths.DIRECTORY_URL, 30, True, "TLSv1.2", "TLSv1.3",
-                           "EECDH+AESGCM:!MEDIUM:!LOW:!EXP:!aNULL:!eNULL")
+    assert client.socket == "%t/S.lacme"
+    assert client.access[:7] == (paths.DIRECTORY_URL, 30, True, "", "TLSv1.2", "TLSv1.3",
+                                 "EECDH+AESGCM:!MEDIUM:!LOW:!EXP:!aNULL:!eNULL")
     assert loaded.webserver.listen == (Address(socket.AF_UNIX, "/run/lacme-www.socket"),)
     assert loaded.webserver.program[1:3] == ("_lacme-www", "nogroup")
     assert not loaded.webserver.firewall and loaded.webserver.challenge_directory == ""

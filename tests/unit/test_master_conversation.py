@@ -6,26 +6,23 @@ import resource
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Iterator, List, Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from harness import daemon  # noqa: E402
-from letsencrypt_tiny.common import log  # noqa: E402
-from letsencrypt_tiny.common.wire import order as op  # noqa: E402
-from letsencrypt_tiny.common.errors import Error  # noqa: E402
+from harness import daemon
+from letsencrypt_tiny.common import log
+from letsencrypt_tiny.common.wire import order as op
+from letsencrypt_tiny.common.errors import Error
 from letsencrypt_tiny.master.peers import (signer as accountd, spawn as children,
-                                           client as conversation)  # noqa: E402
-from letsencrypt_tiny.master.settings import main as config  # noqa: E402
-from letsencrypt_tiny.master.peers.client import Conversation, Messages  # noqa: E402
-from letsencrypt_tiny.master.store.journal import State  # noqa: E402
+                                           client as conversation)
+from letsencrypt_tiny.master.settings import main as config
+from letsencrypt_tiny.master.peers.client import Conversation, Messages
+from letsencrypt_tiny.master.store.journal import State
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
@@ -58,7 +55,7 @@ class Master:
         os.chmod(f"{path}/S", 0o600)
         (path / "state").mkdir()
         self.state = State(f"{path}/state")
-        self.answers: List[op.Answer] = []
+        self.answers: list[op.Answer] = []
         self.seconds = 0.0
 
     def configure(self, script: str, timeout: int = 1) -> config.Config:
@@ -72,7 +69,7 @@ class Master:
         return config.load(str(self.path / "main.conf"))
 
     def run(self, script: str, requests: Sequence[op.Request] = (ORDER,), timeout: int = 1
-            ) -> List[op.Answer]:
+            ) -> list[op.Answer]:
         """Run a conversation to its end; return its answers, which ``answers`` has in any case."""
         loaded = self.configure(script, timeout)
         messages = Messages()
@@ -118,7 +115,7 @@ def test_a_good_client(master: Master, capfd: pytest.CaptureFixture[str]) -> Non
 requests = [json.loads(line) for line in sys.stdin.buffer]
 config = json.load(open(int(sys.argv[1]), "rb"))
 assert sys.argv[1:] == ["3", "4"] and requests[0]["identifiers"] == [["dns", "a.example"]]
-assert config["server"] == "https://ca.example/dir" and config["account_key"] == "k" * 43
+assert config["access"]["server"] == "https://ca.example/dir" and config["account_key"] == "k" * 43
 try:
     os.pwrite(0, b"x", 0)
 except OSError:
@@ -405,7 +402,7 @@ def test_the_greeting_is_read_before_the_client_gets_it(master: Master) -> None:
     ([b"SSH-2.0-x\r\n\r\n"], "not that of protocol"), ([b"x" * 9000], "longer than 8192"),
     ([b"1 OK\r\n" + b"[" * 99 + b"\r\n"], "nested|JSON")])
 def test_greetings_that_are_none(master: Master, monkeypatch: pytest.MonkeyPatch,
-                                 pieces: List[bytes], match: str) -> None:
+                                 pieces: list[bytes], match: str) -> None:
     monkeypatch.setattr(accountd, "GREETING_SECONDS", 0.5)
     with pytest.raises(Error, match=match) as caught:
         greeted(master, *pieces)

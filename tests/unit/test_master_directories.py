@@ -5,18 +5,15 @@ import shutil
 import socket
 import stat
 import struct
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Iterator
+from collections.abc import Iterator
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from letsencrypt_tiny.common.errors import Error  # noqa: E402
-from letsencrypt_tiny.master.store import trusted as directories, files as store  # noqa: E402
+from letsencrypt_tiny.common.errors import Error
+from letsencrypt_tiny.master.store import trusted as directories, files as store
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 

@@ -8,20 +8,19 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Iterator, List
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-TREE = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(TREE))
+from harness import daemon
+from letsencrypt_tiny import __version__
+from letsencrypt_tiny.master.store.journal import State
 
-from harness import daemon  # noqa: E402
-from letsencrypt_tiny import __version__  # noqa: E402
-from letsencrypt_tiny.master.store.journal import State  # noqa: E402
+TREE = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.root
 
@@ -68,7 +67,7 @@ class Host:
         """Write the certificates' configuration."""
         (self.path / "certs.conf").write_text(text)
 
-    def argv(self, *arguments: str) -> List[str]:
+    def argv(self, *arguments: str) -> list[str]:
         """Return the command line."""
         return ["/usr/bin/python3", "-I", "-B", str(self.program), f"--config={self.config}",
                 *arguments]
@@ -123,7 +122,7 @@ def test_version_and_help(host: Host) -> None:
     [], ["nonsense"], ["--nonsense", "newOrder"], ["neworder"], ["newOrder", "--min-day=3"],
     ["newOrder", "--min-days=x"], ["newOrder", "--min-days"], ["--config"], ["newOrder", "-x"],
     ["newOrder", "--force=yes"]])
-def test_usage(host: Host, arguments: List[str]) -> None:
+def test_usage(host: Host, arguments: list[str]) -> None:
     host.refused(*arguments)
 
 
@@ -140,7 +139,7 @@ def test_usage(host: Host, arguments: List[str]) -> None:
     (["revokeCert", "--reason=2", "/x"], "--reason=2"), (["revoke-cert", "--reason=", "/x"], "not"),
     (["account", "admin@example.org"], "is not a contact URL"),
     (["account", "mailto:a b"], "is not a contact URL")])
-def test_what_makes_no_sense(host: Host, arguments: List[str], match: str) -> None:
+def test_what_makes_no_sense(host: Host, arguments: list[str], match: str) -> None:
     assert match in host.refused(*arguments)
 
 
@@ -294,7 +293,7 @@ class Running:
         started.unlink()
         assert self.challenges() and (host.path / "www").exists()
 
-    def challenges(self) -> List[str]:
+    def challenges(self) -> list[str]:
         """Return the challenge directories."""
         return [name for name in os.listdir(self.host.run_directory) if name != "lock"]
 

@@ -3,22 +3,20 @@
 import datetime
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Iterator, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from harness import ca  # noqa: E402
-from letsencrypt_tiny.common.x509 import certificate as x509  # noqa: E402
-from letsencrypt_tiny.common.errors import Error  # noqa: E402
-from letsencrypt_tiny.master.pki import openssl  # noqa: E402
-from letsencrypt_tiny.master.settings import certificates as certs  # noqa: E402
-from letsencrypt_tiny.master.settings.certificates import KEY_TYPES, Certificate  # noqa: E402
+from harness import ca
+from letsencrypt_tiny.common.x509 import certificate as x509
+from letsencrypt_tiny.common.errors import Error
+from letsencrypt_tiny.master.pki import openssl
+from letsencrypt_tiny.master.settings import certificates as certs
+from letsencrypt_tiny.master.settings.certificates import KEY_TYPES, Certificate
 
 OPENSSL = "/usr/bin/openssl"
 PLAIN = Certificate("a", "F, [a]", (("dns", "a.example"),), "/k", "/c", "", "", (), "ec:P-256",
@@ -84,7 +82,7 @@ def test_keys_and_requests_of_each_type(kind: str) -> None:
 
 
 def test_names(key: int) -> None:
-    names: Tuple[Tuple[str, str], ...] = (
+    names: tuple[tuple[str, str], ...] = (
         ("dns", "b.example"), ("ip", "192.0.2.1"), ("ip", "2001:db8::1"), ("dns", "xn--a.example"))
     der = openssl.request(OPENSSL, key, PLAIN._replace(identifiers=names))
     text = text_of(der)
@@ -233,7 +231,7 @@ def test_openssl_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         openssl._run("/bin/sleep", ["60"])
 
 
-def chain(authority: ca.CA, **issue: Any) -> Tuple[bytes, bytes]:
+def chain(authority: ca.CA, **issue: Any) -> tuple[bytes, bytes]:
     """Return a new certificate and the intermediate, both PEM."""
     leaf = authority.issue(ca.request(["a.example"], ca.genkey()), **issue)
     return leaf.encode(), authority.intermediate.read_bytes()

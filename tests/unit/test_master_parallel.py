@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from typing import List
 
 import pytest
 
@@ -31,7 +30,7 @@ def test_an_error_is_a_result_like_any_other() -> None:
 
 
 def test_a_mistake_of_ours_is_not_swallowed() -> None:
-    seen: List[int] = []
+    seen: list[int] = []
 
     def wrong(number: int) -> int:
         seen.append(number)

@@ -4,22 +4,20 @@ import datetime
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Iterator, Optional, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from harness import ca  # noqa: E402
-from letsencrypt_tiny.master.plan import renewal  # noqa: E402
-from letsencrypt_tiny.master.settings import main as config  # noqa: E402
-from letsencrypt_tiny.master.settings.certificates import Certificate  # noqa: E402
-from letsencrypt_tiny.master.plan.renewal import DAY, Due  # noqa: E402
-from letsencrypt_tiny.master.store.journal import SectionState  # noqa: E402
+from harness import ca
+from letsencrypt_tiny.master.plan import renewal
+from letsencrypt_tiny.master.settings import main as config
+from letsencrypt_tiny.master.settings.certificates import Certificate
+from letsencrypt_tiny.master.plan.renewal import DAY, Due
+from letsencrypt_tiny.master.store.journal import SectionState
 
 HOUR = DAY / 24
 START = int(time.time())
@@ -53,7 +51,7 @@ class Site:
         for name in ("cert", "chain", "full"):
             self._write(name, prefix + text)
 
-    def due(self, now: float = START, min_days: Optional[int] = None,
+    def due(self, now: float = START, min_days: int | None = None,
             state: SectionState = SectionState(), **changes: Any) -> Due:
         """Decide, ``now`` being a Unix time."""
         return renewal.is_due(self.config, self.certificate._replace(**changes), state, min_days,

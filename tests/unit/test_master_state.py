@@ -4,17 +4,15 @@ import json
 import os
 import shutil
 import stat
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from letsencrypt_tiny.common.errors import Error  # noqa: E402
-from letsencrypt_tiny.master.store.journal import SectionState, State  # noqa: E402
+from letsencrypt_tiny.common.errors import Error
+from letsencrypt_tiny.master.store.journal import SectionState, State
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 

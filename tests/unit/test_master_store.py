@@ -12,15 +12,13 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Iterator, List
+from collections.abc import Callable, Iterator
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from letsencrypt_tiny.common.errors import Error  # noqa: E402
-from letsencrypt_tiny.master.store import files as store  # noqa: E402
-from letsencrypt_tiny.master.store.files import File  # noqa: E402
+from letsencrypt_tiny.common.errors import Error
+from letsencrypt_tiny.master.store import files as store
+from letsencrypt_tiny.master.store.files import File
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
@@ -45,7 +43,7 @@ def nothing_leaks() -> Iterator[None]:
     assert set(os.listdir("/proc/self/fd")) == before
 
 
-def old_files(top: Path, *names: str) -> List[File]:
+def old_files(top: Path, *names: str) -> list[File]:
     """Write old files; return what replaces them."""
     for name in names:
         (top / name).write_bytes(OLD)
@@ -168,7 +166,7 @@ def test_odd_things_in_its_place(top: Path) -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_a_directory_in_its_place_leaves_all_as_they_were(top: Path, order: List[int]) -> None:
+def test_a_directory_in_its_place_leaves_all_as_they_were(top: Path, order: list[int]) -> None:
     files = old_files(top, "a")
     (top / "d").mkdir()
     files.append(File(f"{top}/d", NEW))

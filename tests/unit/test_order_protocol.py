@@ -1,30 +1,28 @@
 """Master <-> ACME client: every message survives the way, and nothing else does."""
 
 import json
-import sys
-from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from letsencrypt_tiny.common.wire import order as op  # noqa: E402
-from letsencrypt_tiny.common.errors import ProtocolError  # noqa: E402
+from letsencrypt_tiny.common.wire import order as op
+from letsencrypt_tiny.common.errors import LocalProtocolError, ProtocolError
 
 DER = bytes(range(256)) * 4
 NAMES = (("dns", "a.example"), ("ip", "192.0.2.1"))
-REQUESTS: List[op.Request] = [
-    op.Order("a", NAMES, DER), op.Order("ü \n", NAMES, b"", "https://x/o", "tls", "a.b", True, ()),
+REQUESTS: list[op.Request] = [
+    op.Order("a", NAMES, DER),
+    op.Order("ü \n", NAMES, b"", "https://x/o", "t" * 43, "tls", "a.b", True, ()),
     op.AccountUpdate(), op.AccountUpdate(True, True, False, ("mailto:a@b.example",)),
     op.AccountUpdate(deactivate=True, contact=()), op.Revocation("/a/b.pem", DER),
     op.Revocation("f", DER, 0, True), op.Revocation("f", DER, 4)]
-ANSWERS: List[op.Answer] = [
+ANSWERS: list[op.Answer] = [
     op.Account("https://x/a", "t" * 43), op.Account("", ""), op.Progress("a", "pending"),
     op.Progress("a", "valid", "https://x/o", op.MAX_WAIT), op.Issued("a", "PEM\n"),
     op.Issued("a", "x" * op.MAX_CHAIN, ("y", "z")), op.AccountObject("u", {"a": [1, {"b": None}]}),
-    op.AccountObject("u", {}, "https://x/tos"), op.Revoked("f"), op.Failed("", "no\x1b\n“”"),
-    op.Failed("a", "m", "urn:x", 0), op.Failed("a", "m", None, op.MAX_WAIT), op.Log("info", "ü")]
+    op.AccountObject("u", {}, "https://x/tos"), op.Revoked("f"),
+    op.Failed("", "no\x1b\n“”", "lost"), op.Failed("a", "m", "refused", "urn:x", 0),
+    op.Failed("a", "m", "busy", None, op.MAX_WAIT), op.Log("info", "ü")]
 
 
 @pytest.mark.parametrize("request_", REQUESTS)
@@ -42,10 +40,12 @@ def test_answers(answer: op.Answer) -> None:
 
 
 def test_configuration() -> None:
-    config = op.ClientConfig("https://x/dir", 0, False, "/ca", "TLSv1.2", "TLSv1.3", "A:!B",
-                             "http://u:p@h:1", 64, "required", "https://x/a", "t" * 43)
+    access = op.Access("https://x/dir", 0, False, "/ca", "TLSv1.2", "TLSv1.3", "A:!B",
+                       "http://u:p@h:1", 64)
+    config = op.ClientConfig(access, "required", "https://x/a", "t" * 43)
     assert op.parse_config(op.format_config(config)) == config
-    assert op.parse_config(op.format_config(op.ClientConfig("s"))) == op.ClientConfig("s")
+    plain = op.ClientConfig(op.Access("s"))
+    assert op.parse_config(op.format_config(plain)) == plain
 
 
 def test_the_largest_order_that_can_be_configured_fits() -> None:
@@ -58,16 +58,16 @@ def test_the_largest_order_that_can_be_configured_fits() -> None:
 
 
 def test_what_does_not_fit_is_not_sent() -> None:
-    with pytest.raises(ProtocolError):
+    with pytest.raises(LocalProtocolError):
         op.format_request(op.Order("a", NAMES, bytes(op.MAX_REQUEST)))
-    with pytest.raises(ProtocolError):
+    with pytest.raises(LocalProtocolError):
         op.format_answer(op.Issued("a", "x" * op.MAX_ANSWER))
 
 
 def change(value: Any, **members: Any) -> bytes:
     """Return the line of a message with other members; ``...`` removes one."""
     format_ = op.format_answer if isinstance(value, op.Answer.__args__) else op.format_request
-    obj: Dict[str, Any] = {**json.loads(format_(value)), **members}
+    obj: dict[str, Any] = {**json.loads(format_(value)), **members}
     return json.dumps({key: item for key, item in obj.items() if item is not ...}).encode()
 
 

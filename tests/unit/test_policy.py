@@ -6,30 +6,28 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict, List, Tuple, cast
+from typing import Any, cast
 
 import pytest
 
-TREE = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(TREE))
-
-from harness import ca  # noqa: E402
-from letsencrypt_tiny.common import log  # noqa: E402
-from letsencrypt_tiny.common.wire import policy as signer_policy  # noqa: E402
-from letsencrypt_tiny.common.x509 import certificate as x509  # noqa: E402
-from letsencrypt_tiny.common.errors import ProtocolError  # noqa: E402
+from harness import ca
+from letsencrypt_tiny.common import log
+from letsencrypt_tiny.common.wire import policy as signer_policy
+from letsencrypt_tiny.common.x509 import certificate as x509
+from letsencrypt_tiny.common.errors import ProtocolError
 from letsencrypt_tiny.common.wire.order import AccountUpdate, Order, Request, Revocation
-from letsencrypt_tiny.common.wire.policy import OPERATIONS, ORDERING, Policy  # noqa: E402
-from letsencrypt_tiny.common.wire.signer import Greeting  # noqa: E402
-from letsencrypt_tiny.master.peers import signer as accountd  # noqa: E402
-from letsencrypt_tiny.master.pki import openssl  # noqa: E402
-from letsencrypt_tiny.master.settings import main as master_config  # noqa: E402
+from letsencrypt_tiny.common.wire.policy import OPERATIONS, ORDERING, Policy
+from letsencrypt_tiny.common.wire.signer import Greeting
+from letsencrypt_tiny.master.peers import signer as accountd
+from letsencrypt_tiny.master.pki import openssl
+from letsencrypt_tiny.master.settings import main as master_config
 from letsencrypt_tiny.master.settings.certificates import (KEY_TYPES, KEY_USAGES, SUBJECT_TYPES,
                                                            TLS_FEATURES)
-from letsencrypt_tiny.signer import account_key, config as signer_config, policy  # noqa: E402
+from letsencrypt_tiny.signer import account_key, config as signer_config, policy
+
+TREE = Path(__file__).resolve().parents[2]
 
 ORIGIN = "https://ca.example"
 URL, KID = f"{ORIGIN}/acme/new-order", f"{ORIGIN}/acme/acct/1"
@@ -58,7 +56,7 @@ def b64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def csr(*extensions: str, subject: str = "/", pem: str = "", options: Tuple[str, ...] = ()
+def csr(*extensions: str, subject: str = "/", pem: str = "", options: tuple[str, ...] = ()
         ) -> bytes:
     """A certificate request by openssl, DER."""
     added = [part for extension in extensions for part in ("-addext", extension)]
@@ -82,7 +80,7 @@ def certificate(names: str = "DNS:example.org") -> bytes:
 def line(payload: Any, member: str = "kid", kind: str = "ec:P-256", **changes: Any) -> bytes:
     """A signing input; a payload in bytes is taken as it is, None is the empty one."""
     own = greeting(kind)
-    header: Dict[str, Any] = {"alg": own.alg, "nonce": "abc-_", "url": URL,
+    header: dict[str, Any] = {"alg": own.alg, "nonce": "abc-_", "url": URL,
                               member: KID if member == "kid" else own.jwk, **changes}
     if payload is None:
         payload = b""
@@ -98,14 +96,14 @@ def judge(payload: Any, policies: Any = ALL, member: str = "kid", kind: str = "e
     return policy.judge(line(payload, member, kind, **changes), greeting(kind), policies)
 
 
-def order(*values: str, kind: str = "dns", **more: Any) -> Dict[str, Any]:
+def order(*values: str, kind: str = "dns", **more: Any) -> dict[str, Any]:
     """The payload of newOrder."""
     return {"identifiers": [{"type": kind, "value": value} for value in values], **more}
 
 
 # --- the table -----------------------------------------------------------------------------------
 
-ROWS: List[Tuple[str, str, Any]] = [
+ROWS: list[tuple[str, str, Any]] = [
     ("read", "kid", None), ("respond", "kid", {}),
     ("new-order", "kid", order("example.org")),
     ("new-order", "kid", order("a.example.net", "*.wild.example", profile="short",
@@ -163,7 +161,7 @@ def members(operation: str) -> set[str]:
 
 @pytest.mark.parametrize("operation, member, payload",
                          [row for row in ROWS if row[2]])
-def test_every_mutation_of_a_row(operation: str, member: str, payload: Dict[str, Any]) -> None:
+def test_every_mutation_of_a_row(operation: str, member: str, payload: dict[str, Any]) -> None:
     """Another key, one less, another case, another letter that Go folds, twice, null: refused,
     or another row's operation by its own rules (less can be an account's data)."""
     text = json.dumps(payload)
@@ -418,7 +416,7 @@ def finalize(der: bytes, policies: Any = DEFAULT, kind: str = "ec:P-256") -> pol
     (["subjectAltName=DNS:example.org", "keyUsage=digitalSignature,keyEncipherment,decipherOnly",
       "extendedKeyUsage=critical,serverAuth,clientAuth", "basicConstraints=critical,CA:FALSE"],
      "/C=XX/serialNumber=1", {("dns", "example.org")})])
-def test_good_requests(extensions: List[str], subject: str, names: Any) -> None:
+def test_good_requests(extensions: list[str], subject: str, names: Any) -> None:
     verdict = finalize(csr(*extensions, subject=subject))
     assert (verdict.why, set(verdict.names)) == ("", names)
 
@@ -453,7 +451,7 @@ def test_good_requests(extensions: List[str], subject: str, names: Any) -> None:
      "another purpose than"),
     (["subjectAltName=DNS:example.org"], "/emailAddress=a@b.example", "emailAddress"),
     (["subjectAltName=DNS:example.org"], "/CN=example.org+emailAddress=a@b", "emailAddress")])
-def test_bad_requests(extensions: List[str], subject: str, why: str) -> None:
+def test_bad_requests(extensions: list[str], subject: str, why: str) -> None:
     assert why in finalize(csr(*extensions, subject=subject)).why
 
 
@@ -645,7 +643,7 @@ def test_rate_limit() -> None:
 def test_rate_limit_of_threads() -> None:
     import threading
     guard = policy.Guard([DEFAULT._replace(per_hour=100)])
-    allowed: List[str] = []
+    allowed: list[str] = []
     request = line(None)
 
     def ask() -> None:
@@ -729,7 +727,7 @@ class Place:
         self.conf.write_text("\n".join([f"privkey = file:{self.key}", f"logfile = {self.log}",
                                         top, f"[{section}]", *lines]) + "\n")
 
-    def talk(self, *requests: bytes, policies: Tuple[str, ...] = ("web1",), **options: Any
+    def talk(self, *requests: bytes, policies: tuple[str, ...] = ("web1",), **options: Any
              ) -> "subprocess.CompletedProcess[str]":
         """Hold one conversation."""
         return run(f"--config={self.conf}", "--stdio", "--quiet",
@@ -812,7 +810,7 @@ def test_two_policies(place: Place) -> None:
     (["identifiers = a", "origins = https://CA.example"], "is not https://HOST"),
     (["identifiers = a", "operations = everything"], "“everything” is not one of read, respond"),
     (["identifiers = a", "requests-per-hour = many"], "not a whole number from 0 to 100000")])
-def test_bad_settings(lines: List[str], problem: str, place: Place) -> None:
+def test_bad_settings(lines: list[str], problem: str, place: Place) -> None:
     """Also of a policy that nobody asks for."""
     place.write(*lines)
     done = place.talk(policies=())
@@ -887,7 +885,7 @@ SERVER = "https://CA.example:443/directory"
 ORDER = Order("a", (("dns", "example.org"), ("ip", "2001:db8::1")), good_csr(), profile="short")
 
 
-def allowed(requests: List[Request], payload: Any, member: str = "kid") -> bool:
+def allowed(requests: list[Request], payload: Any, member: str = "kid") -> bool:
     """Whether the signer would sign it that is spawned for ``requests``."""
     derived = accountd.derive(SERVER, requests)
     again = signer_policy.parse_policy(signer_policy.format_policy(derived))
@@ -896,7 +894,7 @@ def allowed(requests: List[Request], payload: Any, member: str = "kid") -> bool:
 
 
 def test_derived_for_orders() -> None:
-    requests: List[Request] = [ORDER, Order("b", (("dns", "b.example"),), b"other CSR")]
+    requests: list[Request] = [ORDER, Order("b", (("dns", "b.example"),), b"other CSR")]
     for payload in (None, {}, order("example.org"), order("b.example", "example.org"),
                     order("2001:db8::1", kind="ip"), order("example.org", profile="short"),
                     {"csr": b64(good_csr())}):
@@ -916,14 +914,14 @@ def test_derived_for_orders() -> None:
     (AccountUpdate(contact=("mailto:a@b",)), ["account-update"]),
     (AccountUpdate(deactivate=True), ["deactivate"]),
     (AccountUpdate(True, True, True, ()), ["register", "account-update", "deactivate"])])
-def test_derived_for_the_account(update: AccountUpdate, operations: List[str]) -> None:
+def test_derived_for_the_account(update: AccountUpdate, operations: list[str]) -> None:
     assert accountd.derive(SERVER, [update]).operations == {"read", "lookup", *operations}
 
 
 def test_derived_for_revocation() -> None:
     one, other = certificate(), certificate("DNS:other.example")
     for with_key in (False, True):
-        requests: List[Request] = [Revocation("f", one, 1, with_key)]
+        requests: list[Request] = [Revocation("f", one, 1, with_key)]
         for member in ("kid", "jwk"):
             assert allowed(requests, {"certificate": b64(one), "reason": 4}, member)
             assert not allowed(requests, {"certificate": b64(other)}, member)
@@ -958,7 +956,7 @@ def test_who_takes_a_policy(command: str, setting: str, expected: bool, tmp_path
 @pytest.mark.parametrize("changes", [
     {"name": None}, {"more": 1}, {"operations": "read"}, {"per_hour": -1}, {"per_hour": 1.5},
     {"identifiers": [1]}, {"only": "x"}, {"Only": None}])
-def test_policies_that_cannot_be_read(changes: Dict[str, Any]) -> None:
+def test_policies_that_cannot_be_read(changes: dict[str, Any]) -> None:
     obj = json.loads(signer_policy.format_policy(ALL))
     assert signer_policy.parse_policy(json.dumps(obj).encode()) == ALL
     with pytest.raises(ProtocolError):

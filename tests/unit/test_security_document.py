@@ -4,7 +4,7 @@ import ast
 import functools
 import re
 from pathlib import Path
-from typing import Iterator, List, Set, Tuple
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,7 +14,7 @@ ATTACKS = range(1, 53)
 
 
 @functools.lru_cache(None)
-def stages() -> Set[str]:
+def stages() -> set[str]:
     """Return the directories of tests that ``make check`` runs."""
     script = (TREE / "tests/check.sh").read_text()
     default = re.search(r"^\[ \$# -gt 0 \] \|\| stages=\((.*)\)$", script, re.M)
@@ -23,7 +23,7 @@ def stages() -> Set[str]:
 
 
 @functools.lru_cache(None)
-def defined_in(file: str) -> Set[str]:
+def defined_in(file: str) -> set[str]:
     """Return the tests in a file below ``tests``, without importing it."""
     path = TREE / "tests" / file
     if file.partition("/")[0] not in stages() or not path.is_file():
@@ -33,7 +33,7 @@ def defined_in(file: str) -> Set[str]:
                 re.search(r"\bskip\b|xfail", ast.unparse(item)) for item in node.decorator_list)}
 
 
-def named(text: str) -> List[Tuple[str, str]]:
+def named(text: str) -> list[tuple[str, str]]:
     """Return the pairs (file, test) that a cell or paragraph names: “`file`: `test`, `test`; …”."""
     pairs, file = [], ""
     for word in re.findall(r"`([^`]*)`", text):
@@ -44,7 +44,7 @@ def named(text: str) -> List[Tuple[str, str]]:
     return pairs
 
 
-def tables(text: str) -> Iterator[List[List[str]]]:
+def tables(text: str) -> Iterator[list[list[str]]]:
     """Yield the rows of each table, its heading first."""
     for block in re.findall(r"(?:^\|.*\|$\n?)+", text, re.M):
         rows = [[cell.strip() for cell in line.strip("|").split("|")]
@@ -52,7 +52,7 @@ def tables(text: str) -> Iterator[List[List[str]]]:
         yield [rows[0], *rows[2:]]
 
 
-def faults(text: str) -> List[str]:
+def faults(text: str) -> list[str]:
     """Return what is wrong with the document."""
     found, numbers = [], []
     for paragraph in re.split(r"\n(?=\n|\||- )", text):

@@ -13,7 +13,8 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ KID = "https://ca.example/acme/acct/1"
 AS_ROOT = os.getuid() == 0
 
 
-def command(*arguments: str, before: str = "") -> List[str]:
+def command(*arguments: str, before: str = "") -> list[str]:
     """The program with the modules of this tree; ``before`` is run first, to change constants."""
     return [PYTHON, "-IB", "-c", f"import sys; sys.path.insert(0, {str(TREE)!r})\n{before}\n"
             "from letsencrypt_tiny.signer.main import main; sys.exit(main())", *arguments]
@@ -74,7 +75,7 @@ def signing_input(header: Any, payload: Any = None) -> bytes:
     return part(header) + b"." + part(payload)
 
 
-def request(**changes: Any) -> Dict[str, Any]:
+def request(**changes: Any) -> dict[str, Any]:
     """The header of a good request in kid form for an RSA key, with changes (None: without)."""
     header = {"alg": "RS256", "nonce": "b64url_nonce-1", "url": URL, "kid": KID, **changes}
     return {name: value for name, value in header.items() if value is not None}
@@ -122,7 +123,7 @@ def write_key(tmp_path: Path, kind: str) -> Path:
     return path
 
 
-def talk(key: Path, data: bytes, *arguments: str) -> Tuple[List[bytes], str, int]:
+def talk(key: Path, data: bytes, *arguments: str) -> tuple[list[bytes], str, int]:
     """Pipe ``data`` into --stdio: the answers after the greeting, the log, the exit status."""
     done = run(f"--privkey=file:{key}", "--stdio", *arguments, data=data)
     lines = done.stdout.split(b"\r\n")
@@ -496,7 +497,7 @@ def test_socket_of_another_is_not_removed(running: Running) -> None:
 
 def test_concurrent_connections(running: Running) -> None:
     clients = [running.connect() for _ in range(6)]
-    signatures: List[bytes] = []
+    signatures: list[bytes] = []
 
     def use(client: Client) -> None:
         signatures.extend(client.sign(GOOD) for _ in range(5))
@@ -627,7 +628,7 @@ def test_connections_beyond_those_that_are_logged(tmp_path: Path, key: Path) -> 
         running.process.wait()
 
 
-def refused_socket(key: Path, path: Path, **options: Any) -> Tuple[int, str]:
+def refused_socket(key: Path, path: Path, **options: Any) -> tuple[int, str]:
     """Exit status and message of a program that must not start to listen."""
     done = run(f"--privkey=file:{key}", f"--socket={path}", **options)
     return done.returncode, done.stderr.decode()
@@ -636,7 +637,7 @@ def refused_socket(key: Path, path: Path, **options: Any) -> Tuple[int, str]:
 def test_existing_path(tmp_path: Path, key: Path) -> None:
     path = tmp_path / "S"
     stale = socket.socket(socket.AF_UNIX)
-    makers: List[Callable[[], object]] = [
+    makers: list[Callable[[], object]] = [
         lambda: stale.bind(str(path)), lambda: path.symlink_to("nowhere"), path.mkdir,
         lambda: path.write_text("mine")]
     for make in makers:
@@ -700,7 +701,7 @@ def test_directory_of_another(tmp_path: Path, key: Path) -> None:
     (["--privkey=fd:77"], 1, "fd:77: cannot read the account key: Bad file descriptor"),
     (["--privkey=file:/dev/zero"], 1, "not a key in PEM format"),
 ])
-def test_bad_options(arguments: List[str], status: int, message: str) -> None:
+def test_bad_options(arguments: list[str], status: int, message: str) -> None:
     done = run(*arguments)
     text = done.stderr.decode()
     assert message in text and text.startswith("error: ") and text.count("\n") == 1
@@ -720,7 +721,7 @@ def test_bad_options(arguments: List[str], status: int, message: str) -> None:
     (["privkey"], "line 1: "),
     ([""], "Neither --privkey nor the setting “privkey” of"),
 ])
-def test_bad_settings(lines: List[str], message: str, tmp_path: Path) -> None:
+def test_bad_settings(lines: list[str], message: str, tmp_path: Path) -> None:
     file = conf(tmp_path / "key", *lines)
     done = run(f"--config={file}", "--stdio")
     text = done.stderr.decode()
@@ -743,7 +744,7 @@ def test_settings_options_and_specifiers(tmp_path: Path, key: Path) -> None:
     assert done.returncode == 1 and f"file:{tmp_path}/none".encode() in done.stderr
 
 
-def as_nobody() -> Dict[str, Any]:
+def as_nobody() -> dict[str, Any]:
     """What makes subprocess drop root, if there is root to drop."""
     return {"user": 65534, "group": 65534, "extra_groups": []} if AS_ROOT else {}
 
@@ -794,7 +795,7 @@ def test_help_and_version(option: str, text: str) -> None:
     assert (done.returncode, done.stderr) == (0, b"") and text in done.stdout.decode()
 
 
-def kernel_status(pid: int) -> Optional[Dict[str, str]]:
+def kernel_status(pid: int) -> dict[str, str] | None:
     """/proc/PID/status as a dictionary."""
     lines = Path(f"/proc/{pid}/status").read_text().split("\n")
     return dict(line.split(":\t", 1) for line in lines if ":\t" in line)

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Tuple
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -21,7 +21,7 @@ from test_signer import (AS_ROOT, GOOD, command, conf, openssl, pem, request, ru
 LINE = GOOD + b"\r\n"
 
 
-def with_terminal(arguments: List[str], typed: List[str]) -> Tuple[int, bytes, str]:
+def with_terminal(arguments: list[str], typed: list[str]) -> tuple[int, bytes, str]:
     """Run the program with a terminal of its own, typing at each prompt.
 
     Returns exit status, standard output (a pipe) and what stood on the terminal.
@@ -107,7 +107,7 @@ def test_encrypted_key_without_a_terminal(tmp_path: Path) -> None:
     assert b"there is no terminal to ask for its passphrase on" in done.stderr
 
 
-FORMS: Dict[str, Tuple[str, Callable[[], bytes]]] = {
+FORMS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "PKCS#1": ("RSA:2048", lambda: openssl("rsa", "-traditional", data=pem("RSA:2048"))),
     "SEC1": ("EC:P-256", lambda: openssl("ec", data=pem("EC:P-256"))),
     "SEC1 with parameters": ("EC:P-256", lambda: openssl("ecparam", "-name", "prime256v1")
@@ -145,7 +145,7 @@ def damaged() -> bytes:
             + b"-----END RSA PRIVATE KEY-----\n")
 
 
-NOT_TAKEN: Dict[str, Tuple[Callable[[], bytes], str]] = {
+NOT_TAKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "Ed25519": (lambda: pem("ED25519"), "a key of kind Ed25519; account keys are RSA of 2048 to"),
     "X448": (lambda: pem("X448"), "a key of kind X448"),
     "RSA-PSS": (lambda: pem("RSA-PSS"), "a key of kind RSA-PSS"),
@@ -316,7 +316,7 @@ def test_genkey_leaves_no_part_of_a_file(tmp_path: Path) -> None:
     (["--genkey=ec:P-256", "--privkey=file:{}/none/key"], 1, "no directory for the account key"),
     (["--genkey=ec:P-256", "--privkey=file:{}/"], 1, "names a directory, not a file"),
 ])
-def test_genkey_errors(arguments: List[str], status: int, message: str, tmp_path: Path) -> None:
+def test_genkey_errors(arguments: list[str], status: int, message: str, tmp_path: Path) -> None:
     done = run(*[argument.format(tmp_path) for argument in arguments])
     text = done.stderr.decode()
     assert message in text and text.count("\n") == 1

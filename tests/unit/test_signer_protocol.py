@@ -2,17 +2,12 @@
 
 import json
 import os
-import sys
 import time
-from pathlib import Path
-from typing import List
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from letsencrypt_tiny.common.wire import jose, signer as sp  # noqa: E402
-from letsencrypt_tiny.common.errors import ProtocolError  # noqa: E402
+from letsencrypt_tiny.common.wire import jose, signer as sp
+from letsencrypt_tiny.common.errors import ProtocolError
 
 JWK = {"e": "AQAB", "kty": "RSA", "n": "wJ-_" * 85 + "ww"}
 KID = "https://acme.example/acct/1"
@@ -20,7 +15,7 @@ THUMBPRINT = jose.thumbprint(JWK)
 KEY = jose.canonical_json(JWK)
 
 
-def lines(data: bytes, limit: int = sp.MAX_ANSWER) -> List[bytes]:
+def lines(data: bytes, limit: int = sp.MAX_ANSWER) -> list[bytes]:
     """Return the lines that a buffer cuts ``data`` into."""
     buffer = sp.LineBuffer(limit)
     buffer.feed(data)

@@ -2,16 +2,12 @@
 
 import os
 import pwd
-import sys
-from pathlib import Path
-from typing import Callable, Dict
+from collections.abc import Callable
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from letsencrypt_tiny.common import paths, specifiers  # noqa: E402
-from letsencrypt_tiny.common.errors import ConfigError  # noqa: E402
+from letsencrypt_tiny.common import paths, specifiers
+from letsencrypt_tiny.common.errors import ConfigError
 
 AS_ROOT = os.getuid() == 0
 
@@ -50,7 +46,7 @@ def test_unknown_ones(text: str, letter: str) -> None:
     assert f"“{text}”: {letter} is not a specifier (valid: %C " in str(caught.value)
 
 
-def as_uid(uid: int, environment: Dict[str, str], work: Callable[[], str]) -> str:
+def as_uid(uid: int, environment: dict[str, str], work: Callable[[], str]) -> str:
     """Return what ``work`` returns in a child with this uid and environment."""
     reader, writer = os.pipe()
     pid = os.fork()

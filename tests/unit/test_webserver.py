@@ -5,20 +5,19 @@ import pwd
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-TREE = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(TREE))
+from letsencrypt_tiny.common.errors import UsageError
+from letsencrypt_tiny.webserver import main as webserver
 
-from letsencrypt_tiny.common.errors import UsageError  # noqa: E402
-from letsencrypt_tiny.webserver import main as webserver  # noqa: E402
+TREE = Path(__file__).resolve().parents[2]
 
 TOKEN = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr_oA"
 AUTHORIZATION = TOKEN + ".9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI"
@@ -49,7 +48,7 @@ class Running:
         self.listeners.append(sock)
         for sock in self.listeners:
             sock.listen(1024)
-        self.addresses: List[Address] = [s.getsockname() for s in self.listeners]
+        self.addresses: list[Address] = [s.getsockname() for s in self.listeners]
         # The program as shipped, but with the modules of this tree.
         source = (TREE / "programs/webserver").read_text()
         assert '"/usr/share/letsencrypt-tiny"' in source
@@ -367,7 +366,7 @@ class ShortServer(webserver.Server):
 
 
 @pytest.fixture
-def short() -> Iterator[Tuple[ShortServer, Address]]:
+def short() -> Iterator[tuple[ShortServer, Address]]:
     listener = socket.create_server(("127.0.0.1", 0))
     server = ShortServer([listener])
     stopping = False
@@ -389,7 +388,7 @@ def short() -> Iterator[Tuple[ShortServer, Address]]:
     assert not thread.is_alive()
 
 
-def cut_off(address: Address, request: Optional[bytes]) -> float:
+def cut_off(address: Address, request: bytes | None) -> float:
     """Return the seconds until the server ends a connection that is kept busy."""
     start = time.monotonic()
     with connect(address) as sock:
@@ -405,7 +404,7 @@ def cut_off(address: Address, request: Optional[bytes]) -> float:
     return time.monotonic() - start
 
 
-def test_deadline(short: Tuple[ShortServer, Address]) -> None:
+def test_deadline(short: tuple[ShortServer, Address]) -> None:
     server, address = short
     assert webserver.Server.DEADLINE == 10
     with connect(address) as sock:
@@ -506,7 +505,7 @@ def alive(pid: int) -> bool:
                                        ["--thumbprint="], [f"--thumbprint={TOKEN}x"],
                                        [f"--thumbprint={TOKEN[:-1]}."], ["x"], ["-1"],
                                        ["99"], ["0"], ["99999999999999999999"], ["--help"]])
-def test_usage(arguments: List[str], capfd: pytest.CaptureFixture[str]) -> None:
+def test_usage(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     code = (f"import sys; sys.path.insert(0, {str(TREE)!r})\n"
             "from letsencrypt_tiny.webserver.main import main\nsys.exit(main())")
     result = subprocess.run(["/usr/bin/python3", "-ISc", code, *arguments],

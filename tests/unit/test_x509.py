@@ -7,7 +7,8 @@ import re
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from letsencrypt_tiny.common.x509.certificate import X509Error
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"rsa:2048": "RSA 2048", "rsa:3072": "RSA 3072", "ec:P-256": "EC P-256",
          "ec:P-384": "EC P-384", "ed25519": "Ed25519"}
-KEYS: Dict[str, str] = {}
+KEYS: dict[str, str] = {}
 
 # RFC 9773, appendix A
 ARI = b"""-----BEGIN CERTIFICATE-----
@@ -41,7 +42,7 @@ def key(kind: str = "ec:P-256") -> str:
 
 
 def certificate(*extensions: str, kind: str = "ec:P-256", subject: str = "/CN=example.org",
-                options: Tuple[str, ...] = ("-days", "90")) -> bytes:
+                options: tuple[str, ...] = ("-days", "90")) -> bytes:
     """Return a self-signed certificate in PEM."""
     added = [part for extension in extensions for part in ("-addext", extension)]
     return openssl("req", "-x509", "-config", "/dev/null", "-key", "/dev/stdin", "-utf8",
@@ -68,7 +69,7 @@ def parse(pem: bytes) -> x509.Certificate:
 
 def names_of(text: str) -> x509.Names:
     """Return DNS names and addresses of openssl's text of a subjectAltName, in order."""
-    found: List[Tuple[str, str]] = []
+    found: list[tuple[str, str]] = []
     for kind, value in re.findall(r"(DNS|IP Address):([^,\s]+)", text):
         found.append(("dns", value.lower()) if kind == "DNS"
                      else ("ip", ipaddress.ip_address(value).compressed))
@@ -143,7 +144,7 @@ def test_serial(serial: str) -> None:
     ("/", ()), ("/C=DE/O=Example/OU=x", ()),
     ("/CN=a.example/CN=b.example/O=c/CN=d.example", ("a.example", "b.example", "d.example")),
     ("/O=x+CN=multi.example+OU=y", ("multi.example",)), ("/CN=Bücher €", ("Bücher €",))])
-def test_common_names(subject: str, common_names: Tuple[str, ...]) -> None:
+def test_common_names(subject: str, common_names: tuple[str, ...]) -> None:
     """All of them, in their order, wherever they stand."""
     assert agree(certificate(subject=subject)).common_names == common_names
     assert x509.parse_request(request(subject=subject)).common_names == common_names
@@ -256,7 +257,7 @@ SPKI = tlv(0x30, tlv(0x30, oid("1.3.101.112")), tlv(3, b"\0" + bytes(32)))
 EXT_REQ = "1.2.840.113549.1.9.14"
 V3 = b"\xa0\x03\x02\x01\x02"
 DNS = tlv(0x82, b"example.org")
-FIELDS: Dict[str, Any] = {
+FIELDS: dict[str, Any] = {
     "version": V3, "serial": tlv(2, b"\1"), "algorithm": ALGORITHM, "issuer": tlv(0x30),
     "not_before": tlv(0x17, b"260101000000Z"), "not_after": tlv(0x17, b"260401000000Z"),
     "subject": common_name(tlv(0x0c, b"x")), "spki": SPKI, "unique": b"", "extensions": None,
@@ -352,7 +353,7 @@ def test_built_certificate_is_good() -> None:
     dict(subject=tlv(0x30, tlv(0x30))), dict(subject=tlv(0x30, tlv(0x31, tlv(0x31)))),
     dict(subject=tlv(0x30, tlv(0x31, tlv(0x30)))), dict(subject=tlv(0x31)),
 ], ids=str)
-def test_structure(changes: Dict[str, Any]) -> None:
+def test_structure(changes: dict[str, Any]) -> None:
     """What is not DER, or not a certificate, is refused."""
     refused(x509.parse_certificate, build(**changes))
 

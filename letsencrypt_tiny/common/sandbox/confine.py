@@ -17,7 +17,7 @@ Before ``enter`` the caller must have
 import ctypes
 import errno
 import os
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 from . import landlock, seccomp
 from ..errors import Error
@@ -42,14 +42,14 @@ class Plan(NamedTuple):
 
     name: str                             # of the process, for messages
     mode: str = "auto"                    # its ``confine`` setting: auto, required or no
-    read: Tuple[str, ...] = ()            # files, or directories below which it reads them
-    create: Tuple[str, ...] = ()          # directories where it makes new files, and removes them
-    remove: Tuple[str, ...] = ()          # directories where it removes files (its own socket)
-    connect: Tuple[int, ...] = ()         # TCP ports
+    read: tuple[str, ...] = ()            # files, or directories below which it reads them
+    create: tuple[str, ...] = ()          # directories where it makes new files, and removes them
+    remove: tuple[str, ...] = ()          # directories where it removes files (its own socket)
+    connect: tuple[int, ...] = ()         # TCP ports
     memory: int = 0                       # bytes of its own, stacks included; 0 as it is
     files: int = 64                       # descriptors
-    file_size: Optional[int] = None       # bytes of a file it writes; None any
-    processes: Optional[int] = None       # processes *and threads* of this user; None as it is
+    file_size: int | None = None          # bytes of a file it writes; None any
+    processes: int | None = None          # processes *and threads* of this user; None as it is
     network: bool = True                  # False: none, by a namespace of its own if it may
     lock_memory: bool = False             # what is in memory now is never swapped out
     listen: bool = False                  # accepts on listening sockets it has inherited
@@ -71,7 +71,7 @@ def warm_up() -> None:
     ctypes.CDLL("libgcc_s.so.1")  # pthread_exit() loads it, and aborts where it can't
 
 
-def enter(plan: Plan) -> List[str]:
+def enter(plan: Plan) -> list[str]:
     """Confine this process for good; return what is now enforced, and what isn't ("no …").
 
     Raises ConfinementError if something can't be had and the mode is ``required``.
@@ -149,7 +149,7 @@ def _lock_memory() -> str:
     return f"no locked memory ({errno.errorcode[ctypes.get_errno()]})"
 
 
-def _enter_landlock(plan: Plan) -> List[str]:
+def _enter_landlock(plan: Plan) -> list[str]:
     paths = [(path, landlock.READ) for path in plan.read]
     paths += [(path, landlock.WRITE | landlock.MAKE_REG | landlock.REMOVE_FILE)
               for path in plan.create]

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import struct
-from typing import Sequence, Tuple, Union
+from collections.abc import Sequence
 
 MAX_ABI = 7     # the newest ABI made use of; tests lower it, 0 hides Landlock altogether
 TCP_ABI = 4     # from this one on, ports can be named
@@ -33,7 +33,7 @@ _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
 
 
-def _call(number: int, *arguments: Union[int, bytes, None]) -> int:
+def _call(number: int, *arguments: int | bytes | None) -> int:
     """Call the kernel; raises OSError."""
     result = int(_syscall(ctypes.c_long(number), *[
         ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]))
@@ -53,7 +53,7 @@ def abi() -> int:
     return min(_call(_CREATE_RULESET, None, 0, _VERSION), MAX_ABI)
 
 
-def restrict(paths: Sequence[Tuple[str, int]], ports: Sequence[int]) -> int:
+def restrict(paths: Sequence[tuple[str, int]], ports: Sequence[int]) -> int:
     """Let this thread do to files only what ``paths`` grants, and return the ABI in use.
 
     ``paths`` are files or directories and the rights on (or below) them; those that can't

@@ -10,7 +10,8 @@ socket, whether a file elsewhere exists and how large it is (stat).
 
 import errno
 import os
-from typing import Any, Iterator, List, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 DIRECTORY = "/usr/lib/python3/dist-packages"  # the programs run with -S; tests change it
 
@@ -60,8 +61,8 @@ _FCNTL = (1, 2, 3, 4, 1030)     # F_[GS]ETFD, F_[GS]ETFL, F_DUPFD_CLOEXEC; not F
 _INT = 0xFFFFFFFF               # the kernel looks at 32 bits of most arguments
 _LONG = 0xFFFFFFFFFFFFFFFF
 
-_Test = Tuple[int, int, int]    # argument number, mask, and what must remain under the mask
-_Rule = Tuple[str, Tuple[_Test, ...]]
+_Test = tuple[int, int, int]    # argument number, mask, and what must remain under the mask
+_Rule = tuple[str, tuple[_Test, ...]]
 
 
 def prepare(*, read: bool, create: bool, remove: bool, connect: bool, listen: bool) -> Any:
@@ -113,14 +114,14 @@ def _load_module() -> Any:
     raise ModuleNotFoundError("python3-seccomp is not installed")
 
 
-def _add(syscalls: Any, action: Any, name: str, tests: List[Any]) -> None:
+def _add(syscalls: Any, action: Any, name: str, tests: list[Any]) -> None:
     try:
         syscalls.add_rule(action, name, *tests)
     except RuntimeError:
         pass  # this libseccomp doesn't know the call: it gets the default, EPERM
 
 
-def _plain(names: str) -> List[_Rule]:
+def _plain(names: str) -> list[_Rule]:
     return [(name, ()) for name in names.split()]
 
 

@@ -4,7 +4,7 @@ import binascii
 import hashlib
 import json
 import re
-from typing import Any, Dict, NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import ProtocolError
 
@@ -41,12 +41,12 @@ def decode(text: bytes) -> bytes:
     return data
 
 
-def canonical_json(value: Dict[str, Any]) -> bytes:
+def canonical_json(value: dict[str, Any]) -> bytes:
     """Return ``value`` as JSON without white space, keys sorted (RFC 7638 §3.3)."""
     return json.dumps(value, separators=(",", ":"), sort_keys=True).encode("utf-8")
 
 
-def thumbprint(jwk: Dict[str, Any]) -> str:
+def thumbprint(jwk: dict[str, Any]) -> str:
     """Return the base64url SHA-256 thumbprint of a public key (RFC 7638, RFC 8555 §8.1).
 
     Raises ProtocolError if ``jwk`` is no RSA, EC or OKP key.

@@ -4,11 +4,11 @@ Small accessors instead of a schema language; each names what it looked at.
 """
 
 import json
-from typing import Any, Dict, List, NoReturn, Optional
+from typing import Any, NoReturn
 
 from ..errors import ProtocolError
 
-JsonObject = Dict[str, Any]
+JsonObject = dict[str, Any]
 
 # Deeper than any message of RFC 8555; far from Python's recursion limit.
 MAX_DEPTH = 24
@@ -105,7 +105,7 @@ def get_str(obj: JsonObject, key: str, limit: int = 4096) -> str:
     return value
 
 
-def get_optional_str(obj: JsonObject, key: str, limit: int = 4096) -> Optional[str]:
+def get_optional_str(obj: JsonObject, key: str, limit: int = 4096) -> str | None:
     """Like get_str, None where the key is absent or null."""
     return None if obj.get(key) is None else get_str(obj, key, limit)
 
@@ -118,12 +118,12 @@ def get_object(obj: JsonObject, key: str) -> JsonObject:
     return value
 
 
-def get_optional_object(obj: JsonObject, key: str) -> Optional[JsonObject]:
+def get_optional_object(obj: JsonObject, key: str) -> JsonObject | None:
     """Like get_object, None where the key is absent or null."""
     return None if obj.get(key) is None else get_object(obj, key)
 
 
-def get_list(obj: JsonObject, key: str, limit: int = 1000) -> List[Any]:
+def get_list(obj: JsonObject, key: str, limit: int = 1000) -> list[Any]:
     """Return the array ``key`` of ``obj`` (at most ``limit`` elements); raises ProtocolError."""
     value = obj.get(key)
     if not isinstance(value, list):
@@ -133,7 +133,7 @@ def get_list(obj: JsonObject, key: str, limit: int = 1000) -> List[Any]:
     return value
 
 
-def get_objects(obj: JsonObject, key: str, limit: int = 1000) -> List[JsonObject]:
+def get_objects(obj: JsonObject, key: str, limit: int = 1000) -> list[JsonObject]:
     """Return the array of objects ``key`` of ``obj``; raises ProtocolError."""
     values = get_list(obj, key, limit)
     for value in values:
@@ -142,7 +142,7 @@ def get_objects(obj: JsonObject, key: str, limit: int = 1000) -> List[JsonObject
     return values
 
 
-def get_strs(obj: JsonObject, key: str, limit: int = 1000) -> List[str]:
+def get_strs(obj: JsonObject, key: str, limit: int = 1000) -> list[str]:
     """Return the array of strings ``key`` of ``obj``; raises ProtocolError."""
     values = get_list(obj, key, limit)
     for value in values:

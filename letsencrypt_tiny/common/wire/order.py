@@ -10,12 +10,13 @@ To the master all that comes back is hostile input: every size is capped here, e
 checked, and nothing is believed that can be verified.  Pure functions: no I/O here.
 """
 
-from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
+from typing import Any, NamedTuple
 
 from . import jose
-from ..errors import ProtocolError
-from .jsonfields import (JsonObject, dump, get_bool, get_int, get_list, get_optional_object,
-                         get_optional_str, get_str, get_strs, parse_object)
+from ..errors import LocalProtocolError, ProtocolError
+from ..names import Identifier
+from .jsonfields import (JsonObject, dump, get_bool, get_int, get_list, get_object,
+                         get_optional_object, get_optional_str, get_str, get_strs, parse_object)
 
 MAX_REQUEST = 256 << 10   # bytes of a line to the client
 MAX_ANSWER = 1 << 20      # bytes of a line from the client
@@ -23,16 +24,14 @@ MAX_CHAIN = 256 << 10     # bytes of one certificate chain in PEM
 MAX_ALTERNATES = 8        # alternate chains passed on (RFC 8555 §7.4.2)
 MAX_WAIT = 86400          # seconds
 
-Identifier = Tuple[str, str]   # ("dns" | "ip", value), RFC 8555 §9.7.7, RFC 8738 §3
-
 
 # --- the client's configuration ----------------------------------------------------------
 
-class ClientConfig(NamedTuple):
-    """What the client must know; it never reads the configuration files."""
+class Access(NamedTuple):
+    """How a CA is reached: what the settings of a CA say of it, for master and client."""
 
     server: str                    # the directory's URL (RFC 8555 §7.1.1)
-    timeout: int = 90              # seconds an order may wait for the server in all
+    timeout: int = 90              # seconds an order may wait for the server in all; 0: no limit
     verify: bool = True            # verify the server's certificate
     ca_file: str = ""              # PEM bundle to trust instead of the system's
     tls_minimum: str = ""          # "TLSv1.2" …; "" is the library's default
@@ -40,6 +39,12 @@ class ClientConfig(NamedTuple):
     ciphers: str = ""              # openssl cipher list; "" is the library's default
     proxy: str = ""                # http://[user:password@]host:port; "" is the environment's
     jobs: int = 4                  # connections to the server at most
+
+
+class ClientConfig(NamedTuple):
+    """What the client must know; it never reads the configuration files."""
+
+    access: Access
     confine: str = "auto"          # auto | required | no
     account_url: str = ""          # at this directory, if known from an earlier run …
     account_key: str = ""          # … and the thumbprint of the key that has it (RFC 7638)
@@ -47,19 +52,22 @@ class ClientConfig(NamedTuple):
 
 def format_config(config: ClientConfig) -> bytes:
     """Return the JSON object that the client reads from its configuration descriptor."""
-    return dump(config._asdict())
+    return dump({**config._asdict(), "access": config.access._asdict()})
 
 
 def parse_config(text: bytes) -> ClientConfig:
     """Parse what ``format_config`` wrote; raises ProtocolError."""
     obj = parse_object(text, "the client's configuration", MAX_REQUEST)
-    return ClientConfig(
-        server=get_str(obj, "server"), timeout=get_int(obj, "timeout", 0, MAX_WAIT),
-        verify=get_bool(obj, "verify", True), ca_file=get_str(obj, "ca_file"),
-        tls_minimum=get_str(obj, "tls_minimum"), tls_maximum=get_str(obj, "tls_maximum"),
-        ciphers=get_str(obj, "ciphers"), proxy=get_str(obj, "proxy"),
-        jobs=get_int(obj, "jobs", 1, 64), confine=get_str(obj, "confine"),
-        account_url=get_str(obj, "account_url"), account_key=get_str(obj, "account_key", 64))
+    given = get_object(obj, "access")
+    access = Access(
+        server=get_str(given, "server"), timeout=get_int(given, "timeout", 0, MAX_WAIT),
+        verify=get_bool(given, "verify", True), ca_file=get_str(given, "ca_file"),
+        tls_minimum=get_str(given, "tls_minimum"), tls_maximum=get_str(given, "tls_maximum"),
+        ciphers=get_str(given, "ciphers"), proxy=get_str(given, "proxy"),
+        jobs=get_int(given, "jobs", 1, 64))
+    return ClientConfig(access, confine=get_str(obj, "confine"),
+                        account_url=get_str(obj, "account_url"),
+                        account_key=get_str(obj, "account_key", 64))
 
 
 # --- requests ----------------------------------------------------------------------------
@@ -68,13 +76,14 @@ class Order(NamedTuple):
     """Obtain a certificate (RFC 8555 §7.4)."""
 
     section: str
-    identifiers: Tuple[Identifier, ...]
+    identifiers: tuple[Identifier, ...]
     csr: bytes                           # DER
-    url: Optional[str] = None            # of an earlier unfinished order for the same
-    profile: Optional[str] = None        # draft-ietf-acme-profiles
-    replaces: Optional[str] = None       # certID (RFC 9773 §5)
+    url: str | None = None            # of an earlier unfinished order for the same …
+    account: str = ""                    # … made by the account of this key; "" is any
+    profile: str | None = None        # draft-ietf-acme-profiles
+    replaces: str | None = None       # certID (RFC 9773 §5)
     alternates: bool = False             # fetch the alternate chains too
-    challenges: Tuple[str, ...] = ("http-01",)
+    challenges: tuple[str, ...] = ("http-01",)
 
 
 class AccountUpdate(NamedTuple):
@@ -83,7 +92,7 @@ class AccountUpdate(NamedTuple):
     register: bool = False
     terms_agreed: bool = False
     deactivate: bool = False
-    contact: Optional[Tuple[str, ...]] = None    # None: leave as it is
+    contact: tuple[str, ...] | None = None    # None: leave as it is
 
 
 class Revocation(NamedTuple):
@@ -91,22 +100,22 @@ class Revocation(NamedTuple):
 
     section: str                         # what to call it in the answer (the file's name)
     certificate: bytes                   # DER
-    reason: Optional[int] = None         # RFC 5280 §5.3.1
+    reason: int | None = None         # RFC 5280 §5.3.1
     with_certificate_key: bool = False   # the signer holds the certificate's key
 
 
-Request = Union[Order, AccountUpdate, Revocation]
+Request = Order | AccountUpdate | Revocation
 
 
 def format_request(request: Request) -> bytes:
     """Return the line that asks for ``request``."""
-    obj: Dict[str, Any] = {"request": type(request).__name__, **request._asdict()}
+    obj: dict[str, Any] = {"request": type(request).__name__, **request._asdict()}
     for key in ("csr", "certificate"):
         if key in obj:
             obj[key] = jose.encode_text(obj[key])
     line = dump(obj) + b"\n"
     if len(line) > MAX_REQUEST:
-        raise ProtocolError(f"a request of more than {MAX_REQUEST} bytes")
+        raise LocalProtocolError(f"a request of more than {MAX_REQUEST} bytes")
     return line
 
 
@@ -118,6 +127,7 @@ def parse_request(line: bytes) -> Request:
         return Order(
             section=get_str(obj, "section"), identifiers=_get_identifiers(obj),
             csr=_get_bytes(obj, "csr"), url=get_optional_str(obj, "url"),
+            account=get_str(obj, "account", 64),
             profile=get_optional_str(obj, "profile"), replaces=get_optional_str(obj, "replaces"),
             alternates=get_bool(obj, "alternates"), challenges=tuple(get_strs(obj, "challenges")))
     if kind == "AccountUpdate":
@@ -131,7 +141,7 @@ def parse_request(line: bytes) -> Request:
     raise ProtocolError(f"an unknown request “{kind}”")
 
 
-def _get_identifiers(obj: JsonObject) -> Tuple[Identifier, ...]:
+def _get_identifiers(obj: JsonObject) -> tuple[Identifier, ...]:
     pairs = get_list(obj, "identifiers", 10000)
     for pair in pairs:
         if not (isinstance(pair, list) and len(pair) == 2
@@ -158,7 +168,7 @@ class Progress(NamedTuple):
 
     section: str
     state: str                           # new, pending, ready, processing, valid
-    url: Optional[str] = None            # the order's
+    url: str | None = None            # the order's
     wait: int = 0                        # seconds to the next poll
 
 
@@ -167,7 +177,7 @@ class Issued(NamedTuple):
 
     section: str
     chain: str
-    alternates: Tuple[str, ...] = ()
+    alternates: tuple[str, ...] = ()
 
 
 class AccountObject(NamedTuple):
@@ -175,7 +185,7 @@ class AccountObject(NamedTuple):
 
     url: str
     account: JsonObject
-    terms_of_service: Optional[str] = None
+    terms_of_service: str | None = None
 
 
 class Revoked(NamedTuple):
@@ -184,13 +194,22 @@ class Revoked(NamedTuple):
     section: str
 
 
+# What became of the order, or other request, that failed:
+# refused     for good: there is no order, or it is dead; what is wanted must be asked for anew
+# busy        the server wants to be left alone for a while; an order there is lives on
+# unfinished  it waits, for the server or for somebody to mend something; the next run goes on
+# lost        the server or the signer can't be worked with: it concerns no request in particular
+OUTCOMES = ("refused", "busy", "unfinished", "lost")
+
+
 class Failed(NamedTuple):
-    """A request failed for good in this run."""
+    """A request failed in this run."""
 
     section: str                         # "" for an AccountUpdate
     message: str                         # for the administrator: detail and subproblems
-    type: Optional[str] = None           # the problem's type (RFC 8555 §6.7)
-    retry_after: Optional[int] = None    # seconds, if the server said so
+    outcome: str                         # of OUTCOMES
+    type: str | None = None           # the problem's type (RFC 8555 §6.7)
+    retry_after: int | None = None    # seconds, if the server said so
 
 
 class Log(NamedTuple):
@@ -200,14 +219,14 @@ class Log(NamedTuple):
     text: str
 
 
-Answer = Union[Account, Progress, Issued, AccountObject, Revoked, Failed, Log]
+Answer = Account | Progress | Issued | AccountObject | Revoked | Failed | Log
 
 
 def format_answer(answer: Answer) -> bytes:
     """Return the line that tells the master of ``answer``."""
     line = dump({"answer": type(answer).__name__, **answer._asdict()}) + b"\n"
     if len(line) > MAX_ANSWER:
-        raise ProtocolError(f"an answer of more than {MAX_ANSWER} bytes")
+        raise LocalProtocolError(f"an answer of more than {MAX_ANSWER} bytes")
     return line
 
 
@@ -225,7 +244,10 @@ def parse_answer(line: bytes) -> Answer:
         return Issued(get_str(obj, "section"), get_str(obj, "chain", MAX_CHAIN), tuple(alternates))
     if kind == "Failed":
         retry = None if obj.get("retry_after") is None else get_int(obj, "retry_after", 0, MAX_WAIT)
-        return Failed(get_str(obj, "section"), get_str(obj, "message", 16384),
+        outcome = get_str(obj, "outcome", 16)
+        if outcome not in OUTCOMES:
+            raise ProtocolError("an unknown outcome")
+        return Failed(get_str(obj, "section"), get_str(obj, "message", 16384), outcome,
                       get_optional_str(obj, "type", 256), retry)
     if kind == "Account":
         return Account(get_str(obj, "url", 2048), get_str(obj, "key", 64))

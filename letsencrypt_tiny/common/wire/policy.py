@@ -6,7 +6,7 @@ signer/policy.py.  Pure functions: no I/O here.
 
 import hashlib
 import re
-from typing import FrozenSet, NamedTuple, Optional
+from typing import NamedTuple
 
 from ..errors import ProtocolError
 from .jsonfields import dump, get_int, get_str, get_strs, parse_object
@@ -31,12 +31,12 @@ class Policy(NamedTuple):
     """What the signer may sign.  Everything else it refuses."""
 
     name: str
-    origins: FrozenSet[str]                 # https://HOST[:PORT] as ``is_origin`` wants them
-    operations: FrozenSet[str]              # of OPERATIONS
-    identifiers: FrozenSet[str] = frozenset()   # names, .SUFFIXES, addresses; "*" is any
-    profiles: FrozenSet[str] = frozenset()      # draft-ietf-acme-profiles; "*" is any
+    origins: frozenset[str]                 # https://HOST[:PORT] as ``is_origin`` wants them
+    operations: frozenset[str]              # of OPERATIONS
+    identifiers: frozenset[str] = frozenset()   # names, .SUFFIXES, addresses; "*" is any
+    profiles: frozenset[str] = frozenset()      # draft-ietf-acme-profiles; "*" is any
     per_hour: int = 0                       # requests; 0 is no limit
-    only: Optional[FrozenSet[str]] = None   # ``digest`` of each CSR and certificate; None: any
+    only: frozenset[str] | None = None      # ``digest`` of each CSR and certificate; None: any
 
 
 def is_origin(text: str) -> bool:
@@ -78,7 +78,7 @@ def parse_policy(text: bytes) -> Policy:
     if set(obj) != set(Policy._fields):    # one that limits in a way we don't know
         raise ProtocolError("the policy has other members than those of this version")
 
-    def strings(key: str) -> FrozenSet[str]:
+    def strings(key: str) -> frozenset[str]:
         return frozenset(get_strs(obj, key, _MAX_ITEMS))
 
     return Policy(get_str(obj, "name", 64), strings("origins"), strings("operations"),

@@ -12,7 +12,7 @@ the signer closes the connection.  Pure functions and one buffer: no I/O here.
 """
 
 import re
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from . import jose
 from ..errors import ProtocolError
@@ -36,9 +36,9 @@ class Greeting(NamedTuple):
     """What the signer tells of its key."""
 
     alg: str                     # RS256, ES256 or ES384 (RFC 7518 §3.1)
-    jwk: Dict[str, Any]          # the public key; empty when a kid is configured
+    jwk: dict[str, Any]          # the public key; empty when a kid is configured
     thumbprint: str              # RFC 7638
-    kid: Optional[str] = None    # the account URL, if configured
+    kid: str | None = None       # the account URL, if configured
 
 
 class Refusal(ProtocolError):
@@ -59,7 +59,7 @@ class LineBuffer:
         if len(self._data) > self._limit + 2 and self._data.find(b"\r\n", self._scanned) < 0:
             raise ProtocolError(f"line longer than {self._limit} bytes")
 
-    def next_line(self) -> Optional[bytes]:
+    def next_line(self) -> bytes | None:
         """Return the next line without its end, or None if it isn't complete yet.
 
         Raises ProtocolError for a line that is too long or holds a bare CR or LF.
@@ -85,7 +85,7 @@ class LineBuffer:
 
 def format_greeting(greeting: Greeting) -> bytes:
     """Return the two lines with which the signer opens each conversation."""
-    extra: Dict[str, Any] = {"alg": greeting.alg, "jwk-thumbprint": greeting.thumbprint}
+    extra: dict[str, Any] = {"alg": greeting.alg, "jwk-thumbprint": greeting.thumbprint}
     if greeting.kid is not None:
         extra["kid"] = greeting.kid
     jwk = {} if greeting.kid is not None else greeting.jwk

@@ -8,7 +8,7 @@ out of malformed input.  A § alone is one of RFC 5280.
 
 import os
 import stat
-from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple, Union
+from typing import NamedTuple
 
 from . import extensions as ext
 from .der import (BIT_STRING, BOOLEAN, INTEGER, MAX_PEM, NULL, OCTET_STRING, OID, SEQUENCE, SET,
@@ -52,14 +52,14 @@ class Certificate(NamedTuple):
     serial: bytes                   # DER content octets, a leading 00 kept
     issuer: bytes                   # DER
     subject: bytes                  # DER
-    common_names: Tuple[str, ...]   # of the subject
+    common_names: tuple[str, ...]   # of the subject
     not_before: int                 # Unix time
     not_after: int                  # Unix time, the last valid second
     spki: bytes                     # SubjectPublicKeyInfo, DER
     names: Names                    # ("dns", lower case), ("ip", RFC 5952), ("other", DER in hex)
-    aki: Optional[bytes]            # keyIdentifier of the authorityKeyIdentifier
+    aki: bytes | None               # keyIdentifier of the authorityKeyIdentifier
     is_ca: bool                     # by basicConstraints
-    extensions: Tuple[str, ...]     # their OIDs
+    extensions: tuple[str, ...]     # their OIDs
 
 
 class Request(NamedTuple):
@@ -67,21 +67,21 @@ class Request(NamedTuple):
 
     der: bytes
     subject: bytes
-    common_names: Tuple[str, ...]
-    subject_types: Tuple[str, ...]  # OIDs of the subject's attributes
+    common_names: tuple[str, ...]
+    subject_types: tuple[str, ...]  # OIDs of the subject's attributes
     spki: bytes
     names: Names
-    extensions: Tuple[str, ...]     # OIDs of those requested
-    attributes: Tuple[str, ...]     # OIDs
+    extensions: tuple[str, ...]     # OIDs of those requested
+    attributes: tuple[str, ...]     # OIDs
     is_ca: bool                     # by basicConstraints or keyUsage
-    purposes: Tuple[str, ...]       # OIDs of extendedKeyUsage
+    purposes: tuple[str, ...]       # OIDs of extendedKeyUsage
 
 
 def parse_certificate(der: bytes) -> Certificate:
     """Read a certificate in DER; raises X509Error unless it is one, whole and strict."""
     body, algorithm = _signed(der, "certificate")
     tags, contents, bounds = elements(body, "certificate")
-    version: Optional[bytes] = None
+    version: bytes | None = None
     if tags[:1] == b"\xa0":
         version, tags, contents, bounds = contents[0], tags[1:], contents[1:], bounds[1:]
     # serialNumber, signature, issuer, validity, subject, subjectPublicKeyInfo
@@ -117,7 +117,7 @@ def parse_request(der: bytes) -> Request:
                    ext.is_ca(extensions) or ext.signs(extensions), ext.purposes(extensions))
 
 
-def parse_chain(pem: bytes, most: int = 10) -> List[Certificate]:
+def parse_chain(pem: bytes, most: int = 10) -> list[Certificate]:
     """Read a chain of 1 to ``most`` certificates, the end-entity's first (RFC 8555 §9.1).
 
     Raises X509Error also where there is anything but certificates and white space.
@@ -160,7 +160,7 @@ def read_certificate(path: str) -> Certificate:
         raise X509Error(f"{path}: {exc}") from exc
 
 
-def canonical_names(item: Union[Certificate, Request]) -> FrozenSet[Tuple[str, str]]:
+def canonical_names(item: Certificate | Request) -> frozenset[tuple[str, str]]:
     """Return the names as a set of ("dns", lower case), ("ip", RFC 5952), to compare.
 
     Common names are no part of it (RFC 9525 §6.3).
@@ -190,7 +190,7 @@ def key_kind(spki: bytes) -> str:
         return "unknown"
 
 
-def _public_key(spki: bytes) -> Tuple[bytes, List[bytes], bytes]:
+def _public_key(spki: bytes) -> tuple[bytes, list[bytes], bytes]:
     """Return tags and contents of the algorithm, and the key."""
     # SEQUENCE { SEQUENCE { OID, parameters }, BIT STRING } (§4.1)
     tags, contents, _ = elements(only(SEQUENCE, spki, "public key"), "public key")
@@ -218,7 +218,7 @@ def _key_kind(spki: bytes) -> str:
     return "unknown"
 
 
-def _signed(der: bytes, what: str) -> Tuple[bytes, bytes]:
+def _signed(der: bytes, what: str) -> tuple[bytes, bytes]:
     # SEQUENCE { SEQUENCE content, SEQUENCE algorithm, BIT STRING signature }: the first two
     if len(der) > MAX_DER:
         raise X509Error(f"{what} is larger than {MAX_DER} bytes")
@@ -228,7 +228,7 @@ def _signed(der: bytes, what: str) -> Tuple[bytes, bytes]:
     return contents[0], contents[1]
 
 
-def _validity(data: bytes) -> Tuple[int, int]:
+def _validity(data: bytes) -> tuple[int, int]:
     tags, contents, _ = elements(data, "validity")
     if len(tags) != 2:
         raise X509Error("malformed validity")
@@ -259,11 +259,11 @@ def _time(tag: int, text: bytes) -> int:
     return (days - _EPOCH) * 86400 + hour * 3600 + minute * 60 + second
 
 
-def _subject(name: bytes) -> Tuple[Tuple[str, ...], Tuple[str, ...]]:
+def _subject(name: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the common names, and the OIDs of all attributes."""
     # SEQUENCE OF SET OF SEQUENCE { OID, value }; the outermost may be empty (§4.1.2.6)
-    found: List[str] = []
-    types: List[str] = []
+    found: list[str] = []
+    types: list[str] = []
     for relative in each(SET, name, "subject") if name else ():
         for attribute in each(SEQUENCE, relative, "subject"):
             tags, contents, _ = elements(attribute, "subject")
@@ -285,9 +285,9 @@ def _text(tag: int, content: bytes) -> str:
     return text
 
 
-def _by_oid(data: bytes, what: str, forms: Tuple[bytes, ...]) -> Dict[str, bytes]:
+def _by_oid(data: bytes, what: str, forms: tuple[bytes, ...]) -> dict[str, bytes]:
     """Return OID -> value of each extension or attribute, in order; none may occur twice."""
-    found: Dict[str, bytes] = {}
+    found: dict[str, bytes] = {}
     for item in each(SEQUENCE, data, what):
         tags, contents, _ = elements(item, what)
         # critical BOOLEAN DEFAULT FALSE: defaults aren't encoded (X.690 §11.5)
@@ -300,7 +300,7 @@ def _by_oid(data: bytes, what: str, forms: Tuple[bytes, ...]) -> Dict[str, bytes
     return found
 
 
-def _extensions(data: bytes) -> Dict[str, bytes]:
+def _extensions(data: bytes) -> dict[str, bytes]:
     # SEQUENCE OF SEQUENCE { OID, critical, OCTET STRING } (§4.1.2.9)
     return _by_oid(only(SEQUENCE, data, "extensions"), "extension",
                    (OID + OCTET_STRING, OID + BOOLEAN + OCTET_STRING))

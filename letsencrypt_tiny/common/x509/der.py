@@ -6,7 +6,6 @@ comes out of what is malformed.
 
 from binascii import a2b_base64, b2a_base64
 from functools import lru_cache
-from typing import List, Tuple
 
 from ..errors import Error
 
@@ -20,7 +19,7 @@ SEQUENCE, SET = b"\x30", b"\x31"
 TRUE = b"\xff"   # content of a BOOLEAN (X.690 §11.1)
 
 # tags, contents, and where each element begins and the last one ends
-Elements = Tuple[bytes, List[bytes], List[int]]
+Elements = tuple[bytes, list[bytes], list[int]]
 
 
 class X509Error(Error):
@@ -62,7 +61,7 @@ def only(tag: bytes, data: bytes, what: str) -> bytes:
     return contents[0]
 
 
-def each(tag: bytes, data: bytes, what: str) -> List[bytes]:
+def each(tag: bytes, data: bytes, what: str) -> list[bytes]:
     """Return the contents of the elements of ``data``: one at least, all with that tag."""
     tags, contents, _ = elements(data, what)
     if tags.strip(tag) or not tags:
@@ -75,7 +74,7 @@ def oid(content: bytes) -> str:
     """Return an OBJECT IDENTIFIER in dotted form (X.690 §8.19)."""
     if not 1 <= len(content) <= 64 or content[-1] > 127:
         raise X509Error("malformed object identifier")
-    arcs: List[int] = []
+    arcs: list[int] = []
     value = 0
     for octet in content:
         if value == 0 and octet == 128:
@@ -96,7 +95,7 @@ def integer(content: bytes) -> bytes:
     return content
 
 
-def pem_blocks(text: bytes, limit: int = MAX_PEM, alone: bool = False) -> List[Tuple[str, bytes]]:
+def pem_blocks(text: bytes, limit: int = MAX_PEM, alone: bool = False) -> list[tuple[str, bytes]]:
     """Return label and content of each PEM block of ``text`` (RFC 7468).
 
     Other lines may stand between the blocks, or only white space if ``alone`` (§3, strict).
@@ -105,7 +104,7 @@ def pem_blocks(text: bytes, limit: int = MAX_PEM, alone: bool = False) -> List[T
     """
     if len(text) > limit:
         raise X509Error(f"PEM larger than {limit} bytes")
-    found: List[Tuple[str, bytes]] = []
+    found: list[tuple[str, bytes]] = []
     at = 0
     while True:
         start = text.find(b"-----", at)
@@ -117,7 +116,7 @@ def pem_blocks(text: bytes, limit: int = MAX_PEM, alone: bool = False) -> List[T
         found.append((label, der))
 
 
-def read_block(text: bytes, start: int) -> Tuple[str, bytes, int]:
+def read_block(text: bytes, start: int) -> tuple[str, bytes, int]:
     """Return label, content and end of the PEM block that begins at ``start``."""
     close = text.find(b"-----", start + 11, start + 80)
     if not text.startswith(b"-----BEGIN ", start) or close < 0 \

@@ -4,12 +4,11 @@ Each function takes OID -> DER value, as x509.py found them, and raises X509Erro
 is one of RFC 5280.
 """
 
-from typing import Dict, List, Optional, Tuple
 
 from .der import (BIT_STRING, BOOLEAN, INTEGER, OID, SEQUENCE, TRUE, X509Error, each, elements,
                   oid, only)
 
-Names = Tuple[Tuple[str, str], ...]   # ("dns", lower case), ("ip", RFC 5952), ("other", hex)
+Names = tuple[tuple[str, str], ...]   # ("dns", lower case), ("ip", RFC 5952), ("other", hex)
 
 _DNS, _IP = 0x82, 0x87
 _OTHER_NAMES = b"\xa0\x81\xa3\xa4\xa5\x86\x88"   # the rest of GeneralName (§4.2.1.6)
@@ -21,7 +20,7 @@ _BASIC, _KEY_USAGE, _EXTENDED = "2.5.29.19", "2.5.29.15", "2.5.29.37"   # basicC
 _EMPTY = SEQUENCE + b"\0"
 
 
-def names(extensions: Dict[str, bytes]) -> Names:
+def names(extensions: dict[str, bytes]) -> Names:
     """Return the names of a subjectAltName (§4.2.1.6)."""
     if _SUBJECT_ALT_NAME not in extensions:
         return ()
@@ -29,7 +28,7 @@ def names(extensions: Dict[str, bytes]) -> Names:
     tags, contents, bounds = elements(data, "subjectAltName")
     if not tags:
         raise X509Error("empty subjectAltName")
-    found: List[Tuple[str, str]] = []
+    found: list[tuple[str, str]] = []
     for index, tag in enumerate(tags):
         if tag == _DNS:
             found.append(("dns", _dns_name(contents[index])))
@@ -64,7 +63,7 @@ def _ip_address(content: bytes) -> str:
     return str(IPv6Address(content))
 
 
-def key_identifier(extensions: Dict[str, bytes]) -> Optional[bytes]:
+def key_identifier(extensions: dict[str, bytes]) -> bytes | None:
     """Return the keyIdentifier of an authorityKeyIdentifier, None if there is none."""
     # SEQUENCE { keyIdentifier [0], authorityCertIssuer [1], authorityCertSerialNumber [2] },
     # each optional, the last two together (§4.2.1.1)
@@ -75,7 +74,7 @@ def key_identifier(extensions: Dict[str, bytes]) -> Optional[bytes]:
     return contents[0] if tags[:1] == b"\x80" else None
 
 
-def is_ca(extensions: Dict[str, bytes]) -> bool:
+def is_ca(extensions: dict[str, bytes]) -> bool:
     """True if basicConstraints say so."""
     # SEQUENCE { cA BOOLEAN DEFAULT FALSE, pathLenConstraint INTEGER OPTIONAL }, the latter for
     # CAs only (§4.2.1.9)
@@ -86,7 +85,7 @@ def is_ca(extensions: Dict[str, bytes]) -> bool:
     return tags != b""
 
 
-def signs(extensions: Dict[str, bytes]) -> bool:
+def signs(extensions: dict[str, bytes]) -> bool:
     """True if keyUsage lets the key sign certificates or CRLs (§4.2.1.3)."""
     if _KEY_USAGE not in extensions:
         return False
@@ -97,7 +96,7 @@ def signs(extensions: Dict[str, bytes]) -> bool:
     return content[1] & (_KEY_CERT_SIGN | _CRL_SIGN) != 0
 
 
-def purposes(extensions: Dict[str, bytes]) -> Tuple[str, ...]:
+def purposes(extensions: dict[str, bytes]) -> tuple[str, ...]:
     """Return the OIDs of an extendedKeyUsage (§4.2.1.12)."""
     what = "extendedKeyUsage"
     if _EXTENDED not in extensions:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Iterator, List, Optional, Sequence
+from collections.abc import Iterator, Sequence
 
 from ...common import log
 from ...common.x509 import certificate as x509
@@ -40,13 +40,13 @@ def account(config: Config, update: AccountUpdate) -> int:
     return status
 
 
-def revoke(config: Config, files: Sequence[str], reason: Optional[int], key: Optional[str]) -> int:
+def revoke(config: Config, files: Sequence[str], reason: int | None, key: str | None) -> int:
     """Revoke the certificates in ``files`` (RFC 8555 §7.6), all with one conversation.
 
     ``key`` is the path of the certificates' private key, to sign with instead of the
     account's.
     """
-    requests: List[Request] = []
+    requests: list[Request] = []
     for file in files:
         try:
             certificate = x509.read_certificate(file)
@@ -75,7 +75,7 @@ def revoke(config: Config, files: Sequence[str], reason: Optional[int], key: Opt
     return status
 
 
-def _converse(config: Config, requests: Sequence[Request], key: Optional[int] = None
+def _converse(config: Config, requests: Sequence[Request], key: int | None = None
               ) -> Iterator[Answer]:
     """Put ``requests`` to the client; raises Error unless each got its answer."""
     messages = Messages()

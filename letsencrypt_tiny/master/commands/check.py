@@ -3,7 +3,7 @@
 import os
 import shutil
 import socket
-from typing import Callable, Dict, Iterator, List
+from collections.abc import Callable, Iterator
 
 from ...common import log
 from ...common.errors import ConfigError, Error
@@ -18,8 +18,8 @@ from ..peers.client import Messages
 
 def check(config: Config) -> int:
     """Check everything, one line for each fault; returns the exit status."""
-    faults: List[Error] = []
-    certificates: Dict[str, Certificate] = {}
+    faults: list[Error] = []
+    certificates: dict[str, Certificate] = {}
 
     def attempt(action: Callable[[], object]) -> None:
         try:
@@ -75,7 +75,7 @@ def _readable_by(path: str, who: children.Identity) -> bool:
 
 
 def _check_ca_file(config: Config) -> None:
-    path = config.client.ca_file
+    path = config.client.access.ca_file
     if path and not _readable_by(path, children.identity(config.client.program)):
         raise ConfigError(f"{config.file}, [client]: ca-file = {path}: "
                           f"{config.client.program.user or 'the client'} cannot read it")

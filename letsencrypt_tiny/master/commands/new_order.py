@@ -5,7 +5,8 @@ What goes wrong with one section is told and leaves its files as they were; the 
 
 import os
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from ...common import log
 from ...common.x509 import certificate as x509
@@ -41,8 +42,8 @@ class Options(NamedTuple):
     """The options of the newOrder command."""
 
     sections: Sequence[str] = ()
-    min_days: Optional[int] = None       # negative: force
-    config_certs: Optional[Sequence[str]] = None
+    min_days: int | None = None          # negative: force
+    config_certs: Sequence[str] | None = None
 
 
 def new_order(config: Config, options: Options) -> int:
@@ -58,11 +59,11 @@ class Run:
         self._config = config
         self._options = options
         self._state = State(config.state_directory)
-        self._sections: Dict[str, SectionState] = {}
-        self._tasks: Dict[str, Task] = {}
+        self._sections: dict[str, SectionState] = {}
+        self._tasks: dict[str, Task] = {}
         self._report = Report()
-        self._arrived: List[Tuple[Task, str]] = []       # chains that were not looked at yet
-        self._notifications: Dict[str, List[str]] = {}   # command -> sections
+        self._arrived: list[tuple[Task, str]] = []       # chains that were not looked at yet
+        self._notifications: dict[str, list[str]] = {}   # command -> sections
 
     def execute(self) -> int:
         """Do it; returns 0 or 1, raises ConfigError before anything is touched."""
@@ -76,7 +77,7 @@ class Run:
 
     # --- what is to do ---
 
-    def _find_due(self) -> List[Certificate]:
+    def _find_due(self) -> list[Certificate]:
         certificates = certs.load(self._config, self._options.config_certs)
         for name in self._options.sections:
             if name not in certificates:
@@ -163,7 +164,7 @@ class Run:
             conversation.close()
             messages.close()
 
-    def _answered(self, left: Dict[str, Task], answer: Answer) -> None:
+    def _answered(self, left: dict[str, Task], answer: Answer) -> None:
         section = getattr(answer, "section", "")
         if section not in left:
             raise Error("the client answers for a section that it was not asked for")
@@ -178,18 +179,18 @@ class Run:
 
     def _prepare_all(self, due: Sequence[Certificate]) -> None:
         """Make keys and CSRs, several at once; sections with one key take turns."""
-        by_key: Dict[str, List[Certificate]] = {}
+        by_key: dict[str, list[Certificate]] = {}
         for certificate in due:
             by_key.setdefault(certificate.key, []).append(certificate)
 
-        def prepare(group: List[Certificate]) -> None:
+        def prepare(group: list[Certificate]) -> None:
             for certificate in group:
                 try:
                     made[certificate.section] = self._prepare(certificate)
                 except Error as exc:
                     made[certificate.section] = exc
 
-        made: Dict[str, Union[Task, Error]] = {}
+        made: dict[str, Task | Error] = {}
         parallel.each(prepare, list(by_key.values()))
         for certificate in due:   # in their order again
             task = made[certificate.section]
@@ -219,7 +220,7 @@ class Run:
         csr = x509.parse_request(der)
         state = self._sections[certificate.section]
         order = None
-        if state.order and state.directory == self._config.client.server \
+        if state.order and state.directory == self._config.client.access.server \
                 and state.order_key == _digest(csr.spki):
             order = state.order
         return Task(certificate, csr, Order(certificate.section, certificate.identifiers, der,
@@ -259,7 +260,7 @@ class Run:
     def _progress(self, task: Task, progress: Progress) -> None:
         self._report.progress(progress)
         if progress.url:
-            self._remember(task.certificate.section, directory=self._config.client.server,
+            self._remember(task.certificate.section, directory=self._config.client.access.server,
                            order=progress.url, order_key=_digest(task.csr.spki))
 
     def _failed(self, task: Task, failed: Failed) -> None:
@@ -269,7 +270,7 @@ class Run:
         if failed.type in _FINAL_PROBLEMS and failed.retry_after:
             not_before = int(time.time()) + failed.retry_after
         # an order that failed is of no further use; one that waits is taken up by the next run
-        order = None if failed.type is not None else self._sections[section].order
+        order = None if failed.outcome == "refused" else self._sections[section].order
         self._remember(section, order=order, not_before=not_before)
 
     def _install_arrived(self) -> None:
@@ -318,7 +319,7 @@ class Run:
                 self._remember(section, notify=False)
 
 
-def _files(certificate: Certificate, chain: Sequence[x509.Certificate]) -> List[store.File]:
+def _files(certificate: Certificate, chain: Sequence[x509.Certificate]) -> list[store.File]:
     pem = [x509.encode_pem(item.der) for item in chain]
     contents = ((certificate.fullchain, b"".join(pem)), (certificate.certificate, pem[0]),
                 (certificate.chain, b"".join(pem[1:])))

@@ -1,7 +1,8 @@
 """The status command: what is installed, until when, and what the next run would do."""
 
 import json
-from typing import Any, Dict, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from ...common.x509 import certificate as x509
 from ...common.errors import UsageError
@@ -12,7 +13,7 @@ from ..report.run import status_table
 from ..store.journal import State
 
 
-def status(config: Config, sections: Sequence[str], config_certs: Optional[Sequence[str]],
+def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] | None,
            as_json: bool) -> int:
     """Print a table, or with ``as_json`` a JSON array of objects, on standard output."""
     certificates = certs.load(config, config_certs)
@@ -20,11 +21,11 @@ def status(config: Config, sections: Sequence[str], config_certs: Optional[Seque
         if name not in certificates:
             raise UsageError(f"there is no section [{name}] in the certificates' configuration")
     state = State(config.state_directory)
-    rows: List[Dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for name in sections or certificates:
         certificate = certificates[name]
         verdict = renewal.is_due(config, certificate, state.section(name))
-        row: Dict[str, Any] = {
+        row: dict[str, Any] = {
             "section": name, "due": verdict.due, "reason": verdict.reason,
             "names": [value for _, value in certificate.identifiers],
             "expires": None, "serial": None}

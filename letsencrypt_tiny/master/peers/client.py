@@ -11,7 +11,7 @@ import select
 import signal
 import socket
 import time
-from typing import Callable, Dict, Iterator, List, Optional, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ...common import log
 from ...common.wire import order as order_protocol
@@ -33,7 +33,7 @@ class Messages:
     """The pipes that carry the children's standard error to the administrator."""
 
     def __init__(self) -> None:
-        self._pipes: Dict[int, "tuple[str, bytearray, List[int]]"] = {}
+        self._pipes: dict[int, tuple[str, bytearray, list[int]]] = {}
         self.poll = select.poll()
 
     def pipe(self, name: str) -> int:
@@ -122,14 +122,14 @@ class Conversation:
         self._config = config
         self._state = state
         self._messages = messages
-        self._children: List[children.Child] = []
-        self._signer: Optional[socket.socket] = None
-        self._client: Optional[children.Child] = None
+        self._children: list[children.Child] = []
+        self._signer: socket.socket | None = None
+        self._client: children.Child | None = None
         self._uid = 0       # the client's
         self._go = -1       # what it reads its configuration from,
         self._reader = -1   # and writes its answers to
 
-    def start_signer(self, requests: Sequence[Request] = (), key: Optional[int] = None) -> None:
+    def start_signer(self, requests: Sequence[Request] = (), key: int | None = None) -> None:
         """Connect to the signer, or spawn it; see ``accountd.connect``."""
         self._signer, child = accountd.connect(self._config, self._messages.pipe, requests, key)
         if child is not None:
@@ -187,7 +187,7 @@ class Conversation:
         return child
 
     def run(self, requests: Sequence[Request], who: children.Identity,
-            directory: str = "/", tick: Optional[Callable[[], None]] = None) -> Iterator[Answer]:
+            directory: str = "/", tick: Callable[[], None] | None = None) -> Iterator[Answer]:
         """Let the client work on ``requests``; yield its answers as they come.
 
         It is started if it was not yet.  Messages and the account's URL are dealt with here;
@@ -196,8 +196,8 @@ class Conversation:
         """
         client = self._client or self.start_client(requests, who, directory)
         self._configure()
-        yield from self._answers(self._reader, self._config.client.timeout, len(requests), tick,
-                                 _Crowd(directory, requests))
+        yield from self._answers(self._reader, self._config.client.access.timeout, len(requests),
+                                 tick, _Crowd(directory, requests))
         status = client.wait(5)
         self._messages.drain()
         if status is None:
@@ -208,13 +208,8 @@ class Conversation:
     def _configure(self) -> None:
         """Give the client its configuration, and with it the signer."""
         settings = self._config.client
-        url, key = self._state.account(settings.server)
-        text = format_config(ClientConfig(
-            server=settings.server, timeout=settings.timeout, verify=settings.verify,
-            ca_file=settings.ca_file, tls_minimum=settings.tls_minimum,
-            tls_maximum=settings.tls_maximum, ciphers=settings.ciphers, proxy=settings.proxy,
-            jobs=settings.jobs, confine=settings.program.confine, account_url=url,
-            account_key=key))
+        url, key = self._state.account(settings.access.server)
+        text = format_config(ClientConfig(settings.access, settings.program.confine, url, key))
         try:
             os.set_blocking(self._go, False)
             if os.write(self._go, text) < len(text):    # a pipe takes 64 kB at once
@@ -227,7 +222,7 @@ class Conversation:
             self._signer.close()
 
     def _answers(self, reader: int, timeout: int, requests: int,
-                 tick: Optional[Callable[[], None]], crowd: _Crowd) -> Iterator[Answer]:
+                 tick: Callable[[], None] | None, crowd: _Crowd) -> Iterator[Answer]:
         poll = self._messages.poll
         poll.register(reader, select.POLLIN)
         buffer = bytearray()
@@ -282,7 +277,8 @@ class Conversation:
             return True
         if isinstance(answer, Account):
             try:
-                self._state.remember_account(self._config.client.server, answer.url, answer.key)
+                self._state.remember_account(self._config.client.access.server, answer.url,
+                                             answer.key)
             except Error as exc:   # it costs the next run a request, no more
                 log.warning(exc)
             return True

@@ -2,7 +2,8 @@
 
 import os
 import threading
-from typing import Callable, List, Sequence, TypeVar, Union
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from ...common.errors import Error
 
@@ -10,13 +11,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def each(function: Callable[[T], R], items: Sequence[T]) -> List[Union[R, Error]]:
+def each(function: Callable[[T], R], items: Sequence[T]) -> list[R | Error]:
     """Return what ``function`` returns for each of ``items``, or the Error that it raises.
 
     As many run at once as there are processors; what else it raises ends the whole.
     """
-    results: List[Union[R, Error, None]] = [None] * len(items)
-    fatal: List[BaseException] = []
+    results: list[R | Error | None] = [None] * len(items)
+    fatal: list[BaseException] = []
     todo = list(enumerate(items))[::-1]
 
     def work() -> None:

@@ -3,10 +3,10 @@
 import signal
 from contextlib import contextmanager
 from types import FrameType
-from typing import Callable, Iterator, Optional
+from collections.abc import Callable, Iterator
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_graceful: Optional[Callable[[], None]] = None
+_graceful: Callable[[], None] | None = None
 
 
 class Interrupted(BaseException):
@@ -25,7 +25,7 @@ def install() -> None:
             signal.signal(number, _interrupt)
 
 
-def _interrupt(number: int, _frame: Optional[FrameType]) -> None:
+def _interrupt(number: int, _frame: FrameType | None) -> None:
     global _graceful
     if number == signal.SIGINT and _graceful is not None:
         action, _graceful = _graceful, None   # the next one interrupts

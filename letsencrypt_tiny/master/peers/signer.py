@@ -9,7 +9,7 @@ One that is spawned is told what it may sign, and that is what the task at hand 
 import os
 import socket
 import stat
-from typing import Callable, List, Optional, Sequence, Set, Tuple
+from collections.abc import Callable, Sequence
 
 from ...common import log, paths, specifiers
 from ...common.wire import policy as signer_policy, signer as signer_protocol
@@ -24,7 +24,7 @@ GREETING_SECONDS = 300   # a passphrase may have to be typed
 
 
 def connect(config: Config, stderr: Callable[[str], int], requests: Sequence[Request] = (),
-            key: Optional[int] = None) -> Tuple[socket.socket, Optional[children.Child]]:
+            key: int | None = None) -> tuple[socket.socket, children.Child | None]:
     """Return a socket connected to the signer, and the signer if it was spawned.
 
     ``stderr(name)`` gives the descriptor for its messages.  The signer will sign what
@@ -39,7 +39,8 @@ def connect(config: Config, stderr: Callable[[str], int], requests: Sequence[Req
                               "signer with --privkey=file:KEY and name its socket with --socket")
         return _existing(config), None
     ours = takes_policy(settings)
-    policy = signer_policy.format_policy(derive(config.client.server, requests)) if ours else None
+    policy = (signer_policy.format_policy(derive(config.client.access.server, requests))
+              if ours else None)
     who = children.identity(settings.program)
     own, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     arguments = ["--stdio"]
@@ -91,10 +92,10 @@ def derive(server: str, requests: Sequence[Request]) -> Policy:
     Of CSRs and certificates those in ``requests`` alone: a client that has gone over to somebody
     else gets no certificate for a key of its own, not even for the configured names.
     """
-    operations: Set[str] = set()
-    names: Set[str] = set()
-    profiles: Set[str] = set()
-    only: Set[str] = set()
+    operations: set[str] = set()
+    names: set[str] = set()
+    profiles: set[str] = set()
+    only: set[str] = set()
     for request in requests:
         if isinstance(request, Order):
             operations.update(signer_policy.ORDERING)
@@ -143,7 +144,7 @@ def _existing(config: Config) -> socket.socket:
     return sock
 
 
-def peek_greeting(sock: socket.socket) -> Optional[signer_protocol.Greeting]:
+def peek_greeting(sock: socket.socket) -> signer_protocol.Greeting | None:
     """Return the greeting that has arrived, and leave it for the client to read.
 
     None if it isn't complete yet.  Raises Error.
@@ -169,7 +170,7 @@ def peek_greeting(sock: socket.socket) -> Optional[signer_protocol.Greeting]:
 def read_greeting(sock: socket.socket) -> signer_protocol.Greeting:
     """Read the signer's greeting; raises Error."""
     buffer = signer_protocol.LineBuffer(signer_protocol.MAX_ANSWER)
-    lines: List[bytes] = []
+    lines: list[bytes] = []
     sock.settimeout(GREETING_SECONDS)
     try:
         while len(lines) < 2:

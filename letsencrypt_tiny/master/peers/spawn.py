@@ -10,7 +10,8 @@ import fcntl
 import os
 import select
 import signal
-from typing import Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, NoReturn
 
 from ...common import log, specifiers
 from ...common.errors import ConfigError, Error
@@ -64,9 +65,9 @@ class Child:
     def __init__(self, pid: int, name: str) -> None:
         self.pid = pid
         self.name = name
-        self.status: Optional[int] = None   # exit status; 128 + N after signal N
+        self.status: int | None = None      # exit status; 128 + N after signal N
 
-    def wait(self, seconds: Optional[float]) -> Optional[int]:
+    def wait(self, seconds: float | None) -> int | None:
         """Wait for the child to end; None if it still runs after ``seconds``."""
         if self.status is None:
             try:
@@ -84,7 +85,7 @@ class Child:
             self.status = code if code >= 0 else 128 - code
         return self.status
 
-    def stop(self, grace: float = 2.0) -> Optional[int]:
+    def stop(self, grace: float = 2.0) -> int | None:
         """Ask the child to end; after ``grace`` seconds make it.  Returns its status."""
         if self.status is None:
             for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, None)):
@@ -120,8 +121,8 @@ def end_orphans(uid: int) -> None:
     log.warning(f"processes of uid {uid} are left")
 
 
-def _own_children() -> List[int]:
-    found: List[int] = []
+def _own_children() -> list[int]:
+    found: list[int] = []
     for task in os.listdir("/proc/self/task"):
         try:
             with open(f"/proc/self/task/{task}/children", encoding="ascii") as file:
@@ -148,7 +149,7 @@ def _readable(descriptor: int, seconds: float) -> bool:
 
 def spawn(program: Program, who: Identity, arguments: Sequence[str], descriptors: Sequence[int],
           directory: str = "/", signer: bool = False, network: bool = True,
-          extra: Optional[Dict[str, str]] = None) -> Child:
+          extra: dict[str, str] | None = None) -> Child:
     """Start ``program`` with ``arguments`` appended to its command.
 
     ``descriptors`` become the child's 0, 1, 2, 3 …; ``extra`` is added to its environment.
@@ -192,12 +193,12 @@ def _has_namespace(pid: int) -> bool:
         return False   # it has ended
 
 
-def inherited(names: Sequence[str]) -> Dict[str, str]:
+def inherited(names: Sequence[str]) -> dict[str, str]:
     """Return those of the master's environment variables that are among ``names``."""
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def _environment(who: Identity) -> Dict[str, str]:
+def _environment(who: Identity) -> dict[str, str]:
     path = "/usr/sbin:/usr/bin:/sbin:/bin" if who.uid == 0 else "/usr/bin:/bin"
     return {"PATH": path, "USER": who.name, "LOGNAME": who.name, "HOME": who.home,
             "SHELL": who.shell, "LANG": "C.UTF-8"}
@@ -208,12 +209,12 @@ class _Birth(NamedTuple):
 
     program: Program
     who: Identity
-    arguments: List[str]
-    descriptors: List[int]
+    arguments: list[str]
+    descriptors: list[int]
     directory: str
     signer: bool
     network: bool
-    environment: Dict[str, str]
+    environment: dict[str, str]
     error: int                      # where to tell what went wrong
     master: int                     # its process id
     prctl: Callable[..., int]
@@ -305,7 +306,7 @@ def sealed(data: bytes) -> int:
     return descriptor
 
 
-def run_shell(command: str, environment: Dict[str, str], seconds: float) -> int:
+def run_shell(command: str, environment: dict[str, str], seconds: float) -> int:
     """Run a command of the administrator's with /bin/sh -c; return its exit status.
 
     Its standard output joins the standard error.  After ``seconds`` it is ended.

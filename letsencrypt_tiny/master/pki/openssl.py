@@ -8,7 +8,7 @@ or read files: so every name was checked (``certs.py``) before it comes here.
 
 import os
 import re
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 from ...common import log
 from ...common.errors import Error
@@ -21,7 +21,7 @@ _QUEUED = re.compile(r"[0-9A-F]+:error:[0-9A-F]+:[^:]*:[^:]*:([^:]*):")
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "OPENSSL_CONF": "/dev/null", "LANG": "C.UTF-8"}
 
 
-def _run(openssl: str, arguments: Sequence[str], descriptors: Tuple[int, ...] = ()) -> bytes:
+def _run(openssl: str, arguments: Sequence[str], descriptors: tuple[int, ...] = ()) -> bytes:
     """Run openssl and return its standard output; raises Error with its first complaint."""
     import subprocess
     try:
@@ -96,7 +96,7 @@ def verify(openssl: str, leaves: Sequence[bytes], intermediates: bytes, ca_file:
 
     Raises Error with openssl's reason if one of them does not.
     """
-    descriptors: List[int] = []
+    descriptors: list[int] = []
     try:
         arguments = ["verify", "-CAfile", ca_file, "-no-CApath", "-no-CAstore",
                      "-purpose", "sslserver"]
@@ -113,9 +113,9 @@ def verify(openssl: str, leaves: Sequence[bytes], intermediates: bytes, ca_file:
 
 
 def verify_each(openssl: str, leaves: Sequence[bytes], intermediates: bytes, ca_file: str
-                ) -> List[Optional[Error]]:
+                ) -> list[Error | None]:
     """Return for each of ``leaves`` None, or the Error that ``verify`` raises for it alone."""
-    results: List[Optional[Error]] = []
+    results: list[Error | None] = []
     for start in range(0, len(leaves), MAX_LEAVES):
         batch = leaves[start:start + MAX_LEAVES]
         try:

@@ -4,19 +4,20 @@ Public key, names, dates, and the chain to CAfile.  Exit status 0 of a child pro
 """
 
 import time
-from typing import Dict, List, NamedTuple, Sequence, Tuple, Union
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from ...common import log
 from ...common.x509 import certificate as x509
 from ...common.errors import Error
-from ...common.wire.order import Identifier
+from ...common.names import Identifier
 from . import openssl
 from ..plan import renewal
 
 CLOCK_SKEW = 3600        # seconds that the CA's clock may be ahead of ours
 MAX_CERTIFICATES = 10    # in a chain
 
-Chain = List[x509.Certificate]
+Chain = list[x509.Certificate]
 
 
 class Arrived(NamedTuple):
@@ -28,14 +29,14 @@ class Arrived(NamedTuple):
     ca_file: str                           # where the chain must end; "": anywhere
 
 
-def verify(command: str, arrived: Sequence[Arrived]) -> List[Union[Chain, Error]]:
+def verify(command: str, arrived: Sequence[Arrived]) -> list[Chain | Error]:
     """Return each chain, or what is wrong with it.
 
     The openssl ``command``, which has to read CAfile, runs once for all that share that and
     their intermediates.
     """
-    results: List[Union[Chain, Error]] = []
-    groups: Dict[Tuple[str, bytes], List[int]] = {}
+    results: list[Chain | Error] = []
+    groups: dict[tuple[str, bytes], list[int]] = {}
     for index, one in enumerate(arrived):
         try:
             chain = _parse(one)

@@ -5,7 +5,7 @@ No subprocess either, unless the private key was changed after the certificate w
 
 import os
 import time
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from ...common import log
 from ...common.x509 import certificate as x509
@@ -24,11 +24,11 @@ class Due(NamedTuple):
 
     due: bool
     reason: str
-    not_after: Optional[int] = None   # of the installed certificate, Unix time
+    not_after: int | None = None      # of the installed certificate, Unix time
 
 
 def is_due(config: Config, certificate: Certificate, state: SectionState,
-           min_days: Optional[int] = None, now: Optional[float] = None) -> Due:
+           min_days: int | None = None, now: float | None = None) -> Due:
     """Decide about one section.  ``min_days`` is the option, which beats the setting."""
     now = time.time() if now is None else now
     days = certificate.min_days if min_days is None else min_days

@@ -2,7 +2,7 @@
 
 import os
 import time
-from typing import Dict, Iterable, List, Sequence
+from collections.abc import Iterable, Sequence
 
 from ...common import log
 from ...common.x509 import certificate as x509
@@ -19,10 +19,10 @@ class Report:
     """What became of each section in a run, and on a terminal what is going on."""
 
     def __init__(self) -> None:
-        self._failed: Dict[str, List[str]] = {}
-        self._installed: List[str] = []
-        self._states: Dict[str, str] = {}      # section -> state of its order, while it runs
-        self._polls: Dict[str, float] = {}     # section -> moment of its next poll (monotonic)
+        self._failed: dict[str, list[str]] = {}
+        self._installed: list[str] = []
+        self._states: dict[str, str] = {}      # section -> state of its order, while it runs
+        self._polls: dict[str, float] = {}     # section -> moment of its next poll (monotonic)
         self._total = 0
         self._live = False
 
@@ -97,7 +97,7 @@ def progress_line(total: int, states: Iterable[str], wait: float) -> str:
 
     ``states`` are those of the orders that still run; ``wait`` is in seconds.
     """
-    counts: Dict[str, int] = {}
+    counts: dict[str, int] = {}
     for state in states:
         counts[state] = counts.get(state, 0) + 1
     done = total - sum(counts.values())

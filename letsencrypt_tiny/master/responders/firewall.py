@@ -16,7 +16,8 @@ such a past costs no process.  Every rule with the comment ``letsencrypt-tiny`` 
 
 import os
 import socket
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from ...common import log, paths
 from ...common.errors import Error
@@ -28,7 +29,7 @@ NFT = "/usr/sbin/nft"
 COMMENT = paths.PROGRAM
 TIMEOUT = 60  # seconds for one command; -w waits for others who change the rules
 
-Command = List[str]
+Command = list[str]
 
 
 class Opening(NamedTuple):
@@ -51,7 +52,7 @@ class Opening(NamedTuple):
 class Firewall:
     """The rules of this run.  Only one run at a time may have any: the lock sees to that."""
 
-    def __init__(self, run_directory: Optional[str] = None) -> None:
+    def __init__(self, run_directory: str | None = None) -> None:
         """``run_directory`` is where the lock is; None is the usual one."""
         self._run_directory = run_directory or paths.RUN_DIR
         self._opened = False
@@ -90,7 +91,7 @@ class Firewall:
             self._opened = False
 
 
-def remove_stale(run_directory: Optional[str] = None) -> int:
+def remove_stale(run_directory: str | None = None) -> int:
     """Remove the rules that a run left, and return how many there were.
 
     To be called at the start of a run, which must hold the lock.  Raises nothing, as close().
@@ -174,10 +175,10 @@ def _run(command: Command) -> str:
     return result.stdout
 
 
-def _insertions(openings: Sequence[Opening], comment: str) -> List[Command]:
+def _insertions(openings: Sequence[Opening], comment: str) -> list[Command]:
     """Return the commands that open the firewall for ``openings``; changes nothing."""
-    commands: List[Command] = []
-    managed: Set[str] = set()
+    commands: list[Command] = []
+    managed: set[str] = set()
     for tool, family, nft_family, tables in (
             (IPTABLES, socket.AF_INET, "ip", "/proc/net/ip_tables_names"),
             (IP6TABLES, socket.AF_INET6, "ip6", "/proc/net/ip6_tables_names")):
@@ -204,7 +205,7 @@ def _insertions(openings: Sequence[Opening], comment: str) -> List[Command]:
     return commands
 
 
-def _deletions(tool: str, comment: str) -> Iterator[Tuple[str, Command]]:
+def _deletions(tool: str, comment: str) -> Iterator[tuple[str, Command]]:
     """Yield our rules, and for each the command that deletes it.  Raises Error."""
     if tool != NFT:
         for line in _run([tool, "-w", "-S"]).splitlines():
@@ -229,13 +230,13 @@ def _has_filter(names: str) -> bool:
 
 
 def _iptables_insertions(tool: str, openings: Sequence[Opening],
-                         comment: str) -> List[Command]:
+                         comment: str) -> list[Command]:
     """Return the commands for the chains that don't just accept everything.  Raises Error."""
-    commands: List[Command] = []
+    commands: list[Command] = []
     listing = _run([tool, "-w", "-S"]).splitlines()
     # Answers only: whatever opens a connection has SYN without ACK.
     answers = ["!", "--tcp-flags", "SYN,ACK", "SYN"]
-    anything: List[str] = []
+    anything: list[str] = []
     for chain, address, port, flags in (("INPUT", "-d", "--dport", anything),
                                         ("OUTPUT", "-s", "--sport", answers)):
         rules = [line for line in listing if line.startswith((f"-P {chain} ", f"-A {chain} "))]
@@ -251,7 +252,7 @@ def _iptables_insertions(tool: str, openings: Sequence[Opening],
 
 # --- nft: see libnftables-json(5) ---
 
-def _nft_ruleset() -> List[Tuple[str, Dict[str, Any]]]:
+def _nft_ruleset() -> list[tuple[str, dict[str, Any]]]:
     """Return all that exists, as (kind, properties); sets without elements.  Raises Error."""
     import json
     try:
@@ -261,14 +262,14 @@ def _nft_ruleset() -> List[Tuple[str, Dict[str, Any]]]:
         raise Error(f"{NFT}: cannot understand its JSON output") from exc
 
 
-def _nft_command(verb: str, rule: Dict[str, Any]) -> Command:
+def _nft_command(verb: str, rule: dict[str, Any]) -> Command:
     """JSON needs no quoting of names, and means the same to every version."""
     import json
     return [NFT, "-j", json.dumps({"nftables": [{verb: {"rule": rule}}]})]
 
 
-def _nft_insertions(openings: Sequence[Opening], managed: Set[str],
-                    comment: str) -> List[Command]:
+def _nft_insertions(openings: Sequence[Opening], managed: set[str],
+                    comment: str) -> list[Command]:
     """Return the commands for the base chains that don't just accept everything.
 
     ``managed``: the families whose usual tables iptables and ip6tables look after.  Raises Error.
@@ -279,7 +280,7 @@ def _nft_insertions(openings: Sequence[Opening], managed: Set[str],
     # Besides "dormant" there is only "owner" (with "persist"), which nft 1.0.6 prints as junk.
     owned = {(item["family"], item["name"]) for kind, item in ruleset
              if kind == "table" and item.get("flags") not in (None, "dormant", ["dormant"])}
-    commands: List[Command] = []
+    commands: list[Command] = []
     for kind, chain in ruleset:
         if kind != "chain" or chain.get("type") != "filter":
             continue
@@ -306,12 +307,12 @@ def _nft_insertions(openings: Sequence[Opening], managed: Set[str],
     return commands
 
 
-def _nft_rule(opening: Opening, family: str, hook: str) -> List[Dict[str, Any]]:
+def _nft_rule(opening: Opening, family: str, hook: str) -> list[dict[str, Any]]:
     """Return the rule for one opening in a chain of that family and hook."""
-    def match(left: Dict[str, Any], right: object, operator: str = "==") -> Dict[str, Any]:
+    def match(left: dict[str, Any], right: object, operator: str = "==") -> dict[str, Any]:
         return {"match": {"op": operator, "left": left, "right": right}}
 
-    def field(protocol: str, name: str) -> Dict[str, Any]:
+    def field(protocol: str, name: str) -> dict[str, Any]:
         return {"payload": {"protocol": protocol, "field": name}}
 
     protocol, version = ("ip", "ipv4") if opening.family == socket.AF_INET else ("ip6", "ipv6")

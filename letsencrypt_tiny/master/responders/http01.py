@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import stat
-from typing import Callable, List, Optional, Sequence, Tuple
+from collections.abc import Callable, Sequence
 
 from ...common import log
 from ...common.errors import ConfigError, Error
@@ -29,15 +29,15 @@ class Responder:
         """``client`` is who writes the challenge files."""
         self._config = config
         self._client = client
-        self._sockets: List[socket.socket] = []
-        self._paths: List[Tuple[str, int]] = []     # of UNIX sockets, with their inodes
-        self._children: List[children.Child] = []
+        self._sockets: list[socket.socket] = []
+        self._paths: list[tuple[str, int]] = []     # of UNIX sockets, with their inodes
+        self._children: list[children.Child] = []
         self._firewall = Firewall(config.run_directory)
         self._own = False
         self.directory = ""
 
     def start(self, stderr: Callable[[str], int],
-              thumbprint: Optional[Callable[[], str]] = None) -> None:
+              thumbprint: Callable[[], str] | None = None) -> None:
         """Open everything; ``stderr(name)`` gives the descriptor for a child's messages.
 
         ``thumbprint``, called when all but the web server is there, tells that of the account's
@@ -104,7 +104,7 @@ class Responder:
             os.close(descriptor)
         return path
 
-    def _listen(self, addresses: Optional[Sequence[Address]]) -> Sequence[Address]:
+    def _listen(self, addresses: Sequence[Address] | None) -> Sequence[Address]:
         if addresses is not None:
             wildcard4 = {address.port for address in addresses
                          if address.family == socket.AF_INET and address.host == "0.0.0.0"}
@@ -213,7 +213,7 @@ class UnsupportedError(Error):
     """The machine has no such kind of address."""
 
 
-def _openings(address: Address) -> List[Opening]:
+def _openings(address: Address) -> list[Opening]:
     """What the firewall must let in; a dual-stack socket is reached over IPv4 too."""
     if address.family == socket.AF_UNIX or address.host.startswith("127.") or address.host == "::1":
         return []
@@ -274,7 +274,7 @@ def _remove_tokens(path: str, uid: int) -> None:
 def remove_stale(config: Config) -> None:
     """Remove challenge directories that a killed run left; called under the lock."""
     try:
-        names: Optional[List[str]] = os.listdir(config.run_directory)
+        names: list[str] | None = os.listdir(config.run_directory)
     except OSError:
         names = None
     for name in names or ():
@@ -299,7 +299,7 @@ def _remove_tree(path: str) -> None:
         log.warning(f"{path}: cannot remove it: {exc.strerror}")
 
 
-def _take(path: str, parent: Optional[int] = None) -> int:
+def _take(path: str, parent: int | None = None) -> int:
     """Return a descriptor of a directory in which from now on nobody but us can write."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
                          dir_fd=parent)

@@ -7,12 +7,13 @@ unexpected ever reaches an openssl command line.
 
 import os
 import re
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from ...common import inifile, log, paths, specifiers
 from ...common.errors import ConfigError
 from ...common.inifile import Section
-from ...common.wire.order import Identifier
+from ...common.names import Identifier
 from .main import Config
 
 SETTINGS = ("names", "certificate", "certificate-chain", "certificate-key", "min-days", "CAfile",
@@ -48,29 +49,29 @@ class Certificate(NamedTuple):
 
     section: str
     where: str                               # FILE, [SECTION]: for messages
-    identifiers: Tuple[Identifier, ...]      # in the order given, each once
+    identifiers: tuple[Identifier, ...]      # in the order given, each once
     key: str                                 # path of the private key
     certificate: str                         # path, or "" not to install it alone
     chain: str                               # of the intermediates alone, or ""
     fullchain: str                           # of the certificate and its chain, or ""
-    subject: Tuple[Tuple[str, str], ...]     # (type, value), may be empty
+    subject: tuple[tuple[str, str], ...]     # (type, value), may be empty
     key_type: str
-    min_days: Optional[int]
+    min_days: int | None
     ca_file: str                             # "" skips the verification of the chain
     hash: str
-    key_usage: Tuple[str, ...]
-    tls_feature: Tuple[str, ...]
-    owner: Optional[Tuple[int, int]]         # uid, gid (-1: leave)
+    key_usage: tuple[str, ...]
+    tls_feature: tuple[str, ...]
+    owner: tuple[int, int] | None            # uid, gid (-1: leave)
     mode: int
     notify: str
 
     @property
-    def outputs(self) -> List[str]:
+    def outputs(self) -> list[str]:
         """The paths of the files to install, the one that tells most of the state first."""
         return [path for path in (self.fullchain, self.certificate, self.chain) if path]
 
 
-def load(config: Config, filenames: Optional[Sequence[str]] = None) -> Dict[str, Certificate]:
+def load(config: Config, filenames: Sequence[str] | None = None) -> dict[str, Certificate]:
     """Read the certificates' configuration: section name -> Certificate, in order.
 
     ``filenames`` are those of --config-certs.  A section of a later file replaces that of an
@@ -79,7 +80,7 @@ def load(config: Config, filenames: Optional[Sequence[str]] = None) -> Dict[str,
     """
     optional = filenames is None and config.config_certs is None
     names = list(filenames or config.config_certs or paths.CERTS_CONFIG)
-    result: Dict[str, Certificate] = {}
+    result: dict[str, Certificate] = {}
     defaults = Section("", "", {})
     for file in _files(config, names, optional):
         log.debug(f"reading {file}")
@@ -94,7 +95,7 @@ def load(config: Config, filenames: Optional[Sequence[str]] = None) -> Dict[str,
     return result
 
 
-def _files(config: Config, names: Sequence[str], optional: bool) -> List[str]:
+def _files(config: Config, names: Sequence[str], optional: bool) -> list[str]:
     files = []
     for name in names:
         path = os.path.join(os.path.dirname(config.file), specifiers.expand(name))
@@ -113,12 +114,12 @@ def _files(config: Config, names: Sequence[str], optional: bool) -> List[str]:
     return files
 
 
-def _check_unique(certificates: Dict[str, Certificate]) -> None:
+def _check_unique(certificates: dict[str, Certificate]) -> None:
     """Two sections that install to one path would undo each other's work at each run.
 
     A key may be shared, but no certificate may take its place.
     """
-    seen: Dict[str, Certificate] = {}
+    seen: dict[str, Certificate] = {}
     keys = {certificate.key: certificate for certificate in certificates.values()}
     for certificate in certificates.values():
         for path in certificate.outputs:
@@ -178,7 +179,7 @@ def _path(section: Section, key: str) -> str:
     return value and os.path.normpath("/" + value.lstrip("/"))
 
 
-def _listed(section: Section, key: str, valid: Sequence[str]) -> Tuple[str, ...]:
+def _listed(section: Section, key: str, valid: Sequence[str]) -> tuple[str, ...]:
     words = section.words(key, separators=",")
     if words and words[0] == "critical":
         del words[0]
@@ -188,8 +189,8 @@ def _listed(section: Section, key: str, valid: Sequence[str]) -> Tuple[str, ...]
     return tuple(words)
 
 
-def _identifiers(section: Section, subject: Tuple[Tuple[str, str], ...]) -> Tuple[Identifier, ...]:
-    found: Dict[Identifier, None] = {}
+def _identifiers(section: Section, subject: tuple[tuple[str, str], ...]) -> tuple[Identifier, ...]:
+    found: dict[Identifier, None] = {}
 
     def add(key: str, value: str, kind: str = "") -> None:
         try:
@@ -245,7 +246,7 @@ def parse_identifier(text: str) -> Identifier:
     raise ValueError(f"“{text}” is not a host name (letters, digits, hyphens and dots; RFC 1123)")
 
 
-def parse_subject(text: str) -> Tuple[Tuple[str, str], ...]:
+def parse_subject(text: str) -> tuple[tuple[str, str], ...]:
     """Parse ``/type0=value0/type1=value1/…``; raises ValueError."""
     if not text or text == "/":
         return ()
@@ -275,10 +276,10 @@ def parse_mode(text: str) -> int:
     return int(text, 8)
 
 
-_owners: Dict[str, Tuple[int, int]] = {}
+_owners: dict[str, tuple[int, int]] = {}
 
 
-def parse_owner(text: str) -> Optional[Tuple[int, int]]:
+def parse_owner(text: str) -> tuple[int, int] | None:
     """Parse ``user[:group]`` to a uid and a gid (-1 where none is given); raises ValueError."""
     if not text:
         return None

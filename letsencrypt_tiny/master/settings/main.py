@@ -7,11 +7,12 @@ that names file, section and setting, before anything is touched.
 import os
 import re
 import socket
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 from ...common import inifile, paths, specifiers
 from ...common.errors import ConfigError
 from ...common.inifile import Section
+from ...common.wire.order import Access
 
 CONFINE = ("auto", "required", "no")
 TLS_VERSIONS = ("TLSv1", "TLSv1_1", "TLSv1_2", "TLSv1_3")
@@ -37,7 +38,7 @@ class Program(NamedTuple):
     where: str                     # FILE, [SECTION]: for messages
     user: str                      # "" keeps the master's
     group: str
-    command: Tuple[str, ...]
+    command: tuple[str, ...]
     confine: str                   # auto | required | no
 
 
@@ -46,15 +47,7 @@ class Client(NamedTuple):
 
     program: Program
     socket: str                    # the signer's, before %-expansion
-    server: str
-    timeout: int                   # seconds
-    verify: bool
-    tls_minimum: str               # "TLSv1.2" …, "" for the library's default
-    tls_maximum: str
-    ciphers: str
-    ca_file: str
-    proxy: str
-    jobs: int
+    access: Access
 
 
 class Address(NamedTuple):
@@ -75,7 +68,7 @@ class Webserver(NamedTuple):
     """[webserver]"""
 
     program: Program
-    listen: Optional[Tuple[Address, ...]]   # None: auto
+    listen: tuple[Address, ...] | None      # None: auto
     challenge_directory: str       # "" for one of our own
     firewall: bool
 
@@ -94,16 +87,16 @@ class Config(NamedTuple):
     """letsencrypt-tiny.conf"""
 
     file: str
-    config_certs: Optional[Tuple[str, ...]]   # None: the default files, which may be missing
+    config_certs: tuple[str, ...] | None      # None: the default files, which may be missing
     library_directory: str
     run_directory: str
     openssl: str
     client: Client
     webserver: Webserver
-    accountd: Optional[Accountd]              # None: an existing signer on client.socket
+    accountd: Accountd | None                 # None: an existing signer on client.socket
 
     @property
-    def programs(self) -> List[Program]:
+    def programs(self) -> list[Program]:
         """The programs of the children."""
         found = [self.client.program, self.webserver.program]
         return found if self.accountd is None else [*found, self.accountd.program]
@@ -119,7 +112,7 @@ class Config(NamedTuple):
         return f"{self.library_directory}/state"
 
 
-def load(filename: Optional[str] = None, signer: Optional[str] = None) -> Config:
+def load(filename: str | None = None, signer: str | None = None) -> Config:
     """Read the main configuration; ``signer`` is the --socket option, which beats [accountd].
 
     Raises ConfigError.
@@ -147,7 +140,7 @@ def load(filename: Optional[str] = None, signer: Optional[str] = None) -> Config
         accountd=accountd)
 
 
-def _check_sections(path: str, sections: Dict[str, Section]) -> None:
+def _check_sections(path: str, sections: dict[str, Section]) -> None:
     valid = {"": _DEFAULTS, "client": _CLIENT, "webserver": _WEBSERVER, "accountd": _ACCOUNTD}
     for name, section in sections.items():
         if name not in valid:
@@ -179,11 +172,12 @@ def _client(section: Section) -> Client:
     return Client(
         program=_program(section, paths.CLIENT_USER, paths.CLIENT),
         socket=section.text("socket") or paths.SIGNER_SOCKET,
-        server=server, timeout=90 if timeout is None else timeout,
-        verify=section.boolean("SSL_verify", True), tls_minimum=minimum, tls_maximum=maximum,
-        ciphers=section.parsed("SSL_cipher_list", parse_ciphers),
-        ca_file=_absolute(section, "ca-file", ""),
-        proxy=proxy, jobs=4 if jobs is None else jobs)
+        access=Access(
+            server=server, timeout=90 if timeout is None else timeout,
+            verify=section.boolean("SSL_verify", True), tls_minimum=minimum,
+            tls_maximum=maximum, ciphers=section.parsed("SSL_cipher_list", parse_ciphers),
+            ca_file=_absolute(section, "ca-file", ""), proxy=proxy,
+            jobs=4 if jobs is None else jobs))
 
 
 def _webserver(section: Section) -> Webserver:
@@ -231,7 +225,7 @@ def _directory(section: Section, key: str, default: str) -> str:
     return value
 
 
-def parse_listen(text: str) -> Optional[Tuple[Address, ...]]:
+def parse_listen(text: str) -> tuple[Address, ...] | None:
     """Parse ``auto`` (None), or IPV4[:PORT], [IPV6][:PORT] and /PATH separated by commas or spaces.
 
     Raises ValueError.
@@ -270,7 +264,7 @@ def parse_ciphers(text: str) -> str:
     return text
 
 
-def parse_tls_versions(text: str) -> Tuple[str, str]:
+def parse_tls_versions(text: str) -> tuple[str, str]:
     """Return the least and greatest TLS version that ``text`` allows.
 
     The syntax is lacme's, IO::Socket::SSL's: one version such as ``TLSv1_2``, or ``SSLv23``
@@ -281,7 +275,7 @@ def parse_tls_versions(text: str) -> Tuple[str, str]:
                   "sslv2/3": "SSLv23"})
     if not text:
         return "", ""
-    allowed: List[str] = []
+    allowed: list[str] = []
     for word in text.replace(",", ":").split(":"):
         name = known.get(word.removeprefix("!").lower(), "")
         if name == "SSLv23" and not word.startswith("!"):

@@ -3,7 +3,8 @@
 import errno
 import os
 import stat
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from ...common.errors import Error
 from . import trusted as directories
@@ -16,7 +17,7 @@ class File(NamedTuple):
 
     path: str
     data: bytes
-    owner: Optional[Tuple[int, int]] = None   # uid, gid; -1 leaves it
+    owner: tuple[int, int] | None = None      # uid, gid; -1 leaves it
     mode: int = 0o644
 
 
@@ -27,7 +28,7 @@ def install(files: Sequence[File], durable: bool = True) -> None:
     replaced when one can't be written.  ``durable``: so it is after a power cut, too, for
     which all is synced.  Raises Error naming the file.
     """
-    written: List[_Written] = []
+    written: list[_Written] = []
     try:
         for file in files:
             written.append(_write(file, durable))
@@ -44,7 +45,7 @@ def install(files: Sequence[File], durable: bool = True) -> None:
             item.close()
 
 
-def check(path: str, owner: Optional[Tuple[int, int]] = None) -> None:
+def check(path: str, owner: tuple[int, int] | None = None) -> None:
     """Raise Error if a file of ``owner`` could not be installed at ``path``."""
     directory, name = _open_parent(path, owner)
     try:
@@ -116,7 +117,7 @@ class _Written:
         os.close(self.directory)
 
 
-def _open_parent(path: str, owner: Optional[Tuple[int, int]]) -> Tuple[int, str]:
+def _open_parent(path: str, owner: tuple[int, int] | None) -> tuple[int, str]:
     try:
         return directories.open_parent(path, owner[0] if owner else 0)
     except FileNotFoundError as exc:
@@ -176,7 +177,7 @@ def _is_directory(name: str, parent: int) -> bool:
         return False
 
 
-def _culprit(written: List[_Written], files: Sequence[File]) -> str:
+def _culprit(written: list[_Written], files: Sequence[File]) -> str:
     for item, file in zip(written, files):
         if not item.renamed:
             return file.path

@@ -6,7 +6,7 @@ in it can be found out again, at the cost of a request or an order.
 """
 
 import os
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from ...common import log
 from ...common.errors import Error, ProtocolError
@@ -21,9 +21,9 @@ _ACCOUNTS = "accounts.json"
 class SectionState(NamedTuple):
     """What is remembered of one section."""
 
-    directory: Optional[str] = None      # the URL of the directory that issued, or has the order
-    order: Optional[str] = None          # the URL of an unfinished order (RFC 8555 §7.1.3)
-    order_key: Optional[str] = None      # SHA-256 of the SubjectPublicKeyInfo it is for
+    directory: str | None = None         # the URL of the directory that issued, or has the order
+    order: str | None = None             # the URL of an unfinished order (RFC 8555 §7.1.3)
+    order_key: str | None = None         # SHA-256 of the SubjectPublicKeyInfo it is for
     installing: bool = False             # a certificate was being installed
     notify: bool = False                 # a notification is not yet delivered
     not_before: int = 0                  # the server asked not to order again before (Unix time)
@@ -82,7 +82,7 @@ class State:
             accounts[directory] = {"url": url, "key": key}
         self._write(_ACCOUNTS, accounts)
 
-    def _read(self, filename: str) -> Dict[str, Any]:
+    def _read(self, filename: str) -> dict[str, Any]:
         try:
             with open(f"{self._directory}/{filename}", "rb") as file:
                 return parse_object(file.read(MAX_SIZE + 1), filename, MAX_SIZE)
@@ -94,7 +94,7 @@ class State:
             log.debug(f"{self._directory}/{filename}: ignored: {exc}")
         return {}
 
-    def _write(self, filename: str, values: Dict[str, Any]) -> None:
+    def _write(self, filename: str, values: dict[str, Any]) -> None:
         try:
             directories.make_directory(self._directory, 0o700)
         except FileNotFoundError as exc:

@@ -10,7 +10,6 @@ names, are kept: no race can win.
 
 import os
 import stat
-from typing import List, Tuple
 
 from ...common.errors import Error
 
@@ -27,7 +26,7 @@ def open_directory(path: str, owner: int = 0) -> int:
     return descriptor
 
 
-def open_parent(path: str, owner: int = 0) -> Tuple[int, str]:
+def open_parent(path: str, owner: int = 0) -> tuple[int, str]:
     """Return a descriptor of the directory of ``path`` and the name of the file in it.
 
     The last component is neither followed nor required to exist.  Raises Error.
@@ -63,12 +62,12 @@ def make_directory(path: str, mode: int = 0o755) -> None:
     os.close(open_directory(path))
 
 
-def _walk(path: str, owner: int, directory: bool) -> Tuple[int, str]:
+def _walk(path: str, owner: int, directory: bool) -> tuple[int, str]:
     if not path.startswith("/"):
         raise Error(f"{path}: not an absolute path")
     ours = {0, os.geteuid()}
     trusted = ours | {owner}
-    todo: List[str] = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+    todo: list[str] = [part for part in reversed(path.split("/")) if part not in ("", ".")]
     done = ""
     links = 0
     current = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

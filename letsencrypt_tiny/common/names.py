@@ -1,0 +1,32 @@
+"""Host names and addresses as a certificate has them: one grammar (RFC 1123 §2.1, RFC 5890).
+
+Canonical are lower case and the addresses' form of RFC 5952 (RFC 8555 §7.1.4, RFC 8738 §3).
+"""
+
+import re
+
+MAX_NAME = 253   # characters
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+# What ends in a number is an address, or nothing
+_NAME = re.compile(rf"(?:\*\.)?(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}\Z")
+
+Identifier = tuple[str, str]   # ("dns" | "ip", value), RFC 8555 §9.7.7, RFC 8738 §3
+
+
+def is_dns(value: str) -> bool:
+    """True for a canonical host name, of however many labels, or a wildcard of one."""
+    return len(value) <= MAX_NAME and _NAME.match(value) is not None
+
+
+def looks_like_address(value: str) -> bool:
+    """True for what no host name can be: it has a colon, or nothing but digits and dots."""
+    return ":" in value or bool(value) and value.replace(".", "").isdecimal() and value.isascii()
+
+
+def address(value: str) -> str:
+    """Return an IP address in its canonical form; raises ValueError."""
+    import ipaddress
+    if "%" in value:   # a zone (RFC 4007 §11), of any characters
+        raise ValueError("an address with a zone")
+    return str(ipaddress.ip_address(value))

@@ -16,7 +16,7 @@ MAX_SIZE = 8 << 20  # bytes; 10,000 sections take about one MiB
 T = TypeVar("T")
 
 
-class Section:
+class Settings:
     """The settings of one section, with accessors that say where a bad value stands."""
 
     def __init__(self, file: str, name: str, values: dict[str, str]) -> None:
@@ -41,8 +41,8 @@ class Section:
         """The names of the settings given, in the order of the file."""
         return list(self._values)
 
-    def with_defaults(self, defaults: "Section", aliases: Sequence[tuple[str, str]] = ()
-                      ) -> "Section":
+    def with_defaults(self, defaults: "Settings", aliases: Sequence[tuple[str, str]] = ()
+                      ) -> "Settings":
         """Return this section with the settings of ``defaults`` where it has none of its own.
 
         ``aliases`` are pairs of names for the same setting.
@@ -52,7 +52,7 @@ class Section:
             if not given.isdisjoint(pair):
                 given.update(pair)
         inherited = {key: value for key, value in defaults._values.items() if key not in given}
-        return Section(self.file, self.name, {**inherited, **self._values})
+        return Settings(self.file, self.name, {**inherited, **self._values})
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
@@ -110,7 +110,7 @@ class Section:
             raise self.bad(key, str(exc)) from exc
 
 
-def read(path: str) -> dict[str, Section]:
+def read(path: str) -> dict[str, Settings]:
     """Read an INI file: section names -> sections, in order; "" is what stands before the first.
 
     Raises ConfigError naming the file and line at fault.
@@ -135,7 +135,7 @@ def read(path: str) -> dict[str, Section]:
     return parse(text, path)
 
 
-def parse(text: str, path: str) -> dict[str, Section]:
+def parse(text: str, path: str) -> dict[str, Settings]:
     """Parse the text of an INI file, as ``read`` does; ``path`` is for messages only."""
     from configobj import ConfigObj, ConfigObjError
     lines = ["" if line.lstrip()[:1] in (";", "#") else line for line in text.split("\n")]
@@ -154,10 +154,10 @@ def parse(text: str, path: str) -> dict[str, Section]:
                            _inspec=True)
     except ConfigObjError as exc:
         raise ConfigError(f"{path}, line {exc.line_number}: {_explain(exc)}") from exc
-    result = {"": Section(path, "", {key: parsed[key].strip() for key in parsed.scalars})}
+    result = {"": Settings(path, "", {key: parsed[key].strip() for key in parsed.scalars})}
     for name in parsed.sections:
         section = parsed[name]
-        result[name] = Section(path, name, {key: section[key].strip() for key in section.scalars})
+        result[name] = Settings(path, name, {key: section[key].strip() for key in section.scalars})
     return result
 
 

@@ -35,7 +35,6 @@ OPTIONS: dict[str, set[str]] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv``; returns the exit status."""
-    log.prefix = ""
     debug = "--debug" in (sys.argv if argv is None else argv)
     try:
         _prepare_process()
@@ -114,8 +113,8 @@ def _run(argv: list[str]) -> int:
 
 
 def _command(command: str, options: "argparse.Namespace") -> int:
-    from .settings import main as configuration
-    config = configuration.load(options.config, options.socket)
+    from .settings import main as settings
+    config = settings.load(options.config, options.socket)
     log.debug(f"read {config.file}")
     arguments: list[str] = options.arguments
     if command == "check":
@@ -127,36 +126,38 @@ def _command(command: str, options: "argparse.Namespace") -> int:
         from .commands.status import status
         return status(config, arguments, options.config_certs, options.json)
     if command == "revokeCert":
-        from .commands import account
+        from .commands import revoke
         if not arguments:
             raise UsageError("revokeCert: name the file of a certificate to revoke")
-        reason = None if options.reason is None else account.parse_reason(options.reason)
+        reason = None if options.reason is None else revoke.parse_reason(options.reason)
         with _locked(config):
-            return account.revoke(config, arguments, reason, options.certificate_key)
+            return revoke.revoke(config, arguments, reason, options.certificate_key)
     if command == "account":
         from ..common.wire.order import AccountUpdate
-        from .commands import account
+        from .commands.account import account
         with _locked(config):
-            return account.account(config, AccountUpdate(
+            return account(config, AccountUpdate(
                 options.register, options.tos_agreed, options.deactivate,
                 tuple(arguments) if arguments else None))
-    from .commands import new_order as orders
+    from .commands.new_order import Options, new_order
     if options.force and options.min_days is not None:
         raise UsageError("newOrder: --force and --min-days exclude each other")
     with _locked(config):
-        return orders.new_order(config, orders.Options(
+        return new_order(config, Options(
             arguments, -1 if options.force else options.min_days, options.config_certs))
 
 
 class _locked:
-    """The lock, for the time of a with statement."""
+    """The lock, for the time of a with statement; what a killed run left is gone then."""
 
     def __init__(self, config: "Config") -> None:
         self._config = config
 
     def __enter__(self) -> None:
+        from .responders.table import remove_stale
         from .store.lock import acquire
         self._descriptor = acquire(self._config)
+        remove_stale(self._config)
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..common import inifile, paths, specifiers
 from ..common.errors import ConfigError, ProtocolError
-from ..common.inifile import Section
+from ..common.inifile import Settings
 from ..common.wire.policy import (MAX_PER_HOUR, MAX_POLICY, OPERATIONS, ORDERING, Policy,
                                   is_origin, origin_of, parse_policy)
 from .request import is_https_url
@@ -64,7 +64,7 @@ def read(options: Options) -> Config:
     sections = inifile.read(file) if file else {}
     known = {policy.name: policy for policy in
              (_policy(section) for name, section in sections.items() if name)}
-    settings = sections.get("", Section(file or "", "", {}))
+    settings = sections.get("", Settings(file or "", "", {}))
     settings.allow_only(SETTINGS)
 
     confine = settings.choice("confine", CONFINE, "auto")
@@ -89,7 +89,7 @@ def read(options: Options) -> Config:
         policies=tuple(_chosen(name, known, file) for name in options.policies))
 
 
-def _policy(section: Section) -> Policy:
+def _policy(section: Settings) -> Policy:
     """A [policy NAME] section; its mistakes matter even if it is not the one asked for."""
     match = _POLICY.match(section.name)
     if match is None:
@@ -161,7 +161,7 @@ def _find(option: str | None) -> str | None:
     return next((path for path in (own, system) if os.path.exists(path)), None)
 
 
-def _key_source(option: str | None, settings: Section) -> KeySource:
+def _key_source(option: str | None, settings: Settings) -> KeySource:
     if option is not None:
         where, value = "--privkey", option
     else:

@@ -77,17 +77,119 @@ def test_no_wing_imports_another(path: Path) -> None:
         assert not (isinstance(node, ast.Name) and node.id in ("exec", "eval")), path
 
 
-def test_common_has_no_circle() -> None:
-    names = {name_of(path) for path in (PACKAGE / COMMON).rglob("*.py")}
-    graph: dict[str, set[str]] = {
-        name_of(path): {name for name, _ in imports(path)} & names - {f"{PACKAGE.name}.{COMMON}"}
-        for path in (PACKAGE / COMMON).rglob("*.py")}
-    assert sum(map(len, graph.values())) > 5, "the graph is read wrongly"
-    while graph:
-        leaves = {name for name, needs in graph.items() if not needs & set(graph)}
-        assert leaves, f"a circle among {sorted(graph)}"
-        for name in leaves:
-            del graph[name]
+# --- floors ------------------------------------------------------------------------------------
+
+# What stands on what, the lowest floor first.  A room of a group may import from its own group
+# and from lower floors; on one floor, from other groups as long as there is no circle.
+FLOORS = {
+    "master": (("store", "settings"), ("plan", "peers"), ("responders", "report", "pki"),
+               ("commands",), ("main",)),
+    "common": (("errors", "paths", "names", "urls", "clock"), ("log", "specifiers", "inifile"),
+               ("wire", "x509", "sandbox")),
+}
+
+
+def floor_of(wing: str, name: str) -> "int | None":
+    """Return the floor of a module or group of ``wing``; None for others'."""
+    parts = name.split(".")
+    if parts[:2] != [PACKAGE.name, wing] or len(parts) < 3:
+        return None
+    for number, groups in enumerate(FLOORS[wing]):
+        if parts[2] in groups:
+            return number
+    return -1
+
+
+@pytest.mark.parametrize("wing", FLOORS)
+def test_each_room_stands_on_a_floor(wing: str) -> None:
+    for path in (PACKAGE / wing).rglob("*.py"):
+        if path != PACKAGE / wing / "__init__.py":
+            assert floor_of(wing, name_of(path)) != -1, f"{path}: on no floor"
+
+
+@pytest.mark.parametrize("path", [path for wing in FLOORS for path in modules()
+                                  if wing_of(name_of(path)) == wing], ids=name_of)
+def test_no_arrow_runs_up(path: Path) -> None:
+    wing = wing_of(name_of(path))
+    own = floor_of(wing, name_of(path))
+    for name, _ in imports(path):
+        floor = floor_of(wing, name)
+        assert own is None or floor is None or floor <= own, f"{path}: imports {name}"
+
+
+def circles(graph: dict[str, set[str]]) -> set[str]:
+    """Return the nodes from which one comes back to where one was."""
+    left = {name: needs & graph.keys() for name, needs in graph.items()}
+    while True:
+        leaves = {name for name, needs in left.items() if not needs}
+        if not leaves:
+            return set(left)
+        left = {name: needs - leaves for name, needs in left.items() if name not in leaves}
+
+
+def test_there_is_no_circle() -> None:
+    """Neither among modules nor among groups of rooms; what only types need counts, too."""
+    names = {name_of(path) for path in modules()}
+    graph = {name_of(path): {name for name, _ in imports(path)} & names
+             for path in modules() if path.name != "__init__.py"}
+    assert sum(map(len, graph.values())) > 200, "the graph is read wrongly"
+    assert not circles(graph)
+    for wing in FLOORS:
+        groups: dict[str, set[str]] = {}
+        for name, needs in graph.items():
+            if floor_of(wing, name) is not None:
+                groups.setdefault(name.split(".")[2], set()).update(
+                    need.split(".")[2] for need in needs if floor_of(wing, need) is not None)
+        for group, targets in groups.items():
+            targets.discard(group)
+        assert not circles(groups), wing
+    assert circles({"a": {"b"}, "b": {"a"}, "c": {"a"}}) == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "master/plan").glob("*.py")), ids=name_of)
+def test_the_plan_does_nothing(path: Path) -> None:
+    for name, _ in imports(path):
+        assert name.partition(".")[0] not in ("os", "subprocess", "socket", "select", "time"), path
+
+
+# --- rooms -------------------------------------------------------------------------------------
+
+MOST_LINES = 300
+MOST_PATHS = 15
+
+
+def complexity(function: ast.AST) -> int:
+    """Return McCabe's number of a function: 1 and one for each branch, nested functions left out."""
+    count, todo = 1, list(ast.iter_child_nodes(function))
+    while todo:
+        node = todo.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            continue
+        if isinstance(node, (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.IfExp)):
+            count += 1
+        elif isinstance(node, ast.BoolOp):
+            count += len(node.values) - 1
+        elif isinstance(node, ast.comprehension):
+            count += 1 + len(node.ifs)
+        todo += ast.iter_child_nodes(node)
+    return count
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_rooms_are_small(path: Path) -> None:
+    source = path.read_text()
+    assert source.count("\n") <= MOST_LINES
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            assert complexity(node) <= MOST_PATHS, f"{path}: {node.name}"
+    if path.name == "__init__.py":
+        assert len([line for line in source.splitlines() if line]) <= 3, path
+        assert not list(imports(path)), path
+
+
+def test_tests_are_no_attics() -> None:
+    for path in (TREE / "tests").rglob("*.py"):
+        assert path.read_text().count("\n") <= 500, path
 
 
 def test_who_alone_uses_what() -> None:

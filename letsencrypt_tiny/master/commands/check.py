@@ -2,55 +2,76 @@
 
 import os
 import shutil
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ...common import log
 from ...common.errors import ConfigError, Error
-from ..peers import signer as accountd, spawn as children
+from ...common.wire.order import Order
+from ...common.x509.certificate import parse_request as parse_csr
+from ..peers.conversation import Conversation, greet
+from ..peers.identity import Identity, drop, identity
+from ..peers.loop import Loop
+from ..peers.messages import Messages
 from ..pki import openssl
-from ..settings import certificates as certs
-from ..store import trusted as directories, files as store
-from ..settings.certificates import Certificate
+from ..plan import issuers, orders, signing
+from ..plan.orders import OrderPlan
+from ..responders.table import responders_for
+from ..settings import certificates
+from ..settings.certificates import Section
 from ..settings.main import Config, Program
-from ..peers.client import Messages
+from ..store import keys, trusted
+from ..store.journal import SectionState
+
+
+class Findings:
+    """What is wrong, each thing told once."""
+
+    def __init__(self) -> None:
+        self._told: list[str] = []
+        self.exit_status = 0
+
+    def attempt(self, action: Callable[[], object]) -> None:
+        """Do something that raises Error if something is wrong."""
+        try:
+            action()
+        except Error as exc:
+            self.add(exc)
+        except FileNotFoundError as exc:
+            self.add(Error(f"{exc.filename}: no such file or directory"))
+
+    def add(self, fault: Error) -> None:
+        """Tell of a fault, unless several checks stumble over one."""
+        self.exit_status = max(self.exit_status, fault.exit_status)
+        if str(fault) not in self._told:
+            self._told.append(str(fault))
+            log.error(fault)
 
 
 def check(config: Config) -> int:
     """Check everything, one line for each fault; returns the exit status."""
-    faults: list[Error] = []
-    certificates: dict[str, Certificate] = {}
-
-    def attempt(action: Callable[[], object]) -> None:
-        try:
-            action()
-        except Error as exc:
-            if str(exc) not in map(str, faults):   # several checks may stumble over one
-                log.error(exc)
-            faults.append(exc)
-        except FileNotFoundError as exc:
-            faults.append(Error(str(exc)))
-            log.error(f"{exc.filename}: no such file or directory")
-
-    attempt(lambda: certificates.update(certs.load(config)))
+    findings = Findings()
+    sections: dict[str, Section] = {}
+    plans: list[OrderPlan] = []
+    findings.attempt(lambda: sections.update(certificates.load(config)))
     for program in config.programs:
-        attempt(lambda p=program: _check_program(p))   # type: ignore[misc]
-    attempt(lambda: _check_executable(config.openssl, f"{config.file}: openssl"))
-    attempt(lambda: os.close(directories.open_directory(config.library_directory)))
-    attempt(lambda: directories.make_directory(config.run_directory))
-    attempt(lambda: _check_ca_file(config))
-    attempt(lambda: _check_listen(config))
-    for certificate in certificates.values():
-        for action in _certificate_checks(config, certificate):
-            attempt(action)
-    attempt(lambda: _check_signer(config))
-    if not faults:
-        log.info(f"{len(certificates)} certificates configured; nothing wrong was found")
-    return max((fault.exit_status for fault in faults), default=0)
+        findings.attempt(lambda p=program: _check_program(p))   # type: ignore[misc]
+    for action in (lambda: _check_executable(config.openssl, f"{config.file}: openssl"),
+                   lambda: os.close(trusted.open_directory(config.library_directory)),
+                   lambda: trusted.make_directory(config.run_directory),
+                   lambda: _check_ca_file(config),
+                   lambda: _check_responders(config, findings)):
+        findings.attempt(action)
+    for section in sections.values():
+        for action in _section_checks(config, section, plans):
+            findings.attempt(action)
+    findings.attempt(lambda: _check_signer(config, plans))
+    if not findings.exit_status:
+        log.info(f"{len(sections)} certificates configured; nothing wrong was found")
+    return findings.exit_status
 
 
 def _check_program(program: Program) -> None:
-    children.identity(program)
+    identity(program)
     if "%" not in program.command[0]:   # else it depends on the child's user
         _check_executable(program.command[0], f"{program.where}: command")
 
@@ -60,13 +81,13 @@ def _check_executable(path: str, where: str) -> None:
         raise ConfigError(f"{where} = {path}: not an executable file")
 
 
-def _readable_by(path: str, who: children.Identity) -> bool:
+def _readable_by(path: str, who: Identity) -> bool:
     """True if ``who`` can read ``path``, found out by trying as that user."""
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
-            children.drop(who)
+            drop(who)
             os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
             status = 0
         finally:
@@ -76,80 +97,70 @@ def _readable_by(path: str, who: children.Identity) -> bool:
 
 def _check_ca_file(config: Config) -> None:
     path = config.client.access.ca_file
-    if path and not _readable_by(path, children.identity(config.client.program)):
+    if path and not _readable_by(path, identity(config.client.program)):
         raise ConfigError(f"{config.file}, [client]: ca-file = {path}: "
                           f"{config.client.program.user or 'the client'} cannot read it")
 
 
-def _check_listen(config: Config) -> None:
-    settings = config.webserver
-    if settings.challenge_directory:
-        path = settings.challenge_directory
-        who = children.identity(config.client.program)
-        if not os.path.isdir(path):
-            raise ConfigError(f"{config.file}, [webserver]: challenge-directory = {path}: "
-                              "no such directory")
-        info = os.stat(path)
-        if not (info.st_uid == who.uid and info.st_mode & 0o300 == 0o300
-                or info.st_gid == who.gid and info.st_mode & 0o030 == 0o030 or who.uid == 0):
-            raise ConfigError(f"{config.file}, [webserver]: challenge-directory = {path}: "
-                              f"{who.name} cannot write in it (chown it to {who.name})")
-        return
-    for address in settings.listen or ():
-        if address.family == socket.AF_UNIX:
-            os.close(directories.open_parent(address.host)[0])
-            continue
-        with socket.socket(address.family, socket.SOCK_STREAM) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind((address.host, address.port))
-            except OSError as exc:
-                raise Error(f"{config.file}, [webserver]: cannot listen on {address}: "
-                            f"{exc.strerror}") from exc
+def _check_responders(config: Config, findings: Findings) -> None:
+    types: Iterable[str] = {kind for issuer in issuers.configured(config).values()
+                            for kind in issuer.challenges}
+    for responder in responders_for(types, config, identity(config.client.program), _no_pipe):
+        for fault in responder.faults():
+            findings.add(fault)
 
 
-def _certificate_checks(config: Config, certificate: Certificate
-                        ) -> Iterator[Callable[[], object]]:
-    if certificate.ca_file:
+def _no_pipe(name: str) -> int:
+    raise AssertionError(f"{name} is not started")
+
+
+def _section_checks(config: Config, section: Section, plans: list[OrderPlan]
+                    ) -> Iterator[Callable[[], object]]:
+    if section.ca_file:
         def ca_file() -> None:
-            if not os.access(certificate.ca_file, os.R_OK):
-                raise ConfigError(f"{certificate.where}: CAfile = {certificate.ca_file}: "
-                                  "cannot be read")
+            if not os.access(section.ca_file, os.R_OK):
+                raise ConfigError(f"{section.where}: CAfile = {section.ca_file}: cannot be read")
         yield ca_file
-    yield lambda: _check_key(config, certificate)
-    for path in certificate.outputs:
+    yield lambda: plans.extend(_plan(config, section))
+    for path in section.outputs:
         parent = os.path.dirname(path)
         if not parent.startswith(config.certs_directory + "/"):   # those are made when needed
-            owner = certificate.owner[0] if certificate.owner else 0
+            owner = section.owner[0] if section.owner else 0
             yield lambda p=parent, o=owner: os.close(       # type: ignore[misc]
-                directories.open_directory(p, o))
+                trusted.open_directory(p, o))
 
 
-def _check_key(config: Config, certificate: Certificate) -> None:
+def _plan(config: Config, section: Section) -> Iterator[OrderPlan]:
+    """Yield what would be ordered, if there is a key already; raises Error if it is of no use."""
     try:
-        descriptor = store.open_key(certificate.key)
+        descriptor = keys.open_key(section.key)
     except FileNotFoundError:
         return   # it is generated when needed
     try:
-        openssl.request(config.openssl, descriptor, certificate)
+        csr = parse_csr(openssl.request(config.openssl, descriptor, section))
     except Error as exc:
-        raise Error(f"{certificate.where}: certificate-key = {certificate.key}: cannot be used: "
+        raise Error(f"{section.where}: certificate-key = {section.key}: cannot be used: "
                     f"{exc}") from exc
     finally:
         os.close(descriptor)
+    yield orders.plan(section, issuers.configured(config)[""], csr, SectionState())
 
 
-def _check_signer(config: Config) -> None:
-    messages = Messages()
+def _check_signer(config: Config, plans: list[OrderPlan]) -> None:
+    """It greets; and says what it would sign of what would be ordered."""
+    issuer = issuers.configured(config)[""]
+    loop = Loop()
+    messages = Messages(loop)
+    conversation = Conversation(loop, messages, config, issuer)
+    wanted: list[Order] = [plan.order() for plan in plans]
     try:
-        sock, child = accountd.connect(config, messages.pipe)
-        try:
-            greeting = accountd.read_greeting(sock)
-        finally:
-            sock.close()
-            if child is not None:
-                child.stop()
+        conversation.start_signer(signing.derive(issuer.access.server, wanted))
+        greet(loop, [conversation])
     finally:
+        conversation.close()
         messages.close()
+    greeting = conversation.greeting
+    if greeting is None:
+        raise conversation.error or Error("the signer does not greet")
     log.info(f"the signer answers: {greeting.alg}, thumbprint {greeting.thumbprint}"
              + (f", account {greeting.kid}" if greeting.kid else ""))

@@ -1,4 +1,5 @@
-"""The newOrder command: due -> key and CSR -> client -> verify -> install -> notify.
+"""The newOrder command: due → keys and CSRs → signers → responders → clients → greeting →
+responders serve → what happens → verify → install → notify.
 
 What goes wrong with one section is told and leaves its files as they were; the others go on.
 """
@@ -6,327 +7,252 @@ What goes wrong with one section is told and leaves its files as they were; the 
 import os
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...common import log
-from ...common.x509 import certificate as x509
-from ...common.errors import ConfigError, Error, UsageError
-from ...common.wire.order import Answer, Failed, Issued, Order, Progress
-from ..peers import spawn as children, parallel, signals
-from ..pki import openssl, verification
-from ..plan import renewal
-from ..responders import http01 as challenge
-from ..settings import certificates as certs
-from ..store import files as store
-from ..settings.certificates import Certificate
-from ..settings.main import Config
-from ..peers.client import Conversation, Messages
+from ...common.clock import when
+from ...common.errors import ConfigError, Error
+from ...common.wire.order import Account, Answer, Failed, Issued, Progress
+from ..peers import signals
+from ..peers.conversation import Answered, Conversation, Ended, greet
+from ..peers.identity import Identity, identity
+from ..peers.loop import Loop, Tick
+from ..peers.messages import Messages
+from ..peers.watchdog import Crowd
+from ..pki import csr
+from ..plan import issuers, lifecycle, orders, signing
+from ..plan.issuers import Issuer
+from ..plan.lifecycle import Facts
+from ..plan.orders import OrderPlan
 from ..report.run import Report
-from ..store.journal import SectionState, State
-from ..pki.verification import Arrived
-
-NOTIFY_SECONDS = 300
-
-_FINAL_PROBLEMS = ("rateLimited",)
-
-
-class Task(NamedTuple):
-    """A section on its way to a certificate."""
-
-    certificate: Certificate
-    csr: x509.Request
-    order: Order
+from ..responders.table import Responder, responders_for
+from ..settings import certificates
+from ..settings.certificates import Section
+from ..settings.main import Config
+from ..store.journal import Journal, SectionState
+from . import due, install
+from .life import Life
 
 
 class Options(NamedTuple):
     """The options of the newOrder command."""
 
     sections: Sequence[str] = ()
-    min_days: int | None = None          # negative: force
+    min_days: int | None = None       # negative: force
     config_certs: Sequence[str] | None = None
 
 
 def new_order(config: Config, options: Options) -> int:
-    """Obtain, verify and install every certificate that is due; return the exit status."""
-    run = Run(config, options)
-    return run.execute()
+    """Obtain, verify and install every certificate that is due; return the exit status.
+
+    Raises UsageError and ConfigError before anything is touched.
+    """
+    journal, report = Journal(config.state_directory), Report()
+    lives = _read(config, options, journal, report)
+    wanting = [life for life in lives if _wants(config, options, life)]
+    if wanting:
+        _check_settings(config, [life.section for life in wanting])
+        plans = _prepare(config, wanting, report)
+        if plans:
+            _Run(config, journal, report, plans).execute()
+    install.notify(lives, report)
+    report.summary()
+    return report.exit_status
 
 
-class Run:
-    """One newOrder run, under the lock."""
+# --- what is to do -----------------------------------------------------------------------------
 
-    def __init__(self, config: Config, options: Options) -> None:
+def _read(config: Config, options: Options, journal: Journal, report: Report) -> list[Life]:
+    """Read what is wanted and what is remembered of it."""
+    sections = due.select(certificates.load(config, options.config_certs), options.sections)
+    known = journal.known()
+    return [Life(section, journal.section(section.name) if journal.has(section.name, known)
+                 else SectionState(), journal, report) for section in sections]
+
+
+def _wants(config: Config, options: Options, life: Life) -> bool:
+    """Say whether a section is due, and decide whether it is to be ordered in this run."""
+    now = time.time()
+    verdict = due.judge(config, life.section, life.state, now, options.min_days)
+    if not verdict.due:
+        log.info(f"{life.name}: {verdict.reason}")
+        return False
+    life.renew()
+    waits = life.state.not_before > now and not options.sections and options.min_days is None
+    log.info(f"{life.name}: {verdict.reason}" + (
+        f", but the server asked not to order again before {when(life.state.not_before)} (name "
+        "the section to try all the same)" if waits else ""))
+    return not waits
+
+
+def _check_settings(config: Config, sections: Sequence[Section]) -> None:
+    """What the configuration refers to must be there before anything is touched."""
+    for program in config.programs:
+        identity(program)
+    for section in sections:
+        if section.ca_file and not os.access(section.ca_file, os.R_OK):
+            raise ConfigError(f"{section.where}: CAfile = {section.ca_file}: cannot be read")
+
+
+def _prepare(config: Config, lives: Sequence[Life], report: Report
+             ) -> dict[str, tuple[OrderPlan, Life]]:
+    """Make keys and CSRs; what is to be ordered, by section."""
+    known = issuers.configured(config)
+    plans: dict[str, tuple[OrderPlan, Life]] = {}
+    for life, made in zip(lives, csr.make_all(config, [life.section for life in lives])):
+        if isinstance(made, Error):
+            report.failed(life.name, str(made))
+        else:
+            plans[life.name] = orders.plan(life.section, known[""], made, life.state), life
+    return plans
+
+
+# --- from here on a section's failure is its own -----------------------------------------------
+
+class _Run:
+    """The orders of one run, with whoever works on them."""
+
+    def __init__(self, config: Config, journal: Journal, report: Report,
+                 plans: dict[str, tuple[OrderPlan, Life]]) -> None:
         self._config = config
-        self._options = options
-        self._state = State(config.state_directory)
-        self._sections: dict[str, SectionState] = {}
-        self._tasks: dict[str, Task] = {}
-        self._report = Report()
-        self._arrived: list[tuple[Task, str]] = []       # chains that were not looked at yet
-        self._notifications: dict[str, list[str]] = {}   # command -> sections
+        self._journal = journal
+        self._report = report
+        self._left = plans                  # what has neither come nor failed
+        self._arrived: list[tuple[OrderPlan, Life, str]] = []   # chains not looked at yet
+        self._loop = Loop()
+        self._messages = Messages(self._loop)
+        self._client: Identity = identity(config.client.program)
+        self._conversations: dict[Issuer, Conversation] = {}
+        self._responders: list[Responder] = []
 
-    def execute(self) -> int:
-        """Do it; returns 0 or 1, raises ConfigError before anything is touched."""
-        due = self._find_due()
-        if due:
-            self._check_settings(due)
-            self._order(due)
-        self._notify()
-        self._report.summary()
-        return self._report.exit_status
-
-    # --- what is to do ---
-
-    def _find_due(self) -> list[Certificate]:
-        certificates = certs.load(self._config, self._options.config_certs)
-        for name in self._options.sections:
-            if name not in certificates:
-                raise UsageError(f"there is no section [{name}] in the certificates' configuration")
-        selected = self._options.sections or list(certificates)
-        known = self._state.known()
-        now = time.time()
-        due = []
-        for name in selected:
-            certificate = certificates[name]
-            state = self._state.section(name) if self._state.has(name, known) else SectionState()
-            self._sections[name] = state
-            verdict = renewal.is_due(self._config, certificate, state, self._options.min_days,
-                                     now)
-            if not verdict.due:
-                log.info(f"{name}: {verdict.reason}")
-                if state.notify:
-                    self._notifications.setdefault(certificate.notify, []).append(name)
-            elif state.not_before > now and not self._options.sections \
-                    and self._options.min_days is None:
-                log.info(f"{name}: {verdict.reason}, but the server asked not to order again "
-                         f"before {renewal.when(state.not_before)} (name the section to try "
-                         "all the same)")
-            else:
-                log.info(f"{name}: {verdict.reason}")
-                due.append(certificate)
-        return due
-
-    def _check_settings(self, due: Sequence[Certificate]) -> None:
-        """What the configuration refers to must be there before anything is touched."""
-        for program in self._config.programs:
-            children.identity(program)
-        for certificate in due:
-            if certificate.ca_file and not os.access(certificate.ca_file, os.R_OK):
-                raise ConfigError(f"{certificate.where}: CAfile = {certificate.ca_file}: "
-                                  "cannot be read")
-
-    # --- from here on a section's failure is its own ---
-
-    def _order(self, due: Sequence[Certificate]) -> None:
-        self._prepare_all(due)
-        if not self._tasks:
-            return
-        messages = Messages()
-        client = children.identity(self._config.client.program)
-        responder = challenge.Responder(self._config, client)
-        conversation = Conversation(self._config, self._state, messages)
-        left = dict(self._tasks)
+    def execute(self) -> None:
+        """Order everything.  Raises ConfigError, which is no section's failure."""
+        plans = [plan for plan, _ in self._left.values()]
         try:
-            requests = [task.order for task in self._tasks.values()]
-            conversation.start_signer(requests)
+            self._start_signers(plans)
+            self._open_responders(plans)
+            self._start_clients(plans)
+            greet(self._loop, self._conversations.values())
+            self._report.begin(self._left)
+            self._begin()
+            with signals.gracefully(self._interrupt):
+                self._listen()
+        except ConfigError:
+            raise
+        except Error as exc:
+            self._install_arrived()
+            self._fail(self._left, exc)
+        finally:
+            self._close()
 
-            def greeted() -> str:
-                conversation.start_client(requests, client, responder.directory)
-                return conversation.thumbprint()
+    def _start_signers(self, plans: Sequence[OrderPlan]) -> None:
+        for issuer in dict.fromkeys(plan.issuer for plan in plans):
+            mine = [plan.order() for plan in plans if plan.issuer == issuer]
+            conversation = Conversation(self._loop, self._messages, self._config, issuer)
+            self._conversations[issuer] = conversation
+            conversation.start_signer(signing.derive(issuer.access.server, mine))
 
-            responder.start(messages.pipe, greeted)
-            self._report.begin(self._tasks)
+    def _open_responders(self, plans: Sequence[OrderPlan]) -> None:
+        types = dict.fromkeys(kind for plan in plans for kind in plan.issuer.challenges)
+        self._responders = responders_for(types, self._config, self._client, self._messages.pipe)
+        for responder in self._responders:   # meanwhile the signers start
+            responder.open([name for plan in plans for name in plan.section.identifiers])
 
-            def interrupt() -> None:
-                log.warning("interrupted: finishing what can be finished; "
-                            "interrupt again to stop at once")
-                conversation.interrupt()
+    def _start_clients(self, plans: Sequence[OrderPlan]) -> None:
+        for issuer, conversation in self._conversations.items():
+            mine = [plan.order() for plan in plans if plan.issuer == issuer]
+            conversation.start_client(mine, self._client, self._directory)
 
-            def tick() -> None:
-                responder.check()
+    @property
+    def _directory(self) -> str:
+        """Where the clients work: the directory of the responder that has one."""
+        return next((responder.directory for responder in self._responders
+                     if responder.directory != "/"), "/")
+
+    def _begin(self) -> None:
+        """Every signer has greeted or failed: who answers challenges starts, then the clients go."""
+        able = {}
+        for conversation in self._conversations.values():
+            if conversation.error is not None:
+                self._fail(self._of(conversation), conversation.error)
+            elif conversation.greeting is not None:
+                able[conversation] = conversation.greeting.thumbprint
+        if not able:
+            return
+        for responder in self._responders:
+            responder.serve(list(dict.fromkeys(able.values())))
+        for conversation, key in able.items():
+            for name in self._of(conversation):
+                self._left[name][1].happens(lifecycle.ORDERED)
+            conversation.begin(self._journal.account(conversation.issuer.directory, key))
+
+    def _listen(self) -> None:
+        """What happens, until no client runs any more."""
+        crowd = Crowd(self._directory, sum(len(plan.section.identifiers)
+                                           for plan, _ in self._left.values()))
+        for event in self._loop.events(lambda: any(
+                conversation.runs for conversation in self._conversations.values())):
+            if isinstance(event, Tick):
+                crowd.check(event.now)
+                for responder in self._responders:
+                    responder.check()
                 self._install_arrived()
                 self._report.tick()
-
-            with signals.gracefully(interrupt):
-                for answer in conversation.run(requests, client, responder.directory, tick):
-                    self._answered(left, answer)
+            elif isinstance(event, Answered):
+                self._answered(event.conversation, event.answer)
+            elif isinstance(event, Ended):
                 self._install_arrived()
-            if left:
-                raise Error("the client ended before its work was done")
-        except ConfigError:
-            raise   # no section's failure
-        except Error as exc:
-            for section in left:
-                self._report.failed(section, str(exc))
-        finally:
-            self._report.end()
-            responder.stop()
-            conversation.close()
-            messages.close()
+                if event.error is not None:
+                    self._fail(self._of(event.conversation), event.error)
+        self._install_arrived()
 
-    def _answered(self, left: dict[str, Task], answer: Answer) -> None:
-        section = getattr(answer, "section", "")
-        if section not in left:
-            raise Error("the client answers for a section that it was not asked for")
-        if isinstance(answer, Progress):
-            self._progress(left[section], answer)
+    def _answered(self, conversation: Conversation, answer: Answer) -> None:
+        greeting = conversation.greeting
+        key = greeting.thumbprint if greeting is not None else ""
+        if isinstance(answer, Account):
+            self._journal.learn_account(conversation.issuer.directory, key, answer)
+        elif isinstance(answer, Progress):
+            self._report.progress(answer)
+            plan, life = self._left[answer.section]
+            life.happens(lifecycle.PROGRESS, plan.facts(answer.url, key))
         elif isinstance(answer, Issued):
-            self._arrived.append((left.pop(section), answer.chain))
+            plan, life = self._left.pop(answer.section)
+            life.happens(lifecycle.CHAIN)
+            self._arrived.append((plan, life, answer.chain))
         elif isinstance(answer, Failed):
-            self._failed(left.pop(section), answer)
-        else:
-            raise Error("the client answers something that it was not asked for")
-
-    def _prepare_all(self, due: Sequence[Certificate]) -> None:
-        """Make keys and CSRs, several at once; sections with one key take turns."""
-        by_key: dict[str, list[Certificate]] = {}
-        for certificate in due:
-            by_key.setdefault(certificate.key, []).append(certificate)
-
-        def prepare(group: list[Certificate]) -> None:
-            for certificate in group:
-                try:
-                    made[certificate.section] = self._prepare(certificate)
-                except Error as exc:
-                    made[certificate.section] = exc
-
-        made: dict[str, Task | Error] = {}
-        parallel.each(prepare, list(by_key.values()))
-        for certificate in due:   # in their order again
-            task = made[certificate.section]
-            if isinstance(task, Error):
-                self._report.failed(certificate.section, str(task))
-            else:
-                self._tasks[certificate.section] = task
-
-    def _prepare(self, certificate: Certificate) -> Task:
-        """Make the CSR, and before it the key if there is none yet."""
-        for path in certificate.outputs:
-            parent = os.path.dirname(path)
-            if parent.startswith(self._config.certs_directory + "/"):
-                self._make_directory(parent)
-            store.check(path, certificate.owner)   # rather now than with a certificate in hand
-        store.tidy_key(certificate.key)
-        try:
-            key = store.open_key(certificate.key)
-        except FileNotFoundError:
-            key = self._new_key(certificate)
-        try:
-            der = openssl.request(self._config.openssl, key, certificate)
-        except Error as exc:
-            raise Error(f"cannot make a signing request with {certificate.key}: {exc}") from exc
-        finally:
-            os.close(key)
-        csr = x509.parse_request(der)
-        state = self._sections[certificate.section]
-        order = None
-        if state.order and state.directory == self._config.client.access.server \
-                and state.order_key == _digest(csr.spki):
-            order = state.order
-        return Task(certificate, csr, Order(certificate.section, certificate.identifiers, der,
-                                            url=order))
-
-    def _make_directory(self, path: str) -> None:
-        from ..store import trusted as directories
-        for directory in (self._config.certs_directory, path):
-            try:
-                directories.make_directory(directory)
-            except FileNotFoundError as exc:
-                raise Error(f"{exc.filename}: no such directory; create it, or set "
-                            "library-directory") from exc
-
-    def _new_key(self, certificate: Certificate) -> int:
-        parent = os.path.dirname(certificate.key)
-        if parent.startswith(self._config.certs_directory + "/"):
-            self._make_directory(parent)
-        log.info(f"{certificate.section}: generating the private key {certificate.key} "
-                 f"({certificate.key_type})")
-        store.create_key(certificate.key,
-                         openssl.generate_key(self._config.openssl, certificate.key_type))
-        return store.open_key(certificate.key)
-
-    # --- what the client answers ---
-
-    def _remember(self, section: str, **changes: Any) -> None:
-        state = self._sections[section]._replace(**changes)
-        if state == self._sections[section]:
-            return
-        try:
-            self._state.remember(section, state)
-            self._sections[section] = state
-        except Error as exc:
-            self._report.failed(section, str(exc))
-
-    def _progress(self, task: Task, progress: Progress) -> None:
-        self._report.progress(progress)
-        if progress.url:
-            self._remember(task.certificate.section, directory=self._config.client.access.server,
-                           order=progress.url, order_key=_digest(task.csr.spki))
-
-    def _failed(self, task: Task, failed: Failed) -> None:
-        section = task.certificate.section
-        self._report.failed(section, failed.message)
-        not_before = 0
-        if failed.type in _FINAL_PROBLEMS and failed.retry_after:
-            not_before = int(time.time()) + failed.retry_after
-        # an order that failed is of no further use; one that waits is taken up by the next run
-        order = None if failed.outcome == "refused" else self._sections[section].order
-        self._remember(section, order=order, not_before=not_before)
+            _, life = self._left.pop(answer.section)
+            self._report.failed(answer.section, answer.message)
+            life.happens(answer.outcome, Facts(
+                not_before=int(time.time()) + answer.retry_after if answer.retry_after
+                and answer.outcome == lifecycle.BUSY else 0))
 
     def _install_arrived(self) -> None:
-        """Verify the certificates that arrived since, and install those that are good."""
         arrived, self._arrived = self._arrived, []
-        if not arrived:
-            return
-        chains = verification.verify(self._config.openssl, [
-            Arrived(pem, task.csr.spki, task.certificate.identifiers, task.certificate.ca_file)
-            for task, pem in arrived])
-        for (task, _), chain in zip(arrived, chains):
-            if isinstance(chain, Error):
-                section = task.certificate.section
-                self._report.failed(section, f"the server's certificate is not installed: {chain}")
-                self._remember(section, order=None)
-            else:
-                self._install(task.certificate, chain)
+        install.install_arrived(self._config.openssl, arrived, self._report)
 
-    def _install(self, certificate: Certificate, chain: Sequence[x509.Certificate]) -> None:
-        section = certificate.section
-        # Killed from here on, the next run finds that there is work left
-        self._remember(section, installing=True, notify=bool(certificate.notify))
-        try:
-            store.install(_files(certificate, chain))
-        except Error as exc:
-            self._report.failed(section, str(exc))
-            return
-        self._remember(section, installing=False, order=None, order_key=None, not_before=0)
-        self._report.installed(section, chain[0])
-        if certificate.notify:
-            self._notifications.setdefault(certificate.notify, []).append(section)
+    def _of(self, conversation: Conversation) -> list[str]:
+        """The sections that are left to a conversation."""
+        return [name for name, (plan, _) in self._left.items()
+                if plan.issuer == conversation.issuer]
 
-    # --- afterwards ---
+    def _fail(self, names: "Sequence[str] | dict[str, tuple[OrderPlan, Life]]",
+              error: Error) -> None:
+        for name in list(names):
+            _, life = self._left.pop(name)
+            self._report.failed(name, str(error))
+            if life.phase == lifecycle.ORDERING:
+                life.happens(lifecycle.LOST)
 
-    def _notify(self) -> None:
-        """Run each command once for all the sections that have it."""
-        for command, sections in self._notifications.items():
-            if command:
-                log.info(f"running “{command}” for {', '.join(sections)}")
-                status = children.run_shell(
-                    command, {"LETSENCRYPT_TINY_SECTIONS": " ".join(sections)}, NOTIFY_SECONDS)
-                if status != 0:
-                    self._report.notify_failed(command, status, sections)
-                    continue
-            for section in sections:
-                self._remember(section, notify=False)
+    def _interrupt(self) -> None:
+        log.warning("interrupted: finishing what can be finished; interrupt again to stop at once")
+        for conversation in self._conversations.values():
+            conversation.interrupt()
 
-
-def _files(certificate: Certificate, chain: Sequence[x509.Certificate]) -> list[store.File]:
-    pem = [x509.encode_pem(item.der) for item in chain]
-    contents = ((certificate.fullchain, b"".join(pem)), (certificate.certificate, pem[0]),
-                (certificate.chain, b"".join(pem[1:])))
-    return [store.File(path, data, certificate.owner, certificate.mode)
-            for path, data in contents if path]
-
-
-def _digest(data: bytes) -> str:
-    import hashlib
-    return hashlib.sha256(data).hexdigest()
+    def _close(self) -> None:
+        """Take everything back, in whatever state it is."""
+        self._report.end()
+        for responder in self._responders:
+            responder.close()
+        for conversation in self._conversations.values():
+            conversation.close()
+        self._messages.close()

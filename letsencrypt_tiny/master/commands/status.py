@@ -1,42 +1,46 @@
 """The status command: what is installed, until when, and what the next run would do."""
 
 import json
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
-from ...common.x509 import certificate as x509
-from ...common.errors import UsageError
-from ..plan import renewal
-from ..settings import certificates as certs
+from ...common.clock import when
+from ..report.table import status_table
+from ..settings import certificates
 from ..settings.main import Config
-from ..report.run import status_table
-from ..store.journal import State
+from ..store.journal import Journal
+from . import due
+
+
+class Row(NamedTuple):
+    """What is shown of one section."""
+
+    section: str
+    due: bool
+    reason: str
+    names: list[str]
+    expires: str | None
+    serial: str | None
 
 
 def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] | None,
            as_json: bool) -> int:
     """Print a table, or with ``as_json`` a JSON array of objects, on standard output."""
-    certificates = certs.load(config, config_certs)
-    for name in sections:
-        if name not in certificates:
-            raise UsageError(f"there is no section [{name}] in the certificates' configuration")
-    state = State(config.state_directory)
-    rows: list[dict[str, Any]] = []
-    for name in sections or certificates:
-        certificate = certificates[name]
-        verdict = renewal.is_due(config, certificate, state.section(name))
-        row: dict[str, Any] = {
-            "section": name, "due": verdict.due, "reason": verdict.reason,
-            "names": [value for _, value in certificate.identifiers],
-            "expires": None, "serial": None}
-        if verdict.not_after is not None:
-            row["expires"] = renewal.when(verdict.not_after)
-            row["serial"] = x509.read_certificate(certificate.outputs[0]).serial.hex()
-        rows.append(row)
+    journal = Journal(config.state_directory)
+    now = time.time()
+    rows: list[Row] = []
+    for section in due.select(certificates.load(config, config_certs), sections):
+        verdict = due.judge(config, section, journal.section(section.name), now)
+        rows.append(Row(
+            section.name, verdict.due, verdict.reason,
+            [value for _, value in section.identifiers],
+            None if verdict.certificate is None else when(verdict.certificate.not_after),
+            None if verdict.certificate is None else verdict.certificate.serial.hex()))
     if as_json:
-        print(json.dumps(rows, indent=4))
+        print(json.dumps([row._asdict() for row in rows], indent=4))
     else:
-        print(status_table([(row["section"], row["expires"] or "-",
-                             f"due: {row['reason']}" if row["due"] else "valid",
-                             " ".join(row["names"])) for row in rows]))
+        print(status_table([(row.section, row.expires or "-",
+                             f"due: {row.reason}" if row.due else "valid",
+                             " ".join(row.names)) for row in rows]))
     return 0

@@ -1,53 +1,136 @@
-"""The master's end of the signer: spawn one, or connect to one that is there.
+"""The master's end of the signer: spawn one, or connect to one that is there; hear it greet.
 
-The socket is passed on to the client; the master itself never speaks on it, except to
-read the greeting for the ``check`` command.
-
-One that is spawned is told what it may sign, and that is what the task at hand needs.
+The socket is passed on to the client; the master itself says nothing on it (but for ``check``).
+One that is spawned is told what it may sign: plan/signing.py.
 """
 
 import os
 import socket
 import stat
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator
 
 from ...common import log, paths, specifiers
-from ...common.wire import policy as signer_policy, signer as signer_protocol
-from ...common.x509 import certificate as x509
 from ...common.errors import ConfigError, Error, ProtocolError
-from ...common.wire.order import AccountUpdate, Order, Request, Revocation
-from ...common.wire.policy import Policy
-from . import spawn as children
+from ...common.wire import signer as wire
+from ...common.wire.policy import Policy, format_policy
 from ..settings.main import Accountd, Config
+from . import spawn
+from .child import Child
+from .identity import identity
 
 GREETING_SECONDS = 300   # a passphrase may have to be typed
 
 
-def connect(config: Config, stderr: Callable[[str], int], requests: Sequence[Request] = (),
-            key: int | None = None) -> tuple[socket.socket, children.Child | None]:
-    """Return a socket connected to the signer, and the signer if it was spawned.
+class Signer:
+    """A connection to the signer; a source of the loop's until it has greeted."""
 
-    ``stderr(name)`` gives the descriptor for its messages.  The signer will sign what
-    ``requests`` need.  ``key`` is the descriptor of a private key to sign with instead of the
-    account's, for revocation by the certificate's key (RFC 8555 §7.6); it needs [accountd].
+    def __init__(self, sock: socket.socket, child: Child | None) -> None:
+        """``child`` is the signer if the master spawned it."""
+        self.socket = sock
+        self.child = child
+        self.greeting: wire.Greeting | None = None
+        self.error: Error | None = None
+        self._deadline = time.monotonic() + GREETING_SECONDS
+
+    @property
+    def awaited(self) -> bool:
+        """True as long as it has neither greeted nor failed."""
+        return self.greeting is None and self.error is None
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def deadline(self) -> float:
+        return self._deadline if self.awaited else float("inf")
+
+    def expire(self) -> Iterator[object]:
+        self.error = Error("the signer (letsencrypt-tiny-accountd) does not answer")
+        return iter(())
+
+    def receive(self) -> Iterator[object]:
+        """Look at the greeting and leave it there: the client, whose word for it would be worth
+        nothing, reads the same later."""
+        try:
+            self.greeting = _peek(self.socket)
+            if self.greeting is None:
+                time.sleep(0.02)   # half of it is there
+        except Error as exc:
+            self.error = exc
+        return iter(())
+
+    def close(self) -> None:
+        """Close our end of the connection."""
+        self.socket.close()
+
+
+def _peek(sock: socket.socket) -> wire.Greeting | None:
+    buffer = wire.LineBuffer(wire.MAX_ANSWER)
+    try:
+        data = sock.recv(2 * wire.MAX_ANSWER, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        if not data:
+            raise Error("the signer closed the connection before it greeted")
+        buffer.feed(data)
+        first, second = buffer.next_line(), buffer.next_line()
+        if first is None or second is None:
+            return None
+        return wire.parse_greeting(first, second)
+    except BlockingIOError:
+        return None
+    except OSError as exc:
+        raise Error(f"the signer (letsencrypt-tiny-accountd) failed: {exc.strerror}") from exc
+    except ProtocolError as exc:
+        raise Error(f"the signer does not greet as it should: {exc}") from exc
+
+
+def connect(config: Config, stderr: Callable[[str], int], policy: Policy,
+            key: int | None = None) -> Signer:
+    """Spawn the signer, or connect to the one that is there.
+
+    ``stderr(name)`` gives the descriptor for its messages.  One of ours signs what ``policy``
+    allows.  ``key`` is the descriptor of a private key to sign with instead of the account's, for
+    revocation by the certificate's key (RFC 8555 §7.6); it needs [accountd].
     Raises Error, ConfigError.
     """
-    settings = config.accountd
-    if settings is None:
-        if key is not None:
-            raise ConfigError(f"{config.file}: --certificate-key needs [accountd]; or start a "
-                              "signer with --privkey=file:KEY and name its socket with --socket")
-        return _existing(config), None
+    if config.accountd is not None:
+        return _spawn(config.accountd, stderr, policy, key)
+    if key is not None:
+        raise ConfigError(f"{config.file}: --certificate-key needs [accountd]; or start a "
+                          "signer with --privkey=file:KEY and name its socket with --socket")
+    return Signer(_existing(config), None)
+
+
+def _spawn(settings: Accountd, stderr: Callable[[str], int], policy: Policy,
+           key: int | None) -> Signer:
     ours = takes_policy(settings)
-    policy = (signer_policy.format_policy(derive(config.client.access.server, requests))
-              if ours else None)
-    who = children.identity(settings.program)
     own, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    arguments = ["--stdio"]
     descriptors = [theirs.fileno(), theirs.fileno(), stderr("accountd")]
+    lent = len(descriptors) + (key is not None)
+    try:
+        arguments = _arguments(settings, key)
+        if key is not None:
+            descriptors.append(key)
+        if ours:
+            arguments.append(f"--policy=fd:{lent}")
+            descriptors.append(spawn.sealed(format_policy(policy)))
+        child = spawn.spawn(
+            settings.program, identity(settings.program), arguments, descriptors, signer=True,
+            network=not ours or settings.program.confine == "no",
+            extra=spawn.inherited(spawn.TERMINAL))
+    except BaseException:
+        own.close()
+        raise
+    finally:
+        theirs.close()
+        for descriptor in (descriptors[2], *descriptors[lent:]):
+            os.close(descriptor)
+    return Signer(own, child)
+
+
+def _arguments(settings: Accountd, key: int | None) -> list[str]:
+    arguments = ["--stdio"]
     if key is not None:
         arguments.append("--privkey=fd:3")
-        descriptors.append(key)
     elif settings.privkey:
         arguments.append(f"--privkey={settings.privkey}")
     if settings.config:
@@ -58,22 +141,7 @@ def connect(config: Config, stderr: Callable[[str], int], requests: Sequence[Req
         arguments.append("--debug")
     if settings.program.confine != "auto":
         arguments.append(f"--confine={settings.program.confine}")
-    inherited = len(descriptors)
-    if policy is not None:
-        arguments.append(f"--policy=fd:{inherited}")
-        descriptors.append(children.sealed(policy))
-    try:
-        child = children.spawn(settings.program, who, arguments, descriptors, signer=True,
-                               network=not ours or settings.program.confine == "no",
-                               extra=children.inherited(children.TERMINAL))
-    except BaseException:
-        own.close()
-        raise
-    finally:
-        theirs.close()
-        for descriptor in (descriptors[2], *descriptors[inherited:]):
-            os.close(descriptor)
-    return own, child
+    return arguments
 
 
 def takes_policy(settings: Accountd) -> bool:
@@ -84,38 +152,6 @@ def takes_policy(settings: Accountd) -> bool:
     if settings.policy == "auto":
         return os.path.basename(settings.program.command[0]) == os.path.basename(paths.ACCOUNTD)
     return settings.policy == "required"
-
-
-def derive(server: str, requests: Sequence[Request]) -> Policy:
-    """Return the policy that allows what ``requests`` to ``server`` need, and nothing else.
-
-    Of CSRs and certificates those in ``requests`` alone: a client that has gone over to somebody
-    else gets no certificate for a key of its own, not even for the configured names.
-    """
-    operations: set[str] = set()
-    names: set[str] = set()
-    profiles: set[str] = set()
-    only: set[str] = set()
-    for request in requests:
-        if isinstance(request, Order):
-            operations.update(signer_policy.ORDERING)
-            names.update(value for _, value in request.identifiers)
-            profiles.update([request.profile] if request.profile else [])
-            only.add(signer_policy.digest(request.csr))
-        elif isinstance(request, AccountUpdate):
-            operations.update(("lookup", "read"))
-            operations.update(["register"] if request.register else [])
-            operations.update(["account-update"] if request.contact is not None else [])
-            operations.update(["deactivate"] if request.deactivate else [])
-        elif isinstance(request, Revocation):
-            operations.update(["revoke"] if request.with_certificate_key
-                              else ["revoke", "lookup"])
-            names.update(value for _, value
-                         in x509.parse_certificate(request.certificate).names)
-            only.add(signer_policy.digest(request.certificate))
-    return Policy("auto", frozenset([signer_policy.origin_of(server)]),
-                  frozenset(operations), frozenset(names), frozenset(profiles), 0,
-                  frozenset(only))
 
 
 def _existing(config: Config) -> socket.socket:
@@ -142,46 +178,3 @@ def _existing(config: Config) -> socket.socket:
         sock.close()
         raise Error(f"{path}: cannot connect to the signer: {exc.strerror}") from exc
     return sock
-
-
-def peek_greeting(sock: socket.socket) -> signer_protocol.Greeting | None:
-    """Return the greeting that has arrived, and leave it for the client to read.
-
-    None if it isn't complete yet.  Raises Error.
-    """
-    buffer = signer_protocol.LineBuffer(signer_protocol.MAX_ANSWER)
-    try:
-        data = sock.recv(3 * signer_protocol.MAX_ANSWER, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        if not data:
-            raise Error("the signer (letsencrypt-tiny-accountd) failed: it closed the connection")
-        buffer.feed(data)
-        first, second = buffer.next_line(), buffer.next_line()
-        if first is None or second is None:
-            return None
-        return signer_protocol.parse_greeting(first, second)
-    except BlockingIOError:
-        return None
-    except OSError as exc:
-        raise Error(f"the signer (letsencrypt-tiny-accountd) failed: {exc.strerror}") from exc
-    except ProtocolError as exc:
-        raise Error(f"the signer does not greet as it should: {exc}") from exc
-
-
-def read_greeting(sock: socket.socket) -> signer_protocol.Greeting:
-    """Read the signer's greeting; raises Error."""
-    buffer = signer_protocol.LineBuffer(signer_protocol.MAX_ANSWER)
-    lines: list[bytes] = []
-    sock.settimeout(GREETING_SECONDS)
-    try:
-        while len(lines) < 2:
-            data = sock.recv(4096)
-            if not data:
-                raise Error("the signer closed the connection before it greeted")
-            buffer.feed(data)
-            while (line := buffer.next_line()) is not None:
-                lines.append(line)
-        return signer_protocol.parse_greeting(lines[0], lines[1])
-    except OSError as exc:
-        raise Error(f"the signer does not answer: {exc}") from exc
-    except ProtocolError as exc:
-        raise Error(str(exc)) from exc

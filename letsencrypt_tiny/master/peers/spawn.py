@@ -8,143 +8,22 @@ passphrase).  ``exec`` leaves no copy of the master's memory.
 
 import fcntl
 import os
-import select
 import signal
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
 from ...common import log, specifiers
-from ...common.errors import ConfigError, Error
+from ...common.errors import Error
 from ..settings.main import Program
+from .child import Child
+from .identity import Identity, drop
 
 # What a child may inherit of the master's environment, besides what is rebuilt for it
 PROXIES = ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")   # the client
 TERMINAL = ("TERM", "GPG_TTY")                                     # the signer
 LOCKED_MEMORY = 256 << 20   # bytes that the signer may keep from being swapped
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36   # prctl(2)
+_PR_SET_PDEATHSIG = 1       # prctl(2)
 _CLONE_NEWNET = 0x40000000  # unshare(2)
-
-
-class Identity(NamedTuple):
-    """As whom a child runs."""
-
-    uid: int
-    gid: int
-    name: str
-    home: str
-    shell: str
-
-
-def identity(program: Program) -> Identity:
-    """Look up the user and group of ``program``; raises ConfigError if there is no such.
-
-    An empty user or group keeps the master's, as in lacme.
-    """
-    import grp
-    import pwd
-    try:
-        entry = pwd.getpwnam(program.user) if program.user else pwd.getpwuid(os.getuid())
-    except KeyError:
-        raise ConfigError(f"{program.where}: user = {program.user}: "
-                          "there is no such user") from None
-    try:
-        gid = grp.getgrnam(program.group).gr_gid if program.group else os.getgid()
-    except KeyError:
-        raise ConfigError(f"{program.where}: group = {program.group}: "
-                          "there is no such group") from None
-    if os.geteuid() != 0 and (entry.pw_uid, gid) != (os.getuid(), os.getgid()):
-        raise ConfigError(f"{program.where}: only root can run it as {program.user}:"
-                          f"{program.group} (run as root, or leave user and group empty)")
-    return Identity(entry.pw_uid, gid, entry.pw_name, entry.pw_dir or "/",
-                    entry.pw_shell or "/bin/sh")
-
-
-class Child:
-    """A running child; ``stop`` ends it and collects its status."""
-
-    def __init__(self, pid: int, name: str) -> None:
-        self.pid = pid
-        self.name = name
-        self.status: int | None = None      # exit status; 128 + N after signal N
-
-    def wait(self, seconds: float | None) -> int | None:
-        """Wait for the child to end; None if it still runs after ``seconds``."""
-        if self.status is None:
-            try:
-                descriptor = os.pidfd_open(self.pid)
-            except ProcessLookupError:
-                descriptor = -1
-            if descriptor >= 0:
-                try:
-                    if seconds is not None and not _readable(descriptor, seconds):
-                        return None
-                finally:
-                    os.close(descriptor)
-            _, status = os.waitpid(self.pid, 0)
-            code = os.waitstatus_to_exitcode(status)
-            self.status = code if code >= 0 else 128 - code
-        return self.status
-
-    def stop(self, grace: float = 2.0) -> int | None:
-        """Ask the child to end; after ``grace`` seconds make it.  Returns its status."""
-        if self.status is None:
-            for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, None)):
-                try:
-                    os.kill(self.pid, number)
-                    os.kill(self.pid, signal.SIGCONT)
-                except ProcessLookupError:
-                    pass
-                if self.wait(seconds) is not None:
-                    break
-        return self.status
-
-
-def adopt_orphans() -> None:
-    """From now on processes that children leave become children of ours."""
-    import ctypes
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def end_orphans(uid: int) -> None:
-    """Kill every child that runs as ``uid``, and what it leaves, unless that is root.
-
-    A client that isn't confined can fork; what it leaves could lie in wait for the next one,
-    into which, being of the same user, it can look until that has confined itself.
-    """
-    for _ in range(1000):   # each may have had children, which are ours then
-        left = [pid for pid in _own_children() if uid != 0 and _uid(pid) == uid]
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        if not left:
-            return
-    log.warning(f"processes of uid {uid} are left")
-
-
-def _own_children() -> list[int]:
-    found: list[int] = []
-    for task in os.listdir("/proc/self/task"):
-        try:
-            with open(f"/proc/self/task/{task}/children", encoding="ascii") as file:
-                found += map(int, file.read().split())
-        except OSError:
-            pass   # the thread has ended, or the kernel doesn't tell
-    return found
-
-
-def _uid(pid: int) -> int:
-    """The real user id of a process; -1 if it is gone."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-            return int(next(line for line in file if line.startswith("Uid:")).split()[1])
-    except (OSError, StopIteration):
-        return -1
-
-
-def _readable(descriptor: int, seconds: float) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(max(0, seconds) * 1000))
 
 
 def spawn(program: Program, who: Identity, arguments: Sequence[str], descriptors: Sequence[int],
@@ -228,16 +107,7 @@ def _become(birth: _Birth) -> NoReturn:
         for default in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(default, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        # First out of the way of 0 … n, then into place
-        count = len(birth.descriptors)
-        error = _above(error, count)
-        high = [_above(descriptor, count) for descriptor in birth.descriptors]
-        for number, descriptor in enumerate(high):
-            os.dup2(descriptor, number, inheritable=True)
-        # by /proc: a descriptor may lie above a limit that was lowered since
-        for descriptor in map(int, os.listdir("/proc/self/fd")):
-            if descriptor >= count and descriptor != error:
-                os.closerange(descriptor, descriptor + 1)
+        error = _place(birth.descriptors, error)
         os.umask(0o022)
         if birth.signer:
             _allow_locked_memory()
@@ -267,14 +137,19 @@ def _become(birth: _Birth) -> NoReturn:
         os._exit(127)
 
 
-def drop(who: Identity) -> None:
-    """Become ``who`` for good: real, effective and saved ids, and one supplementary group."""
-    if os.geteuid() == 0:
-        os.setgroups([who.gid])
-        os.setresgid(who.gid, who.gid, who.gid)
-        os.setresuid(who.uid, who.uid, who.uid)
-    if os.getresuid() != (who.uid,) * 3 or os.getresgid() != (who.gid,) * 3:
-        raise OSError(0, "could not drop privileges")
+def _place(descriptors: Sequence[int], error: int) -> int:
+    """Make ``descriptors`` 0, 1, 2 … and close all others but ``error``, whose number it returns."""
+    # First out of the way of 0 … n, then into place
+    count = len(descriptors)
+    error = _above(error, count)
+    high = [_above(descriptor, count) for descriptor in descriptors]
+    for number, descriptor in enumerate(high):
+        os.dup2(descriptor, number, inheritable=True)
+    # by /proc: a descriptor may lie above a limit that was lowered since
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        if descriptor >= count and descriptor != error:
+            os.closerange(descriptor, descriptor + 1)
+    return error
 
 
 def _allow_locked_memory() -> None:
@@ -304,19 +179,3 @@ def sealed(data: bytes) -> int:
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK
                 | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return descriptor
-
-
-def run_shell(command: str, environment: dict[str, str], seconds: float) -> int:
-    """Run a command of the administrator's with /bin/sh -c; return its exit status.
-
-    Its standard output joins the standard error.  After ``seconds`` it is ended.
-    """
-    shell = Program("notify", "", "", ("/bin/sh",), "no")
-    null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        child = spawn(shell, identity(shell), ["-c", command], [null, 2, 2], extra=environment)
-    finally:
-        os.close(null)
-    if child.wait(seconds) is None:
-        log.warning(f"“{command}” did not end within {seconds:.0f} seconds")
-    return child.stop() or 0

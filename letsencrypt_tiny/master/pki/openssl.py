@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ...common import log
 from ...common.errors import Error
-from ..settings.certificates import Certificate
+from ..settings.certificates import Section
 
 MAX_LEAVES = 64   # certificates verified by one process: descriptors are limited
 TIMEOUT = 120   # seconds; RSA-4096 keys take a few
@@ -66,7 +66,7 @@ def public_key(openssl: str, key: int) -> bytes:
                           "-outform", "DER"], (key,))
 
 
-def request(openssl: str, key: int, certificate: Certificate) -> bytes:
+def request(openssl: str, key: int, section: Section) -> bytes:
     """Return a certificate signing request, DER, for the private key on descriptor ``key``.
 
     Names and everything else come from the section (RFC 8555 §7.4, RFC 8738 §3).
@@ -75,19 +75,19 @@ def request(openssl: str, key: int, certificate: Certificate) -> bytes:
     if b"ENCRYPTED" in os.pread(key, 4096, 0):
         raise Error("the private key is encrypted, and nobody is there to type the passphrase "
                     "(openssl pkey -in OLD -out NEW decrypts it)")
-    subject = "/" + "/".join(f"{kind}={value}" for kind, value in certificate.subject)
-    names = ",".join(f"{kind.upper()}:{value}" for kind, value in certificate.identifiers)
-    if not certificate.subject:   # RFC 5280 §4.2.1.6, for a CA that takes the extension as it is
+    subject = "/" + "/".join(f"{kind}={value}" for kind, value in section.subject)
+    names = ",".join(f"{kind.upper()}:{value}" for kind, value in section.identifiers)
+    if not section.subject:   # RFC 5280 §4.2.1.6, for a CA that takes the extension as it is
         names = f"critical,{names}"
     arguments = ["req", "-new", "-batch", "-config", "/dev/null", "-utf8", "-outform", "DER",
                  "-key", f"/dev/fd/{key}", "-passin", "pass:", "-subj", subject,
                  "-addext", f"subjectAltName={names}"]
-    if certificate.hash:
-        arguments.append(f"-{certificate.hash}")
-    if certificate.key_usage:
-        arguments += ["-addext", "keyUsage=critical," + ",".join(certificate.key_usage)]
-    if certificate.tls_feature:
-        arguments += ["-addext", "tlsfeature=" + ",".join(certificate.tls_feature)]
+    if section.hash:
+        arguments.append(f"-{section.hash}")
+    if section.key_usage:
+        arguments += ["-addext", "keyUsage=critical," + ",".join(section.key_usage)]
+    if section.tls_feature:
+        arguments += ["-addext", "tlsfeature=" + ",".join(section.tls_feature)]
     return _run(openssl, arguments, (key,))
 
 

@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...common import log
-from ...common.x509 import certificate as x509
+from ...common.clock import when
 from ...common.errors import Error
 from ...common.names import Identifier
+from ...common.x509.certificate import Certificate, parse_chain
+from ...common.x509.der import X509Error, encode_pem
 from . import openssl
-from ..plan import renewal
 
 CLOCK_SKEW = 3600        # seconds that the CA's clock may be ahead of ours
 MAX_CERTIFICATES = 10    # in a chain
 
-Chain = list[x509.Certificate]
+Chain = list[Certificate]
 
 
 class Arrived(NamedTuple):
@@ -45,10 +46,10 @@ def verify(command: str, arrived: Sequence[Arrived]) -> list[Chain | Error]:
             continue
         results.append(chain)
         if one.ca_file:
-            intermediates = b"".join(x509.encode_pem(item.der) for item in chain[1:])
+            intermediates = b"".join(encode_pem(item.der) for item in chain[1:])
             groups.setdefault((one.ca_file, intermediates), []).append(index)
     for (ca_file, intermediates), members in groups.items():
-        leaves = [x509.encode_pem(chain[0].der) for chain in
+        leaves = [encode_pem(chain[0].der) for chain in
                   (results[index] for index in members) if not isinstance(chain, Error)]
         verdicts = openssl.verify_each(command, leaves, intermediates, ca_file)
         for index, problem in zip(members, verdicts):
@@ -60,8 +61,8 @@ def verify(command: str, arrived: Sequence[Arrived]) -> list[Chain | Error]:
 def _parse(one: Arrived) -> Chain:
     """Parse a chain and check all but its signatures; raises Error with the reason."""
     try:
-        chain = x509.parse_chain(one.pem.encode("utf-8", "replace"), MAX_CERTIFICATES)
-    except x509.X509Error as exc:
+        chain = parse_chain(one.pem.encode("utf-8", "replace"), MAX_CERTIFICATES)
+    except X509Error as exc:
         raise Error(f"it is malformed ({exc})") from exc
     leaf = chain[0]
     now = time.time()
@@ -71,7 +72,7 @@ def _parse(one: Arrived) -> Chain:
         raise Error("it is for other names: " +
                     ", ".join(log.printable(value, 100) for _, value in leaf.names[:10]))
     if leaf.not_before > now + CLOCK_SKEW:
-        raise Error(f"it is not valid before {renewal.when(leaf.not_before)} (is the clock right?)")
+        raise Error(f"it is not valid before {when(leaf.not_before)} (is the clock right?)")
     if leaf.not_after <= now:
-        raise Error(f"it expired {renewal.when(leaf.not_after)} (is the clock right?)")
+        raise Error(f"it expired {when(leaf.not_after)} (is the clock right?)")
     return chain

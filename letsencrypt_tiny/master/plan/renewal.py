@@ -1,22 +1,18 @@
-"""Is it time?  Reads the installed certificate in process; no network.
+"""Is it time?  Decides from what is installed, what is remembered, and the moment it is.
 
-No subprocess either, unless the private key was changed after the certificate was installed.
+Pure, so that years can be tried in milliseconds.
 """
 
-import os
-import time
 from typing import NamedTuple
 
-from ...common import log
-from ...common.x509 import certificate as x509
-from ...common.errors import Error
-from ..pki import openssl
-from ..store import files as store
-from ..settings.certificates import Certificate
-from ..settings.main import Config
+from ...common.clock import DAY, when
+from ...common.x509.certificate import Certificate
+from ..settings.certificates import Section
+from ..store.installed import Installed
 from ..store.journal import SectionState
 
-DAY = 86400   # seconds
+LONG = 10 * DAY   # a lifetime from which on a third of it is enough to renew in
+FORCED = -1       # as ``min_days``
 
 
 class Due(NamedTuple):
@@ -24,65 +20,38 @@ class Due(NamedTuple):
 
     due: bool
     reason: str
-    not_after: int | None = None      # of the installed certificate, Unix time
+    certificate: Certificate | None = None   # that is installed
 
 
-def is_due(config: Config, certificate: Certificate, state: SectionState,
-           min_days: int | None = None, now: float | None = None) -> Due:
-    """Decide about one section.  ``min_days`` is the option, which beats the setting."""
-    now = time.time() if now is None else now
-    days = certificate.min_days if min_days is None else min_days
-    try:
-        installed = x509.read_certificate(certificate.outputs[0])
-    except FileNotFoundError:
-        return Due(True, "there is no certificate yet")
-    except OSError as exc:
-        return Due(True, f"{certificate.outputs[0]} cannot be read ({exc.strerror})")
-    except x509.X509Error as exc:
-        return Due(True, f"the installed certificate is not valid ({exc})")
-    end = installed.not_after
+def decide(section: Section, installed: Installed, state: SectionState, now: float,
+           min_days: int | None = None) -> Due:
+    """Decide about one section.  ``min_days`` is the option, which beats the setting; a negative
+    one forces."""
+    days = section.min_days if min_days is None else min_days
+    certificate = installed.certificate
+    if certificate is None:
+        return Due(True, installed.fault)
+    end = certificate.not_after
     if days is not None and days < 0:
-        return Due(True, "forced", end)
-    for path in certificate.outputs[1:]:
-        if not os.path.exists(path):
-            return Due(True, f"{path} is missing", end)
+        return Due(True, "forced", certificate)
+    if installed.missing:
+        return Due(True, f"{installed.missing} is missing", certificate)
     if state.installing:
-        return Due(True, "its installation was interrupted", end)
-    if set(installed.names) != set(certificate.identifiers):
-        return Due(True, "its names have changed", end)
-    misfit = _misfit(config, certificate, installed)
-    if misfit:
-        return Due(True, misfit, end)
+        return Due(True, "its installation was interrupted", certificate)
+    if set(certificate.names) != set(section.identifiers):
+        return Due(True, "its names have changed", certificate)
+    if installed.misfit:
+        return Due(True, installed.misfit, certificate)
     left = end - now
-    if days is None:
-        lifetime = end - installed.not_before
-        days_due = lifetime / 3 if lifetime >= 10 * DAY else lifetime / 2
-    else:
-        days_due = days * DAY
-    if left <= days_due:
-        return Due(True, f"it expires {when(end)}" if left > 0 else f"it expired {when(end)}", end)
-    return Due(False, f"valid until {when(end)}", end)
+    if left <= margin(end - certificate.not_before, days):
+        verb = "expires" if left > 0 else "expired"
+        return Due(True, f"it {verb} {when(end)}", certificate)
+    return Due(False, f"valid until {when(end)}", certificate)
 
 
-def _misfit(config: Config, certificate: Certificate, installed: x509.Certificate) -> str:
-    """Say why the installed certificate is of no use with its private key; "" if it is."""
-    try:
-        changed = os.stat(certificate.key).st_ctime
-        if changed <= os.stat(certificate.outputs[0]).st_ctime:
-            return ""   # it was for this key when it was installed
-        key = store.open_key(certificate.key)
-        try:
-            fits = openssl.public_key(config.openssl, key) == installed.spki
-        finally:
-            os.close(key)
-    except FileNotFoundError:
-        return f"its private key {certificate.key} is missing"
-    except (OSError, Error) as exc:   # status may be asked for by somebody else than root
-        log.debug(f"{certificate.key}: cannot tell whether the certificate fits it: {exc}")
-        return ""
-    return "" if fits else f"it is not for the private key {certificate.key}"
-
-
-def when(moment: int) -> str:
-    """Return a Unix time as the administrator reads it: ``2026-11-23 08:00 UTC``."""
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(moment))
+def margin(lifetime: int, days: int | None) -> float:
+    """Return how long before its end a certificate of ``lifetime`` is renewed; all in seconds,
+    but ``days``, which were configured."""
+    if days is not None:
+        return days * DAY
+    return lifetime / 3 if lifetime >= LONG else lifetime / 2

@@ -1,18 +1,14 @@
-"""What the administrator is told: progress, the summary of a run, the status table."""
+"""What became of each section in a run."""
 
 import os
 import time
 from collections.abc import Iterable, Sequence
 
 from ...common import log
-from ...common.x509 import certificate as x509
+from ...common.clock import when
 from ...common.wire.order import Progress
-from ..plan import renewal
-
-BAR = 24   # characters
-
-# RFC 8555 §7.1.6, from the end of an order to its beginning; "new" is not asked for yet
-_STATES = ("valid", "processing", "ready", "pending", "new")
+from ...common.x509.certificate import Certificate
+from .progress import progress_line
 
 
 class Report:
@@ -58,12 +54,12 @@ class Report:
         self._states.pop(section, None)
         self._polls.pop(section, None)
 
-    def installed(self, section: str, certificate: x509.Certificate) -> None:
+    def installed(self, section: str, certificate: Certificate) -> None:
         """A certificate is in place."""
         self._done(section)
         self._installed.append(section)
         log.info(f"{section}: certificate installed, valid until "
-                 f"{renewal.when(certificate.not_after)}")
+                 f"{when(certificate.not_after)}")
 
     def failed(self, section: str, reason: str) -> None:
         """A section failed; it may do so more than once."""
@@ -90,27 +86,3 @@ class Report:
     def exit_status(self) -> int:
         """0, or 1 if a section failed."""
         return 1 if self._failed else 0
-
-
-def progress_line(total: int, states: Iterable[str], wait: float) -> str:
-    """Return ``[####----] 12/50 done, 20 pending, 18 processing; next poll in 3 s``.
-
-    ``states`` are those of the orders that still run; ``wait`` is in seconds.
-    """
-    counts: dict[str, int] = {}
-    for state in states:
-        counts[state] = counts.get(state, 0) + 1
-    done = total - sum(counts.values())
-    filled = BAR * done // max(1, total)
-    parts = [f"{done}/{total} done"]
-    parts += [f"{counts[state]} {state}" for state in _STATES if state in counts]
-    line = f"[{'#' * filled}{'-' * (BAR - filled)}] {', '.join(parts)}"
-    return line + (f"; next poll in {wait:.0f} s" if wait >= 0.5 else "")
-
-
-def status_table(rows: Sequence["tuple[str, str, str, str]"]) -> str:
-    """Return (section, expiry, state, names) as aligned columns with a heading."""
-    lines = [("SECTION", "EXPIRES", "STATE", "NAMES"), *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(3)]
-    return "\n".join("  ".join([*(line[c].ljust(widths[c]) for c in range(3)), line[3]]).rstrip()
-                     for line in lines)

@@ -1,4 +1,4 @@
-"""certs.conf and certs.conf.d/*.conf -> one ``Certificate`` a section.
+"""certs.conf and certs.conf.d/*.conf -> one ``Section`` a section.
 
 The short form (``names``) and the explicit one (``certificate``, ``certificate-key``,
 ``subject``, ``subjectAltName`` …) meet here; what comes out is checked, so that nothing
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ...common import inifile, log, paths, specifiers
 from ...common.errors import ConfigError
-from ...common.inifile import Section
+from ...common.inifile import Settings
 from ...common.names import Identifier
 from .main import Config
 
@@ -44,10 +44,10 @@ _DIRECTORY = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9._*@+ -]{0,199}\Z")
 _MAX_SECTION = 255   # characters of a section's name
 
 
-class Certificate(NamedTuple):
+class Section(NamedTuple):
     """What one section asks for."""
 
-    section: str
+    name: str
     where: str                               # FILE, [SECTION]: for messages
     identifiers: tuple[Identifier, ...]      # in the order given, each once
     key: str                                 # path of the private key
@@ -71,8 +71,8 @@ class Certificate(NamedTuple):
         return [path for path in (self.fullchain, self.certificate, self.chain) if path]
 
 
-def load(config: Config, filenames: Sequence[str] | None = None) -> dict[str, Certificate]:
-    """Read the certificates' configuration: section name -> Certificate, in order.
+def load(config: Config, filenames: Sequence[str] | None = None) -> dict[str, Section]:
+    """Read the certificates' configuration: section name -> Section, in order.
 
     ``filenames`` are those of --config-certs.  A section of a later file replaces that of an
     earlier one; settings before the first section are defaults for all that follow.
@@ -80,8 +80,8 @@ def load(config: Config, filenames: Sequence[str] | None = None) -> dict[str, Ce
     """
     optional = filenames is None and config.config_certs is None
     names = list(filenames or config.config_certs or paths.CERTS_CONFIG)
-    result: dict[str, Certificate] = {}
-    defaults = Section("", "", {})
+    result: dict[str, Section] = {}
+    defaults = Settings("", "", {})
     for file in _files(config, names, optional):
         log.debug(f"reading {file}")
         sections = inifile.read(file)
@@ -114,12 +114,12 @@ def _files(config: Config, names: Sequence[str], optional: bool) -> list[str]:
     return files
 
 
-def _check_unique(certificates: dict[str, Certificate]) -> None:
+def _check_unique(certificates: dict[str, Section]) -> None:
     """Two sections that install to one path would undo each other's work at each run.
 
     A key may be shared, but no certificate may take its place.
     """
-    seen: dict[str, Certificate] = {}
+    seen: dict[str, Section] = {}
     keys = {certificate.key: certificate for certificate in certificates.values()}
     for certificate in certificates.values():
         for path in certificate.outputs:
@@ -132,7 +132,7 @@ def _check_unique(certificates: dict[str, Certificate]) -> None:
             seen[path] = certificate
 
 
-def _certificate(section: Section, config: Config) -> Certificate:
+def _certificate(section: Settings, config: Config) -> Section:
     subject = section.parsed("subject", parse_subject)
     identifiers = _identifiers(section, subject)
     own = ""
@@ -153,8 +153,8 @@ def _certificate(section: Section, config: Config) -> Certificate:
     ca_file = section.text("CAfile", paths.CA_BUNDLE)
     if ca_file and not ca_file.startswith("/"):
         raise section.bad("CAfile", "not an absolute path")
-    return Certificate(
-        section=section.name, where=section.where, identifiers=identifiers,
+    return Section(
+        name=section.name, where=section.where, identifiers=identifiers,
         key=key or f"{own}/privkey.pem", certificate=certificate, chain=chain,
         fullchain=fullchain, subject=subject,
         key_type=section.choice("key-type", KEY_TYPES, KEY_TYPES[0]),
@@ -167,11 +167,11 @@ def _certificate(section: Section, config: Config) -> Certificate:
         notify=section.text("notify"))
 
 
-def _given(section: Section, key: str, alias: str) -> str:
+def _given(section: Settings, key: str, alias: str) -> str:
     return alias if key not in section and alias in section else key
 
 
-def _path(section: Section, key: str) -> str:
+def _path(section: Settings, key: str) -> str:
     value = section.text(key)
     if value and (not value.startswith("/") or value.endswith(("/", "/."))
                   or ".." in value.split("/")):
@@ -179,7 +179,7 @@ def _path(section: Section, key: str) -> str:
     return value and os.path.normpath("/" + value.lstrip("/"))
 
 
-def _listed(section: Section, key: str, valid: Sequence[str]) -> tuple[str, ...]:
+def _listed(section: Settings, key: str, valid: Sequence[str]) -> tuple[str, ...]:
     words = section.words(key, separators=",")
     if words and words[0] == "critical":
         del words[0]
@@ -189,7 +189,7 @@ def _listed(section: Section, key: str, valid: Sequence[str]) -> tuple[str, ...]
     return tuple(words)
 
 
-def _identifiers(section: Section, subject: tuple[tuple[str, str], ...]) -> tuple[Identifier, ...]:
+def _identifiers(section: Settings, subject: tuple[tuple[str, str], ...]) -> tuple[Identifier, ...]:
     found: dict[Identifier, None] = {}
 
     def add(key: str, value: str, kind: str = "") -> None:

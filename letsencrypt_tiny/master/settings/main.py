@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ...common import inifile, paths, specifiers
 from ...common.errors import ConfigError
-from ...common.inifile import Section
+from ...common.inifile import Settings
 from ...common.wire.order import Access
 
 CONFINE = ("auto", "required", "no")
@@ -127,7 +127,7 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
     accountd = None
     if signer is None and "accountd" in sections:
         accountd = _accountd(sections["accountd"])
-    client = _client(sections.get("client") or Section(path, "client", {}))
+    client = _client(sections.get("client") or Settings(path, "client", {}))
     if signer is not None:
         client = client._replace(socket=signer)
     return Config(
@@ -136,11 +136,11 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
         run_directory=_directory(main, "run-directory", paths.RUN_DIR),
         openssl=_absolute(main, "openssl", paths.OPENSSL),
         client=client,
-        webserver=_webserver(sections.get("webserver") or Section(path, "webserver", {})),
+        webserver=_webserver(sections.get("webserver") or Settings(path, "webserver", {})),
         accountd=accountd)
 
 
-def _check_sections(path: str, sections: dict[str, Section]) -> None:
+def _check_sections(path: str, sections: dict[str, Settings]) -> None:
     valid = {"": _DEFAULTS, "client": _CLIENT, "webserver": _WEBSERVER, "accountd": _ACCOUNTD}
     for name, section in sections.items():
         if name not in valid:
@@ -149,7 +149,7 @@ def _check_sections(path: str, sections: dict[str, Section]) -> None:
         section.allow_only(valid[name])
 
 
-def _program(section: Section, user: str, command: str) -> Program:
+def _program(section: Settings, user: str, command: str) -> Program:
     words = section.words("command", command)
     if not words or "/" in words[0] and words[0][0] not in "/%":
         raise section.bad("command", "neither an absolute path nor the name of a program")
@@ -157,7 +157,7 @@ def _program(section: Section, user: str, command: str) -> Program:
                    tuple(words), section.choice("confine", CONFINE, "auto"))
 
 
-def _client(section: Section) -> Client:
+def _client(section: Settings) -> Client:
     minimum, maximum = section.parsed("SSL_version", parse_tls_versions)
     server = section.text("server") or paths.DIRECTORY_URL
     if not _matches(_SERVER, server):
@@ -165,7 +165,7 @@ def _client(section: Section) -> Client:
     proxy = section.text("proxy")
     if proxy and not _matches(_PROXY, proxy):
         if "@" in proxy:   # show no password
-            section = Section(section.file, section.name, {"proxy": "…@…"})
+            section = Settings(section.file, section.name, {"proxy": "…@…"})
         raise section.bad("proxy", "not http://[USER:PASSWORD@]HOST:PORT")
     timeout = section.integer("timeout", 0, 86400)
     jobs = section.integer("jobs", 1, 64)
@@ -180,7 +180,7 @@ def _client(section: Section) -> Client:
             jobs=4 if jobs is None else jobs))
 
 
-def _webserver(section: Section) -> Webserver:
+def _webserver(section: Settings) -> Webserver:
     listen = section.parsed("listen", parse_listen, "auto")
     directory = _expanded(section, "challenge-directory")
     if directory and not directory.startswith("/"):
@@ -192,21 +192,21 @@ def _webserver(section: Section) -> Webserver:
         challenge_directory=directory, firewall=section.boolean("iptables", True))
 
 
-def _accountd(section: Section) -> Accountd:
+def _accountd(section: Settings) -> Accountd:
     return Accountd(
         program=_program(section, paths.ACCOUNTD_USER, paths.ACCOUNTD),
         config=section.text("config"), privkey=section.text("privkey"),
         quiet=section.boolean("quiet", True), policy=section.choice("policy", CONFINE, "auto"))
 
 
-def _absolute(section: Section, key: str, default: str) -> str:
+def _absolute(section: Settings, key: str, default: str) -> str:
     value = section.text(key) or default
     if value and not value.startswith("/"):
         raise section.bad(key, "not an absolute path")
     return value
 
 
-def _expanded(section: Section, key: str) -> str:
+def _expanded(section: Settings, key: str) -> str:
     try:
         return specifiers.expand(section.text(key))
     except ConfigError as exc:
@@ -218,7 +218,7 @@ def _matches(url: "re.Pattern[str]", text: str) -> bool:
     return match is not None and 0 < int(match.group(1) or HTTP_PORT) < 65536
 
 
-def _directory(section: Section, key: str, default: str) -> str:
+def _directory(section: Settings, key: str, default: str) -> str:
     value = os.path.normpath("/" + _absolute(section, key, default).lstrip("/"))
     if value == "/" or ".." in section.text(key).split("/"):
         raise section.bad(key, "not the absolute path of a directory of its own")

@@ -1,4 +1,4 @@
-"""Where keys and certificates live, and how they are installed: atomically, or not at all."""
+"""How files are installed: atomically, or not at all."""
 
 import errno
 import os
@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...common.errors import Error
-from . import trusted as directories
-
-MAX_KEY = 64 << 10   # bytes
+from . import trusted
 
 
 class File(NamedTuple):
@@ -45,34 +43,24 @@ def install(files: Sequence[File], durable: bool = True) -> None:
             item.close()
 
 
-def check(path: str, owner: tuple[int, int] | None = None) -> None:
-    """Raise Error if a file of ``owner`` could not be installed at ``path``."""
-    directory, name = _open_parent(path, owner)
-    try:
-        if _is_directory(name, directory):
-            raise Error(f"{path}: cannot install it: {os.strerror(errno.EISDIR)}")
-    finally:
-        os.close(directory)
-
-
-def create_key(path: str, pem: bytes) -> None:
-    """Write a new private key to ``path``, mode 0600, never replacing an existing file."""
-    item = _write(File(path, pem, None, 0o600))
+def create(file: File) -> None:
+    """Write a new file, durably, never replacing one that exists.  Raises Error naming it."""
+    item = _write(file)
     try:
         # link(2), unlike rename(2), fails if the name is taken
         os.link(item.temporary, item.name, src_dir_fd=item.directory, dst_dir_fd=item.directory,
                 follow_symlinks=False)
         os.fsync(item.directory)
     except OSError as exc:
-        raise Error(f"{path}: cannot install the new key: {exc.strerror}") from exc
+        raise Error(f"{file.path}: cannot install it: {exc.strerror}") from exc
     finally:
         item.close()
 
 
-def tidy_key(path: str) -> None:
-    """Remove the second name of the key at ``path`` that a run killed in ``create_key`` left."""
+def tidy(path: str) -> None:
+    """Remove what a run killed while it wrote the file at ``path`` left beside it."""
     try:
-        directory, name = directories.open_parent(path)
+        directory, name = trusted.open_parent(path)
     except FileNotFoundError:
         return
     try:
@@ -83,20 +71,14 @@ def tidy_key(path: str) -> None:
         os.close(directory)
 
 
-def open_key(path: str) -> int:
-    """Return a descriptor of the private key at ``path``; FileNotFoundError if there is none.
-
-    Raises Error if others than root (or its group) can read it, or it is no plain file.
-    """
-    descriptor = directories.open_file(path)
-    info = os.fstat(descriptor)
-    if info.st_mode & 0o007:
-        os.close(descriptor)
-        raise Error(f"{path}: the private key is open to everybody (chmod 0600 it)")
-    if info.st_size > MAX_KEY or info.st_size == 0:
-        os.close(descriptor)
-        raise Error(f"{path}: not a private key ({info.st_size} bytes)")
-    return descriptor
+def check(path: str, owner: tuple[int, int] | None = None) -> None:
+    """Raise Error if a file of ``owner`` could not be installed at ``path``."""
+    directory, name = _open_parent(path, owner)
+    try:
+        if _is_directory(name, directory):
+            raise Error(f"{path}: cannot install it: {os.strerror(errno.EISDIR)}")
+    finally:
+        os.close(directory)
 
 
 class _Written:
@@ -119,7 +101,7 @@ class _Written:
 
 def _open_parent(path: str, owner: tuple[int, int] | None) -> tuple[int, str]:
     try:
-        return directories.open_parent(path, owner[0] if owner else 0)
+        return trusted.open_parent(path, owner[0] if owner else 0)
     except FileNotFoundError as exc:
         raise Error(f"{exc.filename}: no such directory, needed for {path}") from exc
 

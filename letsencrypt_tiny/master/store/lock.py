@@ -1,26 +1,25 @@
-"""One run at a time: the lock in the run directory, and what a killed run left behind."""
+"""One run at a time: the lock in the run directory."""
 
 import fcntl
 import os
 
 from ...common.errors import Error, LockedError
-from ..responders import http01 as challenge, firewall
-from . import trusted as directories
+from . import trusted
 from ..settings.main import Config
 
 
 def acquire(config: Config) -> int:
-    """Take the lock and tidy up after a run that was killed; returns the lock's descriptor.
+    """Take the lock; returns its descriptor.
 
     The lock is released when the descriptor is closed, at the latest by the process's end.
     Raises LockedError if another run holds it, Error if it can't be taken.
     """
     run = config.run_directory
     try:
-        directories.make_directory(run)
+        trusted.make_directory(run)
     except FileNotFoundError as exc:
         raise Error(f"{exc.filename}: no such directory; create it, or set run-directory") from exc
-    directory = directories.open_directory(run)
+    directory = trusted.open_directory(run)
     try:
         # O_NOFOLLOW: root alone can write here, but a link would be a sign of something wrong
         descriptor = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600,
@@ -34,6 +33,4 @@ def acquire(config: Config) -> int:
     except BlockingIOError:
         os.close(descriptor)
         raise LockedError(f"another run is under way (it holds {run}/lock)") from None
-    firewall.remove_stale(run)
-    challenge.remove_stale(config)
     return descriptor

@@ -63,54 +63,78 @@ def make_directory(path: str, mode: int = 0o755) -> None:
 
 
 def _walk(path: str, owner: int, directory: bool) -> tuple[int, str]:
+    """Return a descriptor of what is at ``path``, and where that really is."""
     if not path.startswith("/"):
         raise Error(f"{path}: not an absolute path")
-    ours = {0, os.geteuid()}
-    trusted = ours | {owner}
-    todo: list[str] = [part for part in reversed(path.split("/")) if part not in ("", ".")]
-    done = ""
-    links = 0
-    current = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    walk = _Walk(path, owner)
     try:
-        _check(current, "/", trusted)
-        while todo:
-            part = todo.pop()
-            # the parent of a trusted directory is one that we came through, or is checked as well
-            here = done.rpartition("/")[0] if part == ".." else f"{done}/{part}"
-            want_directory = directory or bool(todo)
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-            try:
-                if want_directory:
-                    flags |= os.O_DIRECTORY
-                descriptor = os.open(part, flags, dir_fd=current)
-            except OSError as exc:
-                target = _link(part, current)
-                if target is None:
-                    if isinstance(exc, FileNotFoundError):
-                        raise FileNotFoundError(exc.errno, exc.strerror, here) from exc
-                    raise Error(f"{here}: cannot open it: {exc.strerror}") from exc
-                if os.fstat(current).st_uid not in ours:
-                    raise Error(f"{here}: a symbolic link in a directory that is not root's is not "
-                                "followed") from exc
-                links += 1
-                if links > MAX_LINKS:
-                    raise Error(f"{path}: too many symbolic links") from exc
-                todo += [p for p in reversed(target.split("/")) if p not in ("", ".")]
-                if target.startswith("/"):
-                    os.close(current)
-                    current = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                    done = ""
-                continue
-            os.close(current)
-            current, done = descriptor, here
-            if want_directory:
-                _check(current, here or "/", trusted)
-        if not directory and not stat.S_ISREG(os.fstat(current).st_mode):
+        while walk.todo:
+            walk.step(directory)
+        if not directory and not stat.S_ISREG(os.fstat(walk.current).st_mode):
             raise Error(f"{path}: not a plain file")
-        return current, done
+        return walk.current, walk.done
     except BaseException:
-        os.close(current)
+        os.close(walk.current)
         raise
+
+
+class _Walk:
+    """On the way: the place reached, and the components still to go."""
+
+    def __init__(self, path: str, owner: int) -> None:
+        self.path = path
+        self.todo = _components(path)
+        self.done = ""
+        self.current = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._ours = {0, os.geteuid()}
+        self._trusted = self._ours | {owner}
+        self._links = 0
+        try:
+            _check(self.current, "/", self._trusted)
+        except BaseException:
+            os.close(self.current)
+            raise
+
+    def step(self, directory: bool) -> None:
+        """Go on by one component; ``directory``: the last one, too, must be one."""
+        part = self.todo.pop()
+        # the parent of a trusted directory is one that we came through, or is checked as well
+        here = self.done.rpartition("/")[0] if part == ".." else f"{self.done}/{part}"
+        want_directory = directory or bool(self.todo)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            descriptor = os.open(part, flags | os.O_DIRECTORY * want_directory,
+                                 dir_fd=self.current)
+        except OSError as exc:
+            target = _link(part, self.current)
+            if target is None:
+                if isinstance(exc, FileNotFoundError):
+                    raise FileNotFoundError(exc.errno, exc.strerror, here) from exc
+                raise Error(f"{here}: cannot open it: {exc.strerror}") from exc
+            self._follow(here, target)
+            return
+        os.close(self.current)
+        self.current, self.done = descriptor, here
+        if want_directory:
+            _check(self.current, here or "/", self._trusted)
+
+    def _follow(self, here: str, target: str) -> None:
+        if os.fstat(self.current).st_uid not in self._ours:
+            raise Error(f"{here}: a symbolic link in a directory that is not root's is not "
+                        "followed")
+        self._links += 1
+        if self._links > MAX_LINKS:
+            raise Error(f"{self.path}: too many symbolic links")
+        self.todo += _components(target)
+        if target.startswith("/"):
+            os.close(self.current)
+            self.current = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.done = ""
+
+
+def _components(path: str) -> list[str]:
+    """The components of a path, the first last."""
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
 
 
 def _link(name: str, directory: int) -> "str | None":

@@ -1,0 +1,45 @@
+"""Requests that need no challenge: put to the client, answered each once."""
+
+from collections.abc import Iterator, Sequence
+
+from ...common.errors import Error
+from ...common.wire.order import Account, Answer, Progress, Request
+from ..peers.conversation import Answered, Conversation, Ended, greet
+from ..peers.identity import identity
+from ..peers.loop import Loop
+from ..peers.messages import Messages
+from ..plan import issuers, signing
+from ..settings.main import Config
+from ..store.journal import Journal
+
+
+def ask(config: Config, requests: Sequence[Request], key: int | None = None) -> Iterator[Answer]:
+    """Yield the answers to ``requests``; raises Error unless each gets its own.
+
+    ``key`` is the descriptor of a private key to sign with instead of the account's.
+    """
+    journal = Journal(config.state_directory)
+    issuer = issuers.configured(config)[""]
+    loop = Loop()
+    messages = Messages(loop)
+    conversation = Conversation(loop, messages, config, issuer)
+    try:
+        conversation.start_signer(signing.derive(issuer.access.server, requests), key)
+        conversation.start_client(requests, identity(config.client.program))
+        greet(loop, [conversation])
+        if conversation.greeting is None:
+            raise conversation.error or Error("the signer does not greet")
+        thumbprint = conversation.greeting.thumbprint
+        conversation.begin(journal.account(issuer.directory, thumbprint))
+        left = len(requests)
+        for event in loop.events(lambda: conversation.runs):
+            if isinstance(event, Answered) and isinstance(event.answer, Account):
+                journal.learn_account(issuer.directory, thumbprint, event.answer)
+            elif isinstance(event, Answered) and not isinstance(event.answer, Progress):
+                left -= 1
+                yield event.answer
+            elif isinstance(event, Ended) and event.error is not None and left:
+                raise event.error   # else its answers have told what failed
+    finally:
+        conversation.close()
+        messages.close()

@@ -1,0 +1,65 @@
+"""The revokeCert command (RFC 8555 §7.6)."""
+
+import os
+from collections.abc import Sequence
+
+from ...common import log
+from ...common.clock import when
+from ...common.errors import Error, UsageError
+from ...common.wire.order import Failed, Request, Revocation, Revoked
+from ..settings.main import Config
+from ..store import trusted
+from ..store.installed import read_certificate
+from .asking import ask
+
+# RFC 5280 §5.3.1; those a subscriber may choose at public CAs are the first four
+REASONS = {"unspecified": 0, "keyCompromise": 1, "superseded": 4, "cessationOfOperation": 5,
+           "affiliationChanged": 3, "privilegeWithdrawn": 9}
+
+
+def revoke(config: Config, files: Sequence[str], reason: int | None, key: str | None) -> int:
+    """Revoke the certificates in ``files``, all with one conversation; returns the exit status.
+
+    ``key`` is the path of the certificates' private key, to sign with instead of the
+    account's.
+    """
+    requests = [_request(file, reason, key is not None) for file in dict.fromkeys(files)]
+    descriptor = None
+    if key is not None:
+        try:
+            descriptor = trusted.open_file(os.path.abspath(key))
+        except FileNotFoundError as exc:
+            raise Error(f"{key}: {exc.strerror}") from exc
+    status = 0
+    try:
+        for answer in ask(config, requests, descriptor):
+            if isinstance(answer, Revoked):
+                log.info(f"{answer.section}: revoked (newOrder --force replaces it)")
+            elif isinstance(answer, Failed):
+                log.error(f"{answer.section}: {answer.message}")
+                status = 1
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+    return status
+
+
+def _request(file: str, reason: int | None, with_certificate_key: bool) -> Request:
+    try:
+        certificate = read_certificate(file)
+    except OSError as exc:
+        raise Error(f"{file}: cannot read the certificate: {exc.strerror}") from exc
+    log.info(f"revoking {file}: serial {certificate.serial.hex()}, valid until "
+             f"{when(certificate.not_after)}")
+    return Revocation(file, certificate.der, reason, with_certificate_key)
+
+
+def parse_reason(text: str) -> int:
+    """Return the code of a revocation reason given by name or number; raises UsageError."""
+    names = {name.lower(): code for name, code in REASONS.items()}
+    if text.lower() in names:
+        return names[text.lower()]
+    if text.isascii() and text.isdigit() and int(text) in REASONS.values():
+        return int(text)
+    known = ", ".join(f"{name} ({code})" for name, code in REASONS.items())
+    raise UsageError(f"--reason={text}: not one of {known}")

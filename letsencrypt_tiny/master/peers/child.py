@@ -1,0 +1,51 @@
+"""A running child, until its status is collected."""
+
+import os
+import select
+import signal
+
+
+class Child:
+    """A running child; ``stop`` ends it and collects its status."""
+
+    def __init__(self, pid: int, name: str) -> None:
+        self.pid = pid
+        self.name = name
+        self.status: int | None = None      # exit status; 128 + N after signal N
+
+    def wait(self, seconds: float | None) -> int | None:
+        """Wait for the child to end; None if it still runs after ``seconds``."""
+        if self.status is None:
+            try:
+                descriptor = os.pidfd_open(self.pid)
+            except ProcessLookupError:
+                descriptor = -1
+            if descriptor >= 0:
+                try:
+                    if seconds is not None and not _readable(descriptor, seconds):
+                        return None
+                finally:
+                    os.close(descriptor)
+            _, status = os.waitpid(self.pid, 0)
+            code = os.waitstatus_to_exitcode(status)
+            self.status = code if code >= 0 else 128 - code
+        return self.status
+
+    def stop(self, grace: float = 2.0) -> int | None:
+        """Ask the child to end; after ``grace`` seconds make it.  Returns its status."""
+        if self.status is None:
+            for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, None)):
+                try:
+                    os.kill(self.pid, number)
+                    os.kill(self.pid, signal.SIGCONT)
+                except ProcessLookupError:
+                    pass
+                if self.wait(seconds) is not None:
+                    break
+        return self.status
+
+
+def _readable(descriptor: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(0, seconds) * 1000))

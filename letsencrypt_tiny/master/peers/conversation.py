@@ -1,0 +1,246 @@
+"""One client and its signer, from start to end; any number of them share a loop.
+
+The order of events is the caller's: ``start_signer``, ``start_client``, then ``greet``, then
+``begin``, from which on the client works, and what it answers comes out of the loop.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from ...common import log
+from ...common.errors import Error, ProtocolError
+from ...common.wire.order import (Answer, ClientConfig, Log, Progress, Request, format_config,
+                                  format_request)
+from ...common.wire.policy import Policy
+from ...common.wire.signer import Greeting
+from ..plan.issuers import Issuer
+from ..settings.main import Config
+from . import orphans, spawn
+from . import signer as signers
+from .answers import Reader
+from .child import Child
+from .identity import Identity
+from .loop import Loop
+from .messages import Messages
+from .watchdog import Watchdog
+
+
+class Answered(NamedTuple):
+    """The client of ``conversation`` has an answer: what it was asked for, and not yet believed."""
+
+    conversation: "Conversation"
+    answer: Answer
+
+
+class Ended(NamedTuple):
+    """The client of ``conversation`` has ended; with an ``error`` if not as it should."""
+
+    conversation: "Conversation"
+    error: Error | None
+
+
+class Conversation:
+    """A client that works for one issuer, and its signer, if what is asked needs signatures."""
+
+    def __init__(self, loop: Loop, messages: Messages, config: Config, issuer: Issuer) -> None:
+        self.issuer = issuer
+        self._loop = loop
+        self._messages = messages
+        self._config = config
+        self._requests: Sequence[Request] = ()
+        self._signer: signers.Signer | None = None
+        self._client: Child | None = None
+        self._uid = 0       # the client's
+        self._go = -1       # what it reads its configuration from,
+        self._reader = -1   # and writes its answers to
+        self._answers: _Answers | None = None
+
+    # --- the order of events ---
+
+    def start_signer(self, policy: Policy, key: int | None = None) -> None:
+        """Connect to the signer, or spawn it; see ``signer.connect``.  Raises Error."""
+        self._signer = signers.connect(self._config, self._messages.pipe, policy, key)
+        self._loop.add(self._signer)
+
+    def start_client(self, requests: Sequence[Request], who: Identity,
+                     directory: str = "/") -> None:
+        """Start the client in ``directory`` with ``requests``.  Raises Error.
+
+        It waits for its configuration: so it can start beside the signer, but reads nothing of
+        what that says before the master has.
+        """
+        program = self._config.client.program
+        arguments = ["--debug"] if log.level >= log.DEBUG else []
+        stdin = spawn.sealed(b"".join(format_request(request) for request in requests))
+        config, self._go = os.pipe()
+        self._reader, writer = os.pipe()
+        stderr = self._messages.pipe("client")
+        descriptors = [stdin, writer, stderr, config]
+        lent = [] if self._signer is None else [self._signer.fileno()]
+        orphans.adopt()
+        try:
+            self._client = spawn.spawn(
+                program, who, [*arguments, *("3", "4")[:1 + len(lent)]], [*descriptors, *lent],
+                directory=directory, extra=spawn.inherited(spawn.PROXIES))
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._requests, self._uid = requests, who.uid
+
+    @property
+    def greeting(self) -> Greeting | None:
+        """What the signer has told of its key."""
+        return None if self._signer is None else self._signer.greeting
+
+    @property
+    def error(self) -> Error | None:
+        """Why the signer can't be worked with, once that is known."""
+        return None if self._signer is None else self._signer.error
+
+    @property
+    def awaited(self) -> bool:
+        """True as long as the signer has neither greeted nor failed."""
+        return self._signer is not None and self._signer.awaited
+
+    def greeted(self) -> None:
+        """The signer has greeted, or failed: it is the client's to listen to from now on."""
+        if self._signer is not None:
+            self._loop.remove(self._signer)
+
+    def begin(self, account_url: str) -> None:
+        """Give the client its configuration, and with it the signer; hear what it answers.
+
+        ``account_url``: the account that the signer's key has, "" if that isn't known.
+        """
+        thumbprint = self.greeting.thumbprint if self.greeting is not None else ""
+        text = format_config(ClientConfig(self.issuer.access, self._config.client.program.confine,
+                                          account_url, thumbprint if account_url else ""))
+        try:
+            os.set_blocking(self._go, False)
+            if os.write(self._go, text) < len(text):    # a pipe takes 64 kB at once
+                raise Error("the configuration of the client is too long")
+        except BrokenPipeError:
+            pass   # it has ended, as its status will tell
+        os.close(self._go)
+        self._go = -1
+        if self._signer is not None:
+            self._signer.close()
+        self._answers = _Answers(self, self._reader, self._requests)
+        self._loop.add(self._answers)
+
+    @property
+    def runs(self) -> bool:
+        """True until its ``Ended`` has come out of the loop."""
+        return self._answers is not None and not self._answers.ended
+
+    # --- the end ---
+
+    def hear_the_end(self) -> Error | None:
+        """The client closed its output: collect its status; return what is wrong with that."""
+        status = self._client.wait(5) if self._client is not None else None
+        self._messages.drain()
+        if status is None:
+            return Error("the client closed its output but does not end")
+        return Error(f"the client ended with status {status}") if status != 0 else None
+
+    def unhear(self, answers: "_Answers") -> None:
+        """Its answers are not listened to any more."""
+        self._loop.remove(answers)
+
+    def interrupt(self) -> None:
+        """Ask the client to finish what can be finished without waiting (signal-safe)."""
+        if self._client is not None and self._client.status is None:
+            os.kill(self._client.pid, signal.SIGINT)
+
+    def close(self) -> None:
+        """End whatever still runs; safe to call twice."""
+        if self._signer is not None:
+            self._loop.remove(self._signer)
+            self._signer.close()
+        if self._client is not None:
+            self._client.stop()
+        # closing its connection ends a signer; give it the moment to say so
+        if self._signer is not None and self._signer.child is not None \
+                and self._signer.child.wait(1) is None:
+            self._signer.child.stop()
+        orphans.end(self._uid)
+        if self._answers is not None:
+            self._loop.remove(self._answers)
+        for descriptor in (self._go, self._reader):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._go = self._reader = -1
+
+
+class _Answers:
+    """What a client writes, as a source of the loop's; each is looked at once, and in order."""
+
+    def __init__(self, conversation: Conversation, descriptor: int,
+                 requests: Sequence[Request]) -> None:
+        self.ended = False
+        self._conversation = conversation
+        self._descriptor = descriptor
+        self._reader = Reader(requests)
+        self._watchdog = Watchdog(time.monotonic(), conversation.issuer.access.timeout,
+                                  len(requests))
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def deadline(self) -> float:
+        return self._watchdog.deadline
+
+    def expire(self) -> Iterator[object]:
+        why = self._watchdog.overdue(time.monotonic())
+        if why:
+            yield self._end(Error(why))
+
+    def receive(self) -> Iterator[object]:
+        """Read once; what was good before something bad has come out before the bad."""
+        data = os.read(self._descriptor, 65536)
+        try:
+            if not data:
+                self._reader.end()
+                yield self._end(self._conversation.hear_the_end())
+                return
+            wait, heard = 0, False
+            for answer in self._reader.feed(data):
+                heard = True
+                if isinstance(answer, Progress):
+                    wait = max(wait, answer.wait)
+                if isinstance(answer, Log):
+                    _show(answer)
+                else:
+                    yield Answered(self._conversation, answer)
+            if heard:   # whole lines are signs of life
+                self._watchdog.heard(time.monotonic(), wait)
+        except ProtocolError as exc:
+            yield self._end(Error(f"the client broke the protocol: {exc}"))
+
+    def _end(self, error: Error | None) -> Ended:
+        self.ended = True
+        self._conversation.unhear(self)
+        if error is None and self._reader.left:
+            error = Error("the client ended before its work was done")
+        return Ended(self._conversation, error)
+
+
+def _show(answer: Log) -> None:
+    show = {"error": log.error, "warning": log.warning, "info": log.info}
+    show.get(answer.level, log.debug)(answer.text)
+
+
+def greet(loop: Loop, conversations: Iterable[Conversation]) -> None:
+    """Wait for every signer to greet: once, with one limit, whatever the command.
+
+    Meanwhile messages are relayed.  Afterwards each conversation has its ``greeting``, or the
+    ``error`` that keeps it from beginning.
+    """
+    waiting = list(conversations)
+    for _ in loop.events(lambda: any(item.awaited for item in waiting)):
+        pass
+    for item in waiting:
+        item.greeted()

@@ -1,0 +1,25 @@
+"""Who issues: a CA, and what is asked of it."""
+
+from typing import NamedTuple
+
+from ...common.wire.order import Access
+from ..settings.main import Config
+
+
+class Issuer(NamedTuple):
+    """A CA."""
+
+    name: str                                    # "" is the one of [client]
+    access: Access
+    challenges: tuple[str, ...] = ("http-01",)   # types, in order of preference
+
+    @property
+    def directory(self) -> str:
+        """The directory's URL, under which its accounts and orders are remembered."""
+        return self.access.server
+
+
+def configured(config: Config) -> dict[str, Issuer]:
+    """Return name -> issuer."""
+    issuer = Issuer("", config.client.access)
+    return {issuer.name: issuer}

@@ -1,0 +1,121 @@
+"""A section's life from due to notified, as a table; every write of the journal is one of its rows.
+
+A process killed at any instant leaves what the last row wrote, and ``resume`` says where the next
+run takes up the work.  Pure: whoever calls writes what comes out (RFC 8555 §7.1.6 has the states of
+the order itself, which are the client's business).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..store.journal import SectionState
+
+# Phases of a section in a run
+DUE = "due"                  # wants a certificate, or had its chance in this run
+ORDERING = "ordering"        # its order is the client's
+ISSUED = "issued"            # a chain has come, and is not verified yet
+INSTALLING = "installing"    # its files are being replaced
+INSTALLED = "installed"      # they are in place, and whoever uses them does not know it yet
+DONE = "done"                # nothing is left to do
+
+# Events.  Those of a failed order are its outcomes (common/wire/order.py).
+ORDERED, PROGRESS, CHAIN = "ordered", "progress", "chain"
+REFUSED, BUSY, UNFINISHED, LOST = "refused", "busy", "unfinished", "lost"
+REJECTED, VERIFIED, NOT_WRITTEN, WRITTEN = "rejected", "verified", "not written", "written"
+NOTIFIED, NOT_NOTIFIED = "notified", "not notified"
+
+
+class Facts(NamedTuple):
+    """What an event brings along, as far as the journal wants it."""
+
+    directory: str = ""          # of the issuer
+    account: str = ""            # thumbprint of the account's key
+    order: str | None = None     # URL
+    order_key: str = ""          # what the order is for: SHA-256 of the SubjectPublicKeyInfo
+    not_before: int = 0          # when to ask again, Unix time
+    notify: bool = False         # there is a notification to deliver
+
+
+Edit = Callable[[SectionState, Facts], SectionState]
+
+
+def _keep(state: SectionState, _: Facts) -> SectionState:
+    return state
+
+
+def _note_order(state: SectionState, facts: Facts) -> SectionState:
+    if not facts.order:
+        return state
+    return state._replace(directory=facts.directory, account=facts.account, order=facts.order,
+                          order_key=facts.order_key)
+
+
+def _drop_order(state: SectionState, _: Facts) -> SectionState:
+    return state._replace(order=None, order_key=None, not_before=0)
+
+
+def _wait(state: SectionState, facts: Facts) -> SectionState:
+    return state._replace(not_before=facts.not_before)
+
+
+def _begin_installing(state: SectionState, facts: Facts) -> SectionState:
+    return state._replace(installing=True, notify=facts.notify)
+
+
+def _end_installing(state: SectionState, _: Facts) -> SectionState:
+    return state._replace(installing=False, order=None, order_key=None, not_before=0)
+
+
+def _delivered(state: SectionState, _: Facts) -> SectionState:
+    return state._replace(notify=False)
+
+
+class Row(NamedTuple):
+    """Where an event leads from a phase, and what it writes into the journal."""
+
+    phase: str
+    event: str
+    next: str
+    edit: Edit = _keep
+
+
+ROWS = (
+    Row(DUE, ORDERED, ORDERING),
+    Row(ORDERING, PROGRESS, ORDERING, _note_order),
+    Row(ORDERING, CHAIN, ISSUED),
+    # The order is dead, or there never was one: the next run makes another
+    Row(ORDERING, REFUSED, DUE, _drop_order),
+    # It lives; the CA may have said when to come back
+    Row(ORDERING, BUSY, DUE, _wait),
+    Row(ORDERING, UNFINISHED, DUE, _wait),
+    # Nobody knows: what was remembered still holds
+    Row(ORDERING, LOST, DUE),
+    Row(ISSUED, REJECTED, DUE, _drop_order),
+    # Killed from here on, the next run finds that there is work left
+    Row(ISSUED, VERIFIED, INSTALLING, _begin_installing),
+    Row(INSTALLING, NOT_WRITTEN, DUE),
+    Row(INSTALLING, WRITTEN, INSTALLED, _end_installing),
+    Row(INSTALLED, NOTIFIED, DONE, _delivered),
+    Row(INSTALLED, NOT_NOTIFIED, INSTALLED),
+)
+_TABLE = {(row.phase, row.event): row for row in ROWS}
+
+
+def resume(state: SectionState) -> str:
+    """Return the phase in which a section begins a run, by what the journal says of it alone.
+
+    That a certificate is installed and valid makes DONE of DUE, which is not the journal's to say.
+    """
+    if state.installing:
+        return DUE
+    return INSTALLED if state.notify else DUE
+
+
+def step(phase: str, event: str, state: SectionState, facts: Facts = Facts()
+         ) -> tuple[str, SectionState]:
+    """Return the phase that follows, and the state to be written if it is another.
+
+    Raises KeyError if ``event`` can't happen in ``phase``: a mistake of ours.
+    """
+    row = _TABLE[phase, event]
+    return row.next, row.edit(state, facts)

@@ -1,0 +1,39 @@
+"""What the signer may sign for the task at hand, and nothing else."""
+
+from collections.abc import Sequence
+
+from ...common.wire.order import AccountUpdate, Order, Request, Revocation
+from ...common.wire.policy import ORDERING, Policy, digest, origin_of
+from ...common.x509.certificate import parse_certificate
+
+
+def derive(server: str, requests: Sequence[Request]) -> Policy:
+    """Return the policy that allows what ``requests`` to ``server`` need, and nothing else.
+
+    Of CSRs and certificates those in ``requests`` alone: a client that has gone over to somebody
+    else gets no certificate for a key of its own, not even for the configured names.
+    """
+    operations: set[str] = set()
+    names: set[str] = set()
+    profiles: set[str] = set()
+    only: set[str] = set()
+    for request in requests:
+        if isinstance(request, Order):
+            operations.update(ORDERING)
+            names.update(value for _, value in request.identifiers)
+            profiles.update([request.profile] if request.profile else [])
+            only.add(digest(request.csr))
+        elif isinstance(request, AccountUpdate):
+            operations.update(("lookup", "read"))
+            operations.update(["register"] if request.register else [])
+            operations.update(["account-update"] if request.contact is not None else [])
+            operations.update(["deactivate"] if request.deactivate else [])
+        elif isinstance(request, Revocation):
+            operations.update(["revoke"] if request.with_certificate_key
+                              else ["revoke", "lookup"])
+            names.update(value for _, value
+                         in parse_certificate(request.certificate).names)
+            only.add(digest(request.certificate))
+    return Policy("auto", frozenset([origin_of(server)]),
+                  frozenset(operations), frozenset(names), frozenset(profiles), 0,
+                  frozenset(only))

@@ -1,0 +1,34 @@
+"""Private keys of servers, in files."""
+
+import os
+
+from ...common.errors import Error
+from . import files, trusted
+
+MAX_KEY = 64 << 10   # bytes
+
+
+def create(path: str, pem: bytes) -> None:
+    """Write a new private key to ``path``, mode 0600, never replacing an existing file."""
+    files.create(files.File(path, pem, None, 0o600))
+
+
+def tidy(path: str) -> None:
+    """Remove the second name of the key at ``path`` that a run killed in ``create`` left."""
+    files.tidy(path)
+
+
+def open_key(path: str) -> int:
+    """Return a descriptor of the private key at ``path``; FileNotFoundError if there is none.
+
+    Raises Error if others than root (or its group) can read it, or it is no plain file.
+    """
+    descriptor = trusted.open_file(path)
+    info = os.fstat(descriptor)
+    if info.st_mode & 0o007:
+        os.close(descriptor)
+        raise Error(f"{path}: the private key is open to everybody (chmod 0600 it)")
+    if info.st_size > MAX_KEY or info.st_size == 0:
+        os.close(descriptor)
+        raise Error(f"{path}: not a private key ({info.st_size} bytes)")
+    return descriptor

@@ -18,6 +18,7 @@ from harness import daemon, netns, proc
 from harness.ca import CA
 from harness.caddy import CaddyACME
 from harness.hostile import Hostile
+from harness.machine import Machine
 from harness.pebble import Pebble
 from harness.run import Installed, Prefix, Site, Users
 
@@ -161,6 +162,16 @@ def prefix(users: Users) -> Iterator[Prefix]:
     installed = Installed() if os.environ.get("INSTALLED") else Prefix()
     yield installed
     installed.remove()
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """A machine of stand-ins; the test must leave no descriptor of this process open."""
+    before = set(os.listdir("/proc/self/fd"))
+    made = Machine()
+    yield made
+    made.remove()
+    assert set(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.fixture

@@ -16,6 +16,10 @@
 ``sshd``           OpenSSH on loopback, for account keys on other machines
 ``judge``          what is expected of a run, and what openssl says of its files
 ``verdict``        what must hold after any run: clear errors, files as they were
+``standins``       a signer, a client, a web server that do as they are told
+``words``          what they may be told
+``actor``          the program that each of them is
+``machine``        a host of stand-ins, for tests of the master alone
 ``infiltrate``     a run with ``redteam`` in place of one of the children
 ``redteam``        a compromised child that tries everything
 ``proc``           what a running process really is: /proc, strace

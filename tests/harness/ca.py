@@ -88,6 +88,16 @@ class CA:
                       "-addext", _SIGNS, "-keyout", "intermediate.key", cwd=directory)
         self.intermediate.write_text(self._sign("root", csr.decode(), 1800))
 
+    @classmethod
+    def existing(cls, directory: Path | str) -> "CA":
+        """Return one that another process made."""
+        found = cls.__new__(cls)
+        found._directory = Path(directory)
+        found._servers = {}
+        found.root = found._directory / "root.pem"
+        found.intermediate = found._directory / "intermediate.pem"
+        return found
+
     def issue(self, csr: str, names: Iterable[str] | None = None,
               not_before: datetime.datetime | None = None, days: float = 90) -> str:
         """Return a certificate in PEM, alone, as the CSR (PEM) asks for it.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..common import log, paths
 from ..common.errors import ConfigError, Error, ProtocolError
-from ..common.wire.order import Access
+from ..common.wire.access import Access
 
 _HOST = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]{2,45}\]"
 # No userinfo, no fragment, nothing that would have to be normalized (RFC 3986 §3)

@@ -55,11 +55,13 @@ def check(config: Config) -> int:
     findings.attempt(lambda: sections.update(certificates.load(config)))
     for program in config.programs:
         findings.attempt(lambda p=program: _check_program(p))   # type: ignore[misc]
-    for action in (lambda: _check_executable(config.openssl, f"{config.file}: openssl"),
-                   lambda: os.close(trusted.open_directory(config.library_directory)),
-                   lambda: trusted.make_directory(config.run_directory),
-                   lambda: _check_ca_file(config),
-                   lambda: _check_responders(config, findings)):
+    actions: tuple[Callable[[], object], ...] = (
+        lambda: _check_executable(config.openssl, f"{config.file}: openssl"),
+        lambda: os.close(trusted.open_directory(config.library_directory)),
+        lambda: trusted.make_directory(config.run_directory),
+        lambda: _check_ca_file(config),
+        lambda: _check_responders(config, findings))
+    for action in actions:
         findings.attempt(action)
     for section in sections.values():
         for action in _section_checks(config, section, plans):

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ...common.wire.order import Access
+from ...common.wire.access import Access
 from ..settings.main import Config
 
 

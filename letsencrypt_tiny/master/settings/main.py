@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ...common import inifile, paths, specifiers
 from ...common.errors import ConfigError
 from ...common.inifile import Settings
-from ...common.wire.order import Access
+from ...common.wire.access import Access
 
 CONFINE = ("auto", "required", "no")
 TLS_VERSIONS = ("TLSv1", "TLSv1_1", "TLSv1_2", "TLSv1_3")

@@ -10,14 +10,14 @@ import threading
 from collections.abc import Generator
 from typing import NamedTuple
 
-from ..common.wire import jsonfields
+from ..common.wire import jsonfields, problems
 from ..common.errors import Error, ProtocolError
 from ..common.wire.jsonfields import JsonObject
+from ..common.wire.problems import Problem
 from ..common.log import printable
 from ..common.names import Identifier
-from . import problem
 from .patience import Patience
-from .problem import Problem, ProblemError
+from .problem import ProblemError
 from .session import Session
 
 MAX_CHALLENGES = 50
@@ -65,7 +65,7 @@ def _parse(session: Session, obj: JsonObject) -> Authorization:
         kind = item.get("type")
         offered.append(printable(kind, 64))
         if item.get("error") is not None:
-            failure = problem.parse(item["error"])
+            failure = problems.parse(item["error"])
         if kind == "http-01" and http01 is None:
             token = jsonfields.get_str(item, "token", 65536)
             if not _TOKEN.match(token):

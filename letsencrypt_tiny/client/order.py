@@ -9,16 +9,17 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from ..common import log
-from ..common.wire import jose, jsonfields
+from ..common.wire import jose, jsonfields, problems
 from ..common.errors import Error, ProtocolError
 from ..common.wire.jsonfields import JsonObject
+from ..common.wire.problems import Problem
 from ..common.names import Identifier
 from ..common.wire.order import MAX_ANSWER, Issued, Order
-from . import authorization, certificate, problem
+from . import authorization, certificate
 from .authorization import Authorizer, Tokens
 from .connection import Response
 from .patience import Patience
-from .problem import Problem, ProblemError
+from .problem import ProblemError
 from .session import Session
 
 MAX_AUTHORIZATIONS = 1000
@@ -90,7 +91,7 @@ def _parse(session: Session, obj: JsonObject, retry_after: int | None,
         authorizations=tuple(session.check_url(url, "an authorization") for url in urls),
         finalize=session.url(obj, "finalize"),
         certificate=session.url(obj, "certificate") if obj.get("certificate") else None,
-        error=problem.parse(obj["error"]) if obj.get("error") else None,
+        error=problems.parse(obj["error"]) if obj.get("error") else None,
         retry_after=retry_after)
 
 

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 from .. import __version__
 from ..common import log
-from ..common.wire import jose, jsonfields
+from ..common.wire import jose, jsonfields, problems
 from ..common.errors import ProtocolError
 from ..common.wire.jsonfields import JsonObject
-from . import problem
+from ..common.wire.problems import Problem
 from .connection import Connection, Response
-from .problem import Problem, ProblemError
+from .problem import ProblemError
 from .signer import Signer
 from .transport import Route, parse_url
 
@@ -254,8 +254,8 @@ class Session:
         found = Problem("", "", response.status)
         if _media_type(response) == "application/problem+json":
             try:
-                found = problem.parse(jsonfields.parse_object(response.body, what, MAX_JSON),
-                                      response.status)
+                found = problems.parse(jsonfields.parse_object(response.body, what, MAX_JSON),
+                                       response.status)
             except ProtocolError as exc:
                 log.debug(f"an unreadable problem document: {exc}")
         raise ProblemError(found, self.retry_after(response), what)

@@ -10,13 +10,14 @@ from typing import Any, cast
 
 import pytest
 
-from letsencrypt_tiny.client import (authorization, certificate, connection, order, problem,
-                                     transport)
+from letsencrypt_tiny.client import authorization, certificate, connection, order, transport
 from letsencrypt_tiny.client.connection import Response
 from letsencrypt_tiny.client.patience import Patience, TimedOut
-from letsencrypt_tiny.client.problem import Problem, ProblemError
+from letsencrypt_tiny.client.problem import ProblemError
 from letsencrypt_tiny.client.session import Nonces, Session, parse_retry_after
 from letsencrypt_tiny.common.errors import ConfigError, Error, ProtocolError
+from letsencrypt_tiny.common.wire import problems
+from letsencrypt_tiny.common.wire.problems import Problem
 from letsencrypt_tiny.common.wire.order import Access, Answer, Order, Progress
 
 # --- HTTP --------------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ def test_nonces_are_used_once_and_junk_never() -> None:
 # --- problem documents -------------------------------------------------------------------------
 
 def test_a_problem_in_one_line() -> None:
-    parsed = problem.parse({
+    parsed = problems.parse({
         "type": "urn:ietf:params:acme:error:compound", "detail": "Two\r\nthings \x1b[31m",
         "subproblems": [{"type": "urn:ietf:params:acme:error:caa", "detail": "CAA \x9b forbids",
                          "identifier": {"type": "dns", "value": "a.example\n"}},
@@ -192,16 +193,16 @@ def test_a_problem_in_one_line() -> None:
 @pytest.mark.parametrize("value", [None, 3, [], {}, {"type": 3, "detail": [], "status": "x"},
                                    {"subproblems": {"a": 1}}, {"type": "about:blank"}])
 def test_a_malformed_problem_is_one_too(value: Any) -> None:
-    parsed = problem.parse(value, 500)
+    parsed = problems.parse(value, 500)
     assert parsed == Problem("", "", 500) and parsed.text() == "HTTP status 500"
 
 
 def test_a_problem_is_never_long() -> None:
     one = {"detail": "x" * 100000, "type": "y" * 100000, "identifier": {"value": "z" * 100000}}
-    parsed = problem.parse({**one, "subproblems": [one] * 100000})
-    assert len(parsed.subproblems) == problem.MAX_SUBPROBLEMS
-    assert len(parsed.text()) <= problem.MAX_TEXT + 1
-    few = problem.parse({"detail": "d", "subproblems": [{"detail": "e"}] * 50}).text()
+    parsed = problems.parse({**one, "subproblems": [one] * 100000})
+    assert len(parsed.subproblems) == problems.MAX_SUBPROBLEMS
+    assert len(parsed.text()) <= problems.MAX_TEXT + 1
+    few = problems.parse({"detail": "d", "subproblems": [{"detail": "e"}] * 50}).text()
     assert few.endswith("; and 30 more")
 
 

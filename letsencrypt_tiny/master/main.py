@@ -35,7 +35,6 @@ OPTIONS: dict[str, set[str]] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv``; returns the exit status."""
-    log.prefix = ""
     debug = "--debug" in (sys.argv if argv is None else argv)
     try:
         _prepare_process()

@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator, Sequence
 
 from ...common import log
-from ...common.x509 import certificate as x509
 from ...common.errors import Error, UsageError
 from ...common.wire.order import (AccountObject, AccountUpdate, Answer, Failed, Progress, Request,
                                   Revocation, Revoked)
@@ -14,6 +13,7 @@ from ..plan import renewal
 from ..store import trusted as directories
 from ..settings.main import Config
 from ..peers.client import Conversation, Messages
+from ..store.installed import read_certificate
 from ..store.journal import State
 
 # RFC 5280 §5.3.1; those a subscriber may choose at public CAs are the first four
@@ -49,7 +49,7 @@ def revoke(config: Config, files: Sequence[str], reason: int | None, key: str | 
     requests: list[Request] = []
     for file in files:
         try:
-            certificate = x509.read_certificate(file)
+            certificate = read_certificate(file)
         except OSError as exc:
             raise Error(f"{file}: cannot read the certificate: {exc.strerror}") from exc
         log.info(f"revoking {file}: serial {certificate.serial.hex()}, valid until "

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ...common import log
-from ...common.x509 import certificate as x509
+from ...common.x509.certificate import Certificate as IssuedCertificate
+from ...common.x509.csr import CSR, parse_csr
+from ...common.x509.der import encode_pem
 from ...common.errors import ConfigError, Error, UsageError
 from ...common.wire.order import Answer, Failed, Issued, Order, Progress
 from ..peers import spawn as children, parallel, signals
@@ -34,7 +36,7 @@ class Task(NamedTuple):
     """A section on its way to a certificate."""
 
     certificate: Certificate
-    csr: x509.Request
+    csr: CSR
     order: Order
 
 
@@ -217,7 +219,7 @@ class Run:
             raise Error(f"cannot make a signing request with {certificate.key}: {exc}") from exc
         finally:
             os.close(key)
-        csr = x509.parse_request(der)
+        csr = parse_csr(der)
         state = self._sections[certificate.section]
         order = None
         if state.order and state.directory == self._config.client.access.server \
@@ -289,7 +291,7 @@ class Run:
             else:
                 self._install(task.certificate, chain)
 
-    def _install(self, certificate: Certificate, chain: Sequence[x509.Certificate]) -> None:
+    def _install(self, certificate: Certificate, chain: Sequence[IssuedCertificate]) -> None:
         section = certificate.section
         # Killed from here on, the next run finds that there is work left
         self._remember(section, installing=True, notify=bool(certificate.notify))
@@ -319,8 +321,8 @@ class Run:
                 self._remember(section, notify=False)
 
 
-def _files(certificate: Certificate, chain: Sequence[x509.Certificate]) -> list[store.File]:
-    pem = [x509.encode_pem(item.der) for item in chain]
+def _files(certificate: Certificate, chain: Sequence[IssuedCertificate]) -> list[store.File]:
+    pem = [encode_pem(item.der) for item in chain]
     contents = ((certificate.fullchain, b"".join(pem)), (certificate.certificate, pem[0]),
                 (certificate.chain, b"".join(pem[1:])))
     return [store.File(path, data, certificate.owner, certificate.mode)

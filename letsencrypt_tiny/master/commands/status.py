@@ -4,12 +4,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ...common.x509 import certificate as x509
 from ...common.errors import UsageError
 from ..plan import renewal
 from ..settings import certificates as certs
 from ..settings.main import Config
 from ..report.run import status_table
+from ..store.installed import read_certificate
 from ..store.journal import State
 
 
@@ -31,7 +31,7 @@ def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] 
             "expires": None, "serial": None}
         if verdict.not_after is not None:
             row["expires"] = renewal.when(verdict.not_after)
-            row["serial"] = x509.read_certificate(certificate.outputs[0]).serial.hex()
+            row["serial"] = read_certificate(certificate.outputs[0]).serial.hex()
         rows.append(row)
     if as_json:
         print(json.dumps(rows, indent=4))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from ...common import log, paths, specifiers
 from ...common.wire import policy as signer_policy, signer as signer_protocol
-from ...common.x509 import certificate as x509
+from ...common.x509.certificate import parse_certificate
 from ...common.errors import ConfigError, Error, ProtocolError
 from ...common.wire.order import AccountUpdate, Order, Request, Revocation
 from ...common.wire.policy import Policy
@@ -111,7 +111,7 @@ def derive(server: str, requests: Sequence[Request]) -> Policy:
             operations.update(["revoke"] if request.with_certificate_key
                               else ["revoke", "lookup"])
             names.update(value for _, value
-                         in x509.parse_certificate(request.certificate).names)
+                         in parse_certificate(request.certificate).names)
             only.add(signer_policy.digest(request.certificate))
     return Policy("auto", frozenset([signer_policy.origin_of(server)]),
                   frozenset(operations), frozenset(names), frozenset(profiles), 0,

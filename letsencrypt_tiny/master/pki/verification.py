@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...common import log
-from ...common.x509 import certificate as x509
+from ...common.x509.certificate import Certificate, parse_chain
+from ...common.x509.der import X509Error, encode_pem
 from ...common.errors import Error
 from ...common.names import Identifier
 from . import openssl
@@ -17,7 +18,7 @@ from ..plan import renewal
 CLOCK_SKEW = 3600        # seconds that the CA's clock may be ahead of ours
 MAX_CERTIFICATES = 10    # in a chain
 
-Chain = list[x509.Certificate]
+Chain = list[Certificate]
 
 
 class Arrived(NamedTuple):
@@ -45,10 +46,10 @@ def verify(command: str, arrived: Sequence[Arrived]) -> list[Chain | Error]:
             continue
         results.append(chain)
         if one.ca_file:
-            intermediates = b"".join(x509.encode_pem(item.der) for item in chain[1:])
+            intermediates = b"".join(encode_pem(item.der) for item in chain[1:])
             groups.setdefault((one.ca_file, intermediates), []).append(index)
     for (ca_file, intermediates), members in groups.items():
-        leaves = [x509.encode_pem(chain[0].der) for chain in
+        leaves = [encode_pem(chain[0].der) for chain in
                   (results[index] for index in members) if not isinstance(chain, Error)]
         verdicts = openssl.verify_each(command, leaves, intermediates, ca_file)
         for index, problem in zip(members, verdicts):
@@ -60,8 +61,8 @@ def verify(command: str, arrived: Sequence[Arrived]) -> list[Chain | Error]:
 def _parse(one: Arrived) -> Chain:
     """Parse a chain and check all but its signatures; raises Error with the reason."""
     try:
-        chain = x509.parse_chain(one.pem.encode("utf-8", "replace"), MAX_CERTIFICATES)
-    except x509.X509Error as exc:
+        chain = parse_chain(one.pem.encode("utf-8", "replace"), MAX_CERTIFICATES)
+    except X509Error as exc:
         raise Error(f"it is malformed ({exc})") from exc
     leaf = chain[0]
     now = time.time()

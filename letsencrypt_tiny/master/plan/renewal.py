@@ -8,12 +8,14 @@ import time
 from typing import NamedTuple
 
 from ...common import log
-from ...common.x509 import certificate as x509
+from ...common.x509.certificate import Certificate as Installed
+from ...common.x509.der import X509Error
 from ...common.errors import Error
 from ..pki import openssl
 from ..store import files as store
 from ..settings.certificates import Certificate
 from ..settings.main import Config
+from ..store.installed import read_certificate
 from ..store.journal import SectionState
 
 DAY = 86400   # seconds
@@ -33,12 +35,12 @@ def is_due(config: Config, certificate: Certificate, state: SectionState,
     now = time.time() if now is None else now
     days = certificate.min_days if min_days is None else min_days
     try:
-        installed = x509.read_certificate(certificate.outputs[0])
+        installed = read_certificate(certificate.outputs[0])
     except FileNotFoundError:
         return Due(True, "there is no certificate yet")
     except OSError as exc:
         return Due(True, f"{certificate.outputs[0]} cannot be read ({exc.strerror})")
-    except x509.X509Error as exc:
+    except X509Error as exc:
         return Due(True, f"the installed certificate is not valid ({exc})")
     end = installed.not_after
     if days is not None and days < 0:
@@ -64,7 +66,7 @@ def is_due(config: Config, certificate: Certificate, state: SectionState,
     return Due(False, f"valid until {when(end)}", end)
 
 
-def _misfit(config: Config, certificate: Certificate, installed: x509.Certificate) -> str:
+def _misfit(config: Config, certificate: Certificate, installed: Installed) -> str:
     """Say why the installed certificate is of no use with its private key; "" if it is."""
     try:
         changed = os.stat(certificate.key).st_ctime

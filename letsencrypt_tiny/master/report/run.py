@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from ...common import log
-from ...common.x509 import certificate as x509
+from ...common.x509.certificate import Certificate
 from ...common.wire.order import Progress
 from ..plan import renewal
 
@@ -58,7 +58,7 @@ class Report:
         self._states.pop(section, None)
         self._polls.pop(section, None)
 
-    def installed(self, section: str, certificate: x509.Certificate) -> None:
+    def installed(self, section: str, certificate: Certificate) -> None:
         """A certificate is in place."""
         self._done(section)
         self._installed.append(section)

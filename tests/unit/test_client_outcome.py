@@ -32,7 +32,7 @@ EXPECTED: list[tuple[Error, str]] = [
     (refusal("rateLimited", 429, 30), B + B + B), (refusal("rateLimited", 403), B + B + B),
     (refusal("serverInternal", 500), B + B + B), (refusal("", 429), B + B + B),
     (refusal("", 503), B + B + B), (refusal("", 502), B + B + B),
-    (refusal("malformed", 500), B + B + B),
+    (refusal("malformed", 500), B + B + B), (refusal("serverInternal", 400), B + B + B),
     (refusal("badCSR", 400), L + R + R), (refusal("unauthorized"), L + R + R),
     (refusal("malformed", 400), L + R + R), (refusal("rejectedIdentifier"), L + R + R),
     (refusal("", 404), L + R + R), (refusal("https://ca.example/odd", 403), L + R + R),

@@ -155,8 +155,10 @@ class _locked:
         self._config = config
 
     def __enter__(self) -> None:
+        from .responders.table import remove_stale
         from .store.lock import acquire
         self._descriptor = acquire(self._config)
+        remove_stale(self._config)   # under the lock: it is a killed run's
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)

@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 
 from ...common import log
 from ...common.errors import ConfigError, Error
 from ..peers import signer as accountd, spawn as children
 from ..pki import openssl
+from ..responders.table import Responder, responders_for
 from ..settings import certificates as certs
 from ..store import trusted as directories, files as store
 from ..settings.certificates import Certificate
@@ -20,6 +20,7 @@ def check(config: Config) -> int:
     """Check everything, one line for each fault; returns the exit status."""
     faults: list[Error] = []
     certificates: dict[str, Certificate] = {}
+    responders: list[Responder] = []
 
     def attempt(action: Callable[[], object]) -> None:
         try:
@@ -39,7 +40,11 @@ def check(config: Config) -> int:
     attempt(lambda: os.close(directories.open_directory(config.library_directory)))
     attempt(lambda: directories.make_directory(config.run_directory))
     attempt(lambda: _check_ca_file(config))
-    attempt(lambda: _check_listen(config))
+    attempt(lambda: responders.extend(responders_for(
+        ("http-01",), config, children.identity(config.client.program), lambda _: os.dup(2))))
+    for responder in responders:
+        for fault in responder.faults():
+            attempt(lambda f=fault: _raise(f))   # type: ignore[misc]
     for certificate in certificates.values():
         for action in _certificate_checks(config, certificate):
             attempt(action)
@@ -47,6 +52,10 @@ def check(config: Config) -> int:
     if not faults:
         log.info(f"{len(certificates)} certificates configured; nothing wrong was found")
     return max((fault.exit_status for fault in faults), default=0)
+
+
+def _raise(fault: Error) -> None:
+    raise fault
 
 
 def _check_program(program: Program) -> None:
@@ -79,33 +88,6 @@ def _check_ca_file(config: Config) -> None:
     if path and not _readable_by(path, children.identity(config.client.program)):
         raise ConfigError(f"{config.file}, [client]: ca-file = {path}: "
                           f"{config.client.program.user or 'the client'} cannot read it")
-
-
-def _check_listen(config: Config) -> None:
-    settings = config.webserver
-    if settings.challenge_directory:
-        path = settings.challenge_directory
-        who = children.identity(config.client.program)
-        if not os.path.isdir(path):
-            raise ConfigError(f"{config.file}, [webserver]: challenge-directory = {path}: "
-                              "no such directory")
-        info = os.stat(path)
-        if not (info.st_uid == who.uid and info.st_mode & 0o300 == 0o300
-                or info.st_gid == who.gid and info.st_mode & 0o030 == 0o030 or who.uid == 0):
-            raise ConfigError(f"{config.file}, [webserver]: challenge-directory = {path}: "
-                              f"{who.name} cannot write in it (chown it to {who.name})")
-        return
-    for address in settings.listen or ():
-        if address.family == socket.AF_UNIX:
-            os.close(directories.open_parent(address.host)[0])
-            continue
-        with socket.socket(address.family, socket.SOCK_STREAM) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind((address.host, address.port))
-            except OSError as exc:
-                raise Error(f"{config.file}, [webserver]: cannot listen on {address}: "
-                            f"{exc.strerror}") from exc
 
 
 def _certificate_checks(config: Config, certificate: Certificate

@@ -15,7 +15,7 @@ from ...common.wire.order import Answer, Failed, Issued, Order, Progress
 from ..peers import spawn as children, parallel, signals
 from ..pki import openssl, verification
 from ..plan import renewal
-from ..responders import http01 as challenge
+from ..responders.table import responders_for
 from ..settings import certificates as certs
 from ..store import files as store
 from ..settings.certificates import Certificate
@@ -123,18 +123,16 @@ class Run:
             return
         messages = Messages()
         client = children.identity(self._config.client.program)
-        responder = challenge.Responder(self._config, client)
+        responder, = responders_for(("http-01",), self._config, client, messages.pipe)
         conversation = Conversation(self._config, self._state, messages)
         left = dict(self._tasks)
         try:
             requests = [task.order for task in self._tasks.values()]
             conversation.start_signer(requests)
-
-            def greeted() -> str:
-                conversation.start_client(requests, client, responder.directory)
-                return conversation.thumbprint()
-
-            responder.start(messages.pipe, greeted)
+            responder.open([identifier for task in self._tasks.values()
+                            for identifier in task.certificate.identifiers])
+            conversation.start_client(requests, client, responder.directory)
+            responder.serve([conversation.thumbprint()])
             self._report.begin(self._tasks)
 
             def interrupt() -> None:
@@ -160,7 +158,7 @@ class Run:
                 self._report.failed(section, str(exc))
         finally:
             self._report.end()
-            responder.stop()
+            responder.close()
             conversation.close()
             messages.close()
 

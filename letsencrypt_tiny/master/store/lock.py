@@ -1,18 +1,18 @@
-"""One run at a time: the lock in the run directory, and what a killed run left behind."""
+"""One run at a time: the lock in the run directory."""
 
 import fcntl
 import os
 
 from ...common.errors import Error, LockedError
-from ..responders import http01 as challenge, firewall
 from . import trusted as directories
 from ..settings.main import Config
 
 
 def acquire(config: Config) -> int:
-    """Take the lock and tidy up after a run that was killed; returns the lock's descriptor.
+    """Take the lock and return its descriptor.
 
-    The lock is released when the descriptor is closed, at the latest by the process's end.
+    The lock is released when the descriptor is closed, at the latest by the process's end.  What a
+    run that was killed left is the taker's to remove, now that nobody else is at it.
     Raises LockedError if another run holds it, Error if it can't be taken.
     """
     run = config.run_directory
@@ -34,6 +34,4 @@ def acquire(config: Config) -> int:
     except BlockingIOError:
         os.close(descriptor)
         raise LockedError(f"another run is under way (it holds {run}/lock)") from None
-    firewall.remove_stale(run)
-    challenge.remove_stale(config)
     return descriptor

@@ -27,7 +27,7 @@ def expand(text: str) -> str:
     if "%" not in text:
         return text
 
-    def replace(match: "re.Match[str]") -> str:
+    def replace(match: re.Match[str]) -> str:
         value = _value(match.group(1))
         if value is None:
             raise ConfigError(f"“{text}”: %{match.group(1)} is not a specifier "
@@ -40,7 +40,7 @@ def expand(text: str) -> str:
     return re.sub(r"%(.|$)", replace, text, flags=re.S)
 
 
-def _value(letter: str) -> "str | None":
+def _value(letter: str) -> str | None:
     """The value of one specifier: None if there is no such, "" if it is not known here."""
     uid = os.getuid()
     if letter == "%":

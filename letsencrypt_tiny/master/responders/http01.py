@@ -15,7 +15,8 @@ from ...common import log
 from ...common.errors import ConfigError, Error
 from ..peers import spawn as children
 from ..store import trusted as directories
-from ..settings.main import HTTP_PORT, Address, Config
+from ..settings.main import Config
+from ..settings.network import HTTP_PORT, Address
 from .firewall import Firewall, Opening
 
 _PREFIX = "challenges-"

@@ -16,6 +16,10 @@ class SignerError(Error):
     """The signer is gone, silent or refuses: no further request can be signed."""
 
 
+class Refused(SignerError):
+    """The signer refuses this one request."""
+
+
 class Signer:
     """One conversation with the signer, used by many orders in turn."""
 

@@ -306,8 +306,8 @@ def test_what_is_remembered_of_it_harms_no_later_run(field: Field) -> None:
         failing(field, line("Progress", section="a", state="pending", url=url, wait=0))
         assert field.site.run("newOrder", "--force", "a").returncode == 0
     for url in ("https://evil.example/account/1", field.server.url("account/77"), "\x1b[2J"):
-        thumbprint = json.loads((field.site.lib / "state/accounts.json").read_text())[
-            field.server.directory]["key"]
+        [thumbprint] = json.loads((field.site.lib / "state/accounts.json").read_text())[
+            field.server.directory]
         for known in key, thumbprint:
             failing(field, line("Account", url=url, key=known))
             done = field.site.run("newOrder", "--force", "a")
@@ -349,8 +349,8 @@ def test_the_challenge_directory_is_removed_with_all_that_is_in_it(field: Field)
 def test_it_validates_no_account_of_its_own(field: Field) -> None:
     """What it writes for another account's key is not given out (RFC 8555 §8.1): else whoever
     has taken it over gets certificates for the configured names, of any CA, for his own key."""
-    own = json.loads((field.site.lib / "state/accounts.json").read_text())[
-        field.server.directory]["key"]
+    [own] = json.loads((field.site.lib / "state/accounts.json").read_text())[
+        field.server.directory]
     contents = {"own": f"own.{own}", "foreign": f"foreign.{'x' * 43}", "bare": own,
                 "other": f"own.{own}", "more": f"more.{own}\n"}
     answers: dict[str, int] = {}

@@ -69,7 +69,7 @@ def _peek(sock: socket.socket) -> wire.Greeting | None:
     try:
         data = sock.recv(2 * wire.MAX_ANSWER, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         if not data:
-            raise Error("the signer closed the connection before it greeted")
+            raise Error("the signer (letsencrypt-tiny-accountd) failed: it closed the connection")
         buffer.feed(data)
         first, second = buffer.next_line(), buffer.next_line()
         if first is None or second is None:

@@ -23,7 +23,7 @@ from harness.machine import Machine
 from harness.pebble import Pebble
 from harness.run import Installed, Prefix, Site, Users
 
-_NEED_ROOT = {"users", "prefix", "site", "caddy"}
+_NEED_ROOT = {"users", "prefix", "site", "machine", "caddy"}
 _no_namespace: OSError | None = None
 
 

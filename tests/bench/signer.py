@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.run import ENVIRONMENT, USERS, Prefix, Site, as_user
+from harness.run import ENVIRONMENT, SIGNER_USER, Prefix, Site, as_user
 
 from letsencrypt_tiny.common.wire import jose
 
@@ -45,9 +45,9 @@ def throughput(prefix: Prefix, seconds: float) -> list[dict[str, Any]]:
             argv = site.signer(f"--socket={place}/S", "--quiet")
             rates += _serve("letsencrypt-tiny-accountd", argv, place / "S", name, seconds)
             if kind.startswith("rsa") and Path("/usr/bin/lacme-accountd").exists():
-                argv = as_user(USERS[0], ["/usr/bin/lacme-accountd", "--quiet",
-                                          f"--privkey=file:{site.account_key}",
-                                          f"--socket={place}/L"])
+                argv = as_user(SIGNER_USER, ["/usr/bin/lacme-accountd", "--quiet",
+                                             f"--privkey=file:{site.account_key}",
+                                             f"--socket={place}/L"])
                 rates += _serve("lacme-accountd", argv, place / "L", name, seconds)
         finally:
             site.remove()
@@ -61,7 +61,7 @@ def socket_directory(site: Site) -> Path:
     """Make a directory in which the signer's user can make a socket."""
     place = site.path / "signer"
     place.mkdir()
-    shutil.chown(place, USERS[0])
+    shutil.chown(place, SIGNER_USER)
     return place
 
 

@@ -73,7 +73,7 @@ def parse_proxy(text: str) -> Proxy:
 
 def _split(authority: str, default_port: int) -> "tuple[str, int]":
     match = _AUTHORITY.match(authority)
-    if match is None:
+    if match is None or not authority.isascii():   # lower() turns the Kelvin sign into a k
         raise ValueError("not a host name or address with an optional port")
     digits = match.group(2) or str(default_port)   # an empty port is the default's (§6.2.3)
     port = int(digits) if len(digits) <= 5 else 0

@@ -12,7 +12,7 @@ from ..common import inifile, paths, specifiers
 from ..common.errors import ConfigError, ProtocolError
 from ..common.inifile import Section
 from ..common.wire.policy import (MAX_PER_HOUR, MAX_POLICY, OPERATIONS, ORDERING, Policy,
-                                  is_origin, origin_of, parse_policy)
+                                  origin_of, parse_origin, parse_policy)
 from .request import is_https_url
 
 SETTINGS = ("privkey", "gpg", "socket", "logfile", "keyid", "quiet", "confine")
@@ -113,12 +113,13 @@ def _policy(section: Section) -> Policy:
 
 
 def _origins(text: str) -> frozenset[str]:
-    origins = frozenset(text.replace(",", " ").split())
-    for origin in origins:
-        if not is_origin(origin):
-            raise ValueError(f"“{origin}” is not https://HOST[:PORT], in lower case and without "
-                             "path")
-    return origins
+    found = set()
+    for origin in text.replace(",", " ").split():
+        try:
+            found.add(parse_origin(origin))
+        except ValueError as exc:
+            raise ValueError(f"“{origin}” is not https://HOST[:PORT]: {exc}") from exc
+    return frozenset(found)
 
 
 def _identifiers(text: str) -> frozenset[str]:

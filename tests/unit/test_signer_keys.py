@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from test_signer import (AS_ROOT, GOOD, command, conf, openssl, pem, request, run, signing_input,
+from test_signer_conversation import (AS_ROOT, GOOD, command, conf, openssl, pem, request, run, signing_input,
                          talk, verified, write_key)
 
 LINE = GOOD + b"\r\n"

@@ -60,6 +60,11 @@ def b64(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
+def b64_text(data: bytes) -> str:
+    """The same, as a string."""
+    return b64(data).decode()
+
+
 def unb64(text: bytes) -> bytes:
     """What ``b64`` made ``text`` of."""
     return base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))

@@ -4,7 +4,8 @@ import functools
 import json
 from typing import Any
 
-from harness import accountd, ca
+from harness import ca
+from harness.accountd import b64_text as b64
 from letsencrypt_tiny.common.wire.order import Order
 from letsencrypt_tiny.common.wire.policy import OPERATIONS, ORDERING, Policy
 from letsencrypt_tiny.common.wire.signer import Greeting
@@ -18,11 +19,6 @@ ALL = Policy("all", frozenset([ORIGIN]), frozenset(OPERATIONS), frozenset(NAMES)
              frozenset(["short"]))
 DEFAULT = ALL._replace(name="default", operations=frozenset(ORDERING))
 JWS = {"protected": "e30", "payload": "e30", "signature": "AAAA"}
-
-
-def b64(data: bytes) -> str:
-    """Unpadded base64url."""
-    return accountd.b64(data).decode()
 
 
 @functools.lru_cache(None)

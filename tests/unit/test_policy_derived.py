@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
-from harness.policies import (ALL, JWS, ORDER, ROWS, SERVER, b64, certificate, csr, good_csr, judge,
-                              order)
+from harness.policies import (ALL, JWS, ORDER, ROWS, SERVER, b64, certificate, csr, good_csr,
+                              greeting, judge, key, order)
 from letsencrypt_tiny.common.errors import ProtocolError
 from letsencrypt_tiny.common.wire import policy as signer_policy
 from letsencrypt_tiny.common.wire.order import AccountUpdate, Order, Request, Revocation
+from letsencrypt_tiny.common.wire.policy import Policy
+from letsencrypt_tiny.common.wire.signer import explanations, parse_explain
 from letsencrypt_tiny.master.peers import signer as accountd
 from letsencrypt_tiny.master.settings import main as master_config
+from letsencrypt_tiny.signer.policy import judge as judge_line
 
 
 def allowed(requests: list[Request], payload: Any, member: str = "kid") -> bool:
@@ -67,6 +70,28 @@ def test_derived_for_nothing() -> None:
     assert accountd.derive(SERVER, []).operations == set()
     for operation, member, payload in ROWS:
         assert not allowed([], payload, member), operation
+
+
+def test_what_is_asked_about_an_order_is_what_is_asked_for_it() -> None:
+    """Refused is what would be, for the reason that it would be; nothing else is."""
+    def ask(request: Order, policy: Policy, origin: str = "https://ca.example") -> list[str]:
+        lines = explanations(greeting(), origin, request.identifiers, request.csr, request.profile)
+        asked = [parse_explain(line[:-2]) for line in lines]
+        return [judge_line(line or b"", greeting(), [policy]).why for line in asked]
+
+    derived = accountd.derive(SERVER, [ORDER])
+    assert ask(ORDER._replace(profile="short"), derived) == ["", ""]
+    assert ask(ORDER._replace(profile=None), ALL) == ["", ""]
+    order_, finalize = ask(ORDER._replace(identifiers=(("dns", "b.example"),)), ALL)
+    assert order_.endswith("b.example is not one of its identifiers") and finalize == ""
+    order_, finalize = ask(ORDER._replace(csr=csr("subjectAltName=DNS:b.example")), ALL)
+    assert order_ == "" and finalize.endswith("b.example is not one of its identifiers")
+    order_, finalize = ask(ORDER._replace(csr=csr("subjectAltName=DNS:example.org",
+                                                  pem=key("ec:P-256", "account"))), ALL)
+    assert (order_, finalize) == ("", "the CSR is for the account key")
+    assert ask(ORDER._replace(profile="long"), ALL)[0].endswith("not one of its profiles")
+    assert all("url is not canonical, or of another origin" in why
+               for why in ask(ORDER, ALL, "https://b.example"))
 
 
 @pytest.mark.parametrize("command, setting, expected", [

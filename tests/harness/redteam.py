@@ -371,11 +371,11 @@ def main() -> int:
             serve(self)
         webserver.Server.serve = attack_first  # type: ignore[method-assign]
         return webserver.main()
-    from letsencrypt_tiny.signer import main as signer, server
-    serve_requests = server._serve_requests
+    from letsencrypt_tiny.signer import conversation, main as signer
+    serve_requests = conversation._serve_requests
 
     def attack_then_serve(*arguments: Any) -> None:
         team.attack()
         serve_requests(*arguments)
-    server._serve_requests = attack_then_serve
+    conversation._serve_requests = attack_then_serve
     return signer.main()

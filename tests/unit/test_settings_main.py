@@ -137,7 +137,7 @@ def test_the_socket_option_beats_accountd(file: Path) -> None:
     ("client", "SSL_version = TLSv1_4", "TLSv1_4"), ("client", "SSL_version = !TLSv1", "no vers"),
     ("client", "SSL_version = SSLv23:!TLSv1_1", "gap"), ("client", "SSL_version = !!TLSv1", "not"),
     ("client", "SSL_version = SSLv23:", "“”"), ("client", "ca-file = ca.pem", "absolute"),
-    ("client", "proxy = socks5://x", "http://"), ("client", "proxy = x:80", "http://"),
+    ("client", "proxy = socks5://x", "http://"), ("client", "proxy = ftp://x:80", "http://"),
     ("client", "command = ./client", "absolute"), ("client", "command = bin/client x", "absolute"),
     ("client", "command =", "absolute"), ("client", "confine = yes", "auto, required, no"),
     ("webserver", "listen = 80", "“80” is not IPV4[:PORT], [IPV6][:PORT] or /PATH"),

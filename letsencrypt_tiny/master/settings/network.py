@@ -39,14 +39,9 @@ def server(text: str) -> str:
 
 
 def proxy(text: str) -> str:
-    """Return an HTTP proxy, as it was given, or nothing.
-
-    The scheme may be missing in the environment only: here it says what kind of proxy it is.
-    """
+    """Return an HTTP proxy, as it was given, or nothing."""
     if text:
         from ...common import urls
-        if not text.startswith("http://"):
-            raise ValueError("not http://[USER:PASSWORD@]HOST:PORT")
         urls.parse_proxy(text)
     return text
 
@@ -88,6 +83,15 @@ def ciphers(text: str) -> str:
     return text
 
 
+# In lower case; no library of today speaks SSLv2 or SSLv3
+_TLS_REFUSED: dict[str, tuple[str, ...]] = {
+    "tlsv1": ("TLSv1",), "tlsv1_1": ("TLSv1_1",), "tlsv11": ("TLSv1_1",), "tlsv1_2": ("TLSv1_2",),
+    "tlsv12": ("TLSv1_2",), "tlsv1_3": ("TLSv1_3",), "tlsv13": ("TLSv1_3",), "sslv2": (),
+    "sslv3": ()}
+_TLS_ALLOWED = {name: versions for name, versions in _TLS_REFUSED.items() if versions}
+_TLS_ALLOWED.update({"sslv23": TLS_VERSIONS, "sslv2/3": TLS_VERSIONS})
+
+
 def tls_versions(text: str) -> tuple[str, str]:
     """Return the least and greatest TLS version that ``text`` allows, two times "" if it's empty.
 
@@ -96,24 +100,15 @@ def tls_versions(text: str) -> tuple[str, str]:
     """
     if not text:
         return "", ""
-    known = {version.lower(): version for version in (*TLS_VERSIONS, "SSLv2", "SSLv3", "SSLv23")}
-    known.update({"tlsv11": "TLSv1_1", "tlsv12": "TLSv1_2", "tlsv13": "TLSv1_3",
-                  "sslv2/3": "SSLv23"})
-    allowed: list[str] = []
+    allowed: set[str] = set()
     for word in text.replace(",", ":").split(":"):
-        name = known.get(word.removeprefix("!").lower(), "")
-        if name == "SSLv23" and not word.startswith("!"):
-            allowed = list(TLS_VERSIONS)
-        elif name in ("SSLv2", "SSLv3") and word.startswith("!"):
-            pass  # no library of today speaks them
-        elif name not in TLS_VERSIONS:
+        refused = word.startswith("!")
+        versions = (_TLS_REFUSED if refused else _TLS_ALLOWED).get(word.removeprefix("!").lower())
+        if versions is None:
             raise ValueError(f"“{word}” is not SSLv23 or one of {', '.join(TLS_VERSIONS)}, "
                              "with “!” to leave it out")
-        elif word.startswith("!"):
-            allowed = [version for version in allowed if version != name]
-        elif name not in allowed:
-            allowed.append(name)
-    indices = sorted(TLS_VERSIONS.index(version) for version in allowed)
+        allowed = allowed.difference(versions) if refused else allowed.union(versions)
+    indices = sorted(map(TLS_VERSIONS.index, allowed))
     if not indices:
         raise ValueError("allows no version of TLS")
     if indices != list(range(indices[0], indices[-1] + 1)):

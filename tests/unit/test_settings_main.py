@@ -182,7 +182,7 @@ def test_faults(file: Path, section: str, line: str, problem: str) -> None:
     ("proxy = http://p-:1", "its host is not a host name or address"),
     ("proxy = http://u:s3cret@p-:1", "its host is not"), ("proxy = http://p:0", "port"),
     ("proxy = http://u:s3cret@p:99999", "port"), ("proxy = http://u:s3cret@", "no host"),
-    ("proxy = u:s3cret@p:80", "http://"), ("proxy = https://u:s3cret@p:80", "http://"),
+    ("proxy = https://u:s3cret@p:80", "http://"),
     ("proxy = http://p:80/path", "http://")])
 def test_addresses_of_others_are_judged_as_the_client_will(file: Path, line: str,
                                                            problem: str) -> None:

@@ -8,7 +8,8 @@ import re
 from typing import NamedTuple
 
 from ..common.wire import jose
-from ..common.x509 import certificate as x509
+from ..common.x509.certificate import parse_certificate
+from ..common.x509.csr import CSR, parse_csr
 from ..common.errors import ProtocolError
 from ..common.wire.jsonfields import (JsonObject, get_bool, get_int, get_object, get_objects,
                                       get_str, get_strs)
@@ -71,7 +72,7 @@ def new_order(payload: JsonObject, own: Greeting) -> Asked:
 def finalize(payload: JsonObject, own: Greeting) -> Asked:
     """RFC 8555 §7.4."""
     der = _document(payload, "csr")
-    csr = x509.parse_request(der)
+    csr = parse_csr(der)
     if csr.attributes not in ((), (_EXTENSION_REQUEST,)):
         raise ProtocolError("the CSR has an unknown attribute")
     if not _EXTENSIONS.issuperset(csr.extensions):
@@ -91,7 +92,7 @@ def finalize(payload: JsonObject, own: Greeting) -> Asked:
     return Asked(csr.names, document=der, more=_beside_names(csr))
 
 
-def _beside_names(csr: x509.Request) -> str:
+def _beside_names(csr: CSR) -> str:
     if csr.is_ca:
         return "the CSR asks for a CA's rights: CA:TRUE, keyCertSign or cRLSign"
     if not _PURPOSES.issuperset(csr.purposes):
@@ -130,7 +131,7 @@ def revoke(payload: JsonObject, own: Greeting) -> Asked:
     if "reason" in payload:
         get_int(payload, "reason", 0, 10)
     der = _document(payload, "certificate")
-    return Asked(x509.parse_certificate(der).names, document=der)
+    return Asked(parse_certificate(der).names, document=der)
 
 
 def jws(payload: JsonObject, own: Greeting) -> Asked:

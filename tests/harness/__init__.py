@@ -11,6 +11,7 @@
 ``hostile``        an ACME server that says whatever a test wants
 ``misbehaviour``   ready-made things for it to say
 ``client``         the ACME client alone, as the master runs it, or without a socket
+``threats``        the table of what it says, and what is then expected
 ``run``            the installed programs, in a prefix and configuration of their own
 ``lacme``          Debian's lacme, to hold the two against each other
 ``frontends``      nginx, apache2 and haproxy with the snippets that we ship

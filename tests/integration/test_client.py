@@ -213,3 +213,27 @@ def test_caddy(caddy: CaddyACME, master: Master) -> None:
     master.register()
     chain = master.run(master.order("s", "a.example", "b.example")).only(Issued).chain
     assert names_of(chain) == ["a.example", "b.example"]
+
+
+def test_without_a_signer(hostile: Hostile, master: Master) -> None:
+    """The directory is fetched, and what needs a signature is refused without asking."""
+    master.use(hostile)
+    idle = master.run(signer=False)
+    assert idle.status == 0 and not idle.answers and hostile.asked("directory")
+    outcome = master.run(master.order("a.example"), master.order("b.example"), signer=False)
+    assert outcome.status == 1 and len(outcome.of(Failed)) == 2
+    assert all("no signer" in failed.message and failed.outcome == "lost"
+               for failed in outcome.of(Failed))
+    assert {request.resource for request in hostile.requests} == {"directory"}
+
+
+def test_the_thumbprint_of_the_account_decides_about_an_earlier_order(pebble_tame: Pebble,
+                                                                      master: Master) -> None:
+    master.use(pebble_tame)
+    key = master.register().only(Account).key
+    request = master.order("whose.example")
+    first = master.run(request)
+    url = first.of(Progress)[-1].url
+    for account, same in ((key, True), ("B" * 43, False)):
+        again = master.run(request._replace(url=url, account=account))
+        assert (again.only(Issued).chain == first.only(Issued).chain) is same

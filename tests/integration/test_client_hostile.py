@@ -10,7 +10,7 @@ from harness import misbehaviour
 from harness.client import Master, Outcome
 from harness.hostile import Hostile, Request, Response
 from harness.run import Users
-from letsencrypt_tiny.common.wire.order import Failed, Issued, Log
+from letsencrypt_tiny.common.wire.order import Failed, Issued, Log, Progress
 
 
 @pytest.fixture
@@ -120,7 +120,28 @@ def test_a9_overload_is_waited_for_rate_limits_are_told(hostile: Hostile,
     assert refused(hostile, registered, "too busy").only(Failed).retry_after == 7200
     misbehaviour.busy(hostile, "newOrder", "30", status=429)
     failed = refused(hostile, registered, "too busy").only(Failed)
-    assert (failed.type, failed.retry_after) == ("rateLimited", 30)
+    assert (failed.type, failed.retry_after, failed.outcome) == ("rateLimited", 30, "busy")
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_finalize_leaves_the_order_alive(hostile: Hostile, registered: Master,
+                                                status: int) -> None:
+    misbehaviour.busy(hostile, "finalize", "7200", status=status)
+    request = registered.order("s", "a.example")
+    outcome = registered.run(request)
+    failed = outcome.only(Failed)
+    assert (failed.outcome, failed.retry_after) == ("busy", 7200)
+    del hostile.on["finalize"]
+    url = outcome.of(Progress)[-1].url
+    assert registered.run(request._replace(url=url)).only(Issued)
+    assert len(hostile.asked("newOrder")) == 1
+
+
+def test_an_order_that_is_invalid_is_dead_without_a_reason(hostile: Hostile,
+                                                           registered: Master) -> None:
+    hostile.edit("order", lambda order: order.update(status="invalid"))
+    failed = refused(hostile, registered, "does not say why").only(Failed)
+    assert (failed.outcome, failed.type) == ("refused", None)
 
 
 def test_a10_bad_nonces(hostile: Hostile, registered: Master) -> None:

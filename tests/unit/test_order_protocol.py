@@ -49,7 +49,7 @@ def test_configuration() -> None:
 
 
 def test_the_largest_order_that_can_be_configured_fits() -> None:
-    from letsencrypt_tiny.common.x509.certificate import MAX_DER
+    from letsencrypt_tiny.common.x509.fields import MAX_DER
     from letsencrypt_tiny.master.settings.certificates import MAX_NAMES
     # MAX_DER bounds the names of the request, so those of the order too
     names = tuple(("dns", f"{n:04}.{'x' * (MAX_DER // MAX_NAMES - 5)}") for n in range(MAX_NAMES))

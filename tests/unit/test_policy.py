@@ -13,9 +13,10 @@ from typing import Any, cast
 import pytest
 
 from harness import ca
+from harness.x509 import tlv
 from letsencrypt_tiny.common import log
 from letsencrypt_tiny.common.wire import policy as signer_policy
-from letsencrypt_tiny.common.x509 import certificate as x509
+from letsencrypt_tiny.common.x509.csr import parse_csr
 from letsencrypt_tiny.common.errors import ProtocolError
 from letsencrypt_tiny.common.wire.order import AccountUpdate, Order, Request, Revocation
 from letsencrypt_tiny.common.wire.policy import OPERATIONS, ORDERING, Policy
@@ -455,14 +456,6 @@ def test_bad_requests(extensions: list[str], subject: str, why: str) -> None:
     assert why in finalize(csr(*extensions, subject=subject)).why
 
 
-def tlv(tag: int, *parts: bytes) -> bytes:
-    """A DER element."""
-    content = b"".join(parts)
-    size = len(content)
-    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes([tag, size] if size < 128 else [tag, 128 + len(octets), *octets]) + content
-
-
 SAN = tlv(0x30, b"\x06\x03\x55\x1d\x11", tlv(4, tlv(0x30, tlv(0x82, b"example.org"))))
 OTHER_SAN = SAN.replace(b"example.org", b"example.com")
 EXTENSION_REQUEST = bytes.fromhex("06092a864886f70d01090e")
@@ -470,7 +463,7 @@ EXTENSION_REQUEST = bytes.fromhex("06092a864886f70d01090e")
 
 def built(*attributes: bytes, spki: bytes = b"", subject: bytes = b"\x30\x00") -> bytes:
     """A CSR put together by hand; nobody looks at the signature."""
-    spki = spki or x509.parse_request(good_csr()).spki
+    spki = spki or parse_csr(good_csr()).spki
     return tlv(0x30, tlv(0x30, b"\x02\x01\x00", subject, spki, tlv(0xa0, *attributes)),
                tlv(0x30, bytes.fromhex("06082a8648ce3d040302")), tlv(3, b"\0\0"))
 
@@ -523,7 +516,7 @@ def test_subjects_and_keys_in_disguise() -> None:
     assert finalize(built(attribute, subject=subject("55040a"))).why == ""   # an organization
     for oid in ("55048003", "8055 0403".replace(" ", ""), "", "550483"):
         assert finalize(built(attribute, subject=subject(oid))).why, oid
-    spki = x509.parse_request(csr(pem=key("ec:P-256", "account"))).spki
+    spki = parse_csr(csr(pem=key("ec:P-256", "account"))).spki
     point = spki[-65:]
     pieces = tlv(0x23, tlv(3, b"\0" + point[:20]), tlv(3, b"\0" + point[20:]))
     for bad in (tlv(0x30, spki[2:-68], pieces), tlv(0x30, pieces),
@@ -568,7 +561,7 @@ def test_the_account_key_in_a_request(kind: str) -> None:
         for form in ("compressed", "hybrid"):
             spki = ca.openssl("pkey", "-pubout", "-outform", "DER", "-ec_conv_form", form,
                               stdin=pem.encode())
-            assert spki != x509.parse_request(der).spki
+            assert spki != parse_csr(der).spki
             changed = built(extension_request(tlv(0x30, SAN)), spki=spki)
             assert finalize(changed, kind=kind).why == "the CSR is for the account key"
     else:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ...common import log
 from ...common.errors import ConfigError, Error
 from ...common.wire.order import Order
-from ...common.x509.certificate import parse_request as parse_csr
+from ...common.x509.csr import parse_csr
 from ..peers.conversation import Conversation, greet
 from ..peers.identity import Identity, drop, identity
 from ..peers.loop import Loop

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ...common.wire.order import Order
-from ...common.x509.certificate import Request as CSR
+from ...common.x509.csr import CSR
 from ..settings.certificates import Section
 from ..store.journal import SectionState
 from .issuers import Issuer

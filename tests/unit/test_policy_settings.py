@@ -13,7 +13,6 @@ from harness.accountd import HELLO, TREE
 from harness.policies import ORDER, ORIGIN, b64, certificate, good_csr, key, line, order
 from letsencrypt_tiny.common.wire import policy as signer_policy
 from letsencrypt_tiny.common.wire.policy import ORDERING, Policy
-from letsencrypt_tiny.master.peers import signer
 from letsencrypt_tiny.master.plan import signing
 from letsencrypt_tiny.signer import config as signer_config
 

@@ -96,27 +96,29 @@ def tls_versions(text: str) -> tuple[str, str]:
     """
     if not text:
         return "", ""
-    known = {version.lower(): version for version in (*TLS_VERSIONS, "SSLv2", "SSLv3", "SSLv23")}
-    known.update({"tlsv11": "TLSv1_1", "tlsv12": "TLSv1_2", "tlsv13": "TLSv1_3",
-                  "sslv2/3": "SSLv23"})
-    allowed: list[str] = []
+    allowed: set[str] = set()
     for word in text.replace(",", ":").split(":"):
-        name = known.get(word.removeprefix("!").lower(), "")
-        if name == "SSLv23" and not word.startswith("!"):
-            allowed = list(TLS_VERSIONS)
-        elif name in ("SSLv2", "SSLv3") and word.startswith("!"):
-            pass  # no library of today speaks them
-        elif name not in TLS_VERSIONS:
-            raise ValueError(f"“{word}” is not SSLv23 or one of {', '.join(TLS_VERSIONS)}, "
-                             "with “!” to leave it out")
-        elif word.startswith("!"):
-            allowed = [version for version in allowed if version != name]
-        elif name not in allowed:
-            allowed.append(name)
-    indices = sorted(TLS_VERSIONS.index(version) for version in allowed)
+        name = _version(word)
+        versions = set(TLS_VERSIONS) if name == "SSLv23" else {name}
+        allowed = allowed - versions if word.startswith("!") else allowed | versions
+    indices = [index for index, version in enumerate(TLS_VERSIONS) if version in allowed]
     if not indices:
         raise ValueError("allows no version of TLS")
-    if indices != list(range(indices[0], indices[-1] + 1)):
+    if len(indices) <= indices[-1] - indices[0]:
         raise ValueError("leaves a gap between the versions it allows")
     least, greatest = (TLS_VERSIONS[indices[i]].replace("_", ".") for i in (0, -1))
     return least, greatest
+
+
+def _version(word: str) -> str:
+    """Return the name of the version that ``word`` allows or leaves out."""
+    known = {name.lower(): name for name in (*TLS_VERSIONS, "SSLv2", "SSLv3", "SSLv23")}
+    known.update({"tlsv11": "TLSv1_1", "tlsv12": "TLSv1_2", "tlsv13": "TLSv1_3",
+                  "sslv2/3": "SSLv23"})
+    name = known.get(word.removeprefix("!").lower(), "")
+    # no library of today speaks SSL 2 and 3: they can only be left out, and the rest allowed
+    odd = name in ("SSLv2", "SSLv3") and not word.startswith("!")
+    if not name or odd or word.startswith("!") and name == "SSLv23":
+        raise ValueError(f"“{word}” is not SSLv23 or one of {', '.join(TLS_VERSIONS)}, "
+                         "with “!” to leave it out")
+    return name

@@ -145,7 +145,7 @@ def _plan(config: Config, section: Section) -> Iterator[OrderPlan]:
                     f"{exc}") from exc
     finally:
         os.close(descriptor)
-    yield orders.plan(section, issuers.configured(config)[""], csr, SectionState())
+    yield orders.plan(section, issuers.configured(config)[section.issuer], csr, SectionState())
 
 
 def _check_signer(config: Config, plans: list[OrderPlan]) -> None:

@@ -77,6 +77,19 @@ def test_nft(wildcard: bool, iptables: bool) -> None:
     in_namespace(run)
 
 
+def test_nft_that_drops_without_a_rule() -> None:
+    def run() -> None:
+        command("nft", "-f", "-", data="table inet t { chain c { type filter hook input "
+                                       "priority filter; policy drop; }; }")
+        before = rules()
+        fire = Firewall()
+        fire.open([LO4, LO6])
+        assert tagged() == 2
+        fire.close()
+        assert rules() == before
+    in_namespace(run)
+
+
 def test_tables_of_iptables_without_iptables() -> None:
     def run() -> None:
         drop_with_iptables()

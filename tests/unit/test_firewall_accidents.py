@@ -173,6 +173,27 @@ def test_what_can_not_be_removed_is_named_and_tried_again() -> None:
     in_namespace(run)
 
 
+def test_what_can_not_be_looked_for_is_tried_again() -> None:
+    def run() -> None:
+        messages = Messages()
+        drop_with_iptables()
+        before = rules()
+        fire = Firewall()
+        fire.open([LO4])
+        real = firewall_tools.run
+
+        def blind(command: list[str]) -> str:
+            raise Error("no")
+
+        firewall_tools.run = blind
+        fire.close()
+        assert messages.warnings == ["cannot look for firewall rules to remove: no"] and marker()
+        firewall_tools.run = real
+        assert firewall.remove_stale() == 2
+        assert rules() == before and not marker()
+    in_namespace(run)
+
+
 def test_marker_is_no_symbolic_link() -> None:
     def run() -> None:
         drop_with_iptables()

@@ -88,6 +88,9 @@ def test_auto(host: Host) -> None:
             other.listen()
             responder = host.serving("")
             assert stat.S_ISSOCK(os.stat(host.run / "www.socket").st_mode)
+            with socket.socket(socket.AF_INET6) as sock:   # what was free is given back
+                if family == socket.AF_INET:
+                    pytest.raises(ConnectionRefusedError, sock.connect, ("::1", 80))
             responder.close()
             assert os.listdir(host.run) == []
 
@@ -131,7 +134,13 @@ def test_faults(host: Host) -> None:
     assert found[2].startswith(f"{host.path}/d: writable by everybody")
     assert found[3:] == [f"{where} {host.path}/no/www: No such file or directory"]
     assert list(host.responder("listen = auto").faults()) == []
-    assert list(host.responder("listen = 0.0.0.0:8004 [::]:8004").faults()) == []
+    both = host.responder("listen = 0.0.0.0:8004 [::]:8004")
+    assert list(both.faults()) == []
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", 8004))
+        other.listen()
+        fault, = both.faults()   # that of IPv6 would not mind
+        assert "cannot listen on 0.0.0.0:8004: " in str(fault)
 
 
 def test_faults_leave_nothing(host: Host) -> None:
@@ -149,7 +158,6 @@ def test_faults_leave_nothing(host: Host) -> None:
             if listens:
                 with pytest.raises(BlockingIOError):
                     other.accept()
-        responder.close()
         assert path.exists() and host.left() == []
         for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
             with socket.socket(family) as sock, pytest.raises(ConnectionRefusedError):

@@ -63,8 +63,8 @@ def test_firewall_rules_that_a_killed_run_left(host: Host) -> None:
 def test_nothing_is_left(host: Host) -> None:
     remove_stale(host.config(""))   # no run directory
     assert not host.run.exists()
-    host.run.mkdir()
-    for name in ("lock", "firewall-notes", "challenge"):
+    (host.run / "challenge").mkdir(parents=True)
+    for name in ("lock", "firewall-notes"):
         (host.run / name).touch()
     remove_stale(host.config(""))
     assert host.left() == ["challenge", "firewall-notes", "lock"]

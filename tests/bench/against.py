@@ -116,8 +116,8 @@ def _startup(prefixes: Two, _server: Pebble, _quick: bool) -> Todo:
     programs = {
         "master": ("master", ["--version"]), "signer": ("accountd", ["--version"]),
         "client": ("client", []), "web server": ("webserver", [])}
-    yield [(f"start of the {name}", 41, Two(*(
-        _command([str(getattr(prefix, attribute)), *arguments], (0, 2)) for prefix in prefixes)))
+    yield [(f"start of the {name}", 41, Two(*[
+        _command([str(getattr(prefix, attribute)), *arguments], (0, 2)) for prefix in prefixes]))
         for name, (attribute, arguments) in programs.items()]
 
 
@@ -152,7 +152,7 @@ def _signer(prefixes: Two, _server: Pebble, quick: bool) -> Todo:
         todo = []
         for kind, name in signer.KINDS.items():
             sites = stack.enter_context(_sites(prefixes))
-            signers = []
+            signers: list[tuple[int, Path]] = []
             for site in sites:
                 site.genkey(kind)
                 path = signer.socket_directory(site) / "S"
@@ -189,7 +189,7 @@ def _certificates(tiny: Tiny, count: int, look: bool) -> Once:
 
 @contextlib.contextmanager
 def _sites(prefixes: Two) -> Iterator[Two]:
-    sites = Two(*map(Site, prefixes))
+    sites = Two(*(Site(prefix) for prefix in prefixes))
     try:
         yield sites
     finally:

@@ -106,6 +106,7 @@ class Conversation:
         """True as long as the signer has neither greeted nor failed."""
         return self._signer is not None and self._signer.awaited
 
+<<<<<<< HEAD
     def greeted(self) -> None:
         """The signer has greeted, or failed: it is the client's to listen to from now on."""
         if self._signer is not None:
@@ -120,6 +121,8 @@ class Conversation:
             return None
         return Explainer(self._signer.socket)
 
+=======
+>>>>>>> bfdd74774fde78c72d506b06683144546fbe466d
     def begin(self, account_url: str) -> None:
         """Give the client its configuration, and with it the signer; hear what it answers.
 
@@ -250,7 +253,6 @@ def greet(loop: Loop, conversations: Iterable[Conversation]) -> None:
     ``error`` that keeps it from beginning.
     """
     waiting = list(conversations)
-    for _ in loop.events(lambda: any(item.awaited for item in waiting)):
-        pass
-    for item in waiting:
-        item.greeted()
+    for event in loop.events(lambda: any(item.awaited for item in waiting)):
+        if isinstance(event, signers.Heard):   # it is the client's to listen to from now on
+            loop.remove(event.signer)

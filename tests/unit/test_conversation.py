@@ -3,14 +3,13 @@
 import os
 import resource
 import signal
-import time
 
 import pytest
 
 from harness import daemon, words
 from harness.machine import SERVER, Machine
 from harness.standins import Client
-from harness.talk import ORDER, Talk
+from harness.talk import Talk
 from harness.words import Spoken
 from letsencrypt_tiny.common import log
 from letsencrypt_tiny.common.errors import Error

@@ -106,12 +106,6 @@ class Conversation:
         """True as long as the signer has neither greeted nor failed."""
         return self._signer is not None and self._signer.awaited
 
-<<<<<<< HEAD
-    def greeted(self) -> None:
-        """The signer has greeted, or failed: it is the client's to listen to from now on."""
-        if self._signer is not None:
-            self._loop.remove(self._signer)
-
     def explainer(self) -> Explainer | None:
         """Who says what the signer would sign; None if it has not greeted, or is too old for that.
 
@@ -121,8 +115,6 @@ class Conversation:
             return None
         return Explainer(self._signer.socket)
 
-=======
->>>>>>> bfdd74774fde78c72d506b06683144546fbe466d
     def begin(self, account_url: str) -> None:
         """Give the client its configuration, and with it the signer; hear what it answers.
 

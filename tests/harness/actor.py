@@ -281,8 +281,9 @@ def unbase64url(text: str) -> bytes:
 def descriptors(role: str, argv: Sequence[str]) -> tuple[dict[str, int], list[int]]:
     """Return what words call the descriptors of a role's contract, and its listening sockets."""
     if role == "client":
-        config, signer = map(int, argv[-2:])
-        return {"requests": 0, "answers": 1, "messages": 2, "config": config, "signer": signer}, []
+        names = ("config", "signer")   # the latter only where there is something to sign
+        numbers = [int(word) for word in argv if word.isdigit()]
+        return {"requests": 0, "answers": 1, "messages": 2, **dict(zip(names, numbers))}, []
     if role == "signer":
         return {"listen to": 0, "peer": 1, "messages": 2}, []
     return {"messages": 2}, [int(word) for word in argv if word.isdigit()]

@@ -1,6 +1,6 @@
 """Accounts (RFC 8555 §7.3): the URL that the signer's key has at this server, and its object."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
 from ..common.errors import Error, ProtocolError
 from ..common.wire.jsonfields import JsonObject, get_optional_str
@@ -9,6 +9,7 @@ from ..common.wire.order import Account, AccountObject, AccountUpdate, Answer, C
 from .connection import Response
 from .patience import Patience
 from .problem import ProblemError
+from .scheduler import Steps
 from .session import Session
 
 
@@ -32,15 +33,14 @@ def look_up(session: Session) -> Response:
 
 
 def identify(session: Session, config: ClientConfig, patience: Patience,
-             answer: Callable[[Answer], None]) -> Generator[float, None, None]:
+             answer: Callable[[Answer], None]) -> Steps[None]:
     """Set the session's kid (§6.2): the signer's own, one remembered, or looked up.
 
     What is looked up is told to the master, which remembers it; a remembered one that the
     server doesn't take for this key's is looked up again.  Raises NoAccount and other Errors.
     """
-    key = session.signer.greeting.thumbprint
+    key, kid = session.greeting.thumbprint, session.greeting.kid
     remembered = config.account_url if config.account_key == key else ""
-    kid = session.signer.greeting.kid
     if kid is not None:
         session.kid = kid
         return
@@ -66,13 +66,14 @@ def identify(session: Session, config: ClientConfig, patience: Patience,
 
 
 def update(session: Session, request: AccountUpdate, patience: Patience,
-           answer: Callable[[Answer], None]) -> Generator[float, None, AccountObject]:
+           answer: Callable[[Answer], None]) -> Steps[AccountObject]:
     """Look up, register, update or deactivate the account; return it as the server has it.
 
     Raises NoAccount if it doesn't exist and isn't to be registered, and other Errors.
     """
     registered = False
-    kid = session.signer.greeting.kid
+    greeting = session.greeting
+    kid = greeting.kid
     if kid is None:
         response, registered = yield from _find_or_register(session, request, patience)
         kid = session.location(response, "newAccount")
@@ -95,13 +96,12 @@ def update(session: Session, request: AccountUpdate, patience: Patience,
     status = get_optional_str(account, "status")
     if status not in ("valid", "deactivated", "revoked"):    # §7.1.2
         raise ProtocolError(f"the account is of the unknown status “{printable(status, 100)}”")
-    answer(Account(url if status == "valid" else "", session.signer.greeting.thumbprint))
+    answer(Account(url if status == "valid" else "", greeting.thumbprint))
     return AccountObject(url, account, session.directory.terms_of_service)
 
 
-def _find_or_register(
-        session: Session, request: AccountUpdate, patience: Patience
-) -> "Generator[float, None, tuple[Response, bool]]":
+def _find_or_register(session: Session, request: AccountUpdate,
+                      patience: Patience) -> Steps[tuple[Response, bool]]:
     """Return the response of newAccount and whether the account is new."""
     directory = session.directory
     terms = directory.terms_of_service

@@ -1,34 +1,39 @@
 """Authorizations and challenges (RFC 8555 §7.5, §8): proving control of each identifier.
 
-For http-01 (§8.3) the key authorization is put into a file named like the token, in the
-working directory, which the web server serves.
+How a challenge is made ready is its solver's matter (``challenges/``), whatever its type.
 """
 
-import os
-import re
-import threading
-from collections.abc import Generator
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from ..common.wire import jsonfields
 from ..common.errors import Error, ProtocolError
-from ..common.wire.jsonfields import JsonObject
-from ..common.log import printable
+from ..common.log import debug, printable
 from ..common.names import Identifier
-from . import problem
+from ..common.wire import challenge as challenges, jsonfields, problems
+from ..common.wire.jsonfields import JsonObject
+from ..common.wire.problems import Problem
+from .challenges.solver import Solver
+from .connection import Response
 from .patience import Patience
-from .problem import Problem, ProblemError
+from .problem import ProblemError
+from .scheduler import Steps
 from .session import Session
 
 MAX_CHALLENGES = 50
-# A token is base64url with 128 bits of entropy, so at least 22 letters (§8.3); whether they
-# are random can't be seen, and a file name is safe whatever its length.
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
+
+
+class Invalid(Error):
+    """An authorization is not pending or valid any more, and so its order is dead (§7.1.6)."""
+
+    def __init__(self, message: str, problem: Problem | None) -> None:
+        super().__init__(message)
+        self.problem = problem    # the server's reason, if it gave one
 
 
 class Challenge(NamedTuple):
-    """An http-01 challenge (§8.3); those of other types are only counted by name."""
+    """The challenge that is responded to (§8)."""
 
+    type: str
     url: str
     status: str
     token: str
@@ -39,151 +44,110 @@ class Authorization(NamedTuple):
 
     identifier: Identifier               # a wildcard with its “*.”
     status: str
-    challenge: Challenge | None          # the one that we can do
+    challenges: tuple[JsonObject, ...]   # of the types wanted, by preference, unread but for it
     offered: tuple[str, ...]             # types of all challenges
     problem: Problem | None              # of the challenge that failed
 
 
-def parse(session: Session, obj: JsonObject) -> Authorization:
-    """Take an authorization object apart; raises ProtocolError."""
+def parse(obj: JsonObject, types: Collection[str] = ()) -> Authorization:
+    """Take an authorization object apart; raises ProtocolError.
+
+    ``types`` are those of the challenges that are wanted, in order of preference.
+    """
     try:
-        return _parse(session, obj)
+        return _parse(obj, list(types))
     except ProtocolError as exc:
         raise ProtocolError(f"an authorization is none as of RFC 8555 §7.1.4: {exc}") from exc
 
 
-def _parse(session: Session, obj: JsonObject) -> Authorization:
+def _parse(obj: JsonObject, types: list[str]) -> Authorization:
     identifier = jsonfields.get_object(obj, "identifier")
     name = jsonfields.get_str(identifier, "value", 300).lower()
     if jsonfields.get_bool(obj, "wildcard"):
         name = "*." + name
-    http01: Challenge | None = None
+    items = jsonfields.get_objects(obj, "challenges", MAX_CHALLENGES)
     failure: Problem | None = None
-    offered: list[str] = []
-    for item in jsonfields.get_objects(obj, "challenges", MAX_CHALLENGES):
-        # Types that we don't know need not have a token, or anything but a type (§8).
-        kind = item.get("type")
-        offered.append(printable(kind, 64))
+    for item in items:
         if item.get("error") is not None:
-            failure = problem.parse(item["error"])
-        if kind == "http-01" and http01 is None:
-            token = jsonfields.get_str(item, "token", 65536)
-            if not _TOKEN.match(token):
-                raise ProtocolError("a challenge's token is malformed (§8.3): "
-                                    f"“{printable(token, 60)}”")
-            http01 = Challenge(session.url(item, "url"), jsonfields.get_str(item, "status", 32),
-                               token)
+            failure = problems.parse(item["error"])
+    # Types that we don't know need not have a token, or anything but a type (§8).
+    wanted = [item for item in items if item.get("type") in types]
+    wanted.sort(key=lambda item: types.index(item["type"]))
     return Authorization((jsonfields.get_str(identifier, "type", 32), name),
-                         jsonfields.get_str(obj, "status", 32), http01, tuple(offered), failure)
+                         jsonfields.get_str(obj, "status", 32), tuple(wanted),
+                         tuple(printable(item.get("type"), 64) for item in items), failure)
 
 
-class Tokens:
-    """The files of the challenge directory, which is the working directory.
+def preferred(session: Session, authorization: Authorization) -> Challenge | None:
+    """Return the challenge to respond to, None if none is of a type wanted.
 
-    Two orders may share a pending authorization, so each file is there until the last
-    of them has released it.
+    Raises ProtocolError if it isn't what §8 demands.
     """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users: dict[str, int] = {}
-
-    def hold(self, token: str, key_authorization: bytes) -> bool:
-        """Provide the file for a token (§8.3); return if it wasn't there yet.  Raises Error."""
-        with self._lock:
-            users = self._users.get(token, 0)
-            if not users:
-                try:
-                    _write(token, key_authorization)
-                except OSError as exc:
-                    raise Error("cannot write into the challenge directory: "
-                                f"{exc.strerror}") from exc
-            self._users[token] = users + 1
-            return not users
-
-    def release(self, token: str) -> None:
-        """Remove the file unless another order needs it."""
-        with self._lock:
-            self._users[token] -= 1
-            if not self._users[token]:
-                del self._users[token]
-                _remove(token)
-
-    def remove_all(self) -> None:
-        """Remove what is left at the end."""
-        with self._lock:
-            for token in self._users:
-                _remove(token)
-            self._users.clear()
-
-
-def _write(name: str, content: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    if not authorization.challenges:
+        return None
+    item = authorization.challenges[0]
     try:
-        fd = os.open(name, flags, 0o644)
-    except FileExistsError:
-        # A token of an earlier run that was killed: its order has been taken up again.
-        os.unlink(name)
-        fd = os.open(name, flags, 0o644)
-    try:
-        os.write(fd, content)
-    finally:
-        os.close(fd)
-
-
-def _remove(name: str) -> None:
-    try:
-        os.unlink(name)
-    except OSError:
-        pass    # the master removes the directory
+        token = jsonfields.get_str(item, "token", 65536)
+        if not challenges.is_token(token):
+            raise ProtocolError("a challenge's token is malformed (§8.3): "
+                                f"“{printable(token, 60)}”")
+        return Challenge(item["type"], session.url(item, "url"),
+                         jsonfields.get_str(item, "status", 32), token)
+    except ProtocolError as exc:
+        raise ProtocolError(f"an authorization is none as of RFC 8555 §7.1.4: {exc}") from exc
 
 
 class Authorizer:
     """Does the authorizations of one order; each of its identifiers has exactly one (§7.1.3)."""
 
-    def __init__(self, session: Session, tokens: Tokens, patience: Patience,
+    def __init__(self, session: Session, solvers: Mapping[str, Solver], patience: Patience,
                  identifiers: frozenset[Identifier]) -> None:
+        """``solvers`` are those of the challenge types wanted, in order of preference."""
         self._session = session
-        self._tokens = tokens
+        self._solvers = solvers
         self._patience = patience
         self._identifiers = identifiers
         self._claimed: dict[Identifier, str] = {}
-        self._held: list[str] = []
+        self._held: list[tuple[Solver, Identifier, str]] = []
 
-    def authorize(self, url: str) -> Generator[float, None, int | None]:
+    def authorize(self, url: str) -> Steps[int | None]:
         """Fetch an authorization (§7.5) and respond to its challenge if it is pending (§7.5.1).
 
         Return the Retry-After of the server in seconds, if it sent one.  Raises Error.
         """
-        response = yield from self._patience.busy(
-            lambda: self._session.post_as_get(url, "the authorization"))
+        response = yield from self._fetch(url)
         retry_after = self._session.retry_after(response)
-        authorization = self._check(url, self._session.json(response, "the authorization"))
-        name = authorization.identifier[1]
+        authorization = self._check(url, response)
         if authorization.status == "valid":
             return None
         if authorization.status != "pending":
             raise failure(authorization)
-        challenge = authorization.challenge
+        name = authorization.identifier[1]
+        challenge = preferred(self._session, authorization)
         if challenge is None:
-            raise Error(f"{printable(name)}: the CA offers no http-01 challenge, but only "
-                        f"{', '.join(authorization.offered) or 'none at all'}")
-        # §8.1: keyAuthorization = token || '.' || base64url(Thumbprint(accountKey))
-        content = f"{challenge.token}.{self._session.signer.greeting.thumbprint}"
-        first = self._tokens.hold(challenge.token, content.encode("ascii"))
-        self._held.append(challenge.token)
+            raise Error(f"{printable(name)}: the CA offers no {' or '.join(self._solvers)} "
+                        f"challenge, but only {', '.join(authorization.offered) or 'none at all'}")
+        first = yield from self._present(challenge, authorization.identifier)
         if challenge.status == "pending" and first:    # else another order responds, or has
             answered = yield from self._respond(url, challenge, name)
             retry_after = answered if answered is not None else retry_after
         return retry_after
 
-    def release(self) -> None:
-        """The authorizations are finished, one way or another: remove the token files."""
+    def release(self) -> Steps[None]:
+        """The authorizations are finished, one way or another: tidy up."""
         while self._held:
-            self._tokens.release(self._held.pop())
+            solver, identifier, token = self._held.pop()
+            try:
+                yield from solver.clean(identifier, token)
+            except Error as exc:    # also Interrupted: what is left is tidied at the run's end
+                debug(f"{identifier[1]}: {exc}")
 
-    def _check(self, url: str, obj: JsonObject) -> Authorization:
-        authorization = parse(self._session, obj)
+    def _fetch(self, url: str) -> Steps[Response]:
+        return (yield from self._patience.busy(
+            lambda: self._session.post_as_get(url, "the authorization")))
+
+    def _check(self, url: str, response: Response) -> Authorization:
+        authorization = parse(self._session.json(response, "the authorization"), self._solvers)
         identifier = authorization.identifier
         if identifier not in self._identifiers:
             raise ProtocolError("the order has an authorization for a foreign identifier "
@@ -192,9 +156,17 @@ class Authorizer:
             raise ProtocolError(f"the order has two authorizations for “{identifier[1]}”")
         return authorization
 
-    def _respond(self, url: str, challenge: Challenge,
-                 name: str) -> Generator[float, None, int | None]:
-        what = f"the http-01 challenge of {printable(name)}"
+    def _present(self, challenge: Challenge, identifier: Identifier) -> Steps[bool]:
+        """Make the challenge ready; True if it is ours to respond to it."""
+        solver = self._solvers[challenge.type]
+        plain = identifier[0], identifier[1].removeprefix("*.")
+        first = yield from solver.present(plain, challenge.token,
+                                          self._session.greeting.thumbprint)
+        self._held.append((solver, plain, challenge.token))
+        return first
+
+    def _respond(self, url: str, challenge: Challenge, name: str) -> Steps[int | None]:
+        what = f"the {challenge.type} challenge of {printable(name)}"
         try:
             response = yield from self._patience.busy(
                 lambda: self._session.post(challenge.url, {}, what))
@@ -202,20 +174,21 @@ class Authorizer:
             # It may have been responded to before, by a run that was killed.
             if exc.problem.type != "malformed":
                 raise
-            response = yield from self._patience.busy(
-                lambda: self._session.post_as_get(url, "the authorization"))
-            authorization = self._check(url, self._session.json(response, "the authorization"))
-            shared = authorization.challenge
-            if authorization.status != "valid" and (
-                    authorization.status != "pending" or shared is None
-                    or shared.status == "pending"):
+            response = yield from self._fetch(url)
+            authorization = self._check(url, response)
+            if authorization.status == "pending":
+                shared = preferred(self._session, authorization)
+                if shared is None or shared.status == "pending":
+                    raise
+            elif authorization.status != "valid":
                 raise
         return self._session.retry_after(response)
 
 
-def failure(authorization: Authorization) -> Error:
+def failure(authorization: Authorization) -> Invalid:
     """Return the error that tells why an authorization isn't valid."""
     name = printable(authorization.identifier[1], 300)
-    if authorization.problem is not None:
-        return ProblemError(authorization.problem, what=name)
-    return Error(f"{name}: the authorization is {printable(authorization.status, 32)}")
+    problem = authorization.problem
+    reason = (f"the authorization is {printable(authorization.status, 32)}" if problem is None
+              else problem.text())
+    return Invalid(f"{name}: {reason}", problem)

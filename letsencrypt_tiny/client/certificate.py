@@ -1,7 +1,7 @@
 """Certificates: download with alternate chains (RFC 8555 §7.4.2) and revocation (§7.6)."""
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
 from ..common import log
 from ..common.wire import jose
@@ -12,6 +12,7 @@ from . import account
 from .connection import Response
 from .patience import Patience
 from .problem import ProblemError
+from .scheduler import Steps
 from .session import Session
 
 PEM_CHAIN = "application/pem-certificate-chain"    # §9.1
@@ -22,7 +23,7 @@ _RELATION = re.compile(r';\s*rel=(?:"([^"]*)"|([^\s";,]+))', re.I)
 
 
 def download(session: Session, url: str, alternates: bool,
-             patience: Patience) -> "Generator[float, None, tuple[str, tuple[str, ...]]]":
+             patience: Patience) -> Steps[tuple[str, tuple[str, ...]]]:
     """Return the chain as PEM and, if wanted, its alternates (§7.4.2).
 
     Only size, media type and letters are checked: what it holds is the master's business.
@@ -69,8 +70,8 @@ def _chain(response: Response) -> str:
     return text
 
 
-def revoke(session: Session, request: Revocation, identify: "Generator[float, None, None]",
-           patience: Patience, answer: Callable[[Answer], None]) -> Generator[float, None, Revoked]:
+def revoke(session: Session, request: Revocation, identify: Steps[None],
+           patience: Patience, answer: Callable[[Answer], None]) -> Steps[Revoked]:
     """Revoke a certificate (§7.6), with the account's key or the certificate's own.
 
     ``identify`` finds the account; if the signer's key has none, it is taken for the
@@ -83,7 +84,7 @@ def revoke(session: Session, request: Revocation, identify: "Generator[float, No
     if request.reason is not None:
         payload["reason"] = request.reason
 
-    def send(with_jwk: bool) -> Generator[float, None, None]:
+    def send(with_jwk: bool) -> Steps[None]:
         yield from patience.busy(
             lambda: session.post(target, payload, "revokeCert", with_jwk=with_jwk))
 

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from ..common import log
 from ..common.errors import ProtocolError
-from .transport import Proxy, Route, TransportError
+from ..common.urls import Proxy
+from .transport import Route, TransportError, proxy_authorization
 
 REQUEST_TIMEOUT = 30.0    # seconds for one request, connecting and TLS included
 CONNECT_TIMEOUT = 10.0    # seconds for each address
@@ -52,7 +53,7 @@ class Connection(http.client.HTTPSConnection):
         self._deadline = 0.0
         self._timed: _Timed | None = None       # the socket, as http.client has it
         if route.proxy is not None:
-            authorization = route.proxy.authorization
+            authorization = proxy_authorization(route.proxy)
             self.set_tunnel(route.url.host, route.url.port,
                             {"Proxy-Authorization": authorization} if authorization else {})
 

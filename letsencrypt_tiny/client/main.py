@@ -1,6 +1,6 @@
 """The ACME client: the network, and no private key.
 
-Usage: client [--debug] CONFIG_FD SIGNER_FD
+Usage: client [--debug] CONFIG_FD [SIGNER_FD]
 
 Descriptors:
   0          the master's requests, JSON lines, until end of file
@@ -8,11 +8,12 @@ Descriptors:
   2          a pipe to the master, for the unexpected
   CONFIG_FD  the configuration, one JSON object until end of file; it comes once the signer
              has greeted, and before it nothing is read of SIGNER_FD
-  SIGNER_FD  a UNIX stream socket connected to the signer
+  SIGNER_FD  a UNIX stream socket connected to the signer; without it nothing can be signed
 
 The messages are those of ``common/wire/order.py`` and ``common/wire/signer.py``.
 
-Working directory: the challenge directory, where it makes and removes files named like tokens.
+Working directory: the challenge directory, where it makes and removes files named like tokens
+(http-01; what other challenge types need is said in ``challenges/``).
 Intended user: _letsencrypt-client, which owns nothing else.
 
 Exit status: 0 if every request has been dealt with, be it that it failed; 1 if nothing
@@ -23,22 +24,19 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from ..common import log
-from ..common.names import Identifier
+from ..common.errors import Error, ProtocolError, UsageError
 from ..common.sandbox import confine
 from ..common.wire import order as order_protocol
-from ..common.errors import Error, ProtocolError, UsageError
-from ..common.wire.order import (AccountUpdate, Answer, ClientConfig, Failed, Log,
-                                 Order, Request)
-from . import account, certificate, transport
-from .authorization import Tokens
-from .order import Ordering
-from .patience import Patience
+from ..common.wire.order import ClientConfig, Log, Request
+from . import outcome, transport
+from .challenges import table
+from .replies import Replies
+from .requests import whole_run
 from .scheduler import Scheduler
 from .session import Session
 from .signer import Signer
@@ -59,7 +57,7 @@ class Arguments(NamedTuple):
 
     debug: bool
     config_fd: int
-    signer_fd: int
+    signer_fd: int | None
 
 
 def main() -> int:
@@ -78,7 +76,8 @@ def main() -> int:
         return exc.exit_status
     try:
         # Open what is needed: the signer, the trusted CAs, the server's addresses …
-        signer = Signer(socket.socket(fileno=arguments.signer_fd))
+        signer = (None if arguments.signer_fd is None
+                  else Signer(socket.socket(fileno=arguments.signer_fd)))
         session = open_session(config, signer)
         # … lose everything else …
         warm_up()
@@ -88,7 +87,7 @@ def main() -> int:
         run(config, session, requests, replies)
     except Exception as exc:    # the master must hear of it, even of a mistake of ours
         for request in requests:
-            replies.final(request, failed(request, exc))
+            replies.failed(request, exc, outcome.RUN)
         return 1
     return 0
 
@@ -97,9 +96,10 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     """Parse the command line; raises UsageError."""
     debug = "--debug" in argv[:1]
     numbers = argv[1:] if debug else argv
-    if len(numbers) != 2 or not all(word.isascii() and word.isdigit() for word in numbers):
-        raise UsageError("usage: client [--debug] CONFIG_FD SIGNER_FD")
-    return Arguments(debug, int(numbers[0]), int(numbers[1]))
+    if len(numbers) not in (1, 2) or not all(
+            word.isascii() and word.isdigit() and len(word) < 10 for word in numbers):
+        raise UsageError("usage: client [--debug] CONFIG_FD [SIGNER_FD]")
+    return Arguments(debug, int(numbers[0]), int(numbers[1]) if numbers[1:] else None)
 
 
 def read_all(fd: int, limit: int) -> bytes:
@@ -125,7 +125,7 @@ def read_requests(fd: int) -> list[Request]:
     return [order_protocol.parse_request(line) for line in lines]
 
 
-def open_session(config: ClientConfig, signer: Signer) -> Session:
+def open_session(config: ClientConfig, signer: Signer | None) -> Session:
     """Prepare all that a connection to the server needs, without making one; raises Error."""
     url = transport.parse_url(config.access.server, "the setting “server”")
     proxy = transport.find_proxy(config.access.proxy, url, os.environ)
@@ -149,46 +149,6 @@ def warm_up() -> None:
     confine.warm_up()
 
 
-class Replies:
-    """Writes answers to the master, a line each, whichever thread has one."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._lock = threading.Lock()
-        self._answered: list[Request] = []
-
-    def __call__(self, answer: Answer) -> None:
-        """Write an answer.  Raises Error if it is too long; a master that is gone is ignored."""
-        line = order_protocol.format_answer(answer)
-        with self._lock:
-            try:
-                while line:
-                    line = line[os.write(self._fd, line):]
-            except OSError as exc:
-                log.debug(f"the master does not listen: {exc.strerror}")
-
-    def final(self, request: Request, answer: Answer) -> None:
-        """Write the final answer to a request, unless it has got one."""
-        if not any(request is other for other in self._answered):
-            self._answered.append(request)
-            self(answer)
-
-
-def failed(request: Request, exc: Exception) -> Failed:
-    """Return the answer that tells the master of an error."""
-    if not isinstance(exc, Error):
-        log.error(f"unexpected {type(exc).__name__}: {exc}")
-        if log.level >= log.DEBUG:
-            import traceback    # loaded by warm_up
-            log.debug("".join(traceback.format_exception(exc)))
-        exc = Error(f"unexpected {type(exc).__name__} in the ACME client: {exc}")
-    problem = getattr(exc, "problem", None)
-    kind = problem.type[:200] if problem is not None and problem.type else None
-    outcome = "refused" if kind is not None else "unfinished"
-    return Failed(getattr(request, "section", ""), log.printable(exc, 8000), outcome, kind,
-                  getattr(exc, "retry_after", None))
-
-
 def run(config: ClientConfig, session: Session, requests: Sequence[Request],
         replies: Replies) -> None:
     """Do what is asked for, with as many connections as the configuration allows.
@@ -202,67 +162,11 @@ def run(config: ClientConfig, session: Session, requests: Sequence[Request],
         signal.signal(number, lambda *_: scheduler.cancel())
     # A master that went away is noticed by die_with_parent, not by SIGPIPE.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    tokens = Tokens()
+    solvers = table.solvers(config)
     try:
-        scheduler.run(whole_run(config, session, requests, replies, tokens))
+        scheduler.run(whole_run(config, session, requests, replies, solvers))
     finally:
-        tokens.remove_all()
+        for solver in solvers.values():
+            solver.close()
         session.close()
         log.debug(f"{session.requests} requests, {scheduler.workers} connections")
-
-
-Steps = Generator[Any, Any, Any]
-
-
-def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request],
-              replies: Replies, tokens: Tokens) -> Steps:
-    """The run as a task: directory, account, then all requests at once."""
-    def silently(_: Answer) -> None:
-        """The waits before the first request concern no section."""
-
-    patience = Patience("", config.access.timeout, silently)
-    yield from patience.busy(session.fetch_directory)
-    if any(isinstance(request, Order) for request in requests):
-        yield from account.identify(session, config, patience, replies)
-
-    def perform(request: Request) -> Steps:
-        mine = Patience(getattr(request, "section", ""), config.access.timeout, replies)
-        if isinstance(request, Order):
-            return (yield from Ordering(session, request, tokens, mine).run())
-        mine = Patience("", config.access.timeout, silently)
-        if isinstance(request, AccountUpdate):
-            return (yield from account.update(session, request, mine, replies))
-        identify = account.identify(session, config, mine, replies)
-        return (yield from certificate.revoke(session, request, identify, mine, replies))
-
-    outcomes = yield [in_turn(batch, perform, replies) for batch in batches(requests)]
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
-
-
-def batches(requests: Sequence[Request]) -> list[list[Request]]:
-    """Return lists of requests; the lists run at once, the requests of one in turn.
-
-    A server may answer two newOrders for the same identifiers with the same order (RFC 8555
-    §7.4), of which only one can be finalized with a given CSR: certificates of several
-    keys for the same names wait for each other.
-    """
-    by_identifiers: dict[frozenset[Identifier], list[Request]] = {}
-    others: list[Request] = []
-    for request in requests:
-        if isinstance(request, Order):
-            by_identifiers.setdefault(frozenset(request.identifiers), []).append(request)
-        else:
-            others.append(request)
-    return ([others] if others else []) + list(by_identifiers.values())
-
-
-def in_turn(requests: Sequence[Request], perform: Callable[[Request], Steps],
-            replies: Replies) -> Steps:
-    """Do requests one by one; whatever happens to one, the next has its turn."""
-    for request in requests:
-        try:
-            replies.final(request, (yield from perform(request)))
-        except Exception as exc:    # even our own mistake must not cost others their certificates
-            replies.final(request, failed(request, exc))

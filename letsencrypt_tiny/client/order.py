@@ -5,20 +5,22 @@ poll of the *order* when the server has had time to validate, finalize, one more
 certificate.
 """
 
-from collections.abc import Generator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..common import log
-from ..common.wire import jose, jsonfields
+from ..common.wire import jose, jsonfields, problems
 from ..common.errors import Error, ProtocolError
 from ..common.wire.jsonfields import JsonObject
+from ..common.wire.problems import Problem
 from ..common.names import Identifier
 from ..common.wire.order import MAX_ANSWER, Issued, Order
-from . import authorization, certificate, problem
-from .authorization import Authorizer, Tokens
+from . import authorization, certificate
+from .authorization import Authorizer, Invalid
+from .challenges import table
 from .connection import Response
 from .patience import Patience
-from .problem import Problem, ProblemError
+from .problem import ProblemError
+from .scheduler import Steps
 from .session import Session
 
 MAX_AUTHORIZATIONS = 1000
@@ -39,7 +41,9 @@ RESUMABLE = frozenset({"pending", "ready", "processing", "valid"})
 # What newOrder may answer if it doesn't like “replaces” (RFC 9773 §5; Boulder)
 _NOT_REPLACEABLE = ("alreadyReplaced", "notFound", "unauthorized", "malformed")
 
-Steps = Generator[Any, Any, Any]
+
+class NotOffered(Error):
+    """The CA has not what is asked for, and says so beforehand."""
 
 
 class OrderObject(NamedTuple):
@@ -90,7 +94,7 @@ def _parse(session: Session, obj: JsonObject, retry_after: int | None,
         authorizations=tuple(session.check_url(url, "an authorization") for url in urls),
         finalize=session.url(obj, "finalize"),
         certificate=session.url(obj, "certificate") if obj.get("certificate") else None,
-        error=problem.parse(obj["error"]) if obj.get("error") else None,
+        error=problems.parse(obj["error"]) if obj.get("error") else None,
         retry_after=retry_after)
 
 
@@ -102,28 +106,29 @@ def wanted(request: Order) -> frozenset[Identifier]:
 class Ordering:
     """One order on its way."""
 
-    def __init__(self, session: Session, request: Order, tokens: Tokens,
+    def __init__(self, session: Session, request: Order, solvers: table.Solvers,
                  patience: Patience) -> None:
         self._session = session
         self._request = request
-        self._tokens = tokens
+        self._solvers = solvers
         self._patience = patience
         self._url = ""
         self._state = "new"
 
-    def run(self) -> Steps:
-        """Obtain the certificate; returns Issued, raises Error."""
-        order: OrderObject = yield from self._begin()
+    def run(self) -> Steps[Issued]:
+        """Obtain the certificate; raises Error."""
+        solvers = table.choose(self._solvers, self._request.challenges)
+        order = yield from self._begin()
         self._enter(order)
-        authorizer = Authorizer(self._session, self._tokens, self._patience, order.identifiers)
+        authorizer = Authorizer(self._session, solvers, self._patience, order.identifiers)
         try:
             return (yield from self._work_through(order, authorizer))
         finally:
             # Not before: a challenge that was responded to twice, in an earlier run and in this
             # one, may be validated twice.
-            authorizer.release()
+            yield from authorizer.release()
 
-    def _work_through(self, order: OrderObject, authorizer: Authorizer) -> Steps:
+    def _work_through(self, order: OrderObject, authorizer: Authorizer) -> Steps[Issued]:
         """Bring the order from its state to its end (§7.1.6)."""
         if order.status == "pending":
             order = yield from self._validate(order, authorizer)
@@ -142,12 +147,13 @@ class Ordering:
 
     # --- steps ----------------------------------------------------------------------------
 
-    def _begin(self) -> Steps:
-        earlier: OrderObject | None = None
-        if self._request.url is not None:
-            earlier = yield from self._take_up(self._request.url)
-        if earlier is not None:
-            return earlier
+    def _begin(self) -> Steps[OrderObject]:
+        url, account = self._request.url, self._request.account
+        # Another key's account may not touch it (§7.1.3)
+        if url is not None and account in ("", self._session.greeting.thumbprint):
+            earlier = yield from self._take_up(url)
+            if earlier is not None:
+                return earlier
         return (yield from self._new_order())
 
     def _enter(self, order: OrderObject) -> None:
@@ -155,29 +161,33 @@ class Ordering:
         self._patience.url = self._url
         self._patience.enter(self._state)
 
-    def _take_up(self, url: str) -> Steps:
+    def _take_up(self, url: str) -> Steps[OrderObject | None]:
         """Return an earlier unfinished order, None if it is of no use any more."""
+        self._patience.url = url
         try:
             response = yield from self._patience.busy(
                 lambda: self._session.post_as_get(url, "the earlier order"))
             order = parse(self._session, response, self._request)
         except (ProblemError, ProtocolError) as exc:
+            if isinstance(exc, ProblemError) and exc.busy:
+                raise    # nothing is said of the order
             log.debug(f"{self._request.section}: {exc}")
-            return None
-        if order.status not in RESUMABLE:
-            return None
-        self._url = url
-        return order
+        else:
+            if order.status in RESUMABLE and (order.status != "valid" or order.certificate):
+                self._url = url
+                return order
+        self._patience.url = None
+        return None
 
-    def _new_order(self) -> Steps:
+    def _new_order(self) -> Steps[OrderObject]:
         request, directory = self._request, self._session.directory
         payload: JsonObject = {"identifiers": [{"type": kind, "value": value}
                                                for kind, value in request.identifiers]}
         if request.profile is not None:
             if request.profile not in (directory.profiles or {}):
                 offered = ", ".join(sorted(directory.profiles or {})) or "none"
-                raise Error(f"the CA has no profile “{request.profile}” (it offers "
-                            f"{log.printable(offered, 300)})")
+                raise NotOffered(f"the CA has no profile “{request.profile}” (it offers "
+                                 f"{log.printable(offered, 300)})")
             payload["profile"] = request.profile
         if request.replaces is not None and directory.renewal_info is not None:
             payload["replaces"] = request.replaces
@@ -194,21 +204,24 @@ class Ordering:
         self._url = self._session.location(response, "newOrder")
         return parse(self._session, response, request)
 
-    def _validate(self, order: OrderObject, authorizer: Authorizer) -> Steps:
+    def _validate(self, order: OrderObject, authorizer: Authorizer) -> Steps[OrderObject]:
         """Do all authorizations (§7.5), then poll the order until it leaves “pending”."""
         outcomes = yield [authorizer.authorize(url) for url in order.authorizations]
-        for outcome in outcomes:
-            if outcome.error is not None:
-                raise outcome.error
+        errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+        for error in errors:
+            if isinstance(error, Invalid):    # whatever else there is, the order is dead
+                raise error
+        if errors:
+            raise errors[0]
         # No sooner than each of the server's answers allows
-        waits = [outcome.value for outcome in outcomes if outcome.value is not None]
+        waits = [outcome.value for outcome in outcomes if isinstance(outcome.value, int)]
         if waits:
             order = order._replace(retry_after=max(waits))
         while order.status == "pending":
             order = yield from self._poll(order)
         return order
 
-    def _finalize(self, order: OrderObject) -> Steps:
+    def _finalize(self, order: OrderObject) -> Steps[OrderObject]:
         """Send the CSR (§7.4); the order is processing or even valid afterwards."""
         try:
             response = yield from self._patience.busy(lambda: self._session.post(
@@ -219,7 +232,7 @@ class Ordering:
                 raise
             response = yield from self._fetch()
             again = parse(self._session, response, self._request)
-            if again.status not in ("processing", "valid"):
+            if again.status not in ("processing", "valid", "invalid"):
                 raise
         order = parse(self._session, response, self._request)
         self._enter(order)
@@ -227,45 +240,38 @@ class Ordering:
             order = yield from self._poll(order)
         return order
 
-    def _poll(self, order: OrderObject) -> Steps:
+    def _poll(self, order: OrderObject) -> Steps[OrderObject]:
         yield self._patience.poll(order.retry_after)
         response = yield from self._fetch()
         order = parse(self._session, response, self._request)
         self._enter(order)
         return order
 
-    def _fetch(self) -> Steps:
+    def _fetch(self) -> Steps[Response]:
         return (yield from self._patience.busy(
             lambda: self._session.post_as_get(self._url, "the order")))
 
-    def _why_invalid(self, order: OrderObject) -> Steps:
+    def _why_invalid(self, order: OrderObject) -> Steps[Invalid]:
         """Return the error that tells why: of the authorizations that failed, or the order's."""
-        failures: list[Error] = []
+        failures: list[Invalid] = []
         for url in order.authorizations:
             try:
                 response = yield from self._patience.busy(
                     lambda: self._session.post_as_get(url, "the authorization"))
-                found = authorization.parse(self._session,
-                                            self._session.json(response, "the authorization"))
+                found = authorization.parse(self._session.json(response, "the authorization"))
             except (ProblemError, ProtocolError) as exc:
                 log.debug(f"{self._request.section}: {exc}")
                 continue
+            except Error as exc:    # unreachable, or no time left: dead it is all the same
+                log.debug(f"{self._request.section}: {exc}")
+                break
             if found.status == "invalid":
                 failures.append(authorization.failure(found))
             if len(failures) == SHOWN_FAILURES:
                 break
-        if not failures:
-            return (ProblemError(order.error) if order.error is not None
-                    else Error("the order is invalid, and the server does not say why"))
-        if len(failures) == 1:
-            return failures[0]
-        return Many(failures)
-
-
-class Many(Error):
-    """Several authorizations failed."""
-
-    def __init__(self, failures: list[Error]) -> None:
-        super().__init__("; ".join(str(failure) for failure in failures))
-        first = next((failure for failure in failures if isinstance(failure, ProblemError)), None)
-        self.problem = None if first is None else first.problem
+        if failures:
+            return Invalid("; ".join(map(str, failures)),
+                           next((item.problem for item in failures if item.problem), None))
+        if order.error is not None:
+            return Invalid(order.error.text(), order.error)
+        return Invalid("the order is invalid, and the server does not say why", None)

@@ -4,20 +4,40 @@ The only place that turns Retry-After (RFC 8555 §6.6) and an overloaded server 
 each wait is announced before it begins.
 """
 
-from collections.abc import Callable, Generator
+import math
+import re
+from collections.abc import Callable
 from typing import TypeVar
 
+from ..common import clock
 from ..common.errors import Error
 from ..common.wire.order import MAX_WAIT, Answer, Progress
-from .problem import ProblemError
+from .problem import UNAVAILABLE, ProblemError
+from .scheduler import Steps
 
 # Seconds between polls where the server names none
 FIRST_POLL = 0.5
 POLL_GROWTH = 2.0
 LONGEST_POLL = 10.0
 BUSY_RETRIES = 5
+MAX_RETRY_AFTER = 86400     # seconds
+
+_DELAY_SECONDS = re.compile(r"[0-9]{1,18}\Z")
 
 T = TypeVar("T")
+
+
+def parse_retry_after(value: str | None, now: Callable[[], float]) -> int | None:
+    """Return the seconds that a Retry-After field asks for, from 0 to MAX_RETRY_AFTER.
+
+    It holds seconds or an HTTP date (RFC 9110 §10.2.3); None for anything else.
+    """
+    if value is None:
+        return None
+    if _DELAY_SECONDS.match(value):
+        return min(int(value), MAX_RETRY_AFTER)
+    then = clock.parse_http_date(value)
+    return None if then is None else max(0, min(math.ceil(then - now()), MAX_RETRY_AFTER))
 
 
 class TimedOut(Error):
@@ -69,7 +89,7 @@ class Patience:
                               min(MAX_WAIT, int(seconds + 0.999))))
         return seconds
 
-    def busy(self, request: Callable[[], T]) -> Generator[float, None, T]:
+    def busy(self, request: Callable[[], T]) -> Steps[T]:
         """Make a request; wait and repeat it while the server is overloaded (503, §6.6).
 
         A rate limit (429) is not waited for: the run after the next is early enough.
@@ -79,7 +99,7 @@ class Patience:
                 return request()
             except ProblemError as exc:
                 seconds = exc.retry_after
-                if exc.problem.status != 503 or seconds is None or seconds > self._left:
+                if exc.problem.status != UNAVAILABLE or seconds is None or seconds > self._left:
                     raise
                 yield self._spend(max(seconds, 0.1))
         return request()

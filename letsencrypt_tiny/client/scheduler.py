@@ -13,11 +13,17 @@ import heapq
 import threading
 import time
 from collections.abc import Generator
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..common.errors import Error
 
-Task = Generator["float | list[Task]", Any, Any]
+T = TypeVar("T")
+
+# What a task yields: seconds, or tasks.  It is resumed with their outcomes.
+Wait = float | list["Task"]
+# A task, or part of one (``yield from``), that returns a T
+Steps = Generator[Wait, list["Outcome"], T]
+Task = Steps[object]
 
 # Seconds an idle worker sleeps at most: how soon it notices ``cancel``, which is called by a
 # signal handler and so may not take a lock.
@@ -31,7 +37,7 @@ class Interrupted(Error):
 class Outcome(NamedTuple):
     """How a task ended: ``value`` returned, or ``error`` raised."""
 
-    value: Any = None
+    value: object = None
     error: Exception | None = None
 
 
@@ -43,7 +49,7 @@ class _Entry:
         self.parent = parent
         self.index = index
         self.waiting = True    # for the clock (or to begin), not for its own tasks
-        self.resume_with: list[Outcome] | None = None
+        self.resume_with: list[Outcome] | None = None    # None to begin, or after seconds
         self.outcomes: list[Outcome] = []
         self.missing = 0
 
@@ -61,9 +67,14 @@ class Scheduler:
         self._cancelled = False
         self._result: Outcome | None = None
 
-    def run(self, task: Task) -> Any:
+    def run(self, task: Steps[T]) -> T:
         """Run ``task`` to its end; return what it returned or raise what it raised."""
-        self._push(_Entry(task, None, 0), 0.0)
+        values: list[T] = []
+
+        def whole() -> Steps[None]:
+            values.append((yield from task))
+
+        self._push(_Entry(whole(), None, 0), 0.0)
         self._work()
         for thread in self._threads:
             thread.join()
@@ -71,7 +82,7 @@ class Scheduler:
             raise RuntimeError("the scheduler stopped before its task")
         if self._result.error is not None:
             raise self._result.error
-        return self._result.value
+        return values[0]
 
     def cancel(self) -> None:
         """Let every task that waits or has not begun end with Interrupted (signal-safe)."""
@@ -127,13 +138,14 @@ class Scheduler:
     def _step(self, entry: _Entry) -> None:
         """Resume a task until it yields, returns or raises."""
         resume, entry.resume_with = entry.resume_with, None
-        wanted: None | float | list[Task] = None
+        wanted: Wait = 0.0
         outcome: Outcome | None = None
         try:
             if self._cancelled and entry.waiting:
                 wanted = entry.task.throw(Interrupted("interrupted"))
             else:
-                wanted = entry.task.send(resume)
+                # A generator that begins, or waited for the clock, takes nothing but None
+                wanted = next(entry.task) if resume is None else entry.task.send(resume)
         except StopIteration as stop:
             outcome = Outcome(stop.value)
         except Exception as exc:    # the boundary: one task's failure is its parent's to judge
@@ -146,7 +158,7 @@ class Scheduler:
                 self._fork(entry, wanted)
             else:
                 entry.waiting = True
-                self._push(entry, wanted or 0.0)
+                self._push(entry, wanted)
 
     def _fork(self, entry: _Entry, tasks: list[Task]) -> None:
         entry.outcomes = [Outcome()] * len(tasks)

@@ -4,21 +4,17 @@ Names are resolved once, before the process confines itself; afterwards only the
 addresses are connected to.
 """
 
-import re
+import binascii
 import socket
 import ssl
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
 
-from ..common import log, paths
+from ..common import log, paths, urls
 from ..common.errors import ConfigError, Error, ProtocolError
-from ..common.wire.order import Access
-
-_HOST = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]{2,45}\]"
-# No userinfo, no fragment, nothing that would have to be normalized (RFC 3986 §3)
-_URL = re.compile(rf"https://({_HOST})(?::([0-9]{{1,5}}))?"
-                  r"(/[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]*)?\Z")
-_PROXY = re.compile(rf"(?:http://)?(?:([!-.0-?A-~]*)@)?({_HOST})(?::([0-9]{{1,5}}))?/?\Z")
+from ..common.urls import Proxy, Url
+from ..common.wire.access import Access
 
 _TLS_VERSIONS = {"TLSv1": ssl.TLSVersion.TLSv1, "TLSv1.0": ssl.TLSVersion.TLSv1,
                  "TLSv1.1": ssl.TLSVersion.TLSv1_1, "TLSv1.2": ssl.TLSVersion.TLSv1_2,
@@ -29,37 +25,15 @@ class TransportError(Error):
     """The server could not be reached, or not in time."""
 
 
-class Url(NamedTuple):
-    """An https URL, taken apart."""
-
-    host: str      # lower case; an IPv6 address without brackets
-    port: int
-    target: str    # path and query
-
-    @property
-    def authority(self) -> str:
-        """The host, and the port where it isn't 443, as in the Host field."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == 443 else f"{host}:{self.port}"
-
-
-class Proxy(NamedTuple):
-    """An HTTP proxy that tunnels (CONNECT, RFC 9110 §9.3.6)."""
-
-    host: str
-    port: int
-    authorization: str | None = None       # value of Proxy-Authorization
-
-
 def parse_url(url: str, what: str) -> Url:
     """Take an https URL apart; raises ProtocolError naming ``what`` for anything else."""
-    match = _URL.match(url) if len(url) <= 2048 else None
-    if match is None:
-        raise ProtocolError(f"{what} is not an https URL: “{log.printable(url, 200)}”")
-    port = int(match.group(2) or 443)
-    if not 0 < port < 65536:
-        raise ProtocolError(f"{what} has an impossible port: “{log.printable(url, 200)}”")
-    return Url(match.group(1).lower().strip("[]"), port, match.group(3) or "/")
+    try:
+        return urls.parse(url)
+    except ValueError as exc:
+        reason = str(exc)
+        if not reason.startswith("not an https URL"):
+            reason = f"not an https URL: {reason}"
+        raise ProtocolError(f"{what} is {reason}: “{log.printable(url, 200)}”") from None
 
 
 def parse_proxy(setting: str) -> Proxy:
@@ -67,17 +41,22 @@ def parse_proxy(setting: str) -> Proxy:
 
     The message doesn't repeat the setting: it may hold a password.
     """
-    match = _PROXY.match(setting)
-    if match is None or not 0 < int(match.group(3) or 80) < 65536:
-        raise ConfigError("the proxy for https is not of the form http://[user:password@]host:port")
-    authorization = None
-    if match.group(1) is not None:
-        import binascii
-        from urllib.parse import unquote_to_bytes
-        user, _, password = match.group(1).partition(":")
-        pair = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
-        authorization = "Basic " + binascii.b2a_base64(pair, newline=False).decode("ascii")
-    return Proxy(match.group(2).strip("[]"), int(match.group(3) or 80), authorization)
+    try:
+        return urls.parse_proxy(setting)
+    except ValueError as exc:
+        reason = str(exc)
+        if not reason.startswith("not "):
+            reason = f"not usable: {reason}"
+        raise ConfigError(f"the proxy for https is {reason}") from None
+
+
+def proxy_authorization(proxy: Proxy) -> str | None:
+    """Return the value of Proxy-Authorization (RFC 7617 §2), None without a user."""
+    if not proxy.userinfo:
+        return None
+    user, _, password = proxy.userinfo.partition(":")
+    pair = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
+    return "Basic " + binascii.b2a_base64(pair, newline=False).decode("ascii")
 
 
 def find_proxy(setting: str, url: Url, environ: Mapping[str, str]) -> Proxy | None:

@@ -4,22 +4,26 @@ No control character of a server or another process ever reaches a terminal or a
 log file: ``printable`` is applied to every line that leaves here.
 """
 
+import functools
 import os
 import time
 
 QUIET, NORMAL, DEBUG = 0, 1, 2
 
 level = NORMAL
-prefix = ""
 _status = ""             # the line that is rewritten in place, on a terminal
 _logfile: int | None = None
 
-# C0 and C1 controls, DEL, the line and paragraph separators, the bidirectional
-# overrides (they reorder what is shown) and lone surrogates.
-_UNSAFE = {c: f"\\x{c:02x}" for c in [*range(0x20), *range(0x7F, 0xA0)]}
-_UNSAFE.update({c: f"\\u{c:04x}" for c in [0x2028, 0x2029, 0x200E, 0x200F, 0xFEFF, 0x061C,
-                                           *range(0x202A, 0x202F), *range(0x2066, 0x206A),
-                                           *range(0xD800, 0xE000)]})
+
+@functools.lru_cache(1)   # it takes a millisecond, and most processes say nothing that needs it
+def _escapes() -> dict[int, str]:
+    # C0 and C1 controls, DEL, the line and paragraph separators, the bidirectional
+    # overrides (they reorder what is shown) and lone surrogates.
+    table = {c: f"\\x{c:02x}" for c in [*range(0x20), *range(0x7F, 0xA0)]}
+    table.update({c: f"\\u{c:04x}" for c in [
+        0x2028, 0x2029, 0x200E, 0x200F, 0xFEFF, 0x061C, *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A), *range(0xD800, 0xE000)]})
+    return table
 
 
 def printable(text: object, limit: int = 4096) -> str:
@@ -27,7 +31,7 @@ def printable(text: object, limit: int = 4096) -> str:
     string = str(text)
     if len(string) > limit:
         string = string[:limit] + "…"
-    return string if string.isascii() and string.isprintable() else string.translate(_UNSAFE)
+    return string if string.isascii() and string.isprintable() else string.translate(_escapes())
 
 
 def open_logfile(path: str) -> None:
@@ -44,7 +48,7 @@ def _emit(text: str, to_stderr: bool, to_file: bool) -> None:
     line = printable(text)
     if to_stderr:
         before, after = ("\r\x1b[K", _status) if _status else ("", "")
-        _write(f"{before}{prefix}{line}\n{after}")
+        _write(f"{before}{line}\n{after}")
     if to_file and _logfile is not None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         entry = f"{stamp} [{os.getpid()}] {line}\n"

@@ -17,6 +17,8 @@ _TARGET = re.compile(r"(?:[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*\Z
 _AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]*))?\Z", re.A)
 # Letters, digits and hyphens (RFC 1123 §2.1); inside a network the underscore, too
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
+# What inet_aton(3) reads as (the last part of) an address
+_NUMBER = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)\Z")
 
 
 class Url(NamedTuple):
@@ -71,8 +73,9 @@ def parse_proxy(text: str) -> Proxy:
     return Proxy(host, port, match.group(1) or "")
 
 
-def _split(authority: str, default_port: int) -> "tuple[str, int]":
-    match = _AUTHORITY.match(authority)
+def _split(authority: str, default_port: int) -> tuple[str, int]:
+    # lower() would make a k of the Kelvin sign
+    match = _AUTHORITY.match(authority) if authority.isascii() else None
     if match is None:
         raise ValueError("not a host name or address with an optional port")
     digits = match.group(2) or str(default_port)   # an empty port is the default's (§6.2.3)
@@ -85,12 +88,12 @@ def _split(authority: str, default_port: int) -> "tuple[str, int]":
     labels = host.split(".")
     if len(host) > 253 or not all(map(_LABEL.match, labels)):
         raise ValueError("its host is not a host name or address" if host else "it has no host")
-    if labels[-1].isdigit() and not _is_ipv4(labels):
+    if _NUMBER.match(labels[-1]) and not _is_ipv4(labels):
         raise ValueError("its host ends in a number and is not an IPv4 address")
     return host, port
 
 
-def _is_ipv4(labels: "list[str]") -> bool:
+def _is_ipv4(labels: list[str]) -> bool:
     return len(labels) == 4 and all(
         label.isdigit() and len(label) <= 3 and int(label) < 256 and label == str(int(label))
         for label in labels)

@@ -8,19 +8,17 @@ import re
 from typing import NamedTuple
 
 from ..common.wire import jose
-from ..common.x509 import certificate as x509
+from ..common.x509.certificate import parse_certificate
+from ..common.x509.csr import CSR, parse_csr
 from ..common.errors import ProtocolError
+from ..common.names import MAX_NAME, Identifier, is_dns
 from ..common.wire.jsonfields import (JsonObject, get_bool, get_int, get_object, get_objects,
                                       get_str, get_strs)
 from ..common.wire.signer import MAX_REQUEST, Greeting
 
-# RFC 8555 §7.1.4: as in a certificate, in lower case, and none that is an address (RFC 1123 §2.1)
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-DNS_NAME = re.compile(rf"(?:\*\.)?(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}\Z")
 # What no host name can look like; whether it is an address is seen from the policy, which has
 # them as RFC 5952 writes them
 _IP = re.compile(r"(?:[0-9]+(?:\.[0-9]+){3}|[0-9a-f.]*:[0-9a-f:.]*)\Z")
-MAX_NAME = 253
 _CERT_ID = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")   # RFC 9773 §4.1
 
 _EXTENSION_REQUEST = "1.2.840.113549.1.9.14"
@@ -34,7 +32,7 @@ _EXTENSIONS = frozenset(("2.5.29.17",    # subjectAltName
 _EMAIL_ADDRESS = "1.2.840.113549.1.9.1"   # in a subject it is one more name (RFC 5280 §4.1.2.6)
 _PURPOSES = frozenset(("1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"))   # serverAuth, clientAuth
 
-Names = tuple[tuple[str, str], ...]   # ("dns" | "ip", value); of certificates also "other"
+Names = tuple[Identifier, ...]   # ("dns" | "ip", value); of certificates also "other"
 
 
 class Asked(NamedTuple):
@@ -52,12 +50,11 @@ def nothing(payload: JsonObject, own: Greeting) -> Asked:
 
 def new_order(payload: JsonObject, own: Greeting) -> Asked:
     """RFC 8555 §7.4, RFC 9773 §5, draft-ietf-acme-profiles."""
-    names: list[tuple[str, str]] = []
+    names: list[Identifier] = []
     for item in get_objects(payload, "identifiers"):
         _exactly(item, "an identifier", "type", "value")
         kind, value = get_str(item, "type", 8), get_str(item, "value", MAX_NAME)
-        known = {"dns": DNS_NAME, "ip": _IP}.get(kind)
-        if known is None or not known.match(value):
+        if not (kind == "dns" and is_dns(value) or kind == "ip" and _IP.match(value)):
             raise ProtocolError("an identifier is neither a host name in lower case nor an address")
         names.append((kind, value))
     if not names:
@@ -71,7 +68,7 @@ def new_order(payload: JsonObject, own: Greeting) -> Asked:
 def finalize(payload: JsonObject, own: Greeting) -> Asked:
     """RFC 8555 §7.4."""
     der = _document(payload, "csr")
-    csr = x509.parse_request(der)
+    csr = parse_csr(der)
     if csr.attributes not in ((), (_EXTENSION_REQUEST,)):
         raise ProtocolError("the CSR has an unknown attribute")
     if not _EXTENSIONS.issuperset(csr.extensions):
@@ -91,7 +88,7 @@ def finalize(payload: JsonObject, own: Greeting) -> Asked:
     return Asked(csr.names, document=der, more=_beside_names(csr))
 
 
-def _beside_names(csr: x509.Request) -> str:
+def _beside_names(csr: CSR) -> str:
     if csr.is_ca:
         return "the CSR asks for a CA's rights: CA:TRUE, keyCertSign or cRLSign"
     if not _PURPOSES.issuperset(csr.purposes):
@@ -130,7 +127,7 @@ def revoke(payload: JsonObject, own: Greeting) -> Asked:
     if "reason" in payload:
         get_int(payload, "reason", 0, 10)
     der = _document(payload, "certificate")
-    return Asked(x509.parse_certificate(der).names, document=der)
+    return Asked(parse_certificate(der).names, document=der)
 
 
 def jws(payload: JsonObject, own: Greeting) -> Asked:

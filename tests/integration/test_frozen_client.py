@@ -14,7 +14,7 @@ GRACE = 2
 def hasty(users: Users) -> Iterator[Prefix]:
     """The tree, installed, but for the master's patience."""
     installed = Prefix()
-    path = installed.package / "master/peers/client.py"
+    path = installed.package / "master/peers/watchdog.py"
     text = path.read_text()
     assert "\nGRACE = 60 " in text
     path.write_text(text.replace("\nGRACE = 60 ", f"\nGRACE = {GRACE} "))

@@ -6,7 +6,7 @@ Too slow for the suite, where it has less patience: run it with tests/check.sh s
 from harness import ca, frozen
 from harness.run import Prefix
 
-GRACE = 60   # master/peers/client.py
+GRACE = 60   # master/peers/watchdog.py
 
 
 def test_frozen_client(prefix: Prefix, hostile_ca: ca.CA) -> None:

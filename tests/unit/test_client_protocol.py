@@ -1,6 +1,7 @@
 """The client's pure functions: HTTP/1.1, URLs, proxies, Retry-After, problems, objects, states."""
 
 import email.utils
+import json
 import os
 import socket
 import ssl
@@ -10,13 +11,16 @@ from typing import Any, cast
 
 import pytest
 
-from letsencrypt_tiny.client import (authorization, certificate, connection, order, problem,
-                                     transport)
+from harness.client import Words
+from letsencrypt_tiny.client import certificate, connection, order, transport
 from letsencrypt_tiny.client.connection import Response
-from letsencrypt_tiny.client.patience import Patience, TimedOut
-from letsencrypt_tiny.client.problem import Problem, ProblemError
-from letsencrypt_tiny.client.session import Nonces, Session, parse_retry_after
-from letsencrypt_tiny.common.errors import ConfigError, Error, ProtocolError
+from letsencrypt_tiny.client.nonces import Nonces
+from letsencrypt_tiny.client.patience import Patience, TimedOut, parse_retry_after
+from letsencrypt_tiny.client.problem import ProblemError
+from letsencrypt_tiny.common import clock, urls
+from letsencrypt_tiny.common.errors import ConfigError, ProtocolError
+from letsencrypt_tiny.common.wire import problems
+from letsencrypt_tiny.common.wire.problems import Problem
 from letsencrypt_tiny.common.wire.order import Access, Answer, Order, Progress
 
 # --- HTTP --------------------------------------------------------------------------------------
@@ -50,7 +54,7 @@ def answered(data: bytes, size: int, method: str = "GET") -> "tuple[Response, bo
     """The response to a request that is answered with ``data``, ``size`` bytes at a time."""
     ours, theirs = socket.socketpair()
     made = connection.Connection(
-        transport.Route(transport.Url("h.example", 443, "/"), None, ()),
+        transport.Route(urls.Url("h.example", 443, "/"), None, ()),
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), 10)
     made._timed = made.sock = connection._Timed(ours, 0)   # type: ignore[assignment]
 
@@ -101,6 +105,9 @@ def test_urls() -> None:
     assert parse("https://example.org:14000/dir?a=b", "x") == ("example.org", 14000, "/dir?a=b")
     assert parse("https://[::1]:8443/", "x").authority == "[::1]:8443"
     assert parse("https://a.example:443/", "x").authority == "a.example"
+    # what has several spellings is one: scheme and host in capitals, the default port
+    assert parse("HTTPS://A.Example:443/d", "x") == parse("https://a.example/d", "x")
+    assert parse("https://a.example?x", "x").target == "/?x"
 
 
 @pytest.mark.parametrize("url", [
@@ -108,36 +115,40 @@ def test_urls() -> None:
     "https://user@example.org/", "https://user:pw@example.org/", "https://a.example\\@b/",
     "https://a.example/#x", "https://a.example/\n", "https://a.example/ x", "https://a.example/é",
     "https://a.example:0/", "https://a.example:65536/", "https://a.example:x/",
-    "https://a.example/\x1b", "HTTPS://a.example/", " https://a.example/", "https://bü.example/",
-    "https://a.example?x", "https://a.example/" + "x" * 3000, "https://-a.example/"])
+    "https://a.example/\x1b", " https://a.example/", "https://bü.example/",
+    "https://a.example/" + "x" * 3000, "https://-a.example/"])
 def test_what_is_no_https_url_is_refused(url: str) -> None:
     with pytest.raises(ProtocolError) as caught:
         transport.parse_url(url, "“newOrder”")
-    assert "newOrder" in str(caught.value) and str(caught.value).isprintable()
+    assert str(caught.value).startswith("“newOrder” is not an https URL")
+    assert str(caught.value).isprintable()
 
 
 def test_proxies() -> None:
     url = transport.parse_url("https://acme.example.org/d", "x")
 
-    def find(setting: str = "", **environ: str) -> transport.Proxy | None:
+    def find(setting: str = "", **environ: str) -> urls.Proxy | None:
         return transport.find_proxy(setting, url, environ)
 
     assert find() is None and find(http_proxy="http://p:1") is None
-    assert find(https_proxy="http://p.example:3128/") == ("p.example", 3128, None)
-    assert find(https_proxy="p:1", HTTPS_PROXY="q:2") == ("p", 1, None)
-    assert find(HTTPS_PROXY="q") == ("q", 80, None)
-    assert find("http://u%40x:p%3Aw@[::1]:8", https_proxy="q:2") == (
-        "::1", 8, "Basic dUB4OnA6dw==")
+    assert find(https_proxy="http://p.example:3128/") == ("p.example", 3128, "")
+    assert find(https_proxy="p:1", HTTPS_PROXY="q:2") == ("p", 1, "")
+    assert find(HTTPS_PROXY="q") == ("q", 80, "")
+    secured = find("http://u%40x:p%3Aw@[::1]:8", https_proxy="q:2")
+    assert secured is not None and secured[:2] == ("::1", 8)
+    assert transport.proxy_authorization(secured) == "Basic dUB4OnA6dw=="
+    assert transport.proxy_authorization(urls.Proxy("p", 1)) is None
     for no_proxy in "*", "acme.example.org", "x, example.org", ".example.org", "*.example.org":
         assert find(https_proxy="p:1", no_proxy=no_proxy) is None, no_proxy
         assert find("p:1", no_proxy=no_proxy) is not None
     for no_proxy in "", "ample.org", "b.example.org", "acme.example.org:80", ",", ".":
         assert find(https_proxy="p:1", no_proxy=no_proxy) is not None, no_proxy
     for bad in ("socks5://p:1", "https://p:1", "http://secret@p:99999", "http://p:1/x",
-                "http://secret\n@p:1"):
+                "http://secret\n@p:1", "http://secret@p-:1", "http://u:secret@"):
         with pytest.raises(ConfigError) as caught:
             find(bad)
         assert "secret" not in str(caught.value)
+        assert str(caught.value).startswith("the proxy for https is not ")
 
 
 def test_tls_settings_are_checked(tmp_path: Path) -> None:
@@ -163,6 +174,17 @@ def test_retry_after(value: str | None, seconds: int | None) -> None:
     assert parse_retry_after(value, lambda: 784111767.0) == seconds
 
 
+def test_http_dates() -> None:
+    """Every month and leap years; days before 1970 count backwards."""
+    assert clock.days(1970, 1, 1) == 0 and clock.days(1969, 12, 31) == -1
+    assert clock.days(2000, 2, 29) + 1 == clock.days(2000, 3, 1) == 11017
+    assert clock.days(2100, 3, 1) - clock.days(2100, 2, 28) == 1
+    assert clock.parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT") == 784111777
+    for bad in ("", "784111777", "Sun, 06 Nov 1994 08:49:37 UTC", "Wed, 31 Dec 1969 23:59:59 GMT",
+                "Sun, 06 Nov 1994 08:49:37 GMT\n"):
+        assert clock.parse_http_date(bad) is None, bad
+
+
 def test_retry_after_knows_every_day() -> None:
     for then in range(0, 86400 * 366 * 60, 86400 * 5 + 3601):
         assert parse_retry_after(email.utils.formatdate(then, usegmt=True),
@@ -179,7 +201,7 @@ def test_nonces_are_used_once_and_junk_never() -> None:
 # --- problem documents -------------------------------------------------------------------------
 
 def test_a_problem_in_one_line() -> None:
-    parsed = problem.parse({
+    parsed = problems.parse({
         "type": "urn:ietf:params:acme:error:compound", "detail": "Two\r\nthings \x1b[31m",
         "subproblems": [{"type": "urn:ietf:params:acme:error:caa", "detail": "CAA \x9b forbids",
                          "identifier": {"type": "dns", "value": "a.example\n"}},
@@ -192,16 +214,16 @@ def test_a_problem_in_one_line() -> None:
 @pytest.mark.parametrize("value", [None, 3, [], {}, {"type": 3, "detail": [], "status": "x"},
                                    {"subproblems": {"a": 1}}, {"type": "about:blank"}])
 def test_a_malformed_problem_is_one_too(value: Any) -> None:
-    parsed = problem.parse(value, 500)
+    parsed = problems.parse(value, 500)
     assert parsed == Problem("", "", 500) and parsed.text() == "HTTP status 500"
 
 
 def test_a_problem_is_never_long() -> None:
     one = {"detail": "x" * 100000, "type": "y" * 100000, "identifier": {"value": "z" * 100000}}
-    parsed = problem.parse({**one, "subproblems": [one] * 100000})
-    assert len(parsed.subproblems) == problem.MAX_SUBPROBLEMS
-    assert len(parsed.text()) <= problem.MAX_TEXT + 1
-    few = problem.parse({"detail": "d", "subproblems": [{"detail": "e"}] * 50}).text()
+    parsed = problems.parse({**one, "subproblems": [one] * 100000})
+    assert len(parsed.subproblems) == problems.MAX_SUBPROBLEMS
+    assert len(parsed.text()) <= problems.MAX_TEXT + 1
+    few = problems.parse({"detail": "d", "subproblems": [{"detail": "e"}] * 50}).text()
     assert few.endswith("; and 30 more")
 
 
@@ -275,27 +297,7 @@ def test_the_states_of_an_order() -> None:
                     order.advance(before, after)
 
 
-class FakeSession:
-    """What the parsers need of a session: no sockets."""
-
-    check_url = staticmethod(lambda url, what: Session.check_url(cast(Any, FakeSession), url, what))
-    directory_url = "https://ca.example/dir"
-    _origin = transport.parse_url(directory_url, "x")._replace(target="")
-
-    @staticmethod
-    def url(obj: dict[str, Any], key: str) -> str:
-        return FakeSession.check_url(obj.get(key) or "", key)
-
-    @staticmethod
-    def json(response: Any, _what: str) -> Any:
-        return response
-
-    @staticmethod
-    def retry_after(_response: Any) -> None:
-        return None
-
-
-SESSION = cast(Session, FakeSession)
+SESSION = Words()
 ASKED = Order("s", (("dns", "a.example"), ("dns", "*.A.example"), ("ip", "2001:db8::1")), b"")
 
 
@@ -306,12 +308,25 @@ def order_object(**changes: Any) -> Any:
                             "*.a.example"}, {"type": "dns", "value": "a.example"}], **changes}
 
 
+def parse(obj: dict[str, Any]) -> order.OrderObject:
+    """Parse an order as the answer of a server."""
+    return order.parse(SESSION, Response(200, (("content-type", "application/json"),),
+                                         json.dumps(obj).encode()), ASKED)
+
+
 def test_an_order_is_taken_apart() -> None:
-    parsed = order.parse(SESSION, order_object(error={"detail": "no"}, certificate=None), ASKED)
+    parsed = parse(order_object(error={"detail": "no"}, certificate=None))
     assert parsed.status == "pending" and parsed.certificate is None
     assert parsed.error == Problem("", "no")
     assert parsed.identifiers == {("dns", "a.example"), ("dns", "*.a.example"),
                                   ("ip", "2001:db8::1")}
+
+
+@pytest.mark.parametrize("url", ["https://ca.example:443/f", "https://CA.Example/f",
+                                 "HTTPS://ca.example:443/f", "https://ca.example:/f"])
+def test_one_origin_has_several_spellings(url: str) -> None:
+    """They are compared by origin (RFC 6454), and go back to the server as it spells them."""
+    assert parse(order_object(finalize=url)).finalize == url
 
 
 @pytest.mark.parametrize("changes", [
@@ -325,81 +340,11 @@ def test_an_order_is_taken_apart() -> None:
     {"authorizations": [f"https://ca.example/{i}" for i in range(10000)]},
     {"authorizations": ["https://169.254.169.254/"]}, {"authorizations": ["http://ca.example/1"]},
     {"finalize": "https://ca.example:444/f"}, {"finalize": "https://ca.example.evil.example/f"},
-    {"finalize": None}, {"certificate": "https://b.example/c"}])
+    {"finalize": None}, {"certificate": "https://b.example/c"},
+    {"finalize": "https://ca.example.:443/f"}, {"finalize": "https://user@ca.example/f"}])
 def test_a_strange_order_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError):
-        order.parse(SESSION, order_object(**changes), ASKED)
-
-
-# --- authorizations ----------------------------------------------------------------------------
-
-def authorization_object(*challenges: Any, **changes: Any) -> Any:
-    return {"identifier": {"type": "dns", "value": "A.example"}, "status": "pending",
-            "challenges": list(challenges), **changes}
-
-
-def http01(token: Any = "t" * 43, **changes: Any) -> Any:
-    return {"type": "http-01", "url": "https://ca.example/c", "status": "pending", "token": token,
-            **changes}
-
-
-def test_only_http01_counts() -> None:
-    parsed = authorization.parse(SESSION, authorization_object(
-        {"type": "dns-persist-01", "url": "x"}, {}, {"type": ["x"]}, http01("a"), http01("b")))
-    assert parsed.challenge == ("https://ca.example/c", "pending", "a")
-    assert parsed.identifier == ("dns", "a.example")
-    assert len(parsed.offered) == 5
-    wildcard = authorization.parse(SESSION, authorization_object(wildcard=True))
-    assert wildcard.identifier == ("dns", "*.a.example") and wildcard.challenge is None
-
-
-BAD_TOKENS = ["", "../x", "..", ".", "a/b", "/etc/passwd", "a\0b", "a\nb", "a\n", "a b", "é" * 30,
-              "a" * 129, "a" * 10000, "a=", "%2e", None, 7, ["a"], {"a": "b"}]
-
-
-@pytest.mark.parametrize("token", BAD_TOKENS)
-def test_a_malformed_token_is_refused(token: Any) -> None:
-    with pytest.raises(ProtocolError):
-        authorization.parse(SESSION, authorization_object(http01(token)))
-
-
-@pytest.mark.parametrize("obj", [
-    {}, authorization_object(identifier="x"), authorization_object(identifier={"type": "dns"}),
-    authorization_object(challenges=None), authorization_object(challenges=[{}] * 51),
-    authorization_object(challenges=["x"]), authorization_object(wildcard="yes"),
-    authorization_object(status=None), authorization_object(http01(url="http://ca.example/c")),
-    authorization_object(http01(url="https://b.example/c")),
-    authorization_object(http01(status=1))])
-def test_a_strange_authorization_is_refused(obj: Any) -> None:
-    with pytest.raises(ProtocolError):
-        authorization.parse(SESSION, obj)
-
-
-def test_a_shared_token_stays_until_its_last_order(tmp_path: Path,
-                                                   monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    old_mask = os.umask(0o022)
-    try:
-        tokens = authorization.Tokens()
-        victim = tmp_path / "victim"
-        victim.write_text("untouched")
-        (tmp_path / "link").symlink_to(victim)
-        assert tokens.hold("link", b"link.thumbprint")    # what an earlier run left is replaced
-        assert victim.read_text() == "untouched" and not (tmp_path / "link").is_symlink()
-        assert not tokens.hold("link", b"link.thumbprint")
-        assert (tmp_path / "link").read_bytes() == b"link.thumbprint"
-        assert (tmp_path / "link").stat().st_mode & 0o777 == 0o644
-        tokens.release("link")
-        assert (tmp_path / "link").exists()
-        tokens.release("link")
-        assert not (tmp_path / "link").exists()
-        tokens.hold("other", b"x")
-        tokens.remove_all()
-        assert os.listdir(tmp_path) == ["victim"]
-        with pytest.raises(Error, match="challenge directory"):
-            tokens.hold("absent/x", b"x")
-    finally:
-        os.umask(old_mask)
+        parse(order_object(**changes))
 
 
 # --- certificates ------------------------------------------------------------------------------

@@ -10,19 +10,17 @@ from typing import Any
 import pytest
 
 from harness import misbehaviour
+from harness.client import GREETING
 from harness.hostile import Hostile, Response
 from letsencrypt_tiny.client import transport
+from letsencrypt_tiny.client.problem import ProblemError
 from letsencrypt_tiny.client.session import Session
 from letsencrypt_tiny.client.signer import Signer, SignerError
 from letsencrypt_tiny.client.connection import Connection
 from letsencrypt_tiny.client.transport import TransportError
-from letsencrypt_tiny.common.wire import jose, signer as signer_protocol
-from letsencrypt_tiny.common.errors import ProtocolError
+from letsencrypt_tiny.common.wire import signer as signer_protocol
+from letsencrypt_tiny.common.errors import LocalProtocolError, ProtocolError
 from letsencrypt_tiny.common.wire.order import Access
-from letsencrypt_tiny.common.wire.signer import Greeting
-
-JWK = {"kty": "EC", "crv": "P-256", "x": "A" * 43, "y": "A" * 43}
-GREETING = Greeting("ES256", JWK, jose.thumbprint(JWK))
 
 
 def connect(url: str, ca_file: Any, timeout: float = 5) -> Connection:
@@ -178,6 +176,21 @@ def session(hostile: Hostile) -> Iterator[Session]:
     made.fetch_directory()
     yield made
     made.close()
+
+
+def test_without_a_signer_there_is_get(hostile: Hostile) -> None:
+    """As for what a server tells everybody: its directory, renewal information (RFC 9773)."""
+    route = transport.find_route(transport.parse_url(hostile.directory, "x"), None)
+    context = transport.tls_context(Access("", ca_file=str(hostile.ca_file)))
+    session = Session(hostile.directory, route, context, None, time.time)
+    session.fetch_directory()
+    assert session.json(session.get(hostile.directory, "x"), "x")["newNonce"]
+    with pytest.raises(LocalProtocolError, match="no signer"):
+        account(session)
+    with pytest.raises(ProblemError):
+        session.get(hostile.url("nowhere"), "x")
+    session.close()
+    assert not hostile.asked("newAccount") and not hostile.asked("newNonce")
 
 
 def account(session: Session) -> None:

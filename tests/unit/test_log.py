@@ -18,7 +18,6 @@ from letsencrypt_tiny.common import log
 def restore(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Undo what a test sets, and close its log file."""
     monkeypatch.setattr(log, "level", log.NORMAL)
-    monkeypatch.setattr(log, "prefix", "")
     monkeypatch.setattr(log, "_logfile", None)
     yield
     if log._logfile is not None:
@@ -73,12 +72,10 @@ def test_levels(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
         assert written(capfd) == expected
 
 
-def test_one_line_each_with_the_prefix(capfd: pytest.CaptureFixture[str],
-                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "prefix", "[7] ")
+def test_one_line_each(capfd: pytest.CaptureFixture[str]) -> None:
     log.info("a\nerror: forged")
     log.relay("client", "\x1b]0;title\x07")
-    assert written(capfd) == "[7] a\\x0aerror: forged\n[7] client: \\x1b]0;title\\x07\n"
+    assert written(capfd) == "a\\x0aerror: forged\nclient: \\x1b]0;title\\x07\n"
 
 
 def test_log_file(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

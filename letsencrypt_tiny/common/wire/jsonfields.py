@@ -64,7 +64,7 @@ def _shallow(string: str) -> bool:
     return True
 
 
-def _no_duplicates(pairs: "list[tuple[str, Any]]") -> JsonObject:
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("duplicate key")

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from . import jose
 from ..errors import LocalProtocolError, ProtocolError
 from ..names import Identifier
+from .access import Access
 from .jsonfields import (JsonObject, dump, get_bool, get_int, get_list, get_object,
                          get_optional_object, get_optional_str, get_str, get_strs, parse_object)
 
@@ -26,20 +27,6 @@ MAX_WAIT = 86400          # seconds
 
 
 # --- the client's configuration ----------------------------------------------------------
-
-class Access(NamedTuple):
-    """How a CA is reached: what the settings of a CA say of it, for master and client."""
-
-    server: str                    # the directory's URL (RFC 8555 §7.1.1)
-    timeout: int = 90              # seconds an order may wait for the server in all; 0: no limit
-    verify: bool = True            # verify the server's certificate
-    ca_file: str = ""              # PEM bundle to trust instead of the system's
-    tls_minimum: str = ""          # "TLSv1.2" …; "" is the library's default
-    tls_maximum: str = ""
-    ciphers: str = ""              # openssl cipher list; "" is the library's default
-    proxy: str = ""                # http://[user:password@]host:port; "" is the environment's
-    jobs: int = 4                  # connections to the server at most
-
 
 class ClientConfig(NamedTuple):
     """What the client must know; it never reads the configuration files."""

@@ -1,1 +1,1 @@
-"""Reads X.509 certificates and certificate requests in process, without believing them."""
+"""Reads X.509 certificates and CSRs in process, without believing them."""

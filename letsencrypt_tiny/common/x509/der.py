@@ -23,7 +23,7 @@ Elements = tuple[bytes, list[bytes], list[int]]
 
 
 class X509Error(Error):
-    """A certificate, a request or their PEM is malformed, or lacks what is needed."""
+    """A certificate, a CSR or their PEM is malformed, or lacks what is needed."""
 
 
 def elements(data: bytes, what: str) -> Elements:

@@ -1,9 +1,8 @@
 """What the extensions of X.509 certificates and requests hold (RFC 5280 §4.2).
 
-Each function takes OID -> DER value, as x509.py found them, and raises X509Error.  A § alone
+Each function takes OID -> DER value, as fields.py found them, and raises X509Error.  A § alone
 is one of RFC 5280.
 """
-
 
 from .der import (BIT_STRING, BOOLEAN, INTEGER, OID, SEQUENCE, TRUE, X509Error, each, elements,
                   oid, only)

@@ -1,36 +1,23 @@
-"""The newOrder command: due → keys and CSRs → signers → responders → clients → greeting →
-responders serve → what happens → verify → install → notify.
+"""The newOrder command, from top to bottom.
+
+Here: what is due; from ``ordering`` on keys and CSRs → signers → responders open → clients →
+greeting → responders serve → what happens; then ``install``: verify → install → notify.
 
 What goes wrong with one section is told and leaves its files as they were; the others go on.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...common import log
 from ...common.clock import when
-from ...common.errors import ConfigError, Error
-from ...common.wire.order import Account, Answer, Failed, Issued, Progress
-from ..peers import signals
-from ..peers.conversation import Answered, Conversation, Ended, greet
-from ..peers.identity import Identity, identity
-from ..peers.loop import Loop, Tick
-from ..peers.messages import Messages
-from ..peers.watchdog import Crowd
-from ..pki import csr
-from ..plan import issuers, lifecycle, orders, signing
-from ..plan.issuers import Issuer
-from ..plan.lifecycle import Facts
-from ..plan.orders import OrderPlan
+from ..plan import lifecycle
 from ..report.run import Report
-from ..responders.table import Responder, responders_for
 from ..settings import certificates
-from ..settings.certificates import Section
 from ..settings.main import Config
 from ..store.journal import Journal, SectionState
-from . import due, install
+from . import due
 from .life import Life
 
 
@@ -50,17 +37,15 @@ def new_order(config: Config, options: Options) -> int:
     journal, report = Journal(config.state_directory), Report()
     lives = _read(config, options, journal, report)
     wanting = [life for life in lives if _wants(config, options, life)]
-    if wanting:
-        _check_settings(config, [life.section for life in wanting])
-        plans = _prepare(config, wanting, report)
-        if plans:
-            _Run(config, journal, report, plans).execute()
-    install.notify(lives, report)
+    if wanting:   # a night with nothing due doesn't load what it doesn't need
+        from .ordering import order
+        order(config, journal, report, wanting)
+    if any(life.phase == lifecycle.INSTALLED for life in lives):
+        from .install import notify
+        notify(lives, report)
     report.summary()
     return report.exit_status
 
-
-# --- what is to do -----------------------------------------------------------------------------
 
 def _read(config: Config, options: Options, journal: Journal, report: Report) -> list[Life]:
     """Read what is wanted and what is remembered of it."""
@@ -83,176 +68,3 @@ def _wants(config: Config, options: Options, life: Life) -> bool:
         f", but the server asked not to order again before {when(life.state.not_before)} (name "
         "the section to try all the same)" if waits else ""))
     return not waits
-
-
-def _check_settings(config: Config, sections: Sequence[Section]) -> None:
-    """What the configuration refers to must be there before anything is touched."""
-    for program in config.programs:
-        identity(program)
-    for section in sections:
-        if section.ca_file and not os.access(section.ca_file, os.R_OK):
-            raise ConfigError(f"{section.where}: CAfile = {section.ca_file}: cannot be read")
-
-
-def _prepare(config: Config, lives: Sequence[Life], report: Report
-             ) -> dict[str, tuple[OrderPlan, Life]]:
-    """Make keys and CSRs; what is to be ordered, by section."""
-    known = issuers.configured(config)
-    plans: dict[str, tuple[OrderPlan, Life]] = {}
-    for life, made in zip(lives, csr.make_all(config, [life.section for life in lives])):
-        if isinstance(made, Error):
-            report.failed(life.name, str(made))
-        else:
-            plans[life.name] = orders.plan(life.section, known[""], made, life.state), life
-    return plans
-
-
-# --- from here on a section's failure is its own -----------------------------------------------
-
-class _Run:
-    """The orders of one run, with whoever works on them."""
-
-    def __init__(self, config: Config, journal: Journal, report: Report,
-                 plans: dict[str, tuple[OrderPlan, Life]]) -> None:
-        self._config = config
-        self._journal = journal
-        self._report = report
-        self._left = plans                  # what has neither come nor failed
-        self._arrived: list[tuple[OrderPlan, Life, str]] = []   # chains not looked at yet
-        self._loop = Loop()
-        self._messages = Messages(self._loop)
-        self._client: Identity = identity(config.client.program)
-        self._conversations: dict[Issuer, Conversation] = {}
-        self._responders: list[Responder] = []
-
-    def execute(self) -> None:
-        """Order everything.  Raises ConfigError, which is no section's failure."""
-        plans = [plan for plan, _ in self._left.values()]
-        try:
-            self._start_signers(plans)
-            self._open_responders(plans)
-            self._start_clients(plans)
-            greet(self._loop, self._conversations.values())
-            self._report.begin(self._left)
-            self._begin()
-            with signals.gracefully(self._interrupt):
-                self._listen()
-        except ConfigError:
-            raise
-        except Error as exc:
-            self._install_arrived()
-            self._fail(self._left, exc)
-        finally:
-            self._close()
-
-    def _start_signers(self, plans: Sequence[OrderPlan]) -> None:
-        for issuer in dict.fromkeys(plan.issuer for plan in plans):
-            mine = [plan.order() for plan in plans if plan.issuer == issuer]
-            conversation = Conversation(self._loop, self._messages, self._config, issuer)
-            self._conversations[issuer] = conversation
-            conversation.start_signer(signing.derive(issuer.access.server, mine))
-
-    def _open_responders(self, plans: Sequence[OrderPlan]) -> None:
-        types = dict.fromkeys(kind for plan in plans for kind in plan.issuer.challenges)
-        self._responders = responders_for(types, self._config, self._client, self._messages.pipe)
-        for responder in self._responders:   # meanwhile the signers start
-            responder.open([name for plan in plans for name in plan.section.identifiers])
-
-    def _start_clients(self, plans: Sequence[OrderPlan]) -> None:
-        for issuer, conversation in self._conversations.items():
-            mine = [plan.order() for plan in plans if plan.issuer == issuer]
-            conversation.start_client(mine, self._client, self._directory)
-
-    @property
-    def _directory(self) -> str:
-        """Where the clients work: the directory of the responder that has one."""
-        return next((responder.directory for responder in self._responders
-                     if responder.directory != "/"), "/")
-
-    def _begin(self) -> None:
-        """Every signer has greeted or failed: who answers challenges starts, then the clients go."""
-        able = {}
-        for conversation in self._conversations.values():
-            if conversation.error is not None:
-                self._fail(self._of(conversation), conversation.error)
-            elif conversation.greeting is not None:
-                able[conversation] = conversation.greeting.thumbprint
-        if not able:
-            return
-        for responder in self._responders:
-            responder.serve(list(dict.fromkeys(able.values())))
-        for conversation, key in able.items():
-            for name in self._of(conversation):
-                self._left[name][1].happens(lifecycle.ORDERED)
-            conversation.begin(self._journal.account(conversation.issuer.directory, key))
-
-    def _listen(self) -> None:
-        """What happens, until no client runs any more."""
-        crowd = Crowd(self._directory, sum(len(plan.section.identifiers)
-                                           for plan, _ in self._left.values()))
-        for event in self._loop.events(lambda: any(
-                conversation.runs for conversation in self._conversations.values())):
-            if isinstance(event, Tick):
-                crowd.check(event.now)
-                for responder in self._responders:
-                    responder.check()
-                self._install_arrived()
-                self._report.tick()
-            elif isinstance(event, Answered):
-                self._answered(event.conversation, event.answer)
-            elif isinstance(event, Ended):
-                self._install_arrived()
-                if event.error is not None:
-                    self._fail(self._of(event.conversation), event.error)
-        self._install_arrived()
-
-    def _answered(self, conversation: Conversation, answer: Answer) -> None:
-        greeting = conversation.greeting
-        key = greeting.thumbprint if greeting is not None else ""
-        if isinstance(answer, Account):
-            self._journal.learn_account(conversation.issuer.directory, key, answer)
-        elif isinstance(answer, Progress):
-            self._report.progress(answer)
-            plan, life = self._left[answer.section]
-            life.happens(lifecycle.PROGRESS, plan.facts(answer.url, key))
-        elif isinstance(answer, Issued):
-            plan, life = self._left.pop(answer.section)
-            life.happens(lifecycle.CHAIN)
-            self._arrived.append((plan, life, answer.chain))
-        elif isinstance(answer, Failed):
-            _, life = self._left.pop(answer.section)
-            self._report.failed(answer.section, answer.message)
-            life.happens(answer.outcome, Facts(
-                not_before=int(time.time()) + answer.retry_after if answer.retry_after
-                and answer.outcome == lifecycle.BUSY else 0))
-
-    def _install_arrived(self) -> None:
-        arrived, self._arrived = self._arrived, []
-        install.install_arrived(self._config.openssl, arrived, self._report)
-
-    def _of(self, conversation: Conversation) -> list[str]:
-        """The sections that are left to a conversation."""
-        return [name for name, (plan, _) in self._left.items()
-                if plan.issuer == conversation.issuer]
-
-    def _fail(self, names: "Sequence[str] | dict[str, tuple[OrderPlan, Life]]",
-              error: Error) -> None:
-        for name in list(names):
-            _, life = self._left.pop(name)
-            self._report.failed(name, str(error))
-            if life.phase == lifecycle.ORDERING:
-                life.happens(lifecycle.LOST)
-
-    def _interrupt(self) -> None:
-        log.warning("interrupted: finishing what can be finished; interrupt again to stop at once")
-        for conversation in self._conversations.values():
-            conversation.interrupt()
-
-    def _close(self) -> None:
-        """Take everything back, in whatever state it is."""
-        self._report.end()
-        for responder in self._responders:
-            responder.close()
-        for conversation in self._conversations.values():
-            conversation.close()
-        self._messages.close()

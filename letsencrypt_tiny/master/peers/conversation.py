@@ -22,6 +22,7 @@ from . import orphans, spawn
 from . import signer as signers
 from .answers import Reader
 from .child import Child
+from .explaining import Explainer
 from .identity import Identity
 from .loop import Loop
 from .messages import Messages
@@ -104,6 +105,15 @@ class Conversation:
     def awaited(self) -> bool:
         """True as long as the signer has neither greeted nor failed."""
         return self._signer is not None and self._signer.awaited
+
+    def explainer(self) -> Explainer | None:
+        """Who says what the signer would sign; None if it has not greeted, or is too old for that.
+
+        Instead of ``begin``: what the signer says is not for the client then.  Raises Error.
+        """
+        if self._signer is None or self.greeting is None or not self.greeting.refusals:
+            return None
+        return Explainer(self._signer.socket)
 
     def begin(self, account_url: str) -> None:
         """Give the client its configuration, and with it the signer; hear what it answers.

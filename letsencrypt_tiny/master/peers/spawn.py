@@ -138,7 +138,7 @@ def _become(birth: _Birth) -> NoReturn:
 
 
 def _place(descriptors: Sequence[int], error: int) -> int:
-    """Make ``descriptors`` 0, 1, 2 … and close all others but ``error``, whose number it returns."""
+    """Make ``descriptors`` 0, 1, 2 … and close all others but ``error``; return its number."""
     # First out of the way of 0 … n, then into place
     count = len(descriptors)
     error = _above(error, count)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ...common import log
 from ...common.errors import Error
-from ...common.x509.certificate import Request as CSR, parse_request as parse_csr
+from ...common.x509.csr import CSR, parse_csr
 from ..peers import parallel
 from ..settings.certificates import Section
 from ..settings.main import Config

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ...common.wire.order import Order
-from ...common.x509.certificate import Request as CSR
+from ...common.x509.csr import CSR
 from ..settings.certificates import Section
 from ..store.journal import SectionState
 from .issuers import Issuer
@@ -28,7 +28,8 @@ class OrderPlan(NamedTuple):
     def order(self) -> Order:
         """What the client is asked for."""
         return Order(self.name, self.section.identifiers, self.csr.der, url=self.resume,
-                     account=self.account, challenges=self.issuer.challenges)
+                     account=self.account, profile=self.issuer.profile,
+                     challenges=self.issuer.challenges)
 
     def facts(self, url: str | None, account: str) -> Facts:
         """What to remember of the order at ``url``, which is of the account of that key."""

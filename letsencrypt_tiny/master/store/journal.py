@@ -6,14 +6,16 @@ in it can be found out again, at the cost of a request or an order.
 """
 
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...common import log
 from ...common.errors import Error, ProtocolError
 from ...common.wire.jsonfields import (JsonObject, dump, get_bool, get_int, get_optional_str,
                                        parse_object)
-from ...common.wire.order import Account
 from . import files, trusted
+
+if TYPE_CHECKING:
+    from ...common.wire.order import Account
 
 MAX_SIZE = 256 << 10   # bytes
 _ACCOUNTS = "accounts.json"
@@ -68,7 +70,8 @@ class Journal:
         return _filename(name) in known
 
     def account(self, directory: str, key: str) -> str:
-        """Return the URL of the account that ``key`` (its thumbprint) has at ``directory``, or ""."""
+        """Return the URL of the account that ``key`` (a thumbprint) has at ``directory``, or "".
+        """
         try:
             return get_optional_str(self._accounts(self._read(_ACCOUNTS), directory), key) or ""
         except ProtocolError:
@@ -86,7 +89,7 @@ class Journal:
         accounts[directory] = known
         self._write(_ACCOUNTS, accounts)
 
-    def learn_account(self, directory: str, key: str, account: Account) -> None:
+    def learn_account(self, directory: str, key: str, account: "Account") -> None:
         """Remember what a client says of the account of ``key`` (a thumbprint), and of no other.
 
         Not to know costs the next run a request, no more: a failure is a warning.

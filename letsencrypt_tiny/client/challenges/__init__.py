@@ -1,0 +1,1 @@
+"""How each challenge type is made ready to be validated (RFC 8555 §8): a solver each."""

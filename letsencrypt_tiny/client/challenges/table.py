@@ -1,0 +1,35 @@
+"""The challenge types that can be done: the only place that knows them all."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ...common.errors import Error
+from ...common.log import printable
+from ...common.wire.order import ClientConfig
+from .http01 import Http01
+from .solver import Solver
+
+Solvers = Mapping[str, Solver]    # by the RFC's names
+
+# The RFC's name -> what makes its solver; None if this run's configuration leaves it nothing
+# to work with
+SOLVERS: dict[str, Callable[[ClientConfig], Solver | None]] = {
+    "http-01": lambda _config: Http01(),
+}
+
+
+def solvers(config: ClientConfig) -> dict[str, Solver]:
+    """Return the solvers of a run; close each at its end."""
+    made = {name: make(config) for name, make in SOLVERS.items()}
+    return {name: solver for name, solver in made.items() if solver is not None}
+
+
+def choose(available: Solvers, types: Sequence[str]) -> dict[str, Solver]:
+    """Return those of the challenge types for which there is a solver, in the same order.
+
+    Raises Error if there is none.
+    """
+    chosen = {name: available[name] for name in types if name in available}
+    if not chosen:
+        raise Error(f"no challenge of the type {printable(' or '.join(types), 200) or '(none)'} "
+                    f"can be done, only {', '.join(available) or 'none'}")
+    return chosen

@@ -1,0 +1,39 @@
+"""The directory (RFC 8555 §7.1.1): what the server offers, and where."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..common.errors import ProtocolError
+from ..common.wire import jsonfields
+from ..common.wire.jsonfields import JsonObject
+
+
+class Directory(NamedTuple):
+    """A directory; members that are unknown are ignored."""
+
+    new_nonce: str
+    new_account: str
+    new_order: str
+    revoke_cert: str | None
+    renewal_info: str | None                  # RFC 9773
+    terms_of_service: str | None
+    external_account_required: bool
+    profiles: dict[str, str] | None           # draft-ietf-acme-profiles; name -> description
+
+
+def parse(obj: JsonObject, url: Callable[[JsonObject, str], str], what: str) -> Directory:
+    """Take a directory object apart; ``url`` gets and checks a URL.  Raises ProtocolError."""
+    try:
+        meta = jsonfields.get_optional_object(obj, "meta") or {}
+        profiles = jsonfields.get_optional_object(meta, "profiles")
+        return Directory(
+            new_nonce=url(obj, "newNonce"), new_account=url(obj, "newAccount"),
+            new_order=url(obj, "newOrder"),
+            revoke_cert=url(obj, "revokeCert") if obj.get("revokeCert") else None,
+            renewal_info=url(obj, "renewalInfo") if obj.get("renewalInfo") else None,
+            terms_of_service=jsonfields.get_optional_str(meta, "termsOfService", 2048),
+            external_account_required=jsonfields.get_bool(meta, "externalAccountRequired"),
+            profiles=None if profiles is None else {
+                name: str(description) for name, description in profiles.items()})
+    except ProtocolError as exc:
+        raise ProtocolError(f"{what} is none (RFC 8555 §7.1.1): {exc}") from exc

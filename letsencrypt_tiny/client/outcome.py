@@ -1,0 +1,61 @@
+"""What became of a request that failed: the one place that decides (OUTCOMES of wire/order).
+
+The administrator reads the message; the master goes by the outcome: whether an order is
+forgotten, when the next run comes, whom else it concerns.
+"""
+
+from ..common.errors import Error
+from ..common.log import printable
+from ..common.wire.order import Failed
+from .account import NoAccount
+from .authorization import Invalid
+from .order import NotOffered
+from .patience import TimedOut
+from .problem import ProblemError
+from .scheduler import Interrupted
+from .signer import Refused, SignerError
+from .transport import TransportError
+
+# Where it happened: before any request of the master's, in one, in one that has an order
+RUN, REQUEST, ORDER = 0, 1, 2
+
+# The first row that fits decides
+#                   run, request, order
+TABLE: tuple[tuple[type[Error], tuple[str, str, str]], ...] = (
+    (Invalid,        ("refused", "refused", "refused")),            # the order is dead (§7.1.6)
+    (NotOffered,     ("refused", "refused", "refused")),
+    (TimedOut,       ("unfinished", "unfinished", "unfinished")),
+    (Interrupted,    ("unfinished", "unfinished", "unfinished")),
+    (NoAccount,      ("lost", "lost", "lost")),
+    (Refused,        ("lost", "unfinished", "unfinished")),         # the next may be signed
+    (SignerError,    ("lost", "lost", "lost")),
+    (TransportError, ("lost", "lost", "unfinished")),
+    (ProblemError,   ("lost", "refused", "refused")),               # but see PROBLEMS
+    (Error,          ("lost", "unfinished", "unfinished")),
+)
+# Problems (§6.7) that are no verdict on what was asked for, wherever they come
+PROBLEMS = {
+    "badNonce": "unfinished", "orderNotReady": "unfinished", "userActionRequired": "unfinished",
+    "accountDoesNotExist": "lost", "badSignatureAlgorithm": "lost", "badPublicKey": "lost",
+}
+
+
+def of(error: Error, where: int) -> str:
+    """Return the outcome of an error that happened in ``where``: RUN, REQUEST or ORDER."""
+    if isinstance(error, ProblemError):
+        if error.busy:
+            return "busy"
+        if error.problem.type in PROBLEMS:
+            return PROBLEMS[error.problem.type]
+    return next(row[where] for kind, row in TABLE if isinstance(error, kind))
+
+
+def failed(section: str, error: Error, where: int) -> Failed:
+    """Return the answer that tells the master of an error."""
+    kind: str | None = None
+    retry_after: int | None = None
+    if isinstance(error, (ProblemError, Invalid)) and error.problem is not None:
+        kind = error.problem.type or None
+    if isinstance(error, (ProblemError, TimedOut)):
+        retry_after = error.retry_after
+    return Failed(section, printable(error, 8000), of(error, where), kind, retry_after)

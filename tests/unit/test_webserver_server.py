@@ -1,0 +1,224 @@
+"""The challenge web server: under load, its beginning and its end."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+from collections.abc import Iterator
+
+import pytest
+
+from harness.webserver import (AS_ROOT, PATH, TOKEN, TREE, Address, WebServer, check_serving,
+                               connect, directory, exchange, get, processor_time, read_all,
+                               running, status, write_program)
+from letsencrypt_tiny.common.errors import UsageError
+from letsencrypt_tiny.webserver import main as webserver
+from letsencrypt_tiny.webserver.challenges import Challenges
+from letsencrypt_tiny.webserver.server import Server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[WebServer]:
+    with running() as made:
+        yield made
+
+
+# --- load --------------------------------------------------------------------------------------
+
+def test_slow_connections_and_one_validation(server: WebServer) -> None:
+    idle = [connect(server.addresses[0]) for _ in range(600)]
+    try:
+        for sock in idle[::2]:
+            try:
+                sock.sendall(b"GET /.well-known/")
+            except ConnectionError:
+                pass  # had to make room already
+        for address in server.addresses:
+            start = time.monotonic()
+            assert status(exchange(address, get(PATH))) == 200
+            assert time.monotonic() - start < 2
+        if AS_ROOT:  # others can't look into a confined process
+            descriptors = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+            assert 100 < descriptors < Server.MAX_CONNECTIONS + 20
+        # The oldest went, the newest stayed.
+        assert idle[0].recv(1) == b""
+        idle[-1].settimeout(0.05)
+        with pytest.raises(socket.timeout):
+            idle[-1].recv(1)
+    finally:
+        for sock in idle:
+            sock.close()
+
+
+def test_many_validations_at_once(server: WebServer) -> None:
+    socks = [connect(server.addresses[0]) for _ in range(100)]
+    for sock in socks:
+        sock.sendall(get(PATH))
+    assert [status(read_all(sock)) for sock in socks] == [200] * 100
+    for sock in socks:
+        sock.close()
+
+
+def test_idle_costs_nothing(server: WebServer) -> None:
+    """With a silent connection, and with one half-way, the server sleeps."""
+    with connect(server.addresses[0]) as one, connect(server.addresses[0]) as two:
+        one.sendall(b"GET /")
+        two.sendall(get(PATH))
+        read_all(two)  # answered, and not closed by us
+        before = processor_time(server.process.pid)
+        time.sleep(0.3)
+        assert processor_time(server.process.pid) - before <= 2
+
+
+class ShortServer(Server):
+    """The same with less patience."""
+
+    DEADLINE = 0.5
+
+
+@pytest.fixture
+def short() -> Iterator[tuple[ShortServer, Address]]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = ShortServer([listener], Challenges().find)
+    stopping = False
+
+    def run() -> None:
+        while not stopping:
+            server.step()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield server, listener.getsockname()
+    stopping = True
+    connect(listener.getsockname()).close()  # wakes it up
+    thread.join(5)
+    for conn in list(server.connections):
+        server.close(conn)
+    server.selector.close()
+    listener.close()
+    assert not thread.is_alive()
+
+
+def cut_off(address: Address, request: bytes | None) -> float:
+    """Return the seconds until the server ends a connection that is kept busy."""
+    start = time.monotonic()
+    with connect(address) as sock:
+        try:
+            if request:
+                sock.sendall(request)
+                read_all(sock)
+            while time.monotonic() - start < 5:
+                sock.sendall(b"G")
+                time.sleep(0.02)
+        except ConnectionError:
+            pass
+    return time.monotonic() - start
+
+
+def test_deadline(short: tuple[ShortServer, Address]) -> None:
+    server, address = short
+    assert Server.DEADLINE == 10
+    with connect(address) as sock:
+        start = time.monotonic()
+        assert sock.recv(1) == b""
+        assert 0.4 < time.monotonic() - start < 2
+    assert 0.4 < cut_off(address, None) < 2            # one byte after the other
+    assert 0.4 < cut_off(address, b"GET /\r\n\r\n") < 2  # … and after the answer
+    assert not server.connections
+
+
+# --- beginning and end -------------------------------------------------------------------------
+
+def test_log_is_printable(server: WebServer) -> None:
+    exchange(server.addresses[0], b"GET /\x1b]0;evil\x07\x9b31m\x85 HTTP/1.1\r\n\r\n")
+    exchange(server.addresses[0], get("/" + "y" * 5000))
+    exchange(server.addresses[2], get("/unix"))
+    text = server.log.read_bytes()
+    assert b"\\x1b]0;evil\\x07" in text and b'unix "GET /unix HTTP/1.1" 404\n' in text
+    lines = text.decode().split("\n")
+    assert all(line.isprintable() and len(line) < 1000 for line in lines)
+
+
+def test_modules_beside_the_challenges_are_not_imported() -> None:
+    """Not even if the environment says so, and the directory could be listed."""
+    with running(mode=0o755) as server:
+        assert (server.directory / "socket.py").exists()
+        check_serving(server)
+        assert "imported" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("confine", ["no", "auto", "required"])
+def test_confined_and_terminated(confine: str) -> None:
+    """Whatever confinement there is: it serves, and leaves cleanly when told so."""
+    if confine == "required":
+        pytest.importorskip("seccomp")
+    with running(confine) as server:
+        check_serving(server)
+        process = Path(f"/proc/{server.process.pid}/status").read_text()
+        assert "NoNewPrivs:\t1\n" in process
+        assert confine != "required" or "Seccomp:\t2\n" in process
+        server.process.send_signal(signal.SIGINT)
+        check_serving(server)
+        with connect(server.addresses[0]) as idle:
+            idle.sendall(b"GET /")
+            start = time.monotonic()
+            server.process.terminate()
+            assert server.process.wait(5) == 0
+            assert time.monotonic() - start < 1
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_ends_with_its_parent() -> None:
+    """The master is killed: no web server may stay behind."""
+    with directory() as base, socket.create_server(("127.0.0.1", 0)) as listener:
+        program = write_program(base / "orphan.py")
+        fd = listener.fileno()
+        pid = os.fork()
+        if pid == 0:
+            child = subprocess.Popen(["/usr/bin/python3", "-IS", str(program), str(fd)],
+                                     pass_fds=[fd], cwd=base)
+            (base / "orphan.pid").write_text(str(child.pid))
+            exchange(listener.getsockname(), get("/"))
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(pid, 0)
+        orphan = int((base / "orphan.pid").read_text())
+        for _ in range(100):
+            if not alive(orphan):
+                return
+            time.sleep(0.02)
+        os.kill(orphan, signal.SIGKILL)
+        pytest.fail("it still runs")
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie doesn't)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("arguments", [[], ["--debug"], ["--confine=maybe", "0"],
+                                       ["--thumbprint="], [f"--thumbprint={TOKEN}x"],
+                                       [f"--thumbprint={TOKEN[:-1]}."], ["x"], ["-1"],
+                                       ["99"], ["0"], ["99999999999999999999"], ["--help"]])
+def test_usage(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    code = (f"import sys; sys.path.insert(0, {str(TREE)!r})\n"
+            "from letsencrypt_tiny.webserver.main import main\nsys.exit(main())")
+    result = subprocess.run(["/usr/bin/python3", "-ISc", code, *arguments],
+                            stdin=subprocess.DEVNULL, capture_output=True, timeout=10)
+    assert result.returncode == 2
+    assert result.stderr.startswith(b"error: ") and result.stderr.count(b"\n") == 1
+
+
+def test_connected_socket_is_refused() -> None:
+    one, two = socket.socketpair()
+    datagram = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with one, two, datagram:
+        for sock in (one, datagram):
+            copy = os.dup(sock.fileno())
+            with pytest.raises(UsageError):
+                webserver.listening_socket(str(copy))

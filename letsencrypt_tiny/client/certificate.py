@@ -8,7 +8,7 @@ from ..common.wire import jose
 from ..common.errors import Error, ProtocolError
 from ..common.wire.jsonfields import JsonObject
 from ..common.wire.order import MAX_ALTERNATES, MAX_CHAIN, Answer, Log, Revocation, Revoked
-from . import account
+from . import account, links
 from .connection import Response
 from .patience import Patience
 from .problem import ProblemError
@@ -16,10 +16,7 @@ from .scheduler import Steps
 from .session import Session
 
 PEM_CHAIN = "application/pem-certificate-chain"    # §9.1
-# link-value = "<" URI-Reference ">" *( OWS ";" OWS link-param ) (RFC 8288 §3)
-_LINK = re.compile(r'<([^<>"\s]{1,2048})>((?:\s*;\s*[A-Za-z0-9*-]+(?:=(?:"[^"]*"|[^\s";,]+))?)*)')
 _TEXT = re.compile(r"[\t\r\n -~]*\Z")
-_RELATION = re.compile(r';\s*rel=(?:"([^"]*)"|([^\s";,]+))', re.I)
 
 
 def download(session: Session, url: str, alternates: bool,
@@ -33,23 +30,13 @@ def download(session: Session, url: str, alternates: bool,
     chain = _chain(response)
     others: list[str] = []
     if alternates:
-        for link in alternate_links(response.get_all("link"))[:MAX_ALTERNATES]:
+        for link in links.find(response.get_all("link"), "alternate")[:MAX_ALTERNATES]:
             try:
-                others.append(_chain((yield from patience.busy(lambda: _get(session, link)))))
+                other = session.resolve(link, url, "an alternate chain")
+                others.append(_chain((yield from patience.busy(lambda: _get(session, other)))))
             except (ProblemError, ProtocolError) as exc:
                 log.debug(f"an alternate chain: {exc}")
     return chain, tuple(others)
-
-
-def alternate_links(fields: tuple[str, ...]) -> list[str]:
-    """Return the URLs that Link fields name with the relation “alternate” (RFC 8288)."""
-    found: list[str] = []
-    for field in fields:
-        for url, parameters in _LINK.findall(field):
-            match = _RELATION.search(parameters)
-            if match and "alternate" in (match.group(1) or match.group(2)).lower().split():
-                found.append(url)
-    return found
 
 
 def _get(session: Session, url: str) -> Response:

@@ -130,7 +130,8 @@ def open_session(config: ClientConfig, signer: Signer | None) -> Session:
     url = transport.parse_url(config.access.server, "the setting “server”")
     proxy = transport.find_proxy(config.access.proxy, url, os.environ)
     return Session(config.access.server, transport.find_route(url, proxy),
-                   transport.tls_context(config.access), signer, time.time)
+                   transport.tls_context(config.access), signer, time.time,
+                   config.access.answer_timeout)
 
 
 def confinement(mode: str, ports: Sequence[int], jobs: int) -> confine.Plan:

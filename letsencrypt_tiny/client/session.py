@@ -5,9 +5,11 @@ Every URL it names must be https and of the directory's own origin: nothing it s
 the client connect anywhere else.
 """
 
+import re
 import ssl
 import threading
 from collections.abc import Callable
+from urllib.parse import urljoin
 
 from .. import __version__
 from ..common import log
@@ -16,13 +18,14 @@ from ..common.wire import jose, jsonfields, problems
 from ..common.wire.jsonfields import JsonObject
 from ..common.wire.problems import Problem
 from ..common.wire.signer import Greeting
-from . import directory, patience
+from . import directory, links, patience
 from .connection import Connection, Response
 from .directory import Directory
+from .eyeballs import Addresses
 from .nonces import Nonces
 from .problem import ProblemError
 from .signer import Signer
-from .transport import Route, parse_url
+from .transport import CutOff, NoAnswer, Route, parse_url
 
 USER_AGENT = f"letsencrypt-tiny/{__version__}"
 JSON = "application/json"
@@ -30,6 +33,9 @@ MAX_JSON = 1 << 20          # bytes of a JSON response
 BAD_NONCE_RETRIES = 10
 # A kid that was remembered and is none of this key's (any more): what servers answer
 _NOT_THIS_ACCOUNT = ("accountDoesNotExist", "unauthorized")
+_NO_HEAD = (404, 405, 501)  # answers to HEAD of a server that has GET
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_BOM = b"\xef\xbb\xbf"
 
 
 class _Local(threading.local):
@@ -47,7 +53,9 @@ class Session:
     """
 
     def __init__(self, directory_url: str, route: Route, context: ssl.SSLContext,
-                 signer: Signer | None, now: Callable[[], float]) -> None:
+                 signer: Signer | None, now: Callable[[], float],
+                 answer_timeout: float = 90.0) -> None:
+        """``answer_timeout``: seconds for one answer of the server."""
         self.directory_url = directory_url
         self._signer = signer
         self.now = now
@@ -57,6 +65,8 @@ class Session:
         self._url = parse_url(directory_url, "the server's directory")
         self._route = route
         self._context = context
+        self._answer_timeout = answer_timeout
+        self._addresses = Addresses(route.addresses)
         self._nonces = Nonces()
         self._lock = threading.Lock()
         self._local = _Local()
@@ -165,8 +175,10 @@ class Session:
     def _nonce(self) -> str:
         nonce = self._nonces.take()
         if nonce is None:
-            self._raise_for_status(self._send("HEAD", self.directory.new_nonce, "newNonce"),
-                                   "newNonce")    # §7.2
+            response = self._send("HEAD", self.directory.new_nonce, "newNonce")    # §7.2
+            if response.status in _NO_HEAD:
+                response = self._send("GET", self.directory.new_nonce, "newNonce")
+            self._raise_for_status(response, "newNonce")
             nonce = self._nonces.take()
         if nonce is None:
             raise ProtocolError("the server's newNonce brought no usable nonce (RFC 8555 §7.2)")
@@ -176,7 +188,8 @@ class Session:
               accept: str = JSON, limit: int = MAX_JSON) -> Response:
         target = parse_url(self.check_url(url, what), what).target
         fields = [("Host", self._url.authority), ("User-Agent", USER_AGENT),    # §6.1
-                  ("Accept-Language", "en"), ("Accept", accept)]
+                  ("Accept-Language", "en"), ("Accept", accept),
+                  ("Accept-Encoding", "identity")]
         if body is not None:
             fields.append(("Content-Type", "application/jose+json"))    # §6.2
         self.requests += 1
@@ -184,6 +197,8 @@ class Session:
             response = self._connection().exchange(method, target, tuple(fields), body, limit)
         except ProtocolError as exc:
             raise ProtocolError(f"{what}: {exc}") from exc
+        except (CutOff, NoAnswer) as exc:
+            raise type(exc)(f"{what}: {exc}") from exc
         log.debug(f"{method} {url}: {response.status}")
         self._nonces.put(response)
         return response
@@ -194,19 +209,19 @@ class Session:
         if 300 <= response.status < 400:
             raise ProtocolError(f"{what}: the server answers with a redirect (HTTP status "
                                 f"{response.status}), which is not followed")
-        found = Problem("", "", response.status)
-        if _media_type(response) == "application/problem+json":
-            try:
-                found = problems.parse(jsonfields.parse_object(response.body, what, MAX_JSON),
-                                       response.status)
-            except ProtocolError as exc:
-                log.debug(f"an unreadable problem document: {exc}")
+        found = _problem(response, what)
+        if found.type == "userActionRequired":    # §7.3.3
+            terms = links.find(response.get_all("link"), "terms-of-service")
+            more = ([f"see {found.instance}"] if found.instance else []) + (
+                [f"the terms of service are now {terms[0]}"] if terms else [])
+            found = found._replace(detail="; ".join(filter(None, [found.detail, *more])))
         raise ProblemError(found, self.retry_after(response), what)
 
     def _connection(self) -> Connection:
         connection = self._local.connection
         if connection is None:
-            connection = self._local.connection = Connection(self._route, self._context)
+            connection = self._local.connection = Connection(
+                self._route, self._context, self._answer_timeout, self._addresses)
             self._connections.append(connection)
         return connection
 
@@ -219,21 +234,35 @@ class Session:
 
     def retry_after(self, response: Response) -> int | None:
         """Return the seconds of the Retry-After field (§6.6, §7.5.1), None without one."""
-        return patience.parse_retry_after(response.get("retry-after"), self.now)
+        return patience.parse_retry_after(response.get("retry-after"), self.now,
+                                          response.get("date"))
 
     def json(self, response: Response, what: str) -> JsonObject:
         """Return the JSON object of a response; raises ProtocolError."""
         if _media_type(response) != JSON:
             kind = log.printable(response.get("content-type") or "no type", 100)
             raise ProtocolError(f"{what}: the server sent {kind} instead of {JSON}")
-        return jsonfields.parse_object(response.body, what, MAX_JSON)
+        return _object(response, what)
 
-    def location(self, response: Response, what: str) -> str:
-        """Return the Location field: the URL of what was made; raises ProtocolError."""
-        url = response.get("location")
-        if url is None:
+    def location(self, response: Response, base: str, what: str) -> str:
+        """Return the Location field: the URL of what was made by the request to ``base``.
+
+        Raises ProtocolError.
+        """
+        reference = response.get("location")
+        if reference is None:
             raise ProtocolError(f"{what}: the server sent no Location")
-        return self.check_url(url, f"{what}: Location")
+        return self.resolve(reference, base, f"{what}: Location")
+
+    def resolve(self, reference: str, base: str, what: str) -> str:
+        """Return the URL that a reference in the answer of ``base`` means (RFC 3986 §5).
+
+        Raises ProtocolError if it has another origin than the directory.
+        """
+        # What has a scheme, or mustn't be in a URL, is judged as it is: urljoin would mend it
+        if reference.isprintable() and " " not in reference and not _SCHEME.match(reference):
+            reference = urljoin(base, reference)
+        return self.check_url(reference, what)
 
     def url(self, obj: JsonObject, key: str) -> str:
         """Return the URL ``key`` of ``obj``; raises ProtocolError."""
@@ -249,3 +278,20 @@ class Session:
 
 def _media_type(response: Response) -> str:
     return (response.get("content-type") or "").split(";")[0].strip().lower()
+
+
+def _object(response: Response, what: str) -> JsonObject:
+    return jsonfields.parse_object(response.body.removeprefix(_BOM), what, MAX_JSON)
+
+
+def _problem(response: Response, what: str) -> Problem:
+    """Return what a response that is an error says, whatever it claims to be (§6.7)."""
+    kind = _media_type(response)
+    if "json" in kind or response.body.removeprefix(_BOM).lstrip()[:1] == b"{":
+        try:
+            return problems.parse(_object(response, what), response.status)
+        except ProtocolError as exc:
+            log.debug(f"an unreadable problem document: {exc}")
+    elif kind.startswith("text/"):
+        return problems.from_text(response.body, response.status)
+    return Problem("", "", response.status)

@@ -17,7 +17,7 @@ from letsencrypt_tiny.client.problem import ProblemError
 from letsencrypt_tiny.client.session import Session
 from letsencrypt_tiny.client.signer import Signer, SignerError
 from letsencrypt_tiny.client.connection import Connection
-from letsencrypt_tiny.client.transport import TransportError
+from letsencrypt_tiny.client.transport import CutOff, TransportError
 from letsencrypt_tiny.common.wire import signer as signer_protocol
 from letsencrypt_tiny.common.errors import LocalProtocolError, ProtocolError
 from letsencrypt_tiny.common.wire.order import Access
@@ -88,7 +88,7 @@ def test_an_idle_connection_that_was_closed_is_opened_again(hostile: Hostile) ->
 
 @pytest.mark.parametrize("connections, error", [
     (([],), TransportError),             # a new connection: tried once
-    (([OK, CUT],), ProtocolError),       # answered in part: never sent again
+    (([OK, CUT],), CutOff),              # answered in part: never sent again
     (([OK], []), TransportError)])       # tried again once, not for ever
 def test_a_request_is_not_sent_again_without_need(hostile: Hostile, connections: Any,
                                                   error: Any) -> None:

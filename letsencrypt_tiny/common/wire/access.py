@@ -15,3 +15,4 @@ class Access(NamedTuple):
     ciphers: str = ""              # openssl cipher list; "" is the library's default
     proxy: str = ""                # http://[user:password@]host:port; "" is the environment's
     jobs: int = 4                  # connections to the server at most
+    answer_timeout: int = 90       # seconds for one answer of the server, connecting included

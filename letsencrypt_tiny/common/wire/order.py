@@ -51,7 +51,8 @@ def parse_config(text: bytes) -> ClientConfig:
         verify=get_bool(given, "verify", True), ca_file=get_str(given, "ca_file"),
         tls_minimum=get_str(given, "tls_minimum"), tls_maximum=get_str(given, "tls_maximum"),
         ciphers=get_str(given, "ciphers"), proxy=get_str(given, "proxy"),
-        jobs=get_int(given, "jobs", 1, 64))
+        jobs=get_int(given, "jobs", 1, 64),
+        answer_timeout=get_int(given, "answer_timeout", 1, MAX_WAIT))
     return ClientConfig(access, confine=get_str(obj, "confine"),
                         account_url=get_str(obj, "account_url"),
                         account_key=get_str(obj, "account_key", 64))
@@ -67,6 +68,7 @@ class Order(NamedTuple):
     csr: bytes                           # DER
     url: str | None = None            # of an earlier unfinished order for the same …
     account: str = ""                    # … made by the account of this key; "" is any
+    finalize: str | None = None          # where that order is finalized, if known
     profile: str | None = None        # draft-ietf-acme-profiles
     replaces: str | None = None       # certID (RFC 9773 §5)
     alternates: bool = False             # fetch the alternate chains too
@@ -114,7 +116,7 @@ def parse_request(line: bytes) -> Request:
         return Order(
             section=get_str(obj, "section"), identifiers=_get_identifiers(obj),
             csr=_get_bytes(obj, "csr"), url=get_optional_str(obj, "url"),
-            account=get_str(obj, "account", 64),
+            account=get_str(obj, "account", 64), finalize=get_optional_str(obj, "finalize", 2048),
             profile=get_optional_str(obj, "profile"), replaces=get_optional_str(obj, "replaces"),
             alternates=get_bool(obj, "alternates"), challenges=tuple(get_strs(obj, "challenges")))
     if kind == "AccountUpdate":
@@ -157,6 +159,7 @@ class Progress(NamedTuple):
     state: str                           # new, pending, ready, processing, valid
     url: str | None = None            # the order's
     wait: int = 0                        # seconds to the next poll
+    finalize: str | None = None          # where it is finalized: not all servers say it twice
 
 
 class Issued(NamedTuple):
@@ -223,7 +226,8 @@ def parse_answer(line: bytes) -> Answer:
     kind = get_str(obj, "answer", 32)
     if kind == "Progress":
         return Progress(get_str(obj, "section"), get_str(obj, "state", 32),
-                        get_optional_str(obj, "url", 2048), get_int(obj, "wait", 0, MAX_WAIT))
+                        get_optional_str(obj, "url", 2048), get_int(obj, "wait", 0, MAX_WAIT),
+                        get_optional_str(obj, "finalize", 2048))
     if kind == "Issued":
         alternates = get_list(obj, "alternates", MAX_ALTERNATES)
         if not all(isinstance(chain, str) and len(chain) <= MAX_CHAIN for chain in alternates):

@@ -170,7 +170,7 @@ class _Run:
         elif isinstance(answer, Progress):
             self._report.progress(answer)
             plan, life = self._left[answer.section]
-            life.happens(lifecycle.PROGRESS, plan.facts(answer.url, key))
+            life.happens(lifecycle.PROGRESS, plan.facts(answer.url, key, answer.finalize))
         elif isinstance(answer, Issued):
             plan, life = self._left.pop(answer.section)
             life.happens(lifecycle.CHAIN)

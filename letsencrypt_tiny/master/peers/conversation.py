@@ -190,7 +190,7 @@ class _Answers:
         self._descriptor = descriptor
         self._reader = Reader(requests)
         self._watchdog = Watchdog(time.monotonic(), conversation.issuer.access.timeout,
-                                  len(requests))
+                                  len(requests), conversation.issuer.access.answer_timeout)
 
     def fileno(self) -> int:
         return self._descriptor

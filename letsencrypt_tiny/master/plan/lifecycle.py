@@ -31,6 +31,7 @@ class Facts(NamedTuple):
     directory: str = ""          # of the issuer
     account: str = ""            # thumbprint of the account's key
     order: str | None = None     # URL
+    finalize: str | None = None  # where that order is finalized
     order_key: str = ""          # what the order is for: SHA-256 of the SubjectPublicKeyInfo
     not_before: int = 0          # when to ask again, Unix time
     notify: bool = False         # there is a notification to deliver
@@ -47,11 +48,11 @@ def _note_order(state: SectionState, facts: Facts) -> SectionState:
     if not facts.order:
         return state
     return state._replace(directory=facts.directory, account=facts.account, order=facts.order,
-                          order_key=facts.order_key)
+                          order_key=facts.order_key, finalize=facts.finalize)
 
 
 def _drop_order(state: SectionState, _: Facts) -> SectionState:
-    return state._replace(order=None, order_key=None, not_before=0)
+    return state._replace(order=None, order_key=None, finalize=None, not_before=0)
 
 
 def _wait(state: SectionState, facts: Facts) -> SectionState:
@@ -63,7 +64,8 @@ def _begin_installing(state: SectionState, facts: Facts) -> SectionState:
 
 
 def _end_installing(state: SectionState, _: Facts) -> SectionState:
-    return state._replace(installing=False, order=None, order_key=None, not_before=0)
+    return state._replace(installing=False, order=None, order_key=None, finalize=None,
+                          not_before=0)
 
 
 def _delivered(state: SectionState, _: Facts) -> SectionState:

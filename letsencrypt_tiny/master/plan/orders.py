@@ -19,6 +19,7 @@ class OrderPlan(NamedTuple):
     order_key: str               # SHA-256 of its SubjectPublicKeyInfo, in hexadecimal
     resume: str | None = None    # URL of an earlier order for the same …
     account: str = ""            # … made by the account of this key
+    finalize: str | None = None  # where that order is finalized, if known
 
     @property
     def name(self) -> str:
@@ -28,13 +29,14 @@ class OrderPlan(NamedTuple):
     def order(self) -> Order:
         """What the client is asked for."""
         return Order(self.name, self.section.identifiers, self.csr.der, url=self.resume,
-                     account=self.account, profile=self.issuer.profile,
+                     account=self.account, finalize=self.finalize,
+                     profile=self.issuer.profile,
                      challenges=self.issuer.challenges)
 
-    def facts(self, url: str | None, account: str) -> Facts:
+    def facts(self, url: str | None, account: str, finalize: str | None = None) -> Facts:
         """What to remember of the order at ``url``, which is of the account of that key."""
         return Facts(directory=self.issuer.directory, account=account, order=url,
-                     order_key=self.order_key)
+                     order_key=self.order_key, finalize=finalize)
 
 
 def plan(section: Section, issuer: Issuer, csr: CSR, state: SectionState) -> OrderPlan:
@@ -42,5 +44,6 @@ def plan(section: Section, issuer: Issuer, csr: CSR, state: SectionState) -> Ord
     from hashlib import sha256
     key = sha256(csr.spki).hexdigest()
     if state.order and state.directory == issuer.directory and state.order_key == key:
-        return OrderPlan(section, issuer, csr, key, state.order, state.account or "")
+        return OrderPlan(section, issuer, csr, key, state.order, state.account or "",
+                         state.finalize)
     return OrderPlan(section, issuer, csr, key)

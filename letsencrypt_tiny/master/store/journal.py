@@ -31,6 +31,7 @@ class SectionState(NamedTuple):
     installing: bool = False             # a certificate was being installed
     notify: bool = False                 # a notification is not yet delivered
     not_before: int = 0                  # the server asked not to order again before (Unix time)
+    finalize: str | None = None          # where the order is finalized: not all say it twice
 
 
 class Journal:
@@ -48,7 +49,8 @@ class Journal:
                 get_optional_str(obj, "order"),
                 get_optional_str(obj, "order_key"), get_bool(obj, "installing"),
                 get_bool(obj, "notify"),
-                get_int(obj, "not_before", 0, 1 << 40) if "not_before" in obj else 0)
+                get_int(obj, "not_before", 0, 1 << 40) if "not_before" in obj else 0,
+                get_optional_str(obj, "finalize"))
         except ProtocolError as exc:
             log.debug(f"{self._directory}/{_filename(name)}: ignored: {exc}")
             return SectionState()

@@ -85,7 +85,8 @@ def test_a_flood_from_one_peer(index: int, source: str, others: list[str]) -> No
     with running() as server:
         (server.base / "www.socket").chmod(0o666)
         with flood(server.addresses[index], others) as reached:
-            found = [code for _ in range(3) for code in validations(server.addresses[index], source)]
+            found = [code for _ in range(3)
+                     for code in validations(server.addresses[index], source)]
         assert reached[0] > 800, "no flood"
         assert found == [200] * 15
 

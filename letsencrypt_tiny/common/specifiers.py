@@ -41,7 +41,7 @@ def expand(text: str) -> str:
     return re.sub(r"%(.|$)", replace, text, flags=re.S)
 
 
-def _value(letter: str) -> "str | None":
+def _value(letter: str) -> str | None:
     """The value of one specifier: None if there is no such, "" if it is not known here."""
     find = _VALUES.get(letter)
     return None if find is None else find(os.getuid())

@@ -97,8 +97,12 @@ def _time(tag: int, text: bytes) -> int:
     if text[14:] != b"Z" or not text[:14].isdigit():
         raise X509Error("malformed date")
     year, month, day, *clock = (int(text[start:end]) for start, end in _DATE)
-    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    if not 1 <= month <= 12 or not 1 <= day <= _DAYS_IN[month] + (leap and month == 2) \
+    if not 1 <= month <= 12 or not 1 <= day <= _days_in(year, month) \
             or clock[0] > 23 or clock[1] > 59 or clock[2] > 59:
         raise X509Error(f"there is no date {text.decode()}")
     return days(year, month, day) * DAY + clock[0] * 3600 + clock[1] * 60 + clock[2]
+
+
+def _days_in(year: int, month: int) -> int:
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    return 29 if leap and month == 2 else _DAYS_IN[month]

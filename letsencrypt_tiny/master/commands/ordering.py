@@ -60,7 +60,8 @@ def _prepare(config: Config, lives: Sequence[Life], report: Report
         if isinstance(made, Error):
             report.failed(life.name, str(made))
         else:
-            plans[life.name] = orders.plan(life.section, known[""], made, life.state), life
+            issuer = known[life.section.issuer]
+            plans[life.name] = orders.plan(life.section, issuer, made, life.state), life
     return plans
 
 

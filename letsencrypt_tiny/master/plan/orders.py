@@ -28,7 +28,8 @@ class OrderPlan(NamedTuple):
     def order(self) -> Order:
         """What the client is asked for."""
         return Order(self.name, self.section.identifiers, self.csr.der, url=self.resume,
-                     account=self.account, challenges=self.issuer.challenges)
+                     account=self.account, profile=self.issuer.profile,
+                     challenges=self.issuer.challenges)
 
     def facts(self, url: str | None, account: str) -> Facts:
         """What to remember of the order at ``url``, which is of the account of that key."""

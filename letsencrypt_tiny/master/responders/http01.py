@@ -15,7 +15,8 @@ from ...common.names import Identifier
 from ..peers.child import Child
 from ..peers.identity import Identity, identity
 from ..peers.spawn import spawn
-from ..settings.main import HTTP_PORT, Config
+from ..settings.main import Config
+from ..settings.network import HTTP_PORT
 from . import challenge_directory, listening
 from .firewall import Firewall
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from ...common import log
 from ...common.errors import Error
-from ..settings.main import Address
+from ..settings.network import Address
 from ..store import trusted
 from .firewall_tools import Opening
 

@@ -57,9 +57,7 @@ def _chains(openings: Sequence[Opening], managed: set[str], comment: str) -> lis
     ruleset = _ruleset()
     used = {(item["family"], item["table"], item["chain"])
             for kind, item in ruleset if kind == "rule"}
-    # Besides "dormant" there is only "owner" (with "persist"), which nft 1.0.6 prints as junk.
-    owned = {(item["family"], item["name"]) for kind, item in ruleset
-             if kind == "table" and item.get("flags") not in (None, "dormant", ["dormant"])}
+    owned = _owned(ruleset)
     commands: list[Command] = []
     for kind, chain in ruleset:
         if kind != "chain" or not _drops(chain, used, managed):
@@ -77,6 +75,13 @@ def _chains(openings: Sequence[Opening], managed: set[str], comment: str) -> lis
                                          "comment": comment, "expr": _rule(o, family, hook)})
                      for o in wanted]
     return commands
+
+
+def _owned(ruleset: Sequence[tuple[str, Object]]) -> set[tuple[object, object]]:
+    """Return family and name of the tables that only another program may change."""
+    # Besides "dormant" there is only "owner" (with "persist"), which nft 1.0.6 prints as junk.
+    return {(item["family"], item["name"]) for kind, item in ruleset
+            if kind == "table" and item.get("flags") not in (None, "dormant", ["dormant"])}
 
 
 def _drops(chain: Object, used: set[tuple[object, object, object]], managed: set[str]) -> bool:

@@ -326,7 +326,7 @@ def test_without_network_where_the_master_can_make_no_namespace(master: Master) 
             assert ctypes.CDLL(None).prctl(24, 21, 0, 0, 0) == 0   # PR_CAPBSET_DROP
             # the bounding set takes effect with the next exec
             code = ("import sys; sys.path[:0] = sys.argv[1:3]\n"
-                    "import test_master_children as test\nmaster = test.Master()\n"
+                    "import test_spawn as test\nmaster = test.Master()\n"
                     "assert master.output(('/bin/echo', 'here'), network=False) == 'here\\n'")
             tests = Path(__file__).parent
             status = subprocess.run(["/usr/bin/python3", "-Bc", code, str(tests.parent),

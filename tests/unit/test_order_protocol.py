@@ -12,13 +12,13 @@ DER = bytes(range(256)) * 4
 NAMES = (("dns", "a.example"), ("ip", "192.0.2.1"))
 REQUESTS: list[op.Request] = [
     op.Order("a", NAMES, DER),
-    op.Order("ü \n", NAMES, b"", "https://x/o", "t" * 43, "tls", "a.b", True, ()),
+    op.Order("ü \n", NAMES, b"", "https://x/o", "t" * 43, "tls", "a.b", True, (), "https://x/f"),
     op.AccountUpdate(), op.AccountUpdate(True, True, False, ("mailto:a@b.example",)),
     op.AccountUpdate(deactivate=True, contact=()), op.Revocation("/a/b.pem", DER),
     op.Revocation("f", DER, 0, True), op.Revocation("f", DER, 4)]
 ANSWERS: list[op.Answer] = [
     op.Account("https://x/a", "t" * 43), op.Account("", ""), op.Progress("a", "pending"),
-    op.Progress("a", "valid", "https://x/o", op.MAX_WAIT), op.Issued("a", "PEM\n"),
+    op.Progress("a", "valid", "https://x/o", op.MAX_WAIT, "https://x/f"), op.Issued("a", "PEM\n"),
     op.Issued("a", "x" * op.MAX_CHAIN, ("y", "z")), op.AccountObject("u", {"a": [1, {"b": None}]}),
     op.AccountObject("u", {}, "https://x/tos"), op.Revoked("f"),
     op.Failed("", "no\x1b\n“”", "lost"), op.Failed("a", "m", "refused", "urn:x", 0),

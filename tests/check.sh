@@ -100,14 +100,13 @@ installed() {
 
 # Confinement depends on the versions of Python, libc, libseccomp and openssl: here are those of
 # the other Debian release, in a chroot, on this machine's kernel.
-OTHER_TESTS=(unit/test_confine.py unit/test_confine_modes.py unit/test_master_children.py
+OTHER_TESTS=(unit/test_confine.py unit/test_confine_modes.py unit/test_spawn.py unit/test_child.py
              integration/test_privileges.py
              integration/test_redteam.py)
 other() {
     local release=trixie mirror out
     ! grep -qx VERSION_CODENAME=trixie /etc/os-release || release=bookworm
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' \
-        'Label: Debian' | head -n 1)
+    mirror=$(tests/mirror.sh) || { failed+=("$stage: no mirror"); return; }
     out=$(mktemp)
     # shellcheck disable=SC2016  # for the hooks' shell
     root env TREE="$PWD" mmdebstrap --quiet --mode=root --variant=apt \
@@ -117,7 +116,7 @@ other() {
         --customize-hook='cd "$TREE" && tar -c --exclude=./build --exclude=./.git . |
             tar -x -C "$1/srv/tree"' \
         --customize-hook='chroot "$1" python3 -B -m pytest -q '"${OTHER_TESTS[*]/#//srv/tree/tests/}" \
-        "$release" /dev/null "${mirror:-http://deb.debian.org/debian}" 2>&1 | tee "$out"
+        "$release" /dev/null "$mirror" 2>&1 | tee "$out"
     [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=("$stage: pytest in a chroot of $release")
     closing+=("$stage ($release): $(grep -E ' (passed|failed|skipped|errors?)\b.* in ' "$out" | tail -n 1)")
     rm -f "$out"

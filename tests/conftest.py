@@ -6,6 +6,7 @@ skipped without it.  After each test no process may be left.
 """
 
 import os
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -22,13 +23,14 @@ from harness.machine import Machine
 from harness.pebble import Pebble
 from harness.run import Installed, Prefix, Site, Users
 
-_NEED_ROOT = {"users", "prefix", "site", "caddy"}
+_NEED_ROOT = {"users", "prefix", "site", "machine", "caddy"}
 _no_namespace: OSError | None = None
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Leave the machine's network, before any thread or server is started."""
     global _no_namespace
+    _hear_signals()
     config.addinivalue_line("markers", "root: needs root and a private network namespace")
     netns.adopt_orphans()
     if os.geteuid() == 0:
@@ -36,6 +38,17 @@ def pytest_configure(config: pytest.Config) -> None:
             netns.enter()
         except OSError as exc:
             _no_namespace = exc
+
+
+def _hear_signals() -> None:
+    """Let nothing that tests start inherit signals that a shell's “&” or nohup(1) has ignored.
+
+    A handler, even of ours that does nothing, becomes the default with exec.
+    """
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:   # Python's own
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -96,8 +96,8 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     """Parse the command line; raises UsageError."""
     debug = "--debug" in argv[:1]
     numbers = argv[1:] if debug else argv
-    if len(numbers) not in (1, 2) or not all(word.isascii() and word.isdigit()
-                                             for word in numbers):
+    if len(numbers) not in (1, 2) or not all(
+            word.isascii() and word.isdigit() and len(word) < 10 for word in numbers):
         raise UsageError("usage: client [--debug] CONFIG_FD [SIGNER_FD]")
     return Arguments(debug, int(numbers[0]), int(numbers[1]) if numbers[1:] else None)
 

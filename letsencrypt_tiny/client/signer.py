@@ -13,11 +13,11 @@ SIGNATURE_TIMEOUT = 60.0
 
 
 class SignerError(Error):
-    """The signer is gone, silent or refuses: no further request can be signed."""
+    """The signer is gone, silent or hung up: no further request can be signed."""
 
 
 class Refused(SignerError):
-    """The signer refuses this one request."""
+    """The signer refused this one request; it can be asked for others."""
 
 
 class Signer:
@@ -34,12 +34,18 @@ class Signer:
         sock.settimeout(GREETING_TIMEOUT)
         try:
             self.greeting = signer_protocol.parse_greeting(self._read_line(), self._read_line())
+            if self.greeting.refusals:
+                sock.sendall(signer_protocol.format_hello())
         except (OSError, ProtocolError) as exc:
             raise self._translate(exc) from exc
         sock.settimeout(SIGNATURE_TIMEOUT)
 
     def sign(self, protected: bytes, payload: bytes) -> bytes:
-        """Return the signature of a JWS; raises SignerError, also for ever after a failure."""
+        """Return the signature of a JWS.
+
+        Raises Refused for this request alone, SignerError for it and all that follow, and
+        LocalProtocolError for one that is too large to be signed.
+        """
         request = signer_protocol.format_request(jose.signing_input(protected, payload))
         with self._lock:
             if self._failure is not None:
@@ -48,7 +54,9 @@ class Signer:
                 self._socket.sendall(request)
                 return signer_protocol.parse_signature(self._read_line())
             except (OSError, ProtocolError) as exc:
-                # The signer closes after a refusal; after a timeout the lines are out of step.
+                if isinstance(exc, signer_protocol.Refusal) and self.greeting.refusals:
+                    raise Refused(str(exc)) from exc
+                # After a timeout the lines are out of step; an old signer refuses and hangs up.
                 self._failure = self._translate(exc)
                 raise self._failure from exc
 

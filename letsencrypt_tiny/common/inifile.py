@@ -34,32 +34,29 @@ class Settings:
         known = set(valid)
         for key in self._values:
             if key not in known:
-                raise ConfigError(f"{self.where}: unknown setting “{key}” "
-                                  f"(valid: {', '.join(sorted(known))})")
+                raise self.unknown(key, known)
 
-    def keys(self) -> list[str]:
-        """The names of the settings given, in the order of the file."""
-        return list(self._values)
-
-    def with_defaults(self, defaults: "Settings", aliases: Sequence[tuple[str, str]] = ()
-                      ) -> "Settings":
-        """Return this section with the settings of ``defaults`` where it has none of its own.
-
-        ``aliases`` are pairs of names for the same setting.
-        """
-        given = set(self._values)
-        for pair in aliases:
-            if not given.isdisjoint(pair):
-                given.update(pair)
-        inherited = {key: value for key, value in defaults._values.items() if key not in given}
-        return Settings(self.file, self.name, {**inherited, **self._values})
+    def items(self) -> Iterable[tuple[str, str]]:
+        """The settings given, name and value as written, in the order of the file."""
+        return self._values.items()
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
-    def bad(self, key: str, problem: str) -> ConfigError:
-        """Return the ConfigError for the setting ``key``; ``problem`` completes the sentence."""
-        return ConfigError(f"{self.where}: {key} = {self._values.get(key, '')}: {problem}")
+    def bad(self, key: str, problem: str, secret: bool = False) -> ConfigError:
+        """Return the ConfigError for the setting ``key``; ``problem`` completes the sentence.
+
+        Of a ``secret`` value nothing is shown if it has an “@”, which a password may precede.
+        """
+        value = self._values.get(key, "")
+        if secret and "@" in value:
+            value = "…@…"
+        return ConfigError(f"{self.where}: {key} = {value}: {problem}")
+
+    def unknown(self, key: str, valid: Iterable[str]) -> ConfigError:
+        """Return the ConfigError for a setting whose name is not among the ``valid`` ones."""
+        return ConfigError(f"{self.where}: unknown setting “{key}” "
+                           f"(valid: {', '.join(sorted(valid))})")
 
     def text(self, key: str, default: str = "") -> str:
         """Return the value of ``key`` as written."""
@@ -74,32 +71,15 @@ class Settings:
 
     def boolean(self, key: str, default: bool) -> bool:
         """Return a yes/no value (also true/false, on/off, 1/0), whatever its case."""
-        value = self.text(key).lower()
-        if value in ("yes", "true", "on", "1"):
-            return True
-        if value in ("no", "false", "off", "0"):
-            return False
-        if value == "":
-            return default
-        raise self.bad(key, "neither “yes” nor “no”")
+        return self.parsed(key, boolean) if self.text(key) else default
 
     def integer(self, key: str, least: int, most: int) -> int | None:
         """Return a whole number of ``least`` … ``most``, None where there is none."""
-        value = self.text(key)
-        if value == "":
-            return None
-        digits = value[1:] if value.startswith("-") else value
-        if not (digits.isascii() and digits.isdigit() and len(digits) <= 9
-                and least <= int(value) <= most):
-            raise self.bad(key, f"not a whole number from {least} to {most}")
-        return int(value)
+        return self.parsed(key, lambda text: integer(text, least, most)) if self.text(key) else None
 
     def choice(self, key: str, valid: Sequence[str], default: str) -> str:
         """Return a value that is one of ``valid``, or ``default`` where it is empty."""
-        value = self.text(key)
-        if value and value not in valid:
-            raise self.bad(key, f"not one of {', '.join(valid)}")
-        return value or default
+        return self.parsed(key, lambda text: choice(text, valid)) if self.text(key) else default
 
     def parsed(self, key: str, parse: Callable[[str], T], default: str = "") -> T:
         """Return ``parse(value)``; a ValueError of it becomes a ConfigError that says where."""
@@ -108,6 +88,32 @@ class Settings:
             return parse(value)
         except ValueError as exc:
             raise self.bad(key, str(exc)) from exc
+
+
+def boolean(text: str) -> bool:
+    """Parse yes or no (also true/false, on/off, 1/0), whatever its case; raises ValueError."""
+    value = text.lower()
+    if value in ("yes", "true", "on", "1"):
+        return True
+    if value in ("no", "false", "off", "0"):
+        return False
+    raise ValueError("neither “yes” nor “no”")
+
+
+def integer(text: str, least: int, most: int) -> int:
+    """Parse a whole number of ``least`` … ``most``; raises ValueError."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 9
+            and least <= int(text) <= most):
+        raise ValueError(f"not a whole number from {least} to {most}")
+    return int(text)
+
+
+def choice(text: str, valid: Sequence[str]) -> str:
+    """Return ``text`` if it is one of ``valid``; raises ValueError."""
+    if text not in valid:
+        raise ValueError(f"not one of {', '.join(valid)}")
+    return text
 
 
 def read(path: str) -> dict[str, Settings]:
@@ -139,6 +145,27 @@ def parse(text: str, path: str) -> dict[str, Settings]:
     """Parse the text of an INI file, as ``read`` does; ``path`` is for messages only."""
     from configobj import ConfigObj, ConfigObjError
     lines = ["" if line.lstrip()[:1] in (";", "#") else line for line in text.split("\n")]
+    _check(lines, path)
+    try:
+        # _inspec: values come as written, with no meaning given to quotes and “#” (§ above)
+        parsed = ConfigObj(lines, list_values=False, interpolation=False, raise_errors=True,
+                           _inspec=True)
+    except ConfigObjError as exc:
+        raise ConfigError(f"{path}, line {exc.line_number}: {_explain(exc)}") from exc
+    result = {"": Settings(path, "", {key: parsed[key].strip() for key in parsed.scalars})}
+    for name in parsed.sections:
+        # as a plain dict: its own look-up would ask about interpolation each time
+        values = {key: value.strip() for key, value in dict.items(parsed[name])}
+        result[name] = Settings(path, name, values)
+    return result
+
+
+def _check(lines: Sequence[str], path: str) -> None:
+    """Refuse what configobj would take for something; ``lines`` are without the comments."""
+    joined = "\n".join(lines)
+    if joined.replace("\n", "").replace("\t", "").isprintable() and not any(
+            mark in joined for mark in ("'''", '"""', "[[")):
+        return   # the most have nothing to look at more closely
     for number, line in enumerate(lines, 1):
         if not line.rstrip().replace("\t", " ").isprintable():
             raise ConfigError(f"{path}, line {number}: holds a control character, or a space "
@@ -148,17 +175,6 @@ def parse(text: str, path: str) -> dict[str, Settings]:
             raise ConfigError(f"{path}, line {number}: triple quotes are not supported")
         if line.lstrip().startswith("[["):
             raise ConfigError(f"{path}, line {number}: sections cannot be nested")
-    try:
-        # _inspec: values come as written, with no meaning given to quotes and “#” (§ above)
-        parsed = ConfigObj(lines, list_values=False, interpolation=False, raise_errors=True,
-                           _inspec=True)
-    except ConfigObjError as exc:
-        raise ConfigError(f"{path}, line {exc.line_number}: {_explain(exc)}") from exc
-    result = {"": Settings(path, "", {key: parsed[key].strip() for key in parsed.scalars})}
-    for name in parsed.sections:
-        section = parsed[name]
-        result[name] = Settings(path, name, {key: section[key].strip() for key in section.scalars})
-    return result
 
 
 def _explain(exc: Exception) -> str:

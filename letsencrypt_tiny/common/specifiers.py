@@ -14,6 +14,7 @@
 
 import os
 import re
+from collections.abc import Callable
 
 from . import paths
 from .errors import ConfigError
@@ -42,34 +43,17 @@ def expand(text: str) -> str:
 
 def _value(letter: str) -> str | None:
     """The value of one specifier: None if there is no such, "" if it is not known here."""
-    uid = os.getuid()
-    if letter == "%":
-        return "%"
-    if letter == "U":
-        return str(uid)
-    if letter == "G":
-        return str(os.getgid())
-    if letter == "T":
-        return os.environ.get("TMPDIR") or "/tmp"
-    if letter == "C":
-        return (f"{paths.LOCALSTATEDIR}/cache" if uid == 0
-                else os.environ.get("XDG_CACHE_HOME") or _home(uid, "/.cache"))
-    if letter == "E":
-        return (paths.SYSCONFDIR if uid == 0
-                else os.environ.get("XDG_CONFIG_HOME") or _home(uid, "/.config"))
-    if letter == "t":
-        return paths.RUNSTATEDIR if uid == 0 else os.environ.get("XDG_RUNTIME_DIR", "")
-    if letter == "h":
-        return _home(uid, "")
-    if letter == "u":
-        return _name(uid)
-    if letter == "g":
-        import grp
-        try:
-            return grp.getgrgid(os.getgid()).gr_name
-        except KeyError:
-            return ""
-    return None
+    find = _VALUES.get(letter)
+    return None if find is None else find(os.getuid())
+
+
+def _directory(system: str, variable: str, below: str) -> Callable[[int], str]:
+    """Root's directory, or where the user's environment or home has it."""
+    def find(uid: int) -> str:
+        if uid == 0:
+            return system
+        return os.environ.get(variable) or (_home(uid, below) if below else "")
+    return find
 
 
 def _home(uid: int, below: str) -> str:
@@ -86,3 +70,25 @@ def _name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return ""
+
+
+def _group(gid: int) -> str:
+    import grp
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return ""
+
+
+_VALUES: dict[str, Callable[[int], str]] = {
+    "%": lambda _: "%",
+    "C": _directory(f"{paths.LOCALSTATEDIR}/cache", "XDG_CACHE_HOME", "/.cache"),
+    "E": _directory(paths.SYSCONFDIR, "XDG_CONFIG_HOME", "/.config"),
+    "g": lambda _: _group(os.getgid()),
+    "G": lambda _: str(os.getgid()),
+    "h": lambda uid: _home(uid, ""),
+    "t": _directory(paths.RUNSTATEDIR, "XDG_RUNTIME_DIR", ""),
+    "T": lambda _: os.environ.get("TMPDIR") or "/tmp",
+    "u": _name,
+    "U": str,
+}

@@ -12,7 +12,7 @@ from ..common import inifile, paths, specifiers
 from ..common.errors import ConfigError, ProtocolError
 from ..common.inifile import Settings
 from ..common.wire.policy import (MAX_PER_HOUR, MAX_POLICY, OPERATIONS, ORDERING, Policy,
-                                  is_origin, origin_of, parse_policy)
+                                  origin_of, parse_origin, parse_policy)
 from .request import is_https_url
 
 SETTINGS = ("privkey", "gpg", "socket", "logfile", "keyid", "quiet", "confine")
@@ -67,26 +67,30 @@ def read(options: Options) -> Config:
     settings = sections.get("", Settings(file or "", "", {}))
     settings.allow_only(SETTINGS)
 
+    return Config(
+        file=file,
+        gpg=settings.words("gpg") or ["gpg", "--quiet"],
+        socket=options.socket or settings.text("socket") or paths.SIGNER_SOCKET,
+        logfile=expand(f"{settings.where}: logfile", settings.text("logfile")),
+        keyid=_keyid(settings),
+        quiet=settings.boolean("quiet", False) or options.quiet,
+        confine=_confine(options.confine, settings),
+        privkey=_key_source(options.privkey, settings),   # what is wrong elsewhere is told first
+        policies=tuple(_chosen(name, known, file) for name in options.policies))
+
+
+def _confine(option: str | None, settings: Settings) -> str:
     confine = settings.choice("confine", CONFINE, "auto")
-    if options.confine is not None:
-        if options.confine not in CONFINE:
-            raise ConfigError(f"--confine={options.confine}: not one of {', '.join(CONFINE)}")
-        confine = options.confine
-    logfile = settings.text("logfile")
+    if option not in (None, *CONFINE):
+        raise ConfigError(f"--confine={option}: not one of {', '.join(CONFINE)}")
+    return option or confine
+
+
+def _keyid(settings: Settings) -> str | None:
     keyid = settings.text("keyid") or None
     if keyid is not None and not is_https_url(keyid):
         raise settings.bad("keyid", "not an https URL")
-    quiet = settings.boolean("quiet", False) or options.quiet
-    return Config(
-        file=file,
-        privkey=_key_source(options.privkey, settings),
-        gpg=settings.words("gpg") or ["gpg", "--quiet"],
-        socket=options.socket or settings.text("socket") or paths.SIGNER_SOCKET,
-        logfile=expand(f"{settings.where}: logfile", logfile),
-        keyid=keyid,
-        quiet=quiet,
-        confine=confine,
-        policies=tuple(_chosen(name, known, file) for name in options.policies))
+    return keyid
 
 
 def _policy(section: Settings) -> Policy:
@@ -113,12 +117,13 @@ def _policy(section: Settings) -> Policy:
 
 
 def _origins(text: str) -> frozenset[str]:
-    origins = frozenset(text.replace(",", " ").split())
-    for origin in origins:
-        if not is_origin(origin):
-            raise ValueError(f"“{origin}” is not https://HOST[:PORT], in lower case and without "
-                             "path")
-    return origins
+    found = set()
+    for origin in text.replace(",", " ").split():
+        try:
+            found.add(parse_origin(origin))
+        except ValueError as exc:
+            raise ValueError(f"“{origin}” is not https://HOST[:PORT]: {exc}") from exc
+    return frozenset(found)
 
 
 def _identifiers(text: str) -> frozenset[str]:

@@ -33,7 +33,7 @@ from ..common.wire.signer import Greeting
 if TYPE_CHECKING:
     from ..common.sandbox import confine
     from .config import Config, Options
-    from .server import Signer
+    from .conversation import Signer
 
 NAME = "letsencrypt-tiny-accountd"
 USAGE = f"""\
@@ -197,7 +197,7 @@ def _explain(path: str, config: "Config", signer: "Signer") -> int:
 def _load_key(config: "Config", stdio: bool) -> "Signer":
     """The passphrase is asked for, and gpg runs, in here; ``stdio``: 0 is not gpg's."""
     from . import account_key, keyfile
-    from .server import Signer
+    from .conversation import Signer
     text = keyfile.read(config.privkey, config.gpg, inherit_stdin=not stdio)
     key = account_key.load(text, str(config.privkey), keyfile.ask_passphrase)
     log.debug(f"account key: {key.kind}, thumbprint {key.thumbprint}")
@@ -205,12 +205,14 @@ def _load_key(config: "Config", stdio: bool) -> "Signer":
     if config.policies:
         from .policy import Guard
         guard = Guard(config.policies)
-    return Signer(Greeting(key.alg, key.jwk, key.thumbprint, config.keyid), key.sign, guard)
+    greeting = Greeting(key.alg, key.jwk, key.thumbprint, config.keyid, refusals=True)
+    return Signer(greeting, key.sign, guard)
 
 
 def _serve_stdio(config: "Config", signer: "Signer") -> int:
-    from .server import ENDING, Stdio, converse
-    signal.signal(signal.SIGTERM, _end)
+    from .conversation import ENDING, Budget, Stdio, converse
+    # There is nothing to clean up; an exception would be lost in whatever finalizer it came into
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     # ^C reaches every process on the terminal; the master goes on until its work is in order
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stdout = sys.stderr  # nothing but the protocol on descriptor 1
@@ -220,7 +222,7 @@ def _serve_stdio(config: "Config", signer: "Signer") -> int:
     except PermissionError:
         pass  # not the master's child, but started by whoever has the terminal
     _confine(confinement(config.confine))
-    done = converse(Stdio(), signer, "stdio")
+    done = converse(Stdio(), signer, "stdio", Budget())
     # Neither a traceback of the interpreter's end nor another status than the conversation's
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     return 0 if done else 1
@@ -251,12 +253,14 @@ def confinement(mode: str, socket: str | None = None, connections: int = 0) -> "
 
 
 def _confine(plan: "confine.Plan") -> None:
+    from ..common import urls
     from ..common.sandbox import confine
     confine.warm_up()
+    urls.parse("https://[::1]")   # loads what reads an address; once confined it is too late
     log.debug("confined: " + ", ".join(confine.enter(plan)))
 
 
 def _end(signum: int, frame: Any) -> NoReturn:
-    from .server import ENDING
+    from .conversation import ENDING
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)   # once is enough
     raise SystemExit(0)

@@ -11,17 +11,14 @@ from ..common.wire import jose
 from ..common.x509.certificate import parse_certificate
 from ..common.x509.csr import CSR, parse_csr
 from ..common.errors import ProtocolError
+from ..common.names import MAX_NAME, Identifier, is_dns
 from ..common.wire.jsonfields import (JsonObject, get_bool, get_int, get_object, get_objects,
                                       get_str, get_strs)
 from ..common.wire.signer import MAX_REQUEST, Greeting
 
-# RFC 8555 §7.1.4: as in a certificate, in lower case, and none that is an address (RFC 1123 §2.1)
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-DNS_NAME = re.compile(rf"(?:\*\.)?(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}\Z")
 # What no host name can look like; whether it is an address is seen from the policy, which has
 # them as RFC 5952 writes them
 _IP = re.compile(r"(?:[0-9]+(?:\.[0-9]+){3}|[0-9a-f.]*:[0-9a-f:.]*)\Z")
-MAX_NAME = 253
 _CERT_ID = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")   # RFC 9773 §4.1
 
 _EXTENSION_REQUEST = "1.2.840.113549.1.9.14"
@@ -35,7 +32,7 @@ _EXTENSIONS = frozenset(("2.5.29.17",    # subjectAltName
 _EMAIL_ADDRESS = "1.2.840.113549.1.9.1"   # in a subject it is one more name (RFC 5280 §4.1.2.6)
 _PURPOSES = frozenset(("1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"))   # serverAuth, clientAuth
 
-Names = tuple[tuple[str, str], ...]   # ("dns" | "ip", value); of certificates also "other"
+Names = tuple[Identifier, ...]   # ("dns" | "ip", value); of certificates also "other"
 
 
 class Asked(NamedTuple):
@@ -53,12 +50,11 @@ def nothing(payload: JsonObject, own: Greeting) -> Asked:
 
 def new_order(payload: JsonObject, own: Greeting) -> Asked:
     """RFC 8555 §7.4, RFC 9773 §5, draft-ietf-acme-profiles."""
-    names: list[tuple[str, str]] = []
+    names: list[Identifier] = []
     for item in get_objects(payload, "identifiers"):
         _exactly(item, "an identifier", "type", "value")
         kind, value = get_str(item, "type", 8), get_str(item, "value", MAX_NAME)
-        known = {"dns": DNS_NAME, "ip": _IP}.get(kind)
-        if known is None or not known.match(value):
+        if not (kind == "dns" and is_dns(value) or kind == "ip" and _IP.match(value)):
             raise ProtocolError("an identifier is neither a host name in lower case nor an address")
         names.append((kind, value))
     if not names:

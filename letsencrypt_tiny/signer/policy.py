@@ -16,13 +16,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import AbstractSet, NamedTuple
 
-from ..common import log
+from ..common import log, names, urls
 from ..common.errors import Error, ProtocolError
 from ..common.wire.jsonfields import JsonObject
 from ..common.wire.policy import Policy, digest
 from ..common.wire.signer import Greeting
 from . import payloads, request
-from .payloads import DNS_NAME, MAX_NAME, Asked, Names
+from .payloads import Asked, Names
 
 HOUR = 3600.0       # seconds
 ANY = "*"
@@ -93,24 +93,28 @@ def covers(patterns: frozenset[str], kind: str, value: str) -> bool:
     return False
 
 
-def allows_url(policy: Policy, url: str) -> bool:
-    """True if ``url`` is canonical and of one of the policy's origins."""
-    slash = url.find("/", len("https://"))
-    return slash > 0 and url[:slash] in policy.origins and _PATH.match(url, slash) is not None
+def origin_within(policy: Policy, url: str) -> str:
+    """Return the origin of a canonical ``url`` if it is one of the policy's, else ""."""
+    try:
+        found = urls.parse(url)
+    except ValueError:
+        return ""
+    canonical = url == found.origin + found.target and _PATH.match(found.target)
+    return found.origin if canonical and found.origin in policy.origins else ""
 
 
 def _check(policy: Policy, header: JsonObject, operation: str, asked: Asked) -> None:
     """Raise ProtocolError unless ``policy`` allows it."""
     where = f"policy “{policy.name}”: "
     for member in ("url", "kid"):
-        if member in header and not allows_url(policy, header[member]):
+        if member in header and not origin_within(policy, header[member]):
             raise ProtocolError(f"{where}{member} is not canonical, or of another origin than "
                                 f"{', '.join(sorted(policy.origins)) or 'any'}")
     if operation not in policy.operations:
         raise ProtocolError(f"{where}{operation} is not allowed")
     for kind, value in asked.names:
         if not covers(policy.identifiers, kind, value):
-            raise ProtocolError(f"{where}{log.printable(value, MAX_NAME)} is not one of its "
+            raise ProtocolError(f"{where}{log.printable(value, names.MAX_NAME)} is not one of its "
                                 "identifiers")
     if asked.profile is not None and not policy.profiles & {asked.profile, ANY}:
         raise ProtocolError(f"{where}this profile is not one of its profiles")
@@ -132,10 +136,10 @@ class Verdict:
 
     def __str__(self) -> str:
         """One line; nothing in it can look like another field, for all of it is canonical."""
-        names = ",".join(value for _, value in self.names) or "-"
+        identifiers = ",".join(value for _, value in self.names) or "-"
         why = "" if not self.why else ' why="' + self.why.replace('"', "'") + '"'
         return (f"policy={self.policy} verdict={'refused' if self.why else 'allowed'} "
-                f"operation={self.operation} origin={self.origin}{why} identifiers={names}")
+                f"operation={self.operation} origin={self.origin}{why} identifiers={identifiers}")
 
 
 def judge(line: bytes, own: Greeting, policies: Sequence[Policy]) -> Verdict:
@@ -156,10 +160,8 @@ def judge(line: bytes, own: Greeting, policies: Sequence[Policy]) -> Verdict:
 
 def _judge(verdict: Verdict, line: bytes, own: Greeting, policies: Sequence[Policy]) -> None:
     checked = request.check(line, own)
-    url = checked.header["url"]
     for policy in policies:
-        if allows_url(policy, url):
-            verdict.origin = url[:url.find("/", len("https://"))]
+        verdict.origin = origin_within(policy, checked.header["url"]) or verdict.origin
     row = find_row(checked.header, checked.payload)
     if row is not None:
         verdict.operation = row.operation
@@ -186,8 +188,12 @@ class Guard:
         self._allowed: tuple[deque[float], ...] = tuple(
             deque(maxlen=policy.per_hour) for policy in policies)
 
+    def explain(self, line: bytes, own: Greeting) -> Verdict:
+        """Like the function ``judge``."""
+        return judge(line, own, self._policies)
+
     def judge(self, line: bytes, own: Greeting) -> Verdict:
-        """Like the function of that name; a request that it allows is counted."""
+        """Like ``explain``; a request that is allowed is counted."""
         verdict = judge(line, own, self._policies)
         if not verdict.why:
             with self._lock:
@@ -214,11 +220,8 @@ def pattern(text: str) -> str:
     value = text.lower()
     if text == ANY:
         return value
-    if ":" in value or value.replace(".", "").isdecimal():
-        import ipaddress
-        return str(ipaddress.ip_address(value))   # raises ValueError
-    name = value[1:] if value.startswith(".") else value
-    if not text.isascii() or len(value) > MAX_NAME or not DNS_NAME.match(name) \
-            or value.startswith(".*"):
+    if names.looks_like_address(value):
+        return names.address(value)
+    if not text.isascii() or not names.is_dns(value.removeprefix(".")) or value.startswith(".*"):
         raise ValueError(f"“{log.printable(text)}” is not NAME, .NAME, *.NAME or an address")
     return value

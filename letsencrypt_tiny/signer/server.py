@@ -1,7 +1,6 @@
-"""One conversation with a client, and the UNIX socket on which any number of them are held."""
+"""The UNIX socket on which any number of conversations are held."""
 
 import os
-import select
 import signal
 import socket
 import socketserver
@@ -9,71 +8,15 @@ import stat
 import struct
 import sys
 import time
-from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from ..common import log
-from ..common.errors import ConfigError, Error, ProtocolError
-from ..common.wire.signer import (MAX_REQUEST, Greeting, LineBuffer, format_greeting,
-                                  format_refusal, format_signature)
-from . import request
+from ..common.errors import ConfigError, Error
+from .conversation import CHUNK, ENDING, Budget, Peer, Signer, converse
 
-if TYPE_CHECKING:
-    from .policy import Guard
-
-LINE_TIME = 30.0      # seconds from the first byte of a line to its last
 SEND_TIME = 30.0      # seconds for a client to take an answer
 IDLE_TIME = 60.0      # seconds after which an idle connection has to make room for a new one
 MAX_CONNECTIONS = 32  # a thread each
-LOGGED = 1000         # connections within an hour; of further ones only what is signed is logged
-HOUR = 3600.0         # seconds
-
-ENDING = (signal.SIGINT, signal.SIGTERM)
-
-_CHUNK = 65536        # bytes read at once
-
-
-class Signer(NamedTuple):
-    """The account key, as far as conversations need it."""
-
-    greeting: Greeting
-    sign: Callable[[bytes], bytes]
-    guard: "Guard | None" = None      # None: no policy
-
-
-class Peer:
-    """A client: how to hear and answer it.  ``waiting_since`` is None while a line is under way.
-
-    Of one that is ``quiet`` nothing is logged but what it is given: it must not fill the disk.
-    """
-
-    waiting_since: float | None = None
-    quiet = False
-
-    def receive(self, timeout: float | None) -> bytes:
-        """Return some bytes, none at the end.  Raises OSError, TimeoutError after ``timeout`` s."""
-        raise NotImplementedError
-
-    def send(self, data: bytes) -> None:
-        """Send all of ``data``.  Raises OSError."""
-        raise NotImplementedError
-
-
-class Stdio(Peer):
-    """The peer at descriptors 0 and 1.  Its own time limits do: there is nobody else to serve."""
-
-    def receive(self, timeout: float | None) -> bytes:
-        if timeout is not None:
-            poll = select.poll()
-            poll.register(0, select.POLLIN)
-            if not poll.poll(timeout * 1000):
-                raise TimeoutError
-        return os.read(0, _CHUNK)
-
-    def send(self, data: bytes) -> None:
-        while data:
-            data = data[os.write(1, data):]
 
 
 class Connection(Peer):
@@ -85,7 +28,7 @@ class Connection(Peer):
 
     def receive(self, timeout: float | None) -> bytes:
         self._sock.settimeout(timeout)
-        return self._sock.recv(_CHUNK)
+        return self._sock.recv(CHUNK)
 
     def send(self, data: bytes) -> None:
         self._sock.settimeout(SEND_TIME)
@@ -97,68 +40,6 @@ class Connection(Peer):
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # it has ended
-
-
-def converse(peer: Peer, signer: Signer, name: str) -> bool:
-    """Greet ``peer`` and sign what it asks for until it ends; ``name`` is for the log.
-
-    Return False if it had to be refused something: the conversation ends there.
-    """
-    try:
-        peer.send(format_greeting(signer.greeting))
-        try:
-            _serve_requests(peer, signer, name)
-        except ProtocolError as exc:
-            if not peer.quiet:
-                shown = request.describe(exc.line) if isinstance(exc, request.Refused) else ""
-                log.warning(f"[{name}] NOSIGN {exc}{shown and f': {shown}'}")
-            peer.send(format_refusal(str(exc)))
-            return False
-    except OSError as exc:
-        if not peer.quiet:
-            log.info(f"[{name}] lost the client: {exc.strerror or 'it takes no answer'}")
-        return False
-    return True
-
-
-def _serve_requests(peer: Peer, signer: Signer, name: str) -> None:
-    lines = LineBuffer(MAX_REQUEST)
-    deadline: float | None = None     # of the line that has begun
-    while True:
-        line = lines.next_line()
-        if line is not None:
-            deadline = None
-            peer.send(format_signature(_sign(line, signer, name, peer.quiet)))
-            continue
-        now = time.monotonic()
-        if not lines.pending:
-            peer.waiting_since = now
-        elif deadline is None:
-            deadline = now + LINE_TIME
-        try:
-            data = peer.receive(None if deadline is None else max(0.0, deadline - now))
-        except (TimeoutError, BlockingIOError) as exc:  # the latter for a timeout of 0
-            raise ProtocolError(f"no whole line within {LINE_TIME:.0f} seconds") from exc
-        peer.waiting_since = None
-        if not data:
-            if lines.pending:
-                raise ProtocolError("the client ended in the middle of a line")
-            return
-        lines.feed(data)
-
-
-def _sign(line: bytes, signer: Signer, name: str, quiet: bool) -> bytes:
-    if signer.guard is None:
-        request.check(line, signer.greeting)
-    else:
-        verdict = signer.guard.judge(line, signer.greeting)
-        if not (quiet and verdict.why):
-            log.info(f"[{name}] AUDIT {verdict}")
-        if verdict.why:
-            raise request.Refused(verdict.why, line)
-    signature = signer.sign(line)
-    log.info(f"[{name}] SIGNED {request.describe(line)}")
-    return signature
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -179,8 +60,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self._signer = signer
         self._count = 0
         self._connections: dict[Any, Connection] = {}
-        self._logged: deque[float] = deque(maxlen=LOGGED)
-        self._unlogged = 0
+        self._budget = Budget()
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         umask = os.umask(0o177)
         try:
@@ -217,7 +97,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Make room for the connection, or refuse it."""
         self._count += 1
-        quiet = self._is_one_too_many()
+        quiet = not self._budget.allows()
         if len(self._connections) >= MAX_CONNECTIONS and not self._dismiss_idle():
             if not quiet:
                 log.warning(f"[{self._count}] refused: {MAX_CONNECTIONS} connections are busy")
@@ -225,21 +105,6 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         connection = self._connections[request] = Connection(request, str(self._count))
         connection.quiet = quiet
         return True
-
-    def _is_one_too_many(self) -> bool:
-        """Count a connection; True if it is not to be logged."""
-        now = time.monotonic()
-        if len(self._logged) == LOGGED and now - self._logged[0] < HOUR:
-            if not self._unlogged:
-                log.warning(f"more than {LOGGED} connections within an hour: of further ones only "
-                            "what is signed is logged")
-            self._unlogged += 1
-            return True
-        self._logged.append(now)
-        if self._unlogged:
-            log.warning(f"{self._unlogged} connections were not logged")
-            self._unlogged = 0
-        return False
 
     def _dismiss_idle(self) -> bool:
         """Hang up on the connection that has been idle for longest; False if none has for long."""
@@ -272,7 +137,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                                                           struct.calcsize("3i")))
         if not peer.quiet:
             log.info(f"[{peer.name}] connection of user {uid}, process {pid}")
-        converse(peer, self._signer, peer.name)
+        converse(peer, self._signer, peer.name, self._budget)
         if not peer.quiet:
             log.info(f"[{peer.name}] end of connection")
 

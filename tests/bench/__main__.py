@@ -7,6 +7,11 @@
   --parts=A,B      of issuance, names, memory, scan, signer, confine
   --limit=SECONDS  a run that would take longer is extrapolated (default 300)
   --out=DIR        for bench.md, bench.json, bench.svg (default build/bench)
+  --against=DIR    compare this tree with another checkout, nothing else: each figure of ours
+                   measured alternately from both, each installed by its own "make install".
+                   Parts are then startup, issuance, scan, signer, memory; into against.md,
+                   against.json.  Exit status 1 if a figure is worse by more than 3 %
+  --runs=N         … in so many pairs, rather than as many as suit each figure
 
 Progress goes to standard error, the tables to standard output.
 """
@@ -21,7 +26,7 @@ from typing import Any
 
 from harness.run import Prefix, Users
 
-from . import ground, plot, scan, signer, table
+from . import against, ground, plot, scan, signer, table
 from .ground import say
 from .issuance import Bench
 from .peers import PEERS
@@ -33,6 +38,8 @@ def main() -> int:
     """Run the benchmark; return the exit status, 0 also where a target is missed."""
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # tidy up
+    if options.against is not None:
+        return _against(options)
     quick = options.quick
     counts = options.counts or ([1, 5] if quick else [1, 10, 50])
     ours = counts if quick or options.counts else [*counts, 100, 200]
@@ -73,6 +80,23 @@ def main() -> int:
     return 0
 
 
+def _against(options: argparse.Namespace) -> int:
+    machine = ground.machine()
+    pebble = ground.newest("pebble")
+    ground.leave_the_machine()
+    with Users(), ground.pebble(pebble) as server, ground.trusted(server):
+        figures = against.compare(options.against, server, options.parts, options.runs,
+                                  options.quick)
+    options.out.mkdir(parents=True, exist_ok=True)
+    text = (", ".join(f"{name} {value}" for name, value in machine.items()) + "\n\n"
+            + table.table(against.HEAD, against.rows(figures), against.ALIGN) + "\n")
+    (options.out / "against.md").write_text(text)
+    (options.out / "against.json").write_text(json.dumps(
+        [figure._asdict() for figure in figures], indent=1) + "\n")
+    print(text)
+    return int(any("worse" in figure.verdict for figure in figures))
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python3 -m bench", description=__doc__, allow_abbrev=False,
@@ -80,17 +104,27 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--peers", type=_words, help=argparse.SUPPRESS)
     parser.add_argument("--counts", type=_numbers, help=argparse.SUPPRESS)
-    parser.add_argument("--parts", type=_words, default=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--parts", type=_words, help=argparse.SUPPRESS)
     parser.add_argument("--limit", type=float, default=300.0, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=ground.OUT, help=argparse.SUPPRESS)
+    parser.add_argument("--against", type=_tree, help=argparse.SUPPRESS)
+    parser.add_argument("--runs", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    unknown = set(options.parts) - set(PARTS)
+    parts = PARTS if options.against is None else against.PARTS
+    options.parts = options.parts or parts
+    unknown = set(options.parts) - set(parts)
     if unknown:
-        parser.error(f"--parts: {', '.join(sorted(unknown))}? There are {', '.join(PARTS)}")
+        parser.error(f"--parts: {', '.join(sorted(unknown))}? There are {', '.join(parts)}")
     unknown = set(options.peers or ()) - {peer.package for peer in PEERS} - {"none"}
     if unknown:
         parser.error(f"--peers: {', '.join(sorted(unknown))}? See --help")
     return options
+
+
+def _tree(text: str) -> Path:
+    if not Path(text, "Makefile").is_file():
+        raise argparse.ArgumentTypeError(f"{text} is no checkout of this project")
+    return Path(text)
 
 
 def _words(text: str) -> list[str]:

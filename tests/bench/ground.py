@@ -26,7 +26,6 @@ RETRY_AFTER = 1  # seconds, that Pebble asks for
 STORE = "/etc/ssl/certs"
 CLONE_NEWNS = 0x20000
 
-_ARCHIVE = "http://deb.debian.org/debian"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _FROM_SID = {"pebble": "usr/bin/pebble", "lego": "usr/bin/lego"}
 
@@ -55,14 +54,26 @@ def newest(package: str) -> Path:
     return program if program.exists() else Path("/", _FROM_SID[package])
 
 
+def mirror() -> str:
+    """Return the URL of Debian's archive that the machine's own apt sources name.
+
+    Raises FileNotFoundError if they name none.
+    """
+    done = subprocess.run([ROOT / "tests/mirror.sh"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise FileNotFoundError(done.stderr.strip())
+    return done.stdout.strip()
+
+
 def _fetch(package: str) -> None:
+    archive = mirror()
     say(f"fetching {package} of Debian sid into {OUT}/sid")
     (OUT / "sid").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="apt-", dir=OUT) as directory:
         work = Path(directory)
         for name in ("lists/partial", "archives/partial"):
             (work / name).mkdir(parents=True)
-        (work / "sources.list").write_text(f"deb [signed-by={_KEYRING}] {_ARCHIVE} sid main\n")
+        (work / "sources.list").write_text(f"deb [signed-by={_KEYRING}] {archive} sid main\n")
         # A mirror that stands still has an index past its date.  The signature is verified all
         # the same, and an older Pebble is no danger to anybody.
         (work / "apt.conf").write_text(f"""

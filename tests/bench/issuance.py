@@ -100,7 +100,7 @@ class Bench:
 
     def memory(self, count: int) -> None:
         """The peak of our memory with ``count`` orders in a run that isn't timed."""
-        usage = self._run(self.tiny.job(_names(count, 1)), look=True)
+        usage = self._run(self.tiny.job(fresh_names(count, 1)), look=True)
         say(f"letsencrypt-tiny: {count} orders, peak memory {usage.peak / 2**20:.1f} MiB, "
             f"{usage.wall:.1f} s")
         self.peaks[count] = usage.peak
@@ -115,12 +115,12 @@ class Bench:
                 self.samples.append(_extrapolated(last, count))
                 continue
             last = self._measure(program, count, 1, repeat if count == 1 else 1)
-        peak = self._run(program.job(_names(1, 1)), look=True).peak
+        peak = self._run(program.job(fresh_names(1, 1)), look=True).peak
         self.facts.append(_fact(program, peak, ""))
 
     def _measure(self, program: Program, count: int, names: int, repeat: int) -> Sample:
         def once() -> Sample:
-            job = program.job(_names(count, names))
+            job = program.job(fresh_names(count, names))
             self._counters.start()
             usage = self._run(job)
             counts = self._counters.read()
@@ -135,7 +135,7 @@ class Bench:
 
     def _run(self, job: Job, look: bool = False) -> measure.Usage:
         usage = measure.run(job.argv, job.env, 2 * self._limit, look=look)
-        missing = [path for path in job.results if not _is_certificate(path)]
+        missing = [path for path in job.results if not is_certificate(path)]
         if missing or usage.status != 0:
             why = "too slow" if usage.status is None else f"status {usage.status}"
             raise Failed(f"{why}, {len(missing)} of {len(job.results)} certificates missing: "
@@ -143,13 +143,15 @@ class Bench:
         return usage
 
 
-def _names(count: int, names: int) -> list[list[str]]:
+def fresh_names(count: int, names: int) -> list[list[str]]:
+    """Return lists of names that no earlier run had, a list for each certificate."""
     run = next(_fresh)
     return [[f"n{number}.c{certificate}.r{run}.bench.example" for number in range(names)]
             for certificate in range(count)]
 
 
-def _is_certificate(path: Path) -> bool:
+def is_certificate(path: Path) -> bool:
+    """Tell whether a file that a run was to make is there."""
     try:
         return "BEGIN CERTIFICATE" in path.read_text()
     except FileNotFoundError:

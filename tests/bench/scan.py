@@ -35,7 +35,7 @@ def measure(server: Pebble, prefix: Prefix, sizes: Sequence[int], repeat: int,
     """Let us look at as many sections as ``sizes`` say, and lacme at the fewest of these."""
     results = []
     with tempfile.TemporaryDirectory(prefix="scan-", dir=PARENT) as directory:
-        make = _Certificates(Path(directory))
+        make = Certificates(Path(directory))
         for size in sizes:
             results.append(_ours(server, prefix, make, size, repeat))
         if Path("/usr/sbin/lacme").exists() and (peers is None or "lacme" in peers):
@@ -43,7 +43,7 @@ def measure(server: Pebble, prefix: Prefix, sizes: Sequence[int], repeat: int,
     return [result._asdict() for result in results]
 
 
-class _Certificates:
+class Certificates:
     """Certificates for names that differ.
 
     Issued once; in the copies the name is another, and the signature wrong therefore: it was
@@ -70,27 +70,32 @@ class _Certificates:
                       "CERTIFICATE")
 
 
-def _ours(server: Pebble, prefix: Prefix, make: _Certificates, size: int, repeat: int) -> Scan:
+def nothing_due(site: Site, server: Pebble, make: Certificates, size: int) -> list[str]:
+    """Give a site so many certificates, all valid for long; return the argv of a daily run."""
+    site.use(server)
+    for number in range(size):
+        name, pem = make.name(number), make.certificate(number)
+        site.certificate(name, [name])
+        directory = site.file(name).parent
+        directory.mkdir()
+        key = directory / "privkey.pem"
+        key.write_text(make.key)
+        key.chmod(0o600)  # before the certificate is there: nobody changes a key afterwards
+        for file, text in (("cert.pem", pem), ("chain.pem", make.chain),
+                           ("fullchain.pem", pem + make.chain)):
+            (directory / file).write_text(text)
+    return site.command("--quiet", "newOrder")
+
+
+def _ours(server: Pebble, prefix: Prefix, make: Certificates, size: int, repeat: int) -> Scan:
     site = Site(prefix)
     try:
-        site.use(server)
-        for number in range(size):
-            name, pem = make.name(number), make.certificate(number)
-            site.certificate(name, [name])
-            directory = site.file(name).parent
-            directory.mkdir()
-            key = directory / "privkey.pem"
-            key.write_text(make.key)
-            key.chmod(0o600)  # before the certificate is there: nobody changes a key afterwards
-            for file, text in (("cert.pem", pem), ("chain.pem", make.chain),
-                               ("fullchain.pem", pem + make.chain)):
-                (directory / file).write_text(text)
-        return _scan("letsencrypt-tiny", site.command("--quiet", "newOrder"), size, repeat)
+        return _scan("letsencrypt-tiny", nothing_due(site, server, make, size), size, repeat)
     finally:
         site.remove()
 
 
-def _lacme(server: Pebble, make: _Certificates, size: int, repeat: int) -> Scan:
+def _lacme(server: Pebble, make: Certificates, size: int, repeat: int) -> Scan:
     with Lacme(server) as lacme:
         key = lacme.path / "one.key"
         key.write_text(make.key)

@@ -1,5 +1,6 @@
 """Signatures per second, beside openssl's and lacme-accountd's; what confinement costs."""
 
+import contextlib
 import json
 import multiprocessing
 import re
@@ -8,10 +9,11 @@ import socket
 import statistics
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.run import ENVIRONMENT, USERS, Prefix, Site, as_user
+from harness.run import ENVIRONMENT, SIGNER_USER, Prefix, Site, as_user
 
 from letsencrypt_tiny.common.wire import jose
 
@@ -39,22 +41,28 @@ def throughput(prefix: Prefix, seconds: float) -> list[dict[str, Any]]:
         site = Site(prefix)
         try:
             site.genkey(kind)
-            place = site.path / "signer"
-            place.mkdir()
-            shutil.chown(place, USERS[0])
+            place = socket_directory(site)
             argv = site.signer(f"--socket={place}/S", "--quiet")
             rates += _serve("letsencrypt-tiny-accountd", argv, place / "S", name, seconds)
             if kind.startswith("rsa") and Path("/usr/bin/lacme-accountd").exists():
-                argv = as_user(USERS[0], ["/usr/bin/lacme-accountd", "--quiet",
-                                          f"--privkey=file:{site.account_key}",
-                                          f"--socket={place}/L"])
+                argv = as_user(SIGNER_USER, ["/usr/bin/lacme-accountd", "--quiet",
+                                             f"--privkey=file:{site.account_key}",
+                                             f"--socket={place}/L"])
                 rates += _serve("lacme-accountd", argv, place / "L", name, seconds)
         finally:
             site.remove()
-    for rate in rates:
-        say(f"{rate.program}: {rate.key}, {rate.connections} connections: {rate.rate:.0f} "
+    for line in rates:
+        say(f"{line.program}: {line.key}, {line.connections} connections: {line.rate:.0f} "
             "signatures/s")
-    return [rate._asdict() for rate in rates]
+    return [line._asdict() for line in rates]
+
+
+def socket_directory(site: Site) -> Path:
+    """Make a directory in which the signer's user can make a socket."""
+    place = site.path / "signer"
+    place.mkdir()
+    shutil.chown(place, SIGNER_USER)
+    return place
 
 
 def _openssl(kind: str, seconds: float) -> float:
@@ -67,7 +75,12 @@ def _openssl(kind: str, seconds: float) -> float:
     return float(match.group(1))
 
 
-def _serve(program: str, argv: list[str], path: Path, key: str, seconds: float) -> list[Rate]:
+@contextlib.contextmanager
+def serving(argv: list[str], path: Path) -> Iterator[int]:
+    """A signer that listens at ``path``; gives its process id.
+
+    Raises RuntimeError with its messages if it doesn't.
+    """
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     try:
@@ -75,16 +88,26 @@ def _serve(program: str, argv: list[str], path: Path, key: str, seconds: float) 
         while not _answers(path):
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()
-                raise RuntimeError(f"{program} does not serve: {process.communicate()[1]}")
+                raise RuntimeError(f"{argv} does not serve: {process.communicate()[1]}")
             time.sleep(0.02)
-        start, tried = time.monotonic(), 20
-        _sign(path, tried)
-        amount = max(tried, int(seconds * tried / (time.monotonic() - start)))
-        return [Rate(program, key, connections, _rate(path, connections, amount // connections))
-                for connections in (1, 4)]
+        yield process.pid
     finally:
         process.terminate()
         process.communicate()
+
+
+def amount(path: Path, seconds: float) -> int:
+    """Return how many signatures take the signer at ``path`` about so long."""
+    start, tried = time.monotonic(), 20
+    _sign(path, tried)
+    return max(tried, int(seconds * tried / (time.monotonic() - start)))
+
+
+def _serve(program: str, argv: list[str], path: Path, key: str, seconds: float) -> list[Rate]:
+    with serving(argv, path):
+        total = amount(path, seconds)
+        return [Rate(program, key, connections, rate(path, connections, total // connections))
+                for connections in (1, 4)]
 
 
 def _answers(path: Path) -> bool:
@@ -96,7 +119,7 @@ def _answers(path: Path) -> bool:
         return True
 
 
-def _rate(path: Path, connections: int, amount: int) -> float:
+def rate(path: Path, connections: int, amount: int) -> float:
     """Signatures per second of ``amount`` on each connection, all at once, a process each.
 
     A server of one connection at a time makes the others wait: it has the same total to sign.

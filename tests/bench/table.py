@@ -35,7 +35,7 @@ def tables(results: Results) -> str:
              + ("; **quick run, not to be quoted**" if results["quick"] else "")]
     reached = [target.cells for target in targets(results)]
     if reached:
-        parts += ["## To reach", _table(["", "measured", "at most", ""], reached, "lrrl")]
+        parts += ["## To reach", table(["", "measured", "at most", ""], reached, "lrrl")]
     for title, make in _TABLES.items():
         text = make(results)
         if text:
@@ -178,8 +178,8 @@ def _issuance(results: Results) -> str:
             f"{mark}{row['connections'] / count:.1f}",
             "–" if row["acme"] is None else f"{mark}{row['acme'] / count:.2f}",
             f"{mark}{row['requests'] / count:.2f}"])
-    text = _table(["certificates", "program", "wall s", "per cert.", "CPU s", "per cert.",
-                   "connections¹", "to the CA²", "requests³"], rows, "rlrrrrrrr") if rows else ""
+    text = table(["certificates", "program", "wall s", "per cert.", "CPU s", "per cert.",
+                  "connections¹", "to the CA²", "requests³"], rows, "rlrrrrrrr") if rows else ""
     problems = [f"- {fact['program']} {fact['version']}: {fact['problem']}"
                 for fact in facts.values() if fact["problem"]]
     if problems:
@@ -197,7 +197,7 @@ def _names(results: Results) -> str:
     rows = [[str(row["names"]), f"{row['wall']:.2f}", f"{row['cpu']:.2f}", f"{row['requests']}"]
             for row in results.get("issuance", [])
             if row["program"] == OURS and row["certificates"] == 1]
-    return _table(["names", "wall s", "CPU s", "requests"], rows, "rrrr") if len(rows) > 1 else ""
+    return table(["names", "wall s", "CPU s", "requests"], rows, "rrrr") if len(rows) > 1 else ""
 
 
 def _memory(results: Results) -> str:
@@ -205,28 +205,28 @@ def _memory(results: Results) -> str:
             for fact in results.get("programs", []) if fact["peak"]]
     rows += [[OURS, str(count), f"{peak / 2**20:.1f}"]
              for count, peak in results.get("memory", {}).items()]
-    return _table(["program", "certificates", "peak MiB (sum of PSS)"], rows, "lrr") \
+    return table(["program", "certificates", "peak MiB (sum of PSS)"], rows, "lrr") \
         if rows else ""
 
 
 def _scan(results: Results) -> str:
     rows = [[row["program"], str(row["sections"]), f"{row['wall']:.3f}", f"{row['cpu']:.3f}",
              str(row["executed"]), str(row["internet"])] for row in results.get("scan", [])]
-    return _table(["program", "sections", "wall s", "CPU s", "programs executed",
-                   "Internet sockets"], rows, "lrrrrr") if rows else ""
+    return table(["program", "sections", "wall s", "CPU s", "programs executed",
+                  "Internet sockets"], rows, "lrrrrr") if rows else ""
 
 
 def _signer(results: Results) -> str:
     rows = [[row["program"], row["key"], str(row["connections"] or "–"), f"{row['rate']:.0f}"]
             for row in results.get("signer", [])]
-    return _table(["program", "key", "connections", "signatures/s"], rows, "llrr") if rows else ""
+    return table(["program", "key", "connections", "signatures/s"], rows, "llrr") if rows else ""
 
 
 def _confine(results: Results) -> str:
     rows = [[row["process"], row["mode"], f"{1000 * row['wall']:.1f}",
              f"{1000 * row['cpu']:.1f}", row["enforced"]] for row in results.get("confine", [])]
-    return _table(["process", "confine =", "wall ms", "CPU ms", "enforced"], rows,
-                  "llrrl") if rows else ""
+    return table(["process", "confine =", "wall ms", "CPU ms", "enforced"], rows,
+                 "llrrl") if rows else ""
 
 
 _TABLES: dict[str, Callable[[Results], str]] = {
@@ -238,7 +238,8 @@ _TABLES: dict[str, Callable[[Results], str]] = {
     "Confinement of each process": _confine}
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:
+    """Return Markdown, its columns aligned ("l", "r") for those who read it as it is."""
     widths = [max(map(len, column)) for column in zip(head, *rows)]
 
     def line(cells: Sequence[str]) -> str:

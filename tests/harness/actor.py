@@ -25,6 +25,7 @@ Word = list[Any]
 Tell = Callable[[str, Any], None]
 SIGNATURE = b"c3Nz" * 21 + b"cw"   # 64 bytes; nobody verifies them
 GIGABYTE = 1 << 30
+STEP = 4 << 20       # bytes
 FOR_EVER = 600   # seconds; no test takes that long
 
 
@@ -54,7 +55,19 @@ class Actor:
 
     def do_flood(self, to: str, data: str, most: int) -> None:
         """Write the same again and again, until the reader has had enough of it."""
-        self.tell("flooded", flood(self.at[to], bytes.fromhex(data), most))
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        piece = bytes.fromhex(data)
+        piece *= 1 + 65536 // len(piece)
+        total = told = 0
+        try:
+            while total < most:
+                total += os.write(self.at[to], piece)
+                if total - told >= STEP:   # meanwhile, for who floods does not live long
+                    told = total
+                    self.tell("flooded", total)
+        except OSError:
+            pass
+        self.tell("flooded", total)
 
     def do_times(self, count: int, words: list[Word]) -> None:
         """The words ``count`` times; -1: for ever."""
@@ -253,20 +266,6 @@ def write(fd: int, data: bytes) -> None:
         data = data[os.write(fd, data):]
 
 
-def flood(fd: int, piece: bytes, most: int = GIGABYTE) -> int:
-    """Write up to ``most`` bytes; return how many were taken before the reader had enough."""
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    piece *= 1 + 65536 // len(piece)
-    total = 0
-    try:
-        while total < most:
-            total += os.write(fd, piece)
-    except OSError:
-        pass
-    return total
-
-
 def read_all(fd: int) -> bytes:
     """Read a descriptor to its end, and close it."""
     with open(fd, "rb") as stream:
@@ -282,8 +281,9 @@ def unbase64url(text: str) -> bytes:
 def descriptors(role: str, argv: Sequence[str]) -> tuple[dict[str, int], list[int]]:
     """Return what words call the descriptors of a role's contract, and its listening sockets."""
     if role == "client":
-        config, signer = map(int, argv[-2:])
-        return {"requests": 0, "answers": 1, "messages": 2, "config": config, "signer": signer}, []
+        names = ("config", "signer")   # the latter only where there is something to sign
+        numbers = [int(word) for word in argv if word.isdigit()]
+        return {"requests": 0, "answers": 1, "messages": 2, **dict(zip(names, numbers))}, []
     if role == "signer":
         return {"listen to": 0, "peer": 1, "messages": 2}, []
     return {"messages": 2}, [int(word) for word in argv if word.isdigit()]

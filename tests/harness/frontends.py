@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from .daemon import Daemon
-from .run import PARENT, USERS, Prefix
+from .run import CLIENT_USER, PARENT, Prefix
 
 _NGINX = """\
 daemon off;
@@ -87,7 +87,7 @@ class Frontend:
         self.socket = path / "letsencrypt-tiny.socket"
         self.directory = path / "acme-challenge"
         self.directory.mkdir()
-        os.chown(self.directory, pwd.getpwnam(USERS[1]).pw_uid, pwd.getpwnam("www-data").pw_gid)
+        os.chown(self.directory, pwd.getpwnam(CLIENT_USER).pw_uid, pwd.getpwnam("www-data").pw_gid)
         self.directory.chmod(0o710)
         snippet = shutil.copy(self._snippet, path)
         text = self._snippet.read_text()

@@ -1,13 +1,12 @@
 """A client that stops itself, behind a firewall: the master has had enough after a while."""
 
 import contextlib
-import signal
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 
-from . import ca, infiltrate
+from . import ca, infiltrate, words
 from .infiltrate import Field, play
 from .run import Prefix
 from .verdict import only_error, tidy
@@ -49,7 +48,7 @@ def freeze(ground: Field, grace: int) -> None:
     thread = threading.Thread(target=look)
     thread.start()
     done, _ = play(ground, "client", timeout=grace + 40, only=["list the directory"],
-                   siblings=False, words=[["raise", int(signal.SIGSTOP)]])
+                   siblings=False, words=words.MISBEHAVIOUR["frozen"])
     assert grace < time.monotonic() - began < grace + 20
     thread.join()
     assert f"the client has been silent for {grace + 1} seconds" in only_error(done)

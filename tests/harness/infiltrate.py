@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from . import ca, proc
+from .actor import Word
 from .hostile import Default, Hostile, Request, Response
 from .net import Listener
 from .run import USERS, Prefix, Result, Site
@@ -34,6 +35,24 @@ class Played(NamedTuple):
     report: dict[str, Any]
 
 
+_LAUNCHER = """import sys
+sys.path.insert(0, {path!r})
+from harness.redteam import main
+sys.exit(main())
+"""
+
+
+def _install(path: Path) -> None:
+    """Put the red team where every user finds it."""
+    (path / "harness").mkdir(0o755)
+    for name in "__init__", "actor", "redteam":
+        shutil.copy(Path(__file__).with_name(f"{name}.py"), path / "harness")
+    for file in (path / "harness").iterdir():
+        file.chmod(0o644)
+    (path / "redteam.py").write_text(_LAUNCHER.format(path=str(path)))
+    (path / "redteam.py").chmod(0o644)
+
+
 @contextlib.contextmanager
 def field(prefix: Prefix, authority: ca.CA) -> Iterator[Field]:
     """A site with certificates in two sections, and every thing worth an attack."""
@@ -47,9 +66,7 @@ def field(prefix: Prefix, authority: ca.CA) -> Iterator[Field]:
             done = site.run(*command)
             if done.returncode != 0:
                 raise RuntimeError(done.stderr)
-        stand_in = site.path / "redteam.py"
-        shutil.copy(Path(__file__).with_name("redteam.py"), stand_in)
-        stand_in.chmod(0o644)
+        _install(site.path)
         setuid = site.path / "setuid"
         shutil.copy("/usr/bin/id", setuid)
         setuid.chmod(0o4755)
@@ -76,6 +93,28 @@ def field(prefix: Prefix, authority: ca.CA) -> Iterator[Field]:
         for sock in names:
             sock.close()
     site.remove()
+
+
+# What the red team's client can do besides what ``words`` has
+
+def plant(victims: dict[str, str]) -> Word:
+    """Symbolic links {name: target}, and all that may mislead in a directory."""
+    return ["plant", victims]
+
+
+def dig(depth: int) -> Word:
+    """Directories in one another."""
+    return ["dig", depth]
+
+
+def survive(seconds: float) -> Word:
+    """A process that is nobody's."""
+    return ["survive", seconds]
+
+
+def refill(seconds: float, junk: bytes) -> Word:
+    """Files that come back while, after that junk, the directory is removed."""
+    return ["refill", seconds, junk.hex()]
 
 
 def _plays(setup: Path) -> bool:

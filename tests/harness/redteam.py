@@ -1,6 +1,6 @@
 """A compromised child: becomes what the real program becomes, then tries everything.
 
-Usage: redteam.py SETUP ROLE [ARGUMENT …], as ``command`` of [client], [webserver] or [accountd]
+Usage: redteam SETUP ROLE [ARGUMENT …], as ``command`` of [client], [webserver] or [accountd]
 
 The master appends the real program's arguments and the descriptors are the real program's.  The
 installed program's own ``main()`` runs up to the point where it listens to others; from there
@@ -24,10 +24,11 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from . import actor
+
 libc = ctypes.CDLL(None, use_errno=True)
 PTRACE_ATTACH, CLONE_NEWUSER = 16, 0x10000000
 MSG_FASTOPEN = 0x20000000
-GIGABYTE = 1 << 30
 
 
 def check(result: int) -> int:
@@ -195,108 +196,61 @@ class RedTeam:
         fcntl.fcntl(1, fcntl.F_SETFD, 0)
         os.execv(self.setup["setuid"], [self.setup["setuid"], "-u"])
 
-    # --- what the client can tell the master ---
 
-    def speak(self, words: list[Any]) -> None:
-        """["line", hexadecimal], ["flood", descriptor, hexadecimal], ["exit", status] …"""
-        for word, *rest in words:
-            if word == "line":
-                write(1, bytes.fromhex(rest[0]))
-            elif word == "flood":
-                self.tell("flooded", flood(rest[0], bytes.fromhex(rest[1])))
-            elif word == "plant":
-                plant(rest[0])
-            elif word == "challenge":
-                with open(rest[0], "w", encoding="ascii") as file:
-                    file.write(rest[1])
-            elif word == "dig":
-                dig(rest[0])
-            elif word == "refill":
-                refill(rest[0], bytes.fromhex(rest[1]))
-            elif word == "raise":
-                os.kill(os.getpid(), rest[0])
-            elif word == "close":
-                os.close(1)
-            elif word == "survive":
-                survive(rest[0])
-            elif word == "sleep":
-                time.sleep(rest[0])
-            elif word == "exit":
-                os._exit(rest[0])
+class Mouthpiece(actor.Actor):
+    """What the client can tell the master, and do in its directory: more than other stand-ins."""
 
+    def do_plant(self, victims: dict[str, str]) -> None:
+        """Fill the challenge directory with whatever could mislead who reads or removes it."""
+        for name, target in victims.items():
+            os.symlink(target, name)
+        os.mkfifo("fifo")
+        os.makedirs("deep/deeper/deepest")
+        create("deep/deeper/file", keep=True)
+        os.symlink("../../..", "deep/deeper/up")
+        os.chmod("deep/deeper", 0)
+        bind_unix("socket")
+        with open("huge", "wb") as file:
+            file.truncate(4096)   # all that RLIMIT_FSIZE lets pass
+        with open("json.py", "w", encoding="ascii") as file:
+            file.write("raise SystemExit('imported')\n")
+        os.chmod(".", 0o777)
 
-def write(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data):]
+    def do_dig(self, depth: int) -> None:
+        """Nest directories, more than a recursion or its descriptors get through."""
+        for _ in range(depth):
+            os.mkdir("d")
+            os.chdir("d")
 
+    def do_survive(self, seconds: float) -> None:
+        """Leave processes that hold on to nothing of the master's."""
+        if os.fork() == 0:
+            os.setsid()
+            os.fork()
+            os.closerange(0, 1024)
+            time.sleep(seconds)
+            os._exit(0)
 
-def flood(fd: int, piece: bytes) -> int:
-    """Write a gigabyte; return how much was taken before the reader had enough."""
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    piece *= 1 + 65536 // len(piece)
-    total = 0
-    try:
-        while total < GIGABYTE:
-            total += os.write(fd, piece)
-    except OSError:
-        pass
-    return total
+    def do_refill(self, seconds: float, word: str) -> None:
+        """Put files back, by several threads, while the master, after that word, removes them."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        deadline = time.monotonic() + seconds
 
-
-def plant(victims: dict[str, str]) -> None:
-    """Fill the challenge directory with whatever could mislead who reads or removes it."""
-    for name, target in victims.items():
-        os.symlink(target, name)
-    os.mkfifo("fifo")
-    os.makedirs("deep/deeper/deepest")
-    create("deep/deeper/file", keep=True)
-    os.symlink("../../..", "deep/deeper/up")
-    os.chmod("deep/deeper", 0)
-    bind_unix("socket")
-    with open("huge", "wb") as file:
-        file.truncate(4096)   # all that RLIMIT_FSIZE lets pass
-    with open("json.py", "w", encoding="ascii") as file:
-        file.write("raise SystemExit('imported')\n")
-    os.chmod(".", 0o777)
-
-
-def dig(depth: int) -> None:
-    """Nest directories, more than a recursion or its descriptors get through."""
-    for _ in range(depth):
-        os.mkdir("d")
-        os.chdir("d")
-
-
-def survive(seconds: float) -> None:
-    """Leave processes that hold on to nothing of the master's."""
-    if os.fork() == 0:
-        os.setsid()
-        os.fork()
-        os.closerange(0, 1024)
-        time.sleep(seconds)
-        os._exit(0)
-
-
-def refill(seconds: float, word: bytes) -> None:
-    """Put files back, by several threads, while the master, after that word, removes them."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    deadline = time.monotonic() + seconds
-
-    def work() -> None:
-        number = 0
-        while time.monotonic() < deadline:
-            number += 1
-            try:
-                create(f"redteam-{number % 10}-{threading.get_ident()}", keep=True)
-            except OSError:
-                pass
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.2)
-    write(1, word)
-    for thread in threads:
-        thread.join()
+        def work() -> None:
+            number = 0
+            while time.monotonic() < deadline:
+                number += 1
+                try:
+                    create(f"redteam-{number % 10}-{threading.get_ident()}", keep=True)
+                except OSError:
+                    pass
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)
+        self.do_say("answers", word)
+        for thread in threads:
+            thread.join()
 
 
 def read(path: str) -> str:
@@ -320,7 +274,7 @@ def large() -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     fd = os.open("redteam-large", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
-        write(fd, bytes(8192))
+        actor.write(fd, bytes(8192))
     finally:
         os.close(fd)
         os.unlink("redteam-large")
@@ -405,7 +359,7 @@ def main() -> int:
 
         def run(*_: Any) -> None:
             team.attack()
-            team.speak(setup.get("words", []))
+            Mouthpiece({"answers": 1, "messages": 2}, team.tell).play(setup.get("words", []))
         client.run = run
         return client.main()
     if role == "webserver":
@@ -417,15 +371,11 @@ def main() -> int:
             serve(self)
         webserver.Server.serve = attack_first  # type: ignore[method-assign]
         return webserver.main()
-    from letsencrypt_tiny.signer import main as signer, server
-    serve_requests = server._serve_requests
+    from letsencrypt_tiny.signer import conversation, main as signer
+    serve_requests = conversation._serve_requests
 
     def attack_then_serve(*arguments: Any) -> None:
         team.attack()
         serve_requests(*arguments)
-    server._serve_requests = attack_then_serve
+    conversation._serve_requests = attack_then_serve
     return signer.main()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

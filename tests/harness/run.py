@@ -7,6 +7,8 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import threading
+import time
 from pathlib import Path
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -14,7 +16,8 @@ from typing import Any, Protocol
 from . import ca, proc
 
 ROOT = Path(__file__).resolve().parents[2]
-USERS = ("_letsencrypt-accountd", "_letsencrypt-client", "_letsencrypt-www")
+USERS = SIGNER_USER, CLIENT_USER, WEBSERVER_USER = (
+    "_letsencrypt-accountd", "_letsencrypt-client", "_letsencrypt-www")
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"}
 
 # Not /tmp: the programs refuse directories below one that others may write to.
@@ -142,7 +145,7 @@ class Site:
         self.path = Path(tempfile.mkdtemp(prefix="site-", dir=prefix.path))
         self.path.chmod(0o755)
         self.etc, self.lib, self.rundir = (self.path / name for name in ("etc", "lib", "run"))
-        accountd = pwd.getpwnam(USERS[0])
+        accountd = pwd.getpwnam(SIGNER_USER)
         for directory, mode in ((self.etc, 0o755), (self.lib, 0o755), (self.rundir, 0o755),
                                 (self.lib / "certs", 0o755), (self.lib / "state", 0o700),
                                 (self.lib / "accountd", 0o700)):
@@ -187,7 +190,7 @@ class Site:
 
     def genkey(self, kind: str = "ec:P-256") -> None:
         """Make the account key, by openssl, mode 0600, owned by the signer's user."""
-        user = pwd.getpwnam(USERS[0])
+        user = pwd.getpwnam(SIGNER_USER)
         self.account_key.unlink(missing_ok=True)
         fd = os.open(self.account_key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(fd, "w", encoding="ascii") as file:
@@ -245,8 +248,41 @@ class Site:
     def signer(self, *args: str) -> list[str]:
         """Return the argv of ``letsencrypt-tiny-accountd ARGS`` as the signer's user."""
         self.configure()
-        return as_user(USERS[0], [str(self.prefix.accountd),
-                                  f"--config={self.etc / 'accountd.conf'}", *args])
+        return as_user(SIGNER_USER, [str(self.prefix.accountd),
+                                     f"--config={self.etc / 'accountd.conf'}", *args])
+
+
+class Background:
+    """A run in the background; ``tokens`` are the names seen in challenge directories."""
+
+    def __init__(self, site: "Site", *args: str) -> None:
+        self._site = site
+        self._process = site.popen(*args)
+        self._began = time.monotonic()
+        self.tokens: list[str] = []
+        self.seconds = 0.0
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while self._process.poll() is None:
+            for directory in self._site.rundir.glob("challenges-*"):
+                try:
+                    self.tokens += set(os.listdir(directory)) - set(self.tokens)
+                except FileNotFoundError:
+                    pass
+            time.sleep(0.005)
+        self.seconds = time.monotonic() - self._began
+
+    def result(self, timeout: float) -> "Result[str]":
+        """Wait for the end; raises subprocess.TimeoutExpired after ``timeout`` seconds."""
+        with self._process as process:
+            try:
+                out, err = process.communicate(timeout=timeout)
+            finally:
+                process.terminate()
+        self._thread.join()
+        return subprocess.CompletedProcess([], process.returncode, out, err)
 
 
 def ini(sections: Mapping[str, Mapping[str, str]]) -> str:

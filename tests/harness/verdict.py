@@ -1,6 +1,7 @@
 """What must hold after any run, however bad its input was."""
 
 import os
+import re
 import stat
 import unicodedata
 from pathlib import Path
@@ -64,3 +65,19 @@ def tidy(site: Site) -> None:
     assert set(os.listdir(site.rundir)) <= {"lock"}
     for path in snapshot(site.lib):
         assert not os.path.basename(path).startswith("."), path
+
+
+def refused(site: Site, status: int, *args: str, env: dict[str, str] | None = None,
+            expected: str = "", command: tuple[str, ...] = ("newOrder", "--force")) -> str:
+    """Run a command that must fail and change no file; return its error."""
+    site.configure()
+    before = snapshot(site.lib, site.etc)
+    done = site.run(*(args or command), timeout=45, env=env)
+    told = only_error(done, status)
+    after = snapshot(site.lib, site.etc)
+    state = str(site.lib / "state")
+    assert {path for path in set(before) | set(after) if before.get(path) != after.get(path)
+            and not path.startswith(state)} == set()
+    tidy(site)
+    assert re.search(expected, told), told
+    return told

@@ -50,7 +50,7 @@ def message(text: str | bytes) -> Word:
 
 
 def flood(piece: bytes, to: str = "answers", most: int = GIGABYTE) -> Word:
-    """Write it for ever, a gigabyte; ``told("flooded")``: how many bytes were taken."""
+    """Write it for ever, a gigabyte; the last of ``told("flooded")``: how many bytes were taken."""
     return ["flood", to, piece.hex(), most]
 
 

@@ -15,7 +15,7 @@ from harness.caddy import CaddyACME
 from harness.hostile import Hostile, unbase64url
 from harness.judge import INSTALLED, NEW, expect
 from harness.pebble import Pebble
-from harness.run import ENVIRONMENT, USERS, Result, Site, run
+from harness.run import ENVIRONMENT, SIGNER_USER, WEBSERVER_USER, Result, Site, run
 
 SIGNER_FAILED = r"the signer \(letsencrypt-tiny-accountd\) failed: it closed the connection"
 FILES = {"privkey.pem", "cert.pem", "chain.pem", "fullchain.pem"}
@@ -169,12 +169,12 @@ def test_explicit_form(ready: Site, pebble: Pebble) -> None:
     """lacme's settings: paths, owner and mode of one's choice, a key generated."""
     ssl = ready.path / "ssl"
     ssl.mkdir()
-    www = pwd.getpwnam(USERS[2])
+    www = pwd.getpwnam(WEBSERVER_USER)
     ready.certificate(
         "explicit", certificate=str(ssl / "cert.pem"), certificate_key=str(ssl / "key.pem"),
         certificate_chain=str(ssl / "chain.pem"), subject="/CN=explicit.example",
         subjectAltName="DNS:explicit.example, DNS:www.explicit.example",
-        owner=f"root:{USERS[2]}", mode="0640")
+        owner=f"root:{WEBSERVER_USER}", mode="0640")
     expect(ready.run("newOrder"), 0, f"explicit: {NEW}",
            rf"explicit: generating the private key {ssl}/key\.pem \(ec:P-256\)",
            f"explicit: {INSTALLED}")
@@ -200,7 +200,7 @@ def test_existing_key_is_kept(ready: Site) -> None:
     os.utime(key, (1, 1))
     before = key.read_bytes(), key.stat()
     ready.certificate("rsa", certificate_key=str(key), certificate_chain=str(chain),
-                      subject="/CN=rsa.example", chown=USERS[2], chmod="400")
+                      subject="/CN=rsa.example", chown=WEBSERVER_USER, chmod="400")
     expect(ready.run("newOrder"), 0, f"rsa: {NEW}", f"rsa: {INSTALLED}")
     after = key.stat()
     assert key.read_bytes() == before[0]
@@ -208,7 +208,7 @@ def test_existing_key_is_kept(ready: Site) -> None:
         assert getattr(after, field) == getattr(before[1], field), field
     assert judge.matches(chain, key)
     assert judge.mode(chain) == 0o400
-    assert chain.stat().st_uid == pwd.getpwnam(USERS[2]).pw_uid
+    assert chain.stat().st_uid == pwd.getpwnam(WEBSERVER_USER).pw_uid
 
 
 def requested(hostile: Hostile) -> str:
@@ -320,7 +320,7 @@ def gpg(ready: Site) -> Iterator[dict[str, str]]:
     """The environment of gpg with a home of the account key manager's user."""
     home = Path("/run") / f"gpg-{os.getpid()}"     # short, for it holds sockets
     home.mkdir(mode=0o700)
-    shutil.chown(home, USERS[0], USERS[0])
+    shutil.chown(home, SIGNER_USER, SIGNER_USER)
     environment = {"GNUPGHOME": str(home), "PATH": "/usr/bin:/bin"}
     yield environment
     subprocess.run(["/usr/bin/gpgconf", "--kill", "all"], env=environment, check=True)
@@ -333,10 +333,10 @@ def test_gpg_account_key(ready: Site, gpg: dict[str, str]) -> None:
     sealed = ready.lib / "accountd/account.key.gpg"
     subprocess.run([*command.split(), "Sesame", "-o", str(sealed), "-c", str(ready.account_key)],
                    check=True, env=gpg)
-    shutil.chown(sealed, USERS[0], USERS[0])
-    shutil.chown(gpg["GNUPGHOME"], USERS[0], USERS[0])
+    shutil.chown(sealed, SIGNER_USER, SIGNER_USER)
+    shutil.chown(gpg["GNUPGHOME"], SIGNER_USER, SIGNER_USER)
     for path in Path(gpg["GNUPGHOME"]).iterdir():
-        shutil.chown(path, USERS[0], USERS[0])
+        shutil.chown(path, SIGNER_USER, SIGNER_USER)
     subprocess.run(["/usr/bin/gpgconf", "--kill", "all"], env=gpg, check=True)
     ready.account_key.unlink()
     ready.accountd[""] = {"privkey": f"gpg:{sealed}", "gpg": f"{command} Sesame"}

@@ -9,8 +9,7 @@ from harness import oddities
 from harness.client import Master, names_of
 from harness.hostile import Hostile, Request, Response
 from harness.run import Users
-from letsencrypt_tiny.common.wire.order import (Account, AccountObject, AccountUpdate, Failed,
-                                                Issued, Progress)
+from letsencrypt_tiny.common.wire.order import Account, AccountObject, Failed, Issued, Progress
 
 
 @pytest.fixture

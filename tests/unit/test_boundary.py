@@ -159,7 +159,7 @@ MOST_PATHS = 15
 
 
 def complexity(function: ast.AST) -> int:
-    """Return McCabe's number of a function: 1 and one for each branch, nested functions left out."""
+    """Return McCabe's number of a function: 1 and one for each branch; nested ones left out."""
     count, todo = 1, list(ast.iter_child_nodes(function))
     while todo:
         node = todo.pop()

@@ -127,6 +127,22 @@ def test_run_leaves_nothing(tmp_path: Path) -> None:
         assert not Path(f"/proc/{pid}").exists()
 
 
+def test_signals_that_are_ignored_are_not_inherited(tmp_path: Path) -> None:
+    """A run in the background has SIGINT ignored, one by nohup(1) SIGHUP; what it starts hasn't."""
+    (tmp_path / "test_it.py").write_text(
+        "import os, signal, subprocess\n\n"
+        "def test_child():\n"
+        "    text = subprocess.run(['cat', '/proc/self/status'], capture_output=True).stdout\n"
+        "    ignored = int(text.partition(b'SigIgn:')[2].split()[0], 16)\n"
+        "    assert [n for n in (1, 2, 3, 15) if ignored >> n - 1 & 1] == []\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n")   # as ever, it harms no run in the background
+    argv = [sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider", "-p", "conftest",
+            str(tmp_path)]
+    env = {"TMPDIR": str(tmp_path), "PYTHONPATH": str(TESTS)}
+    done = run.run(["/bin/sh", "-c", 'trap "" INT HUP QUIT; exec "$@"', "sh", *argv], env=env)
+    assert done.returncode == 0, done.stdout
+
+
 # Real servers
 
 def test_pebble(pebble: Pebble) -> None:
@@ -437,7 +453,7 @@ def test_site_configuration(site: run.Site, pebble: Pebble) -> None:
                                 "cafile": str(pebble.roots())}
     assert own.read_text() == "privkey = file:/nowhere\n"
     key = site.account_key.stat()
-    assert key.st_mode & 0o777 == 0o600 and key.st_uid == pwd.getpwnam(run.USERS[0]).pw_uid
+    assert key.st_mode & 0o777 == 0o600 and key.st_uid == pwd.getpwnam(run.SIGNER_USER).pw_uid
 
 
 def test_run_kills_all_on_timeout() -> None:

@@ -9,7 +9,7 @@ import pytest
 from letsencrypt_tiny.common import names
 from letsencrypt_tiny.common.errors import ProtocolError
 from letsencrypt_tiny.common.wire.signer import Greeting
-from letsencrypt_tiny.master.settings.certificates import parse_identifier
+from letsencrypt_tiny.master.settings.identifiers import parse_identifier
 from letsencrypt_tiny.signer import payloads
 from letsencrypt_tiny.signer.policy import pattern
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from letsencrypt_tiny.common.wire import jose, signer as sp
-from letsencrypt_tiny.common.errors import ProtocolError
+from letsencrypt_tiny.common.errors import LocalProtocolError, ProtocolError
 
 JWK = {"e": "AQAB", "kty": "RSA", "n": "wJ-_" * 85 + "ww"}
 KID = "https://acme.example/acct/1"
@@ -72,7 +72,7 @@ def extra(**members: object) -> bytes:
     (extra(kid=KID + "\x1b", jwk_thumbprint=THUMBPRINT), b"{}"),
     (extra(kid=KID + " x", jwk_thumbprint=THUMBPRINT), b"{}"),
     (extra(kid=KID + "é", jwk_thumbprint=THUMBPRINT), b"{}"),
-    (extra(kid=KID + "x" * 1100, jwk_thumbprint=THUMBPRINT), b"{}"),
+    (extra(kid=KID + "x" * 2100, jwk_thumbprint=THUMBPRINT), b"{}"),
     (b"1 OK", b'{"kty":"RSA","e":"AQAB","n":"%s"}' % (b"A" * 9000))])
 def test_greetings_that_are_refused(first: bytes, second: bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
@@ -89,7 +89,7 @@ def test_requests() -> None:
     assert sp.format_request(b"AA.AA") == b"AA.AA\r\n"
     text = b"A" * sp.MAX_REQUEST
     assert lines(sp.format_request(text), sp.MAX_REQUEST) == [text]
-    with pytest.raises(ProtocolError):
+    with pytest.raises(LocalProtocolError):
         sp.format_request(text + b"A")
 
 
@@ -179,3 +179,73 @@ def test_a_line_in_single_bytes_takes_linear_time() -> None:
 def test_bare_line_ends(data: bytes) -> None:
     with pytest.raises(ProtocolError, match="bare"):
         lines(data)
+
+
+# --- refusals that end no conversation -----------------------------------------------------------
+
+def test_greeting_of_who_goes_on() -> None:
+    greeting = sp.Greeting("ES256", JWK, THUMBPRINT, refusals=True)
+    first, second = lines(sp.format_greeting(greeting))
+    assert json.loads(first[5:]) == {"alg": "ES256", "jwk-thumbprint": THUMBPRINT,
+                                     "refusals": True}
+    assert sp.parse_greeting(first, second) == greeting
+    with_kid = lines(sp.format_greeting(greeting._replace(kid=KID)))
+    assert sp.parse_greeting(*with_kid) == greeting._replace(jwk={}, kid=KID)
+
+
+@pytest.mark.parametrize("value", [False, None, 1, "true", [True], {}])
+def test_greeting_of_who_may_not(value: object) -> None:
+    """What is not meant like that is not a reason to refuse a signer."""
+    assert not sp.parse_greeting(extra(refusals=value), KEY).refusals
+
+
+def test_hello() -> None:
+    assert sp.format_hello() == b"NOSIGN\r\n" and sp.is_hello(lines(sp.format_hello())[0])
+    for line in (b"", b"NOSIGN ", b"NOSIGN x", b"nosign", b"NOSIGNAL", b"e30."):
+        assert not sp.is_hello(line)
+
+
+def test_explain_lines() -> None:
+    assert sp.format_explain(b"AA.AA") == b"EXPLAIN AA.AA\r\n"
+    assert sp.parse_explain(b"EXPLAIN AA.AA") == b"AA.AA" and sp.parse_explain(b"EXPLAIN ") == b""
+    for line in (b"", b"EXPLAIN", b"explain AA.AA", b"EXPLAINAA.AA", b"AA.AA"):
+        assert sp.parse_explain(line) is None
+    text = b"A" * sp.MAX_REQUEST
+    assert lines(sp.format_explain(text), sp.MAX_LINE) == [b"EXPLAIN " + text]
+    with pytest.raises(LocalProtocolError):
+        sp.format_explain(text + b"A")
+
+
+def test_explanations_are_ok_or_a_refusal() -> None:
+    for why in ("", "policy “p”: no"):
+        assert sp.parse_explanation(lines(sp.format_explanation(why))[0]) == \
+            why.translate({ord("“"): '"', ord("”"): '"'})
+    assert sp.format_explanation("") == b"OK\r\n"
+    assert sp.parse_explanation(b"NOSIGN") == "no reason given"
+    for line in (b"", b"ok", b"OK ", b"AAAA", b"NOSIGNAL", b"\x1b[31m"):
+        with pytest.raises(ProtocolError, match="does not explain itself") as caught:
+            sp.parse_explanation(line)
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("kid", [KID, None])
+def test_what_is_asked_about_an_order(kid: str | None) -> None:
+    greeting = sp.Greeting("ES256", JWK, THUMBPRINT, kid, True)
+    found = []
+    for line in sp.explanations(greeting, "https://ca.example:14000", [("dns", "a.example"),
+                                                                       ("ip", "::1")], b"CSR"):
+        asked = sp.parse_explain(lines(line, sp.MAX_LINE)[0])
+        assert asked is not None
+        found.append(tuple(map(json.loads, jose.parse_signing_input(asked))))
+    (first, order), (second, finalize) = found
+    for header in (first, second):
+        assert header.keys() == {"alg", "nonce", "url", "kid"} and header["alg"] == "ES256"
+        assert header["url"].startswith("https://ca.example:14000/")
+        assert header["kid"] == kid or kid is None \
+            and header["kid"].startswith("https://ca.example:14000/")
+    assert order == {"identifiers": [{"type": "dns", "value": "a.example"},
+                                     {"type": "ip", "value": "::1"}]}
+    assert finalize == {"csr": "Q1NS"}
+    profiled = sp.explanations(greeting, "https://ca.example", [("dns", "a")], b"", "short")[0]
+    asked = sp.parse_explain(lines(profiled, sp.MAX_LINE)[0])
+    assert asked and json.loads(jose.parse_signing_input(asked).payload)["profile"] == "short"

@@ -18,9 +18,6 @@ from letsencrypt_tiny.common.wire import order, policy, signer as wire
 from letsencrypt_tiny.common.wire.order import Failed, Issued, Log, Order, Progress
 from letsencrypt_tiny.master.pki import verification
 
-GREETED = wire.format_greeting(words.GREETING)
-as_root = pytest.mark.root
-
 
 @pytest.fixture
 def signer(tmp_path: Path) -> Iterator[Signer]:
@@ -136,8 +133,8 @@ def test_a_client_issues(tmp_path: Path) -> None:
     client.plays(words.receive(), words.issue(tmp_path))
     answer, = client_says(client, ORDER._replace(csr=csr))
     assert isinstance(answer, Issued)
-    from letsencrypt_tiny.common.x509 import certificate
-    found = certificate.parse_request(csr)
+    from letsencrypt_tiny.common.x509.csr import parse_csr
+    found = parse_csr(csr)
     chain, = verification.verify("/usr/bin/openssl", [verification.Arrived(
         answer.chain, found.spki, ORDER.identifiers, str(authority.root))])
     assert not isinstance(chain, Exception)
@@ -188,7 +185,6 @@ def test_a_web_server(tmp_path: Path) -> None:
 
 # --- machine ---
 
-@as_root
 def test_a_certificate_on_a_machine(machine: Machine) -> None:
     authority = ca.CA(machine.path)
     signer = machine.spawns_signer("letsencrypt-tiny-accountd")
@@ -207,7 +203,6 @@ def test_a_certificate_on_a_machine(machine: Machine) -> None:
     machine.clean()
 
 
-@as_root
 def test_signals_on_a_machine(machine: Machine) -> None:
     machine.section("a")
     machine.client.plays(words.on(signal.SIGINT, Progress("a", "valid"), words.leave(0)),
@@ -223,7 +218,7 @@ def test_signals_on_a_machine(machine: Machine) -> None:
     assert daemon.strays() == []
 
 
-@as_root
+@pytest.mark.root
 def test_a_machine_is_not_clean_by_itself() -> None:
     machine = Machine()
     try:

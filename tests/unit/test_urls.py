@@ -11,9 +11,9 @@ import pytest
 from letsencrypt_tiny.client import transport
 from letsencrypt_tiny.common import urls
 from letsencrypt_tiny.common.errors import ConfigError, Error, ProtocolError
-from letsencrypt_tiny.common.wire.policy import OPERATIONS, Policy, is_origin, origin_of
+from letsencrypt_tiny.common.wire.policy import OPERATIONS, Policy, origin_of, parse_origin
 from letsencrypt_tiny.master.settings import main as settings
-from letsencrypt_tiny.signer.policy import allows_url
+from letsencrypt_tiny.signer.policy import origin_within
 from letsencrypt_tiny.signer.request import is_https_url
 
 CA = "https://ca.example"
@@ -134,15 +134,23 @@ def short(text: object) -> str:
     return ascii(text)[:60]
 
 
+def is_origin(text: str) -> bool:
+    """True if the setting “origins” takes it."""
+    try:
+        return bool(parse_origin(text))
+    except ValueError:
+        return False
+
+
 @pytest.mark.parametrize("text, origin, canonical", GOOD, ids=short)
 def test_every_judge_takes_it(tmp_path: Path, text: str, origin: str, canonical: bool) -> None:
     url = urls.parse(text)
     assert url.origin == origin
     # signer: what is signed at all; the policies of the master and of the administrator
     assert is_https_url(text)
-    assert origin_of(text) == origin and is_origin(origin)
-    assert is_origin(text) == (text == origin)
-    assert allows_url(policy_for(origin), text) == canonical
+    assert origin_of(text) == origin == parse_origin(origin)
+    assert is_origin(text) == (url.target == "/")   # the setting “origins”
+    assert origin_within(policy_for(origin), text) == (origin if canonical else "")
     # client
     parsed = transport.parse_url(text, "the URL")
     assert (parsed.host, parsed.port, parsed.target) == url[:3]
@@ -161,8 +169,7 @@ def test_every_judge_refuses_it(tmp_path: Path, text: str) -> None:
         origin_of(text)
     seeming = text[:text.find("/", len("https://"))]
     for origin in CA, "https://evil.example", seeming if is_origin(seeming) else CA:
-        # a policy is asked after is_https_url, and not about the length again
-        assert not allows_url(policy_for(origin), text) or len(text) > urls.MAX_URL
+        assert not origin_within(policy_for(origin), text)
     with pytest.raises(ProtocolError, match="the URL"):
         transport.parse_url(text, "the URL")
     if text == text.strip():   # white space around a setting is no part of it

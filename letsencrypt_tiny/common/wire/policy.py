@@ -5,10 +5,10 @@ signer/policy.py.  Pure functions: no I/O here.
 """
 
 import hashlib
-import re
 from typing import NamedTuple
 
-from ..errors import ProtocolError
+from .. import urls
+from ..errors import LocalProtocolError, ProtocolError
 from .jsonfields import dump, get_int, get_str, get_strs, parse_object
 
 MAX_POLICY = 64 << 20   # bytes; 10,000 sections of 100 names are a third of it
@@ -21,17 +21,12 @@ OPERATIONS = ("read", "respond", "new-order", "finalize", "lookup", "register",
 # What orders need, and so the default
 ORDERING = OPERATIONS[:5]
 
-# Digits only where nothing has to be normalized, and so one way to write each origin
-_HOST = r"[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?|\[[0-9a-f:.]{2,45}\]"
-_ORIGIN = re.compile(rf"https://(?:{_HOST})(?::(?!443\Z)[1-9][0-9]{{0,4}})?\Z")
-_LOOSE = re.compile(rf"https://({_HOST})(?::0*([0-9]{{1,5}}))?(?:[/?].*)?\Z", re.A | re.I | re.S)
-
 
 class Policy(NamedTuple):
     """What the signer may sign.  Everything else it refuses."""
 
     name: str
-    origins: frozenset[str]                 # https://HOST[:PORT] as ``is_origin`` wants them
+    origins: frozenset[str]                 # https://HOST[:PORT] as ``origin_of`` returns them
     operations: frozenset[str]              # of OPERATIONS
     identifiers: frozenset[str] = frozenset()   # names, .SUFFIXES, addresses; "*" is any
     profiles: frozenset[str] = frozenset()      # draft-ietf-acme-profiles; "*" is any
@@ -39,20 +34,22 @@ class Policy(NamedTuple):
     only: frozenset[str] | None = None      # ``digest`` of each CSR and certificate; None: any
 
 
-def is_origin(text: str) -> bool:
-    """True if ``text`` is an https origin in its canonical form (RFC 6454 §6.2)."""
-    return _ORIGIN.match(text) is not None
+def parse_origin(text: str) -> str:
+    """Return an origin in its canonical form (RFC 6454 §6.2): an https URL without path and
+    query, in whatever spelling.  Raises ValueError.
+    """
+    url = urls.parse(text)
+    if url.target != "/":
+        raise ValueError("it has a path or a query")
+    return url.origin
 
 
 def origin_of(url: str) -> str:
     """Return the origin of an https URL in its canonical form; raises ProtocolError."""
-    match = _LOOSE.match(url)
-    if match is not None:
-        port = match.group(2) or "443"
-        origin = f"https://{match.group(1).lower()}" + (f":{port}" if port != "443" else "")
-        if is_origin(origin):
-            return origin
-    raise ProtocolError(f"“{url}” has no https origin")
+    try:
+        return urls.parse(url).origin
+    except ValueError as exc:
+        raise ProtocolError(f"“{url}” has no https origin: {exc}") from exc
 
 
 def digest(der: bytes) -> str:
@@ -61,14 +58,17 @@ def digest(der: bytes) -> str:
 
 
 def format_policy(policy: Policy) -> bytes:
-    """Return the JSON object for the descriptor that the signer reads it from."""
+    """Return the JSON object for the descriptor that the signer reads it from.
+
+    Raises LocalProtocolError.
+    """
     text = dump({
         "name": policy.name, "origins": sorted(policy.origins),
         "operations": sorted(policy.operations), "identifiers": sorted(policy.identifiers),
         "profiles": sorted(policy.profiles), "per_hour": policy.per_hour,
         "only": None if policy.only is None else sorted(policy.only)})
     if len(text) > MAX_POLICY:
-        raise ProtocolError(f"a policy of more than {MAX_POLICY} bytes")
+        raise LocalProtocolError(f"a policy of more than {MAX_POLICY} bytes")
     return text
 
 

@@ -2,31 +2,45 @@
 
 Wire-compatible with lacme-accountd(1), protocol version 1; lines end in CR LF::
 
-    S: 1 OK {"alg":"RS256","jwk-thumbprint":"…"[,"kid":"…"]}
+    S: 1 OK {"alg":"RS256","jwk-thumbprint":"…"[,"kid":"…"][,"refusals":true]}
     S: {"e":"AQAB","kty":"RSA","n":"…"}            ({} when a kid was configured)
     C: BASE64URL(protected header) "." BASE64URL(payload)
     S: BASE64URL(signature)                         (repeat)
 
-An old signer greets with ``1 OK`` alone.  A refusal is ``NOSIGN reason``, after which
-the signer closes the connection.  Pure functions and one buffer: no I/O here.
+An old signer greets with ``1 OK`` alone.  Old clients take any line for a signature and hand it
+to the CA, so a request that is refused ends their conversation without a word.  What follows
+is for two that both know better, the signer by ``refusals`` and the client by its first line::
+
+    C: NOSIGN                                       (no answer)
+    C: BASE64URL(protected header) "." BASE64URL(payload)
+    S: NOSIGN reason                                (and the conversation goes on)
+    C: EXPLAIN BASE64URL(protected header) "." BASE64URL(payload)
+    S: OK                                           (or NOSIGN reason; nothing is signed)
+
+Refusals and explanations are MAX_REFUSALS at most.  A signer of an earlier version says NOSIGN
+to everybody, and hangs up.  Pure functions and one buffer: no I/O here.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from . import jose
-from ..errors import ProtocolError
-from .jsonfields import dump, get_optional_str, parse_object
+from .. import urls
+from ..errors import LocalProtocolError, ProtocolError
 from ..log import printable
+from ..names import Identifier
+from .jsonfields import JsonObject, dump, get_optional_str, parse_object
 
 VERSION = 1
 MAX_REQUEST = 65536    # bytes of a signing input, without its line end
+MAX_LINE = MAX_REQUEST + len(b"EXPLAIN ")   # bytes of each line the client sends
 MAX_ANSWER = 8192      # bytes of each line the signer sends
+MAX_REFUSALS = 10_000  # and explanations, after which the signer hangs up
 ALGORITHMS = ("RS256", "ES256", "ES384")
 
 _GREETING = re.compile(rb"([0-9]{1,4}) OK(?: (.*))?\Z", re.S)
-# What may stand in an account URL: RFC 3986 characters only
-_URL = re.compile(r"https://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,1024}\Z")
+_NOSIGN, _EXPLAIN, _OK = b"NOSIGN", b"EXPLAIN ", b"OK"
 
 # Of our own messages: they should arrive as something better than “?”
 _TYPOGRAPHY = str.maketrans({"“": '"', "”": '"', "’": "'", "…": "...", "§": "section "})
@@ -39,10 +53,11 @@ class Greeting(NamedTuple):
     jwk: dict[str, Any]          # the public key; empty when a kid is configured
     thumbprint: str              # RFC 7638
     kid: str | None = None       # the account URL, if configured
+    refusals: bool = False       # it goes on after a refusal, with who says to know NOSIGN
 
 
 class Refusal(ProtocolError):
-    """The signer answered NOSIGN."""
+    """The signer answered NOSIGN.  The reason is the message's end."""
 
 
 class LineBuffer:
@@ -88,6 +103,8 @@ def format_greeting(greeting: Greeting) -> bytes:
     extra: dict[str, Any] = {"alg": greeting.alg, "jwk-thumbprint": greeting.thumbprint}
     if greeting.kid is not None:
         extra["kid"] = greeting.kid
+    if greeting.refusals:
+        extra["refusals"] = True
     jwk = {} if greeting.kid is not None else greeting.jwk
     return b"%d OK %s\r\n%s\r\n" % (VERSION, dump(extra), jose.canonical_json(jwk))
 
@@ -104,9 +121,12 @@ def parse_greeting(first: bytes, second: bytes) -> Greeting:
     alg = get_optional_str(extra, "alg", 16) or "RS256"
     if alg not in ALGORITHMS:
         raise ProtocolError(f"the signer signs with the unknown algorithm “{printable(alg)}”")
-    kid = get_optional_str(extra, "kid", 1024)
-    if kid is not None and not _URL.match(kid):
-        raise ProtocolError("the signer's kid is not an https URL")
+    kid = get_optional_str(extra, "kid", urls.MAX_URL)
+    if kid is not None:
+        try:
+            urls.parse(kid)
+        except ValueError as exc:
+            raise ProtocolError(f"the signer's kid is {exc}") from exc
     thumbprint = get_optional_str(extra, "jwk-thumbprint", 64)
     if not jwk and kid is None:
         raise ProtocolError("the signer gave neither a public key nor an account URL")
@@ -117,13 +137,23 @@ def parse_greeting(first: bytes, second: bytes) -> Greeting:
         thumbprint = own
     if thumbprint is None or len(jose.decode(thumbprint.encode("ascii", "replace"))) != 32:
         raise ProtocolError("the signer gave no SHA-256 thumbprint of its key")
-    return Greeting(alg, jwk, thumbprint, kid)
+    return Greeting(alg, jwk, thumbprint, kid, extra.get("refusals") is True)
+
+
+def format_hello() -> bytes:
+    """Return the first line of a client that knows what NOSIGN is."""
+    return _NOSIGN + b"\r\n"
+
+
+def is_hello(line: bytes) -> bool:
+    """True if a client's first line says that it knows what NOSIGN is."""
+    return line == _NOSIGN
 
 
 def format_request(signing_input: bytes) -> bytes:
-    """Return the line that asks for a signature."""
+    """Return the line that asks for a signature; raises LocalProtocolError."""
     if len(signing_input) > MAX_REQUEST:
-        raise ProtocolError(f"a signing input of more than {MAX_REQUEST} bytes")
+        raise LocalProtocolError(f"a signing input of more than {MAX_REQUEST} bytes")
     return signing_input + b"\r\n"
 
 
@@ -135,7 +165,7 @@ def format_signature(signature: bytes) -> bytes:
 def format_refusal(reason: str) -> bytes:
     """Return the line that refuses to sign; only printable ASCII passes."""
     text = printable(reason.translate(_TYPOGRAPHY), 400).encode("ascii", "replace")
-    return b"NOSIGN " + text + b"\r\n"
+    return b"%s %s\r\n" % (_NOSIGN, text)
 
 
 def parse_signature(line: bytes) -> bytes:
@@ -143,10 +173,60 @@ def parse_signature(line: bytes) -> bytes:
 
     Raises Refusal with the signer's reason, ProtocolError for anything else.
     """
-    if line == b"NOSIGN" or line.startswith(b"NOSIGN "):
-        reason = printable(line[7:].decode("utf-8", "replace"), 500) or "no reason given"
+    reason = _parse_refusal(line)
+    if reason is not None:
         raise Refusal(f"the signer refused to sign: {reason}")
     signature = jose.decode(line)
     if not 32 <= len(signature) <= 1024:
         raise ProtocolError(f"a signature of {len(signature)} bytes from the signer")
     return signature
+
+
+def _parse_refusal(line: bytes) -> str | None:
+    if line != _NOSIGN and not line.startswith(_NOSIGN + b" "):
+        return None
+    return printable(line[len(_NOSIGN) + 1:].decode("utf-8", "replace"), 500) or "no reason given"
+
+
+def format_explain(signing_input: bytes) -> bytes:
+    """Return the line that asks what would become of a request; raises LocalProtocolError."""
+    return _EXPLAIN + format_request(signing_input)
+
+
+def parse_explain(line: bytes) -> bytes | None:
+    """Return the signing input that a line asks about; None if it asks for a signature."""
+    return line[len(_EXPLAIN):] if line.startswith(_EXPLAIN) else None
+
+
+def format_explanation(why: str) -> bytes:
+    """Return the line that answers it: why the request would be refused, "" if it would not."""
+    return format_refusal(why) if why else _OK + b"\r\n"
+
+
+def parse_explanation(line: bytes) -> str:
+    """Return why the signer would refuse a request, "" if it would sign; raises ProtocolError."""
+    reason = "" if line == _OK else _parse_refusal(line)
+    if reason is None:
+        raise ProtocolError("the signer does not explain itself: "
+                            f"“{printable(line.decode('latin-1'), 100)}”")
+    return reason
+
+
+def explanations(greeting: Greeting, origin: str, identifiers: Iterable[Identifier], csr: bytes,
+                 profile: str | None = None) -> list[bytes]:
+    """Return the lines that ask about an order's requests: newOrder and finalize (RFC 8555 §7.4).
+
+    They are as a client would send them to a server of ``origin``, but for what only the server
+    knows: nonce, paths, and the account's URL if the signer does not tell it.  Raises
+    LocalProtocolError.
+    """
+    order: JsonObject = {"identifiers": [{"type": kind, "value": value}
+                                         for kind, value in identifiers]}
+    if profile is not None:
+        order["profile"] = profile
+    lines = []
+    for path, payload in (("new-order", order), ("finalize", {"csr": jose.encode_text(csr)})):
+        header = {"alg": greeting.alg, "nonce": "explain", "url": f"{origin}/{path}",
+                  "kid": greeting.kid or f"{origin}/account"}
+        lines.append(format_explain(jose.signing_input(dump(header), dump(payload))))
+    return lines

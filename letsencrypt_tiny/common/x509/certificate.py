@@ -9,6 +9,7 @@ of RFC 5280.
 from typing import NamedTuple
 
 from . import extensions as ext, fields
+from ..clock import DAY, days
 from .der import INTEGER, SEQUENCE, X509Error, elements, integer, pem_blocks
 from .extensions import Names
 
@@ -21,7 +22,7 @@ _OPTIONAL = {None: (b"",),                   # v1, the default, is never encoded
              b"\x02\x01\x02": _UNIQUE + tuple(tags + b"\xa3" for tags in _UNIQUE)}
 
 _DAYS_IN = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_EPOCH = 719469   # 1970-01-01, counted from the last of February of the year 0
+_DATE = ((0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14))   # YYYY MM DD hh mm ss
 
 
 class Certificate(NamedTuple):
@@ -95,13 +96,13 @@ def _time(tag: int, text: bytes) -> int:
         raise X509Error("malformed date")
     if text[14:] != b"Z" or not text[:14].isdigit():
         raise X509Error("malformed date")
-    year, month, day = int(text[:4]), int(text[4:6]), int(text[6:8])
-    hour, minute, second = int(text[8:10]), int(text[10:12]), int(text[12:14])
-    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    if not 1 <= month <= 12 or hour > 23 or minute > 59 or second > 59 \
-            or not 1 <= day <= _DAYS_IN[month] + (leap and month == 2):
+    year, month, day, *clock = (int(text[start:end]) for start, end in _DATE)
+    if not 1 <= month <= 12 or not 1 <= day <= _days_in(year, month) \
+            or clock[0] > 23 or clock[1] > 59 or clock[2] > 59:
         raise X509Error(f"there is no date {text.decode()}")
-    # months since March of the year in which that was, so that leap days come last
-    months, year = (month + 9) % 12, year - (month < 3)
-    days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * months + 2) // 5 + day
-    return (days - _EPOCH) * 86400 + hour * 3600 + minute * 60 + second
+    return days(year, month, day) * DAY + clock[0] * 3600 + clock[1] * 60 + clock[2]
+
+
+def _days_in(year: int, month: int) -> int:
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    return 29 if leap and month == 2 else _DAYS_IN[month]

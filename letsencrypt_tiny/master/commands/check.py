@@ -3,24 +3,37 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from ...common import log
 from ...common.errors import ConfigError, Error
 from ...common.wire.order import Order
-from ...common.x509.csr import parse_csr
+from ...common.wire.policy import origin_of
+from ...common.wire.signer import MAX_REFUSALS, Greeting, explanations
+from ...common.x509.csr import CSR, parse_csr
 from ..peers.conversation import Conversation, greet
 from ..peers.identity import Identity, drop, identity
 from ..peers.loop import Loop
 from ..peers.messages import Messages
 from ..pki import openssl
-from ..plan import issuers, orders, signing
-from ..plan.orders import OrderPlan
+from ..plan import issuers, signing
 from ..responders.table import responders_for
 from ..settings import certificates
 from ..settings.certificates import Section
 from ..settings.main import Config, Program
 from ..store import keys, trusted
-from ..store.journal import SectionState
+
+
+class Wanted(NamedTuple):
+    """A section, and the CSR that would be sent if its key is there."""
+
+    section: Section
+    csr: CSR | None
+
+    def order(self) -> Order:
+        """What would be asked for."""
+        return Order(self.section.name, self.section.identifiers,
+                     self.csr.der if self.csr else b"")
 
 
 class Findings:
@@ -51,7 +64,7 @@ def check(config: Config) -> int:
     """Check everything, one line for each fault; returns the exit status."""
     findings = Findings()
     sections: dict[str, Section] = {}
-    plans: list[OrderPlan] = []
+    wanted: list[Wanted] = []
     findings.attempt(lambda: sections.update(certificates.load(config)))
     for program in config.programs:
         findings.attempt(lambda p=program: _check_program(p))   # type: ignore[misc]
@@ -64,9 +77,9 @@ def check(config: Config) -> int:
     for action in actions:
         findings.attempt(action)
     for section in sections.values():
-        for action in _section_checks(config, section, plans):
+        for action in _section_checks(config, section, wanted):
             findings.attempt(action)
-    findings.attempt(lambda: _check_signer(config, plans))
+    findings.attempt(lambda: _check_signer(config, wanted, findings))
     if not findings.exit_status:
         log.info(f"{len(sections)} certificates configured; nothing wrong was found")
     return findings.exit_status
@@ -116,14 +129,14 @@ def _no_pipe(name: str) -> int:
     raise AssertionError(f"{name} is not started")
 
 
-def _section_checks(config: Config, section: Section, plans: list[OrderPlan]
+def _section_checks(config: Config, section: Section, wanted: list[Wanted]
                     ) -> Iterator[Callable[[], object]]:
     if section.ca_file:
         def ca_file() -> None:
             if not os.access(section.ca_file, os.R_OK):
                 raise ConfigError(f"{section.where}: CAfile = {section.ca_file}: cannot be read")
         yield ca_file
-    yield lambda: plans.extend(_plan(config, section))
+    yield lambda: wanted.append(Wanted(section, _csr(config, section)))
     for path in section.outputs:
         parent = os.path.dirname(path)
         if not parent.startswith(config.certs_directory + "/"):   # those are made when needed
@@ -132,37 +145,53 @@ def _section_checks(config: Config, section: Section, plans: list[OrderPlan]
                 trusted.open_directory(p, o))
 
 
-def _plan(config: Config, section: Section) -> Iterator[OrderPlan]:
-    """Yield what would be ordered, if there is a key already; raises Error if it is of no use."""
+def _csr(config: Config, section: Section) -> CSR | None:
+    """Return what would be sent, if there is a key already; raises Error if it is of no use."""
     try:
         descriptor = keys.open_key(section.key)
     except FileNotFoundError:
-        return   # it is generated when needed
+        return None   # it is generated when needed
     try:
-        csr = parse_csr(openssl.request(config.openssl, descriptor, section))
+        return parse_csr(openssl.request(config.openssl, descriptor, section))
     except Error as exc:
         raise Error(f"{section.where}: certificate-key = {section.key}: cannot be used: "
                     f"{exc}") from exc
     finally:
         os.close(descriptor)
-    yield orders.plan(section, issuers.configured(config)[""], csr, SectionState())
 
 
-def _check_signer(config: Config, plans: list[OrderPlan]) -> None:
+def _check_signer(config: Config, wanted: list[Wanted], findings: Findings) -> None:
     """It greets; and says what it would sign of what would be ordered."""
     issuer = issuers.configured(config)[""]
     loop = Loop()
     messages = Messages(loop)
     conversation = Conversation(loop, messages, config, issuer)
-    wanted: list[Order] = [plan.order() for plan in plans]
     try:
-        conversation.start_signer(signing.derive(issuer.access.server, wanted))
+        conversation.start_signer(signing.derive(issuer.access.server,
+                                                 [item.order() for item in wanted]))
         greet(loop, [conversation])
+        greeting = conversation.greeting
+        if greeting is None:
+            raise conversation.error or Error("the signer does not greet")
+        log.info(f"the signer answers: {greeting.alg}, thumbprint {greeting.thumbprint}"
+                 + (f", account {greeting.kid}" if greeting.kid else ""))
+        _check_orders(conversation, greeting, wanted, findings)
     finally:
         conversation.close()
         messages.close()
-    greeting = conversation.greeting
-    if greeting is None:
-        raise conversation.error or Error("the signer does not greet")
-    log.info(f"the signer answers: {greeting.alg}, thumbprint {greeting.thumbprint}"
-             + (f", account {greeting.kid}" if greeting.kid else ""))
+
+
+def _check_orders(conversation: Conversation, greeting: Greeting, wanted: list[Wanted],
+                  findings: Findings) -> None:
+    """Tell which sections the signer's key or policy would make fail."""
+    explainer = conversation.explainer() if wanted else None
+    origin = origin_of(conversation.issuer.directory)
+    for section, csr in wanted[:MAX_REFUSALS // 2]:   # it answers no more questions than that
+        if csr is not None and signing.is_account_key(greeting, csr):
+            findings.add(ConfigError(f"{section.where}: certificate-key = {section.key}: is the "
+                                     "account key, which no CA certifies (RFC 8555 §11.1)"))
+        elif explainer is not None:
+            lines = explanations(greeting, origin, section.identifiers, csr.der if csr else b"")
+            why = explainer.why_not(lines if csr else lines[:1])   # finalize comes with a CSR
+            if why:
+                findings.add(Error(f"{section.where}: the signer would refuse it: {why}"))

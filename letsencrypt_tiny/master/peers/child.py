@@ -5,6 +5,9 @@ import select
 import signal
 
 
+running: set[int] = set()   # process ids of those that were started and not collected yet
+
+
 class Child:
     """A running child; ``stop`` ends it and collects its status."""
 
@@ -12,6 +15,7 @@ class Child:
         self.pid = pid
         self.name = name
         self.status: int | None = None      # exit status; 128 + N after signal N
+        running.add(pid)
 
     def wait(self, seconds: float | None) -> int | None:
         """Wait for the child to end; None if it still runs after ``seconds``."""
@@ -27,6 +31,7 @@ class Child:
                 finally:
                     os.close(descriptor)
             _, status = os.waitpid(self.pid, 0)
+            running.discard(self.pid)
             code = os.waitstatus_to_exitcode(status)
             self.status = code if code >= 0 else 128 - code
         return self.status

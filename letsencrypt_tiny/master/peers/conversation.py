@@ -22,6 +22,7 @@ from . import orphans, spawn
 from . import signer as signers
 from .answers import Reader
 from .child import Child
+from .explaining import Explainer
 from .identity import Identity
 from .loop import Loop
 from .messages import Messages
@@ -105,10 +106,14 @@ class Conversation:
         """True as long as the signer has neither greeted nor failed."""
         return self._signer is not None and self._signer.awaited
 
-    def greeted(self) -> None:
-        """The signer has greeted, or failed: it is the client's to listen to from now on."""
-        if self._signer is not None:
-            self._loop.remove(self._signer)
+    def explainer(self) -> Explainer | None:
+        """Who says what the signer would sign; None if it has not greeted, or is too old for that.
+
+        Instead of ``begin``: what the signer says is not for the client then.  Raises Error.
+        """
+        if self._signer is None or self.greeting is None or not self.greeting.refusals:
+            return None
+        return Explainer(self._signer.socket)
 
     def begin(self, account_url: str) -> None:
         """Give the client its configuration, and with it the signer; hear what it answers.
@@ -240,7 +245,6 @@ def greet(loop: Loop, conversations: Iterable[Conversation]) -> None:
     ``error`` that keeps it from beginning.
     """
     waiting = list(conversations)
-    for _ in loop.events(lambda: any(item.awaited for item in waiting)):
-        pass
-    for item in waiting:
-        item.greeted()
+    for event in loop.events(lambda: any(item.awaited for item in waiting)):
+        if isinstance(event, signers.Heard):   # it is the client's to listen to from now on
+            loop.remove(event.signer)

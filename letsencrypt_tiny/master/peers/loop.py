@@ -48,7 +48,8 @@ class Loop:
 
     def remove(self, source: Source) -> None:
         """Listen to ``source`` no more; it may be none of ours (any more)."""
-        if self._sources.pop(source.fileno(), None) is not None:
+        if self._sources.get(source.fileno()) is source:   # the number may be another's by now
+            del self._sources[source.fileno()]
             self._poll.unregister(source.fileno())
 
     def events(self, go_on: Callable[[], bool]) -> Iterator[object]:

@@ -4,6 +4,7 @@ import os
 import signal
 
 from ...common import log
+from . import child
 
 _PR_SET_CHILD_SUBREAPER = 36   # prctl(2)
 
@@ -15,13 +16,15 @@ def adopt() -> None:
 
 
 def end(uid: int) -> None:
-    """Kill every child that runs as ``uid``, and what it leaves, unless that is root.
+    """Kill every orphan that runs as ``uid``, and what it leaves, unless that is root.
 
     A client that isn't confined can fork; what it leaves could lie in wait for the next one,
-    into which, being of the same user, it can look until that has confined itself.
+    into which, being of the same user, it can look until that has confined itself.  Children
+    that the master started, another CA's client for one, are no orphans.
     """
     for _ in range(1000):   # each may have had children, which are ours then
-        left = [pid for pid in _own_children() if uid != 0 and _uid(pid) == uid]
+        left = [pid for pid in _own_children()
+                if uid != 0 and pid not in child.running and _uid(pid) == uid]
         for pid in left:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)

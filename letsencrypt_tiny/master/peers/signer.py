@@ -9,6 +9,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from ...common import log, paths, specifiers
 from ...common.errors import ConfigError, Error, ProtocolError
@@ -20,6 +21,12 @@ from .child import Child
 from .identity import identity
 
 GREETING_SECONDS = 300   # a passphrase may have to be typed
+
+
+class Heard(NamedTuple):
+    """The signer has greeted, or failed: there is no more to hear."""
+
+    signer: "Signer"
 
 
 class Signer:
@@ -46,7 +53,7 @@ class Signer:
 
     def expire(self) -> Iterator[object]:
         self.error = Error("the signer (letsencrypt-tiny-accountd) does not answer")
-        return iter(())
+        yield Heard(self)
 
     def receive(self) -> Iterator[object]:
         """Look at the greeting and leave it there: the client, whose word for it would be worth
@@ -57,7 +64,8 @@ class Signer:
                 time.sleep(0.02)   # half of it is there
         except Error as exc:
             self.error = exc
-        return iter(())
+        if not self.awaited:
+            yield Heard(self)
 
     def close(self) -> None:
         """Close our end of the connection."""
@@ -67,7 +75,7 @@ class Signer:
 def _peek(sock: socket.socket) -> wire.Greeting | None:
     buffer = wire.LineBuffer(wire.MAX_ANSWER)
     try:
-        data = sock.recv(2 * wire.MAX_ANSWER, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        data = sock.recv(3 * wire.MAX_ANSWER, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         if not data:
             raise Error("the signer (letsencrypt-tiny-accountd) failed: it closed the connection")
         buffer.feed(data)

@@ -12,6 +12,7 @@ class Issuer(NamedTuple):
     name: str                                    # "" is the one of [client]
     access: Access
     challenges: tuple[str, ...] = ("http-01",)   # types, in order of preference
+    profile: str | None = None                   # that its orders name
 
     @property
     def directory(self) -> str:
@@ -20,6 +21,6 @@ class Issuer(NamedTuple):
 
 
 def configured(config: Config) -> dict[str, Issuer]:
-    """Return name -> issuer."""
+    """Return name -> issuer; a Section says by its ``issuer`` which is its own."""
     issuer = Issuer("", config.client.access)
     return {issuer.name: issuer}

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+from ...common.wire import jose
 from ...common.wire.order import AccountUpdate, Order, Request, Revocation
 from ...common.wire.policy import ORDERING, Policy, digest, origin_of
+from ...common.wire.signer import Greeting
 from ...common.x509.certificate import parse_certificate
+from ...common.x509.csr import CSR
 
 
 def derive(server: str, requests: Sequence[Request]) -> Policy:
@@ -37,3 +40,13 @@ def derive(server: str, requests: Sequence[Request]) -> Policy:
     return Policy("auto", frozenset([origin_of(server)]),
                   frozenset(operations), frozenset(names), frozenset(profiles), 0,
                   frozenset(only))
+
+
+def is_account_key(greeting: Greeting, csr: CSR) -> bool:
+    """True if a CSR is for the account's key, which no CA certifies (RFC 8555 §11.1).
+
+    Not known where the signer withholds its public key.
+    """
+    number = greeting.jwk.get("n") or greeting.jwk.get("x")
+    # However the key is encoded, this number is in it
+    return isinstance(number, str) and jose.decode(number.encode("ascii", "replace")) in csr.spki

@@ -15,16 +15,15 @@ such a past costs no process.  Every rule with the comment ``letsencrypt-tiny`` 
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from ...common import log, paths
 from ...common.errors import Error
-from . import iptables, nftables
-from .iptables import IP6TABLES, IPTABLES
-from .nftables import NFT
-from .packetfilter import Command, Opening, run
+from . import firewall_tools as tools, iptables, nftables
+from .firewall_tools import Command, Opening
 
 COMMENT = paths.PROGRAM
+MARKER = "firewall"   # in the run directory, while there are rules
 
 
 class Firewall:
@@ -50,7 +49,7 @@ class Firewall:
             _write_marker(self._run_directory, (command[0] for command in commands))
             for command in commands:
                 log.debug(" ".join(command))
-                run(command)
+                tools.run(command)
         except Error as exc:
             self.close()
             raise Error(f"cannot open the firewall: {exc}; "
@@ -78,28 +77,16 @@ def remove_stale(run_directory: str | None = None) -> int:
     path = _marker(run_directory)
     try:
         with open(path, encoding="utf-8") as marker:
-            tools = marker.read().split()
+            used = marker.read().split()
     except OSError as exc:
         if not isinstance(exc, FileNotFoundError):
             log.warning(f"{path}: {exc.strerror}; firewall rules may be left")
         return 0
-    removed, failed = 0, False
-    for tool in (IPTABLES, IP6TABLES, NFT):
-        if tool not in tools:
-            continue
-        try:
-            deletions = list(_deletions(tool, _comment(run_directory)))
-        except Error as exc:
-            log.warning(f"cannot look for firewall rules to remove: {exc}")
-            failed = True
-            continue
-        for rule, command in deletions:
-            try:
-                run(command)
-                removed += 1
-            except Error as exc:
-                log.warning(f"cannot remove the firewall rule {rule}: {exc}")
-                failed = True
+    removed, failed = 0, 0
+    for tool in (tools.IPTABLES, tools.IP6TABLES, tools.NFT):
+        if tool in used:
+            gone, left = _remove(tool, _comment(run_directory))
+            removed, failed = removed + gone, failed + left
     try:
         if not failed:
             os.unlink(path)
@@ -108,8 +95,27 @@ def remove_stale(run_directory: str | None = None) -> int:
     return removed
 
 
+def _remove(tool: str, comment: str) -> tuple[int, int]:
+    """Remove our rules of one tool; return how many are gone, and how many attempts failed."""
+    try:
+        deletions = list(nftables.deletions(comment) if tool == tools.NFT
+                         else iptables.deletions(tool, comment))
+    except Error as exc:
+        log.warning(f"cannot look for firewall rules to remove: {exc}")
+        return 0, 1
+    removed, failed = 0, 0
+    for rule, command in deletions:
+        try:
+            tools.run(command)
+            removed += 1
+        except Error as exc:
+            log.warning(f"cannot remove the firewall rule {rule}: {exc}")
+            failed += 1
+    return removed, failed
+
+
 def _marker(run_directory: str) -> str:
-    return f"{run_directory}/firewall"
+    return f"{run_directory}/{MARKER}"
 
 
 def _comment(run_directory: str) -> str:
@@ -120,14 +126,14 @@ def _comment(run_directory: str) -> str:
     return f"{COMMENT}-{hashlib.sha256(os.fsencode(run_directory)).hexdigest()[:16]}"
 
 
-def _write_marker(run_directory: str, tools: Iterable[str]) -> None:
+def _write_marker(run_directory: str, used: Iterable[str]) -> None:
     """Raises Error."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         os.makedirs(run_directory, 0o755, exist_ok=True)
         fd = os.open(_marker(run_directory), flags, 0o600)
         try:
-            os.write(fd, "".join(f"{tool}\n" for tool in dict.fromkeys(tools)).encode())
+            os.write(fd, "".join(f"{tool}\n" for tool in dict.fromkeys(used)).encode())
         finally:
             os.close(fd)
     except OSError as exc:
@@ -138,8 +144,3 @@ def _insertions(openings: Sequence[Opening], comment: str) -> list[Command]:
     """Return the commands that open the firewall for ``openings``; changes nothing."""
     commands, managed = iptables.insertions(openings, comment)
     return commands + nftables.insertions(openings, managed, comment)
-
-
-def _deletions(tool: str, comment: str) -> Iterator[tuple[str, Command]]:
-    """Yield our rules, and for each the command that deletes it.  Raises Error."""
-    return nftables.deletions(comment) if tool == NFT else iptables.deletions(tool, comment)

@@ -1,130 +1,117 @@
-"""http-01 (RFC 8555 §8.3): where key authorizations are put, and how the world comes to them.
+"""How http-01 (RFC 8555 §8.3) is answered: with files, by a web server.
 
-Either an administrator's web server serves ``challenge-directory``, or web servers of ours
-answer on listening sockets that the master opens here: on the HTTP port if nothing
-listens there, else on a UNIX socket to which a reverse proxy passes the requests.
+Either an administrator's serves ``challenge-directory``, or one of ours answers on listening
+sockets that the master opens here: on the HTTP port if nothing listens there, else on a UNIX
+socket to which a reverse proxy passes the requests.
 """
 
 import os
 import socket
-import stat
 from collections.abc import Callable, Iterator, Sequence
 
 from ...common import log
-from ...common.errors import ConfigError, Error
+from ...common.errors import Error, LocalProtocolError
 from ...common.names import Identifier
-from ..peers import spawn
 from ..peers.child import Child
 from ..peers.identity import Identity, identity
-from ..settings.main import Address, Config
-from ..store import trusted
-from . import directory
+from ..peers.spawn import spawn
+from ..settings.main import Config
+from ..settings.network import HTTP_PORT
+from . import challenge_directory, listening
 from .firewall import Firewall
-from .listening import Listeners
-from .packetfilter import Opening
 
 
 class Http01:
-    """A challenge directory, and the web server that answers from it, while a run lasts."""
+    """A challenge directory, and the web server that answers from it: see table.Responder."""
 
     types: tuple[str, ...] = ("http-01",)
 
     def __init__(self, config: Config, client: Identity, stderr: Callable[[str], int]) -> None:
-        """``client`` is who writes the challenge files; ``stderr(name)`` gives the descriptor for
-        a child's messages."""
-        self.directory = "/"
+        """``client`` writes the files; ``stderr(name)`` gives the descriptor for messages."""
+        self._config = config
         self._settings = config.webserver
-        self._where = f"{config.file}, [webserver]"
-        self._run_directory = config.run_directory
         self._client = client
         self._stderr = stderr
-        self._listeners = Listeners(self._where, config.run_directory)
+        where = f"{config.file}, [webserver]"
+        self._where = f"{where}: challenge-directory"
+        self._listener = listening.Listener(where, "set listen or challenge-directory")
         self._firewall = Firewall(config.run_directory)
         self._child: Child | None = None
-
-    # --- what is wrong with it, without starting anything ---
+        self.directory = ""   # not yet
 
     def faults(self) -> Iterator[Error]:
-        """Yield what keeps challenges from being answered."""
+        """Yield what can be found wrong without starting anything."""
+        path = self._settings.challenge_directory
+        if not path:
+            yield from self._listener.faults(self._settings.listen or ())
+            return
         try:
-            if self._settings.challenge_directory:
-                self._check_writable(self._existing(self._settings.challenge_directory))
-                return
-            for address in self._settings.listen or ():
-                self._check_address(address)
+            challenge_directory.check_writable(path, self._where, self._client)
         except Error as exc:
             yield exc
 
-    def _check_writable(self, path: str) -> None:
-        info, who = os.stat(path), self._client
-        if not (info.st_uid == who.uid and info.st_mode & 0o300 == 0o300
-                or info.st_gid == who.gid and info.st_mode & 0o030 == 0o030 or who.uid == 0):
-            raise ConfigError(f"{self._where}: challenge-directory = {path}: "
-                              f"{who.name} cannot write in it (chown it to {who.name})")
+    def open(self, identifiers: Sequence[Identifier]) -> None:
+        """Make the directory, the sockets and the way through the firewall.
 
-    def _check_address(self, address: Address) -> None:
-        if address.family == socket.AF_UNIX:
-            os.close(trusted.open_parent(address.host)[0])
-            return
-        with socket.socket(address.family, socket.SOCK_STREAM) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind((address.host, address.port))
-            except OSError as exc:
-                raise Error(f"{self._where}: cannot listen on {address}: {exc.strerror}") from exc
-
-    def _existing(self, path: str) -> str:
-        """Check a directory that somebody else's web server serves."""
-        try:
-            info = os.stat(path)
-        except OSError as exc:
-            raise ConfigError(f"{self._where}: challenge-directory = {path}: {exc.strerror}"
-                              ) from exc
-        if not stat.S_ISDIR(info.st_mode):
-            raise ConfigError(f"{self._where}: challenge-directory = {path}: not a directory")
-        return path
-
-    # --- a run ---
-
-    def open(self, _identifiers: Sequence[Identifier]) -> None:
-        """Make the directory, listen, open the firewall; raises Error, ConfigError."""
+        The files tell which tokens there are, so ``identifiers`` are not needed.  Raises Error,
+        ConfigError.
+        """
         if self._settings.challenge_directory:
-            self.directory = self._existing(self._settings.challenge_directory)
-            directory.remove_tokens(self.directory, self._client.uid)
+            path = self._settings.challenge_directory
+            challenge_directory.examine(path, self._where)
+            challenge_directory.remove_tokens(path, self._client.uid)   # of a killed run
+            self.directory = path
             return
-        self.directory = directory.create(self._run_directory, self._client,
-                                          identity(self._settings.program))
-        addresses = self._listeners.listen(self._settings.listen)
+        who = identity(self._settings.program)
+        self.directory = challenge_directory.make(self._config.run_directory, self._client,
+                                                  who.gid)
+        addresses = self._settings.listen
+        if addresses is not None:
+            self._listener.bind(addresses)
+        else:
+            addresses = tuple(self._listener.automatic(
+                HTTP_PORT, f"{self._config.run_directory}/www.socket"))
         log.debug(f"listening on {', '.join(map(str, addresses))}")
         if self._settings.firewall:
             self._firewall.open([opening for address in addresses
-                                 for opening in _openings(address)])
+                                 for opening in listening.openings(address)])
 
     def serve(self, thumbprints: Sequence[str]) -> None:
-        """Start the web server; it gives out key authorizations of these keys and no other,
-        whatever the client writes."""
+        """Start the web server, unless it is an administrator's.  Raises Error.
+
+        It gives out key authorizations (§8.1) of the accounts' keys with ``thumbprints`` and of no
+        others, whatever the client writes; with none of them, those of any.
+        """
+        if not self.directory:
+            raise LocalProtocolError("http-01: to be opened before it serves")
         if self._settings.challenge_directory:
             return
-        arguments = [f"--confine={self._settings.program.confine}"]
-        arguments += [f"--thumbprint={thumbprint}" for thumbprint in thumbprints]
-        if log.level >= log.DEBUG:
-            arguments.append("--debug")
-        sockets = self._listeners.sockets
+        if not self._listener.sockets:
+            raise LocalProtocolError("http-01: it has been served before")
+        confine = self._settings.program.confine
+        arguments = [f"--confine={confine}"]
+        arguments += [f"--thumbprint={key}" for key in dict.fromkeys(thumbprints)]
+        arguments += ["--debug"] if log.level >= log.DEBUG else []
+        self._child = self._spawn(arguments, self._listener.sockets, network=confine == "no")
+        self._listener.hand_over()
+
+    def _spawn(self, arguments: list[str], sockets: Sequence[socket.socket],
+               network: bool) -> Child:
+        program = self._settings.program
         numbers = [str(3 + i) for i in range(len(sockets))]
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         messages = self._stderr("webserver")
         try:
-            self._child = spawn.spawn(
-                self._settings.program, identity(self._settings.program), arguments + numbers,
+            return spawn(
+                program, identity(program), arguments + numbers,
                 [null, messages, messages, *(sock.fileno() for sock in sockets)],
-                directory=self.directory, network=self._settings.program.confine == "no")
+                directory=self.directory, network=network)
         finally:
             os.close(null)
             os.close(messages)
-        self._listeners.lent()
 
     def check(self) -> None:
-        """Raises Error if the web server has ended: the CA would ask in vain."""
+        """Raises Error if the web server has ended: the server would ask in vain."""
         status = self._child.wait(0) if self._child is not None else None
         if status is not None:
             raise Error(f"the challenge web server ended with status {status}")
@@ -135,21 +122,9 @@ class Http01:
         if self._child is not None:
             self._child.stop()
             self._child = None
-        self._listeners.close()
-        if self.directory == "/":
-            return
-        if self._settings.challenge_directory:
-            directory.remove_tokens(self.directory, self._client.uid)
-        else:
-            directory.remove(self.directory)
-            self.directory = "/"
-
-
-def _openings(address: Address) -> list[Opening]:
-    """What the firewall must let in; a dual-stack socket is reached over IPv4 too."""
-    if address.family == socket.AF_UNIX or address.host.startswith("127.") or address.host == "::1":
-        return []
-    openings = [Opening(address.family, address.host, address.port)]
-    if address.family == socket.AF_INET6 and address.host == "::":
-        openings.append(Opening(socket.AF_INET, "0.0.0.0", address.port))
-    return openings
+        self._listener.close()
+        if self.directory and self._settings.challenge_directory:
+            challenge_directory.remove_tokens(self.directory, self._client.uid)
+        elif self.directory:
+            challenge_directory.remove(self.directory)
+        self.directory = ""

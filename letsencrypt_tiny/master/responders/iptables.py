@@ -1,38 +1,35 @@
-"""Rules of iptables and ip6tables, in their own tables: nf_tables or legacy ones."""
+"""The rules of iptables and ip6tables, which look after their own tables: nf_tables or legacy."""
 
 import os
-import socket
 from collections.abc import Iterator, Sequence
 
 from ...common import log
 from ...common.errors import Error
-from .packetfilter import Command, Opening, run
-
-IPTABLES = "/usr/sbin/iptables"
-IP6TABLES = "/usr/sbin/ip6tables"
+from . import firewall_tools as tools
+from .firewall_tools import Command, Opening
 
 
 def insertions(openings: Sequence[Opening], comment: str) -> tuple[list[Command], set[str]]:
-    """Return the commands that open their chains, and the nft families that they look after.
+    """Return the commands that open the tables, and the families of nft that are looked after.
 
-    Changes nothing; what can't be inspected is warned about.
+    Changes nothing; a table that can't be inspected is warned about and left alone.
     """
     commands: list[Command] = []
     managed: set[str] = set()
-    for tool, family, nft_family, tables in (
-            (IPTABLES, socket.AF_INET, "ip", "/proc/net/ip_tables_names"),
-            (IP6TABLES, socket.AF_INET6, "ip6", "/proc/net/ip6_tables_names")):
+    for tool, ipv4, family, tables in (
+            (tools.IPTABLES, True, "ip", "/proc/net/ip_tables_names"),
+            (tools.IP6TABLES, False, "ip6", "/proc/net/ip6_tables_names")):
         if not os.path.exists(tool):
             log.debug(f"{tool} is not installed")
             continue
         legacy = os.path.realpath(tool).endswith("legacy-multi")
         if not legacy:
-            managed.add(nft_family)
-        wanted = [opening for opening in openings if opening.family == family]
+            managed.add(family)
+        wanted = [opening for opening in openings if opening.ipv4 == ipv4]
         # To list an unused legacy table would create it.
         if wanted and not (legacy and not _has_filter(tables)):
             try:
-                commands += _insertions(tool, wanted, comment)
+                commands += _chains(tool, wanted, comment)
             except Error as exc:
                 log.warning(f"cannot inspect the firewall: {exc}")
     return commands, managed
@@ -40,7 +37,7 @@ def insertions(openings: Sequence[Opening], comment: str) -> tuple[list[Command]
 
 def deletions(tool: str, comment: str) -> Iterator[tuple[str, Command]]:
     """Yield our rules, and for each the command that deletes it.  Raises Error."""
-    for line in run([tool, "-w", "-S"]).splitlines():
+    for line in tools.run([tool, "-w", "-S"]).splitlines():
         if line.startswith("-A ") and f" --comment {comment} -j ACCEPT" in line:
             yield line, [tool, "-w", "-D", *line.split()[1:]]
 
@@ -54,11 +51,10 @@ def _has_filter(names: str) -> bool:
         return False
 
 
-def _insertions(tool: str, openings: Sequence[Opening],
-                         comment: str) -> list[Command]:
+def _chains(tool: str, openings: Sequence[Opening], comment: str) -> list[Command]:
     """Return the commands for the chains that don't just accept everything.  Raises Error."""
     commands: list[Command] = []
-    listing = run([tool, "-w", "-S"]).splitlines()
+    listing = tools.run([tool, "-w", "-S"]).splitlines()
     # Answers only: whatever opens a connection has SYN without ACK.
     answers = ["!", "--tcp-flags", "SYN,ACK", "SYN"]
     anything: list[str] = []

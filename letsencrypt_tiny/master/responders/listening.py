@@ -1,15 +1,18 @@
-"""The sockets on which challenges are answered."""
+"""The sockets by which the world reaches a responder: at addresses of a network, or at paths."""
 
 import errno
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ...common import log
 from ...common.errors import Error
-from ..settings.main import HTTP_PORT, Address
+from ..settings.network import Address
 from ..store import trusted
+from .firewall_tools import Opening
+
+BACKLOG = 128   # connections that wait to be accepted (listen(2))
 
 
 class InUseError(Error):
@@ -20,41 +23,39 @@ class UnsupportedError(Error):
     """The machine has no such kind of address."""
 
 
-class Listeners:
-    """Listening sockets, and what they leave in the file system."""
+class Listener:
+    """Listening sockets, from ``bind`` or ``automatic`` to ``close``."""
 
-    def __init__(self, where: str, run_directory: str) -> None:
-        """``where`` the addresses are configured, for messages: FILE, [SECTION]."""
+    def __init__(self, where: str, advice: str) -> None:
+        """``where`` is the section, ``advice`` what to do if an address is taken: for messages."""
         self._where = where
-        self._run_directory = run_directory
-        self._paths: list[tuple[str, int]] = []     # of UNIX sockets, with their inodes
+        self._advice = advice
         self.sockets: list[socket.socket] = []
+        self._paths: list[tuple[str, int]] = []     # of UNIX sockets, with their inodes
 
-    def listen(self, addresses: Sequence[Address] | None) -> Sequence[Address]:
-        """Listen on ``addresses``, None: wherever a CA looks; return those it became.
+    def bind(self, addresses: Sequence[Address]) -> None:
+        """Listen on each of ``addresses``.  Raises Error; what was opened is there to ``close``.
 
-        Raises Error.
+        ``[::]`` serves IPv4 too, as is the kernel's default, unless 0.0.0.0 has that port.
         """
-        if addresses is None:
-            return self._listen_anywhere()
-        wildcard4 = {address.port for address in addresses
-                     if address.family == socket.AF_INET and address.host == "0.0.0.0"}
         for address in addresses:
-            self._bind(address, address.family == socket.AF_INET6 and address.port in wildcard4)
-        return addresses
+            self._bind(address, _beside_ipv4(address, addresses))
 
-    def _listen_anywhere(self) -> Sequence[Address]:
-        found = []
-        for address in (Address(socket.AF_INET6, "::", HTTP_PORT),
-                        Address(socket.AF_INET, "0.0.0.0", HTTP_PORT)):
+    def automatic(self, port: int, otherwise: str) -> Sequence[Address]:
+        """Listen on ``port`` of every address, or on the path ``otherwise`` if that is taken.
+
+        Returns where.  Raises Error, as ``bind``.
+        """
+        found: list[Address] = []
+        for address in (Address(socket.AF_INET6, "::", port),
+                        Address(socket.AF_INET, "0.0.0.0", port)):
             try:
                 self._bind(address, True)
                 found.append(address)
             except InUseError:
-                unix = Address(socket.AF_UNIX, f"{self._run_directory}/www.socket")
+                unix = Address(socket.AF_UNIX, otherwise)
                 log.debug(f"something listens on {address}: using {unix}")
-                self.lent()
-                self.sockets.clear()
+                self.hand_over()
                 self._bind(unix, False)
                 return [unix]
             except UnsupportedError as exc:
@@ -63,6 +64,37 @@ class Listeners:
             raise Error(f"{self._where}: listen = auto: neither IPv4 nor IPv6 is available")
         return found
 
+    def faults(self, addresses: Sequence[Address]) -> Iterator[Error]:
+        """Yield why we could not listen on some of ``addresses``; leaves nothing behind."""
+        for address in addresses:
+            try:
+                if address.family == socket.AF_UNIX:   # to bind it might replace a dead one
+                    os.close(trusted.open_parent(address.host)[0])
+                else:
+                    self._bind(address, _beside_ipv4(address, addresses))
+            except OSError as exc:
+                yield self._error(address, exc)
+            except Error as exc:
+                yield exc
+            finally:
+                self.hand_over()
+
+    def hand_over(self) -> None:
+        """Close our copies of the sockets; what has inherited them listens on."""
+        while self.sockets:
+            self.sockets.pop().close()
+
+    def close(self) -> None:
+        """Close the sockets and remove their paths; safe to call twice."""
+        self.hand_over()
+        while self._paths:
+            path, inode = self._paths.pop()
+            try:
+                if os.lstat(path).st_ino == inode:
+                    os.unlink(path)
+            except OSError:
+                pass
+
     def _bind(self, address: Address, v6only: bool) -> None:
         try:
             sock = socket.socket(address.family, socket.SOCK_STREAM)
@@ -70,27 +102,30 @@ class Listeners:
             raise UnsupportedError(f"cannot listen on {address}: {exc.strerror}") from exc
         try:
             if address.family == socket.AF_UNIX:
-                self._bind_unix(sock, address.host)
+                self._bind_path(sock, address.host)
             else:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if address.family == socket.AF_INET6:
                     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(v6only))
                 sock.bind((address.host, address.port))
-            sock.listen(128)
+            sock.listen(BACKLOG)
         except OSError as exc:
             sock.close()
-            message = f"{self._where}: cannot listen on {address}: {exc.strerror}"
-            if exc.errno == errno.EADDRINUSE:
-                raise InUseError(message + " (set listen or challenge-directory)") from exc
-            if exc.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                raise UnsupportedError(message) from exc
-            raise Error(message) from exc
+            raise self._error(address, exc) from exc
         except BaseException:
             sock.close()
             raise
         self.sockets.append(sock)
 
-    def _bind_unix(self, sock: socket.socket, path: str) -> None:
+    def _error(self, address: Address, exc: OSError) -> Error:
+        message = f"{self._where}: cannot listen on {address}: {exc.strerror}"
+        if exc.errno == errno.EADDRINUSE:
+            return InUseError(f"{message} ({self._advice})")
+        if exc.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            return UnsupportedError(message)
+        return Error(message)
+
+    def _bind_path(self, sock: socket.socket, path: str) -> None:
         """Bind to a path that anybody may connect to, in place of a dead socket if need be."""
         parent, name = trusted.open_parent(path)
         try:
@@ -105,22 +140,22 @@ class Listeners:
         finally:
             os.close(parent)
 
-    def lent(self) -> None:
-        """Somebody else has the sockets now: close ours.  Their paths are still to be removed."""
-        for sock in self.sockets:
-            sock.close()
 
-    def close(self) -> None:
-        """Close everything; safe to call twice."""
-        self.lent()
-        self.sockets.clear()
-        while self._paths:
-            path, inode = self._paths.pop()
-            try:
-                if os.lstat(path).st_ino == inode:
-                    os.unlink(path)
-            except OSError:
-                pass
+def openings(address: Address) -> list[Opening]:
+    """What the firewall must let in; a dual-stack socket is reached over IPv4 too."""
+    if address.family == socket.AF_UNIX or address.host.startswith("127.") or address.host == "::1":
+        return []
+    found = [Opening(address.family, address.host, address.port)]
+    if address.family == socket.AF_INET6 and address.host == "::":
+        found.append(Opening(socket.AF_INET, "0.0.0.0", address.port))
+    return found
+
+
+def _beside_ipv4(address: Address, addresses: Sequence[Address]) -> bool:
+    """Whether an IPv6 socket must leave IPv4 to that of 0.0.0.0 at the same port (ipv6(7))."""
+    return address.family == socket.AF_INET6 and any(
+        other.family == socket.AF_INET and (other.host, other.port) == ("0.0.0.0", address.port)
+        for other in addresses)
 
 
 def _remove_dead_socket(parent: int, name: str, path: str) -> None:

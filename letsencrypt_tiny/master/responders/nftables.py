@@ -1,31 +1,32 @@
-"""Rules of nft, in whatever base chain could drop the packets: see libnftables-json(5)."""
+"""The rules of nft, in every base chain that iptables doesn't look after.
+
+See libnftables-json(5): JSON needs no quoting of names, and means the same to every version.
+"""
 
 import os
-import socket
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from ...common import log
 from ...common.errors import Error
-from .packetfilter import Command, Opening, run
+from . import firewall_tools as tools
+from .firewall_tools import Command, Opening
 
-NFT = "/usr/sbin/nft"
+Object = dict[str, object]
 
 
 def insertions(openings: Sequence[Opening], managed: set[str], comment: str) -> list[Command]:
-    """Return the commands that open its chains; changes nothing.
+    """Return the commands that open the base chains; ``managed``: families of iptables' tables.
 
-    ``managed``: the families whose usual tables iptables and ip6tables look after.  What can't be
-    inspected is warned about.
+    Changes nothing; what can't be inspected is warned about and left alone.
     """
-    if not os.path.exists(NFT):
-        log.debug(f"{NFT} is not installed")
-        return []
-    try:
-        return _insertions(openings, managed, comment) if openings else []
-    except Error as exc:
-        log.warning(f"cannot inspect the firewall: {exc}")
-        return []
+    if not os.path.exists(tools.NFT):
+        log.debug(f"{tools.NFT} is not installed")
+    elif openings:
+        try:
+            return _chains(openings, managed, comment)
+        except Error as exc:
+            log.warning(f"cannot inspect the firewall: {exc}")
+    return []
 
 
 def deletions(comment: str) -> Iterator[tuple[str, Command]]:
@@ -36,48 +37,34 @@ def deletions(comment: str) -> Iterator[tuple[str, Command]]:
             yield " ".join(map(str, place.values())), _command("delete", place)
 
 
-def _ruleset() -> list[tuple[str, dict[str, Any]]]:
+def _ruleset() -> list[tuple[str, Object]]:
     """Return all that exists, as (kind, properties); sets without elements.  Raises Error."""
     import json
     try:
-        items = json.loads(run([NFT, "-j", "-t", "list", "ruleset"]))["nftables"]
+        items = json.loads(tools.run([tools.NFT, "-j", "-t", "list", "ruleset"]))["nftables"]
         return [pair for item in items for pair in item.items()]
     except (ValueError, KeyError, AttributeError) as exc:
-        raise Error(f"{NFT}: cannot understand its JSON output") from exc
+        raise Error(f"{tools.NFT}: cannot understand its JSON output") from exc
 
 
-def _command(verb: str, rule: dict[str, Any]) -> Command:
-    """JSON needs no quoting of names, and means the same to every version."""
+def _command(verb: str, rule: Object) -> Command:
     import json
-    return [NFT, "-j", json.dumps({"nftables": [{verb: {"rule": rule}}]})]
+    return [tools.NFT, "-j", json.dumps({"nftables": [{verb: {"rule": rule}}]})]
 
 
-def _insertions(openings: Sequence[Opening], managed: set[str],
-                    comment: str) -> list[Command]:
-    """Return the commands for the base chains that don't just accept everything.
-
-    ``managed``: the families whose usual tables iptables and ip6tables look after.  Raises Error.
-    """
+def _chains(openings: Sequence[Opening], managed: set[str], comment: str) -> list[Command]:
+    """Return the commands for the base chains that don't just accept everything.  Raises Error."""
     ruleset = _ruleset()
     used = {(item["family"], item["table"], item["chain"])
             for kind, item in ruleset if kind == "rule"}
-    # Besides "dormant" there is only "owner" (with "persist"), which nft 1.0.6 prints as junk.
-    owned = {(item["family"], item["name"]) for kind, item in ruleset
-             if kind == "table" and item.get("flags") not in (None, "dormant", ["dormant"])}
+    owned = _owned(ruleset)
     commands: list[Command] = []
     for kind, chain in ruleset:
-        if kind != "chain" or chain.get("type") != "filter":
+        if kind != "chain" or not _drops(chain, used, managed):
             continue
-        family, table, name, hook = (chain["family"], chain["table"], chain["name"], chain["hook"])
-        if family not in ("inet", "ip", "ip6") or hook not in ("input", "output"):
-            continue
-        if chain.get("policy") == "accept" and (family, table, name) not in used:
-            continue
-        if (family in managed and name == hook.upper()
-                and table in ("filter", "mangle", "raw", "security")):
-            continue
-        wanted = [o for o in openings
-                  if family in ("inet", "ip" if o.family == socket.AF_INET else "ip6")]
+        family, table, name, hook = (str(chain[key])
+                                     for key in ("family", "table", "name", "hook"))
+        wanted = [o for o in openings if family in ("inet", "ip" if o.ipv4 else "ip6")]
         if wanted and (family, table) in owned:
             # firewalld's, for instance: nobody else may change the table.
             log.warning(f"nft table {family} {table} can only be changed by the program that owns "
@@ -85,21 +72,43 @@ def _insertions(openings: Sequence[Opening], managed: set[str],
                         "[webserver]")
             continue
         commands += [_command("insert", {"family": family, "table": table, "chain": name,
-                                             "comment": comment,
-                                             "expr": _rule(o, family, hook)})
+                                         "comment": comment, "expr": _rule(o, family, hook)})
                      for o in wanted]
     return commands
 
 
-def _rule(opening: Opening, family: str, hook: str) -> list[dict[str, Any]]:
+def _owned(ruleset: Sequence[tuple[str, Object]]) -> set[tuple[object, object]]:
+    """Return family and name of the tables that only another program may change."""
+    # Besides "dormant" there is only "owner" (with "persist"), which nft 1.0.6 prints as junk.
+    return {(item["family"], item["name"]) for kind, item in ruleset
+            if kind == "table" and item.get("flags") not in (None, "dormant", ["dormant"])}
+
+
+def _drops(chain: Object, used: set[tuple[object, object, object]], managed: set[str]) -> bool:
+    """Whether a chain could drop what comes in, or our answers, and is ours to open.
+
+    ``used``: the chains that have rules, by family, table and name.
+    """
+    family, table, name, hook = (chain.get(key) for key in ("family", "table", "name", "hook"))
+    if chain.get("type") != "filter" or family not in ("inet", "ip", "ip6"):
+        return False
+    if hook not in ("input", "output"):
+        return False
+    if chain.get("policy") == "accept" and (family, table, name) not in used:
+        return False
+    return not (family in managed and name == str(hook).upper()
+                and table in ("filter", "mangle", "raw", "security"))
+
+
+def _rule(opening: Opening, family: str, hook: str) -> list[Object]:
     """Return the rule for one opening in a chain of that family and hook."""
-    def match(left: dict[str, Any], right: object, operator: str = "==") -> dict[str, Any]:
+    def match(left: Object, right: object, operator: str = "==") -> Object:
         return {"match": {"op": operator, "left": left, "right": right}}
 
-    def field(protocol: str, name: str) -> dict[str, Any]:
+    def field(protocol: str, name: str) -> Object:
         return {"payload": {"protocol": protocol, "field": name}}
 
-    protocol, version = ("ip", "ipv4") if opening.family == socket.AF_INET else ("ip6", "ipv6")
+    protocol, version = ("ip", "ipv4") if opening.ipv4 else ("ip6", "ipv6")
     side = "d" if hook == "input" else "s"
     rule = [match(field("tcp", f"{side}port"), opening.port)]
     if opening.destination:
@@ -107,6 +116,6 @@ def _rule(opening: Opening, family: str, hook: str) -> list[dict[str, Any]]:
     elif family == "inet":
         rule.append(match({"meta": {"key": "nfproto"}}, version))
     if hook == "output":
-        # Answers only, as above.
+        # Answers only: whatever opens a connection has SYN without ACK.
         rule.append(match({"&": [field("tcp", "flags"), {"|": ["syn", "ack"]}]}, "syn", "!="))
     return [*rule, {"accept": None}]

@@ -1,60 +1,97 @@
-"""How each challenge type is answered: a row each; what isn't wanted isn't loaded."""
+"""How each type of challenge (RFC 8555 §8) is answered: a table, and what its rows have in common.
 
+A new type is a row here, and a room of its own that is imported when a run needs it.
+"""
+
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
-from ...common.errors import Error
+from ...common.errors import ConfigError, Error
 from ...common.names import Identifier
 from ..peers.identity import Identity
 from ..settings.main import Config
-from . import directory, firewall
-
-Stderr = Callable[[str], int]   # a child's name -> the descriptor for its messages
 
 
 class Responder(Protocol):
-    """Answers challenges while a run lasts: ``open``, ``serve``, ``close``, in this order."""
+    """What answers challenges while a run lasts.
 
-    types: tuple[str, ...]   # of challenges, by the RFC's names
-    directory: str           # where the client works for it; "/" if that's anywhere
+    Its life is ``open``, ``serve``, any number of ``check``, ``close``; or ``faults`` alone.
+    """
+
+    types: tuple[str, ...]    # of challenges that it answers (RFC 8555 §9.7.8)
+    directory: str            # the client's working directory, once open; "/" if it needs none
 
     def faults(self) -> Iterator[Error]:
-        """Yield what is wrong, as far as it can be seen without starting anything."""
+        """Yield what can be found wrong without starting anything; leaves nothing behind."""
 
     def open(self, identifiers: Sequence[Identifier]) -> None:
-        """Make everything but processes ready.  Raises Error, ConfigError."""
+        """Make directory, sockets, the way through the firewall: everything but processes.
+
+        ``identifiers``: all those of the run.  Raises Error, ConfigError; what was opened by then
+        is there to ``close``.
+        """
 
     def serve(self, thumbprints: Sequence[str]) -> None:
-        """Start answering for the accounts of these keys, and of no other.  Raises Error."""
+        """Start the process, if there is one; once, after ``open`` and every signer's greeting.
+
+        It answers for the accounts' keys with ``thumbprints`` (RFC 7638), with none of them for
+        any.  Raises Error.
+        """
 
     def check(self) -> None:
-        """Raises Error if it answers no more."""
+        """Raise Error if the process has ended."""
 
     def close(self) -> None:
-        """Take back whatever was opened; safe to call twice.  Raises nothing."""
+        """Take everything back, whatever of it was opened; safe to call twice.  Raises nothing."""
 
 
-def _http01(config: Config, client: Identity, stderr: Stderr) -> Responder:
+Factory = Callable[[Config, Identity, Callable[[str], int]], Responder]
+
+
+def _http01(config: Config, client: Identity, stderr: Callable[[str], int]) -> Responder:
     from .http01 import Http01
     return Http01(config, client, stderr)
 
 
-RESPONDERS: dict[str, Callable[[Config, Identity, Stderr], Responder]] = {
+RESPONDERS: dict[str, Factory] = {
     "http-01": _http01,
 }
 
 
 def responders_for(types: Iterable[str], config: Config, client: Identity,
-                   stderr: Stderr) -> list[Responder]:
-    """Return who answers the challenge ``types``, each once; ``client`` is as whom that runs."""
-    found: list[Responder] = []
-    for kind in types:
-        if kind in RESPONDERS and not any(kind in responder.types for responder in found):
-            found.append(RESPONDERS[kind](config, client, stderr))
-    return found
+                   stderr: Callable[[str], int]) -> list[Responder]:
+    """Return those that answer challenges of ``types``, each once; nothing is opened.
+
+    ``client`` is as whom the client runs; ``stderr(name)`` gives the descriptor, the receiver's
+    to close, for the messages of a process.  Raises ConfigError if nobody answers a type.
+    """
+    factories: dict[Factory, None] = {}   # in order
+    for name in types:
+        if name not in RESPONDERS:
+            raise ConfigError(f"{config.file}: nothing answers challenges of type {name} "
+                              f"(valid: {', '.join(RESPONDERS)})")
+        factories[RESPONDERS[name]] = None
+    return [factory(config, client, stderr) for factory in factories]
 
 
 def remove_stale(config: Config) -> None:
-    """Remove what a killed run left, whatever it answered; called under the lock."""
-    firewall.remove_stale(config.run_directory)
-    directory.remove_stale(config.run_directory)
+    """Remove what a killed run left in the run directory, and what that tells of.
+
+    To be called at the start of a run, which must hold the lock.  Raises nothing: what stays is
+    warned about.
+    """
+    run = config.run_directory
+    try:
+        names = os.listdir(run)
+    except OSError:
+        return
+    # The usual run finds nothing, and imports nothing for it
+    if "firewall" in names:
+        from . import firewall
+        firewall.remove_stale(run)
+    directories = [name for name in names if name.startswith("challenges-")]
+    if directories:
+        from . import challenge_directory
+        for name in directories:
+            challenge_directory.remove(f"{run}/{name}")

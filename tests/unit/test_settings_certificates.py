@@ -11,7 +11,8 @@ import pytest
 from letsencrypt_tiny.common.errors import ConfigError
 from letsencrypt_tiny.master.pki import openssl
 from letsencrypt_tiny.master.settings import certificates as certs, main as config
-from letsencrypt_tiny.master.settings.certificates import Certificate
+from letsencrypt_tiny.master.settings.certificates import SECTION, Section
+from letsencrypt_tiny.master.settings.identifiers import parse_identifier
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -28,13 +29,13 @@ class Files:
         (self.path / name).parent.mkdir(exist_ok=True)
         (self.path / name).write_text(text)
 
-    def load(self, text: str = "", *names: str) -> dict[str, Certificate]:
+    def load(self, text: str = "", *names: str) -> dict[str, Section]:
         """Load the certificates of certs.conf, written if there's a text, or of other files."""
         if text:
             self.write("certs.conf", text)
         return certs.load(config.load(str(self.path / "main.conf")), names or None)
 
-    def one(self, text: str, section: str = "a") -> Certificate:
+    def one(self, text: str, section: str = "a") -> Section:
         """Load the only section, with this text and a name if the text has none."""
         if "names" not in text:
             text += "\nnames = x.example"
@@ -62,8 +63,8 @@ def files() -> Iterator[Files]:
 def test_short_form(files: Files) -> None:
     own = "/lib/x/certs/example.org"
     found = files.load("[example.org]\nnames = Example.org, www.example.org\n")["example.org"]
-    assert found == Certificate(
-        section="example.org", where=f"{files.path}/certs.conf, [example.org]",
+    assert found == Section(
+        name="example.org", where=f"{files.path}/certs.conf, [example.org]",
         identifiers=(("dns", "example.org"), ("dns", "www.example.org")), key=f"{own}/privkey.pem",
         certificate=f"{own}/cert.pem", chain=f"{own}/chain.pem", fullchain=f"{own}/fullchain.pem",
         subject=(), key_type="ec:P-256", min_days=None,
@@ -128,6 +129,26 @@ def test_all_files_and_inheritance(files: Files) -> None:
     assert found["c"].where == f"{files.path}/certs.conf.d/10.conf, [c]"
 
 
+def test_defaults_are_read_where_they_stand(files: Files) -> None:
+    """Once, whatever the number of sections they are for."""
+    for line in ("mode = 666", "names = a_b", "owner = no-such-user"):
+        files.write("certs.conf", f"{line}\n[a]\nnames = a.example\nmode = 644\nowner =\n")
+        with pytest.raises(ConfigError, match=re.escape(f"{files.path}/certs.conf: {line}: ")):
+            files.load()
+    found = files.load("names = x.example\nsubject = /CN=y.example\nCAfile =\nmode = 600\n"
+                       "[a]\nsubjectAltName = DNS:z.example\nmode =\n[b]\nnames =\nsubject = /\n"
+                       "subjectAltName = DNS:b.example\nCAfile = /ca\n")
+    names = [[name for _, name in found[section].identifiers] for section in "ab"]
+    assert names == [["y.example", "x.example", "z.example"], ["b.example"]]
+    assert [found[section].ca_file for section in "ab"] == ["", "/ca"]
+    # an empty value is the default, and not what was inherited
+    assert [found[section].mode for section in "ab"] == [0o644, 0o600]
+
+
+def test_the_issuer_is_that_of_client(files: Files) -> None:
+    assert files.one("").issuer == ""
+
+
 def test_default_files_may_be_missing_others_not(files: Files) -> None:
     assert files.load() == {}
     for name in ("x.conf", "x.d/", f"{files.path}/x"):
@@ -164,8 +185,6 @@ def test_our_own_file(files: Files) -> None:
     # what is shown as the default is the default
     plain = files.load("\n" * (defaults.count("\n") + 1) + "[a]\nnames = a.example")
     assert files.load(f"# {defaults}\n[a]\nnames = a.example") == plain
-    assert set(re.findall(r"^#?([A-Za-z-]+) =", text, re.M)) >= \
-        set(certs.SETTINGS) - {"chown", "chmod"}
 
 
 @pytest.mark.parametrize("text, expected", [
@@ -178,7 +197,7 @@ def test_our_own_file(files: Files) -> None:
     ("2001:0DB8:0:0:0:0:0:00A1", ("ip", "2001:db8::a1")),
     ("2001:db8:1:0:0:2:0:0", ("ip", "2001:db8:1::2:0:0"))])
 def test_identifiers(text: str, expected: "tuple[str, str]") -> None:
-    assert certs.parse_identifier(text) == expected
+    assert parse_identifier(text) == expected
 
 
 # What must get to no command line, as a name
@@ -198,7 +217,7 @@ BAD_NAMES = [
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_names_that_are_refused(files: Files, name: str) -> None:
     with pytest.raises(ValueError) as caught:
-        certs.parse_identifier(name)
+        parse_identifier(name)
     assert f"“{name}”" in str(caught.value)
     assert files.fault(f"names = ok.example, {name}").startswith("names = ok.example, ")
     if " " not in name and "," not in name:
@@ -210,7 +229,7 @@ def test_names_that_are_refused(files: Files, name: str) -> None:
                                   "a,b.c", "a.b\u2028", "::1\n", "1.2.3.4\n", "\ta.b"])
 def test_names_with_white_space_cannot_be_configured_but_are_refused_too(name: str) -> None:
     with pytest.raises(ValueError):
-        certs.parse_identifier(name)
+        parse_identifier(name)
 
 
 # setting, value: nothing of this may load
@@ -226,6 +245,7 @@ BAD_VALUES = [
     ("subjectAltName", "DNS:"), ("subjectAltName", "email:a@b.c"), ("subjectAltName", "URI:x"),
     ("subjectAltName", "dirName:sect"), ("subjectAltName", "otherName:1.2;UTF8:x"),
     ("subjectAltName", "@sect"), ("subjectAltName", "critical,DNS:a.example"),
+    ("subjectAltName", "DNS:192.0.2.1"), ("subjectAltName", "IP:a.example"),
     ("subjectAltName", "DNS:a.example,RID:1.2"), ("subjectAltName", "DNS: a.example"),
     ("keyUsage", "digitalSignature,$ENV::x"), ("keyUsage", "@s"), ("keyUsage", "digitalsignature"),
     ("keyUsage", "contentCommitment"), ("keyUsage", "DER:0303"), ("keyUsage", "digitalSignature;x"),
@@ -251,7 +271,7 @@ def test_values_that_are_refused(files: Files, key: str, value: str) -> None:
     assert files.fault(f"{key} = {value}").startswith(f"{key} = {value}: ")
 
 
-@pytest.mark.parametrize("key", certs.SETTINGS)
+@pytest.mark.parametrize("key", SECTION.names)
 @pytest.mark.parametrize("value", ["a\x0bb", "/a\x1b[31m", "/a\x0cb", "/a\u2028b", "/a\x85b"])
 def test_no_setting_holds_a_control_character(files: Files, key: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"{files.path}/certs.conf, line 2: "):
@@ -269,7 +289,7 @@ def test_nothing_strange_gets_onto_a_command_line(files: Files,
     calls: list[list[str]] = []
     descriptor = openssl._memory(b"key")
     monkeypatch.setattr(openssl, "_run", lambda _, arguments, *__: calls.append(arguments) or b"")
-    for key in certs.SETTINGS:
+    for key in SECTION.names:
         for value in corpus:
             try:
                 found = files.one(f"{key} = {value}" + ("" if key == "names" else
@@ -301,7 +321,7 @@ def test_section_names_that_name_no_directory(files: Files, name: str) -> None:
     assert "cannot name a directory below /lib/x/certs" in files.fault("names = x.example", name)
     # the explicit form needs none
     text = "certificate-key = /k\ncertificate = /c"
-    assert files.one(text, name).section == name
+    assert files.one(text, name).name == name
 
 
 @pytest.mark.parametrize("name", ["a", "example.org", "Example.org", "a b", "a_b", "a@b", "a+b",

@@ -1,9 +1,14 @@
-"""What firewall.py, iptables.py and nftables.py have in common."""
+"""What the rooms of the firewall have in common: an opening, the tools, and how one is run."""
 
+import socket
 from typing import NamedTuple
 
 from ...common import log
 from ...common.errors import Error
+
+IPTABLES = "/usr/sbin/iptables"
+IP6TABLES = "/usr/sbin/ip6tables"
+NFT = "/usr/sbin/nft"
 
 TIMEOUT = 60  # seconds for one command; -w waits for others who change the rules
 
@@ -25,6 +30,11 @@ class Opening(NamedTuple):
         """The address without a zone, or "" for every address."""
         address = self.address.partition("%")[0]
         return "" if address in ("0.0.0.0", "::") else address
+
+    @property
+    def ipv4(self) -> bool:
+        """Whether IPv4 is what comes in by it."""
+        return self.family == socket.AF_INET
 
 
 def run(command: Command) -> str:

@@ -10,8 +10,8 @@ import pytest
 
 from letsencrypt_tiny.common import paths
 from letsencrypt_tiny.common.errors import ConfigError
-from letsencrypt_tiny.master.settings import certificates as certs, main as config
-from letsencrypt_tiny.master.settings.main import Address
+from letsencrypt_tiny.master.settings import certificates as certs, main as config, network
+from letsencrypt_tiny.master.settings.network import Address
 
 TREE = Path(__file__).resolve().parents[2]
 LACME = Path("/etc/lacme")
@@ -114,8 +114,9 @@ def test_the_socket_option_beats_accountd(file: Path) -> None:
     loaded = load(file, "[client]\nsocket = /a\n[accountd]\n", "/b")
     assert loaded.accountd is None and loaded.client.socket == "/b"
     # what is wrong in it matters all the same
-    with pytest.raises(ConfigError):
-        load(file, "[accountd]\nusr = x\n", "/b")
+    for line in ("usr = x", "quiet = shh"):
+        with pytest.raises(ConfigError):
+            load(file, f"[accountd]\n{line}\n", "/b")
 
 
 @pytest.mark.parametrize("section, line, problem", [
@@ -136,7 +137,7 @@ def test_the_socket_option_beats_accountd(file: Path) -> None:
     ("client", "SSL_version = TLSv1_4", "TLSv1_4"), ("client", "SSL_version = !TLSv1", "no vers"),
     ("client", "SSL_version = SSLv23:!TLSv1_1", "gap"), ("client", "SSL_version = !!TLSv1", "not"),
     ("client", "SSL_version = SSLv23:", "“”"), ("client", "ca-file = ca.pem", "absolute"),
-    ("client", "proxy = socks5://x", "http://"), ("client", "proxy = x:80", "http://"),
+    ("client", "proxy = socks5://x", "http://"), ("client", "proxy = ftp://x:80", "http://"),
     ("client", "command = ./client", "absolute"), ("client", "command = bin/client x", "absolute"),
     ("client", "command =", "absolute"), ("client", "confine = yes", "auto, required, no"),
     ("webserver", "listen = 80", "“80” is not IPV4[:PORT], [IPV6][:PORT] or /PATH"),
@@ -167,6 +168,45 @@ def test_faults(file: Path, section: str, line: str, problem: str) -> None:
         key, _, value = line.partition("=")
         assert message.startswith(f"{where}{key.strip()} = {value.strip()}: ")
     assert caught.value.exit_status == 2
+
+
+# What the master lets pass the client must understand, and nothing else reaches it
+@pytest.mark.parametrize("line, problem", [
+    ("server = https://ca.example.:443/dir", "its host is not a host name or address"),
+    ("server = https://ca..example/", "its host is not"), ("server = https:///dir", "no host"),
+    ("server = https://1.2.3/", "not an IPv4 address"), ("server = https://[::g]/", "IPv6"),
+    ("server = https://a:65536/", "port"), ("server = https://a:0/", "port"),
+    ("server = https://a/#x", "fragment"), ("server = https://a/{x}", "RFC 3986"),
+    (f"server = https://a/{'x' * 2048}", "longer than"),
+    ("server = https://user:s3cret@a.example/", "without user name"),
+    ("proxy = http://p-:1", "its host is not a host name or address"),
+    ("proxy = http://u:s3cret@p-:1", "its host is not"), ("proxy = http://p:0", "port"),
+    ("proxy = http://u:s3cret@p:99999", "port"), ("proxy = http://u:s3cret@", "no host"),
+    ("proxy = https://u:s3cret@p:80", "http://"),
+    ("proxy = http://p:80/path", "http://")])
+def test_addresses_of_others_are_judged_as_the_client_will(file: Path, line: str,
+                                                           problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(file, f"[client]\n{line}\n")
+    message = str(caught.value)
+    key, _, value = line.partition(" = ")
+    assert message.startswith(f"{file}, [client]: {key} = ") and problem in message
+    assert (value in message) is ("@" not in value) and "s3cret" not in message
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize("server", [
+    "HTTPS://CA.Example:443/dir", "https://ca.example:443/Dir?x=%2f", "https://ca_1.example",
+    "https://[2001:DB8::1]:14000/dir", "https://192.0.2.1/", "https://localhost:14000/dir"])
+def test_a_server_is_kept_as_it_was_given(file: Path, server: str) -> None:
+    access = load(file, f"[client]\nserver = {server}\nproxy = http://U:P%40x@Proxy:3128/\n"
+                  ).client.access
+    assert (access.server, access.proxy) == (server, "http://U:P%40x@Proxy:3128/")
+
+
+def test_the_scheme_and_port_of_a_proxy_may_be_missing(file: Path) -> None:
+    for proxy in ("p:3128", "U:P@p:3128", "p"):
+        assert load(file, f"[client]\nproxy = {proxy}\n").client.access.proxy == proxy
 
 
 def test_unknown_section(file: Path) -> None:
@@ -204,7 +244,7 @@ def test_the_option_is_expanded(file: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ("SSLv2/3:!sslv2:!SSLv3:!TLSV1", ("TLSv1.1", "TLSv1.3")),
     ("TLSv12:TLSv13", ("TLSv1.2", "TLSv1.3")), ("SSLv23:!TLSv13,!TLSv1", ("TLSv1.1", "TLSv1.2"))])
 def test_tls_versions(text: str, expected: "tuple[str, str]") -> None:
-    assert config.parse_tls_versions(text) == expected
+    assert network.tls_versions(text) == expected
 
 
 @pytest.mark.parametrize("text, shown", [
@@ -214,7 +254,7 @@ def test_tls_versions(text: str, expected: "tuple[str, str]") -> None:
     ("/run/lacme-www.socket", ["/run/lacme-www.socket"]), ("", []),
     (f"/{'x' * 106}", [f"/{'x' * 106}"])])
 def test_addresses(text: str, shown: list[str]) -> None:
-    addresses = config.parse_listen(text)
+    addresses = network.listen(text)
     assert addresses is not None and [str(address) for address in addresses] == shown
 
 
@@ -273,6 +313,3 @@ def test_our_own_file_shows_the_defaults(file: Path) -> None:
     # all that is shown is what holds without it
     assert full._replace(config_certs=None) == plain._replace(
         accountd=full.accountd, webserver=full.webserver)
-    assert set(re.findall(r"^#?([A-Za-z_-]+) =", text, re.M)) >= {
-        key for keys in (config._DEFAULTS, config._CLIENT, config._WEBSERVER, config._ACCOUNTD)
-        for key in keys} - {"privkey"}   # deprecated by lacme

@@ -1,39 +1,65 @@
-"""The challenge directory: the client writes in it, a web server reads.
+"""The directory in which the client puts the key authorizations of http-01 (RFC 8555 §8.3).
 
-What is removed here belongs to somebody else until it is ours: links are not followed, and no
-depth is too much.
+Ours is made for one run and removed with all that is in it, an administrator's is left as it was
+found.  Whatever lies in either was put there by somebody that root must not trust.
 """
 
 import os
 import stat
 
 from ...common import log
+from ...common.errors import ConfigError, Error
 from ...common.wire.challenge import is_token
 from ..peers.identity import Identity
 from ..store import trusted
 
-_PREFIX = "challenges-"
+PREFIX = "challenges-"   # of those of ours, in the run directory
 
 
-def create(run_directory: str, client: Identity, reader: Identity) -> str:
-    """Make a challenge directory: ``client`` writes in it, ``reader`` can't list it.
+def make(run: str, client: Identity, gid: int) -> str:
+    """Make a directory below ``run`` and return its path.
 
-    Returns its path.  Raises Error, OSError, and leaves nothing then.
+    The client writes in it; the web server, of group ``gid``, can't list it.  Raises Error.
     """
-    trusted.make_directory(run_directory)
-    path = f"{run_directory}/{_PREFIX}{os.urandom(8).hex()}"
-    descriptor = trusted.open_directory(run_directory)
+    trusted.make_directory(run)
+    name = f"{PREFIX}{os.urandom(8).hex()}"
+    parent = trusted.open_directory(run)
     try:
-        os.mkdir(path, 0o700)
+        os.mkdir(name, 0o700, dir_fd=parent)
         try:
-            os.chown(path, client.uid, reader.gid)
-            os.chmod(path, 0o710)
+            os.chown(name, client.uid, gid, dir_fd=parent)
+            os.chmod(name, 0o710, dir_fd=parent)
         except BaseException:
-            os.rmdir(path)
+            os.rmdir(name, dir_fd=parent)
             raise
+    except OSError as exc:
+        raise Error(f"{run}/{name}: cannot make it: {exc.strerror}") from exc
     finally:
-        os.close(descriptor)
-    return path
+        os.close(parent)
+    return f"{run}/{name}"
+
+
+def examine(path: str, where: str) -> os.stat_result:
+    """Look at the directory of an administrator's; ``where`` tells the setting.
+
+    Raises ConfigError if it is none.
+    """
+    try:
+        info = os.stat(path)
+    except OSError as exc:
+        raise ConfigError(f"{where} = {path}: {exc.strerror}") from exc
+    if not stat.S_ISDIR(info.st_mode):
+        raise ConfigError(f"{where} = {path}: not a directory")
+    return info
+
+
+def check_writable(path: str, where: str, client: Identity) -> None:
+    """Raise ConfigError unless the client may write in the directory of an administrator's."""
+    info = examine(path, where)
+    if not (info.st_uid == client.uid and info.st_mode & 0o300 == 0o300
+            or info.st_gid == client.gid and info.st_mode & 0o030 == 0o030 or client.uid == 0):
+        raise ConfigError(f"{where} = {path}: {client.name} cannot write in it "
+                          f"(chown it to {client.name})")
 
 
 def remove_tokens(path: str, uid: int) -> None:
@@ -62,22 +88,11 @@ def remove_tokens(path: str, uid: int) -> None:
         os.close(descriptor)
 
 
-def remove_stale(run_directory: str) -> None:
-    """Remove challenge directories that a killed run left; called under the lock."""
-    try:
-        names = os.listdir(run_directory)
-    except OSError:
-        return
-    for name in names:
-        if name.startswith(_PREFIX):
-            remove(f"{run_directory}/{name}")
-
-
 def remove(path: str) -> None:
     """Remove a directory that the client could write in; links in it are not followed.
 
     First it becomes ours: a client that still runs, with the directory as its working
-    directory, can put nothing back while its files go.
+    directory, can put nothing back while its files go.  What stays is warned about.
     """
     try:
         top = _take(path)

@@ -1,0 +1,134 @@
+"""Text -> value: the parsers that several settings share.
+
+Each raises ValueError, with a message that goes on after “setting = value: ”.
+"""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+
+from ...common import inifile, specifiers
+from ...common.errors import ConfigError
+
+_owners: dict[str, tuple[int, int]] = {}
+
+
+def integer(least: int, most: int) -> Callable[[str], int]:
+    """Return the parser of a whole number of ``least`` … ``most``."""
+    def parse(text: str) -> int:
+        return inifile.integer(text, least, most)
+    return parse
+
+
+def optional_integer(least: int, most: int) -> Callable[[str], int | None]:
+    """Return the parser of a whole number of ``least`` … ``most``, or None where there is none."""
+    def parse(text: str) -> int | None:
+        return inifile.integer(text, least, most) if text else None
+    return parse
+
+
+def choice(*valid: str) -> Callable[[str], str]:
+    """Return the parser of one of the ``valid`` words."""
+    def parse(text: str) -> str:
+        return inifile.choice(text, valid)
+    return parse
+
+
+def words_of(valid: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """Return the parser of any number of the ``valid`` words, as in openssl's configuration.
+
+    “critical” at the beginning is let pass, and means nothing.
+    """
+    def parse(text: str) -> tuple[str, ...]:
+        words = split(text)
+        if words and words[0] == "critical":
+            del words[0]
+        for word in words:
+            if word not in valid:
+                raise ValueError(f"“{word}” is not one of {', '.join(valid)}")
+        return tuple(words)
+    return parse
+
+
+def split(text: str) -> list[str]:
+    """Return the words between commas and white space."""
+    return text.replace(",", " ").split()
+
+
+def command(text: str) -> tuple[str, ...]:
+    """Parse a command: a program, by its absolute path or its name alone, and arguments."""
+    words = text.split()
+    if not words or "/" in words[0] and words[0][0] not in "/%":
+        raise ValueError("neither an absolute path nor the name of a program")
+    return tuple(words)
+
+
+def absolute(text: str) -> str:
+    """Parse an absolute path, or nothing."""
+    if text and not text.startswith("/"):
+        raise ValueError("not an absolute path")
+    return text
+
+
+def file(text: str) -> str:
+    """Parse the absolute path of a file that is replaced, or nothing; return it normalized."""
+    if text and (not text.startswith("/") or text.endswith(("/", "/."))
+                 or ".." in text.split("/")):
+        raise ValueError("not the absolute path of a file")
+    return text and os.path.normpath("/" + text.lstrip("/"))
+
+
+def own_directory(text: str) -> str:
+    """Parse the absolute path of a directory that belongs to us; return it normalized."""
+    path = os.path.normpath("/" + absolute(text).lstrip("/"))
+    if path == "/" or ".." in text.split("/"):
+        raise ValueError("not the absolute path of a directory of its own")
+    return path
+
+
+def expanded(text: str) -> str:
+    """Return ``text`` with its %-specifiers replaced."""
+    try:
+        return specifiers.expand(text)
+    except ConfigError as exc:
+        raise ValueError(str(exc)) from exc
+
+
+def expanded_absolute(text: str) -> str:
+    """Parse an absolute path with %-specifiers, or nothing."""
+    return absolute(expanded(text))
+
+
+def file_names(text: str) -> tuple[str, ...]:
+    """Parse names of files with %-specifiers, which are only tried here."""
+    expanded(text)
+    return tuple(text.split())
+
+
+def mode(text: str) -> int:
+    """Parse an octal mode without set-id or write bits for others."""
+    if not re.match(r"[0-7]{1,5}\Z", text) or int(text, 8) & ~0o777:
+        raise ValueError("not an octal mode such as 0644")
+    if int(text, 8) & 0o002:
+        raise ValueError("would let everybody write the certificate")
+    return int(text, 8)
+
+
+def owner(text: str) -> tuple[int, int] | None:
+    """Parse ``user[:group]`` to a uid and a gid (-1 where none is given), None where it's empty."""
+    if not text:
+        return None
+    if text not in _owners:
+        import grp
+        import pwd
+        user, colon, group = text.partition(":")
+        try:
+            uid = pwd.getpwnam(user).pw_uid
+        except KeyError:
+            raise ValueError(f"there is no user “{user}”") from None
+        try:
+            gid = grp.getgrnam(group).gr_gid if colon else -1
+        except KeyError:
+            raise ValueError(f"there is no group “{group}”") from None
+        _owners[text] = uid, gid
+    return _owners[text]

@@ -1,0 +1,274 @@
+"""The signer's socket: whose it is, how many it serves at once, and where it may be."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.accountd import (AS_ROOT, GOOD, PYTHON, Client, Home, Running, as_nobody, run,
+                              write_key)
+
+
+@pytest.fixture(name="key")
+def _key(tmp_path: Path) -> Path:
+    return write_key(tmp_path, "RSA:2048")
+
+
+@pytest.fixture(name="running")
+def _running(tmp_path: Path, key: Path) -> Iterator[Running]:
+    with Running(tmp_path, key) as running:
+        yield running
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_socket(number: int, running: Running) -> None:
+    info = running.path.lstat()
+    assert stat.S_ISSOCK(info.st_mode) and stat.S_IMODE(info.st_mode) == 0o600
+    with running.connect() as client:
+        client.sign(GOOD)
+        assert running.stop(number) == 0
+    assert not running.path.exists()
+    log = running.log.read_text()
+    assert f"[1] connection of user {os.getuid()}, process {os.getpid()}\n" in log
+    assert "[1] SIGNED" in log and "Traceback" not in log and "error" not in log
+
+
+def test_second_signal(tmp_path: Path, key: Path) -> None:
+    """Not even one that a conversation's thread could get keeps the socket from being removed."""
+    before = ("import os, time\n"
+              "from letsencrypt_tiny.signer.server import Server\n"
+              "close = Server.server_close\n"
+              "def closing(self):\n"
+              "    os.kill(os.getpid(), 15), os.kill(os.getpid(), 2), time.sleep(0.2)\n"
+              "    close(self)\n"
+              "Server.server_close = closing")
+    with Running(tmp_path, key, "--confine=no", before=before) as running:
+        with running.connect() as client:
+            client.sign(GOOD)
+            assert running.stop() == 0
+        assert not running.path.exists() and "Exception" not in running.log.read_text()
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="needs another user")
+def test_socket_is_for_its_owner_only(key: Path) -> None:
+    with Home() as home, Running(home, key) as running:
+        script = f"import socket; socket.socket(socket.AF_UNIX).connect({str(running.path)!r})"
+
+        def connect() -> str:
+            return subprocess.run([PYTHON, "-c", script], stderr=subprocess.PIPE, text=True,
+                                  timeout=30, **as_nobody()).stderr
+
+        assert "PermissionError" in connect()
+        running.path.chmod(0o666)   # it was the mode, and nothing else
+        assert connect() == ""
+        running.stop()
+
+
+def test_socket_of_another_is_not_removed(running: Running) -> None:
+    running.path.rename(running.path.with_name("moved"))
+    running.path.write_text("another")
+    assert running.stop() == 0
+    assert running.path.read_text() == "another"
+
+
+def test_concurrent_connections(running: Running) -> None:
+    clients = [running.connect() for _ in range(6)]
+    signatures: list[bytes] = []
+
+    def use(client: Client) -> None:
+        signatures.extend(client.sign(GOOD) for _ in range(5))
+
+    threads = [threading.Thread(target=use, args=(client,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for client in clients:
+        client.__exit__()
+    assert len(signatures) == 30 and len(set(signatures)) == 1
+
+
+def test_many_requests_in_one_write(running: Running) -> None:
+    with running.connect() as client:
+        signature = client.sign(GOOD)
+        client.sock.sendall((GOOD + b"\r\n") * 100)
+        client.sock.shutdown(socket.SHUT_WR)
+        assert client.lines.read() == (signature + b"\r\n") * 100
+
+
+def test_endless_line(running: Running) -> None:
+    with running.connect() as other, running.connect() as client:
+        sent = 0
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            while sent < 64 << 20:
+                sent += client.sock.send(b"A" * 65536)
+        assert sent < 4 << 20
+        assert client.rest() == b""
+        other.sign(GOOD)
+    assert "NOSIGN line longer than 65544 bytes\n" in running.log.read_text()
+
+
+def test_half_line_harms_nobody(running: Running) -> None:
+    with running.connect() as client:
+        client.sock.sendall(GOOD[:20])
+    with running.connect() as client:
+        client.sign(GOOD)
+    assert "NOSIGN the client ended in the middle of a line" in running.log.read_text()
+
+
+def test_limits(tmp_path: Path, key: Path) -> None:
+    """The time for a line; room for new connections is made by idle ones, not by busy ones."""
+    before = ("from letsencrypt_tiny.signer import conversation as c, server as s\n"
+              "s.MAX_CONNECTIONS, s.IDLE_TIME, c.LINE_TIME = 2, 0.3, 1.5")
+    with Running(tmp_path, key, before=before) as running:
+        slow, idle = running.connect(hello=True), running.connect()
+        idle.sign(GOOD)
+        with pytest.raises((AssertionError, ConnectionError)):
+            running.connect()  # nobody has been idle for long
+        began = time.monotonic()
+        slow.sock.sendall(b"A")
+        time.sleep(0.4)
+        third = running.connect()
+        assert idle.lines.readline() == b"", "the idle one has made room"
+        slow.sock.sendall(b"A")
+        assert slow.lines.readline().startswith(b"NOSIGN no whole line within")
+        assert 1.4 < time.monotonic() - began < 4
+        third.sign(GOOD)
+        for client in (slow, idle, third):
+            client.__exit__()
+        assert running.stop() == 0
+        log = running.log.read_text()
+        assert "[3] refused: 2 connections are busy" in log and "error" not in log
+
+
+def test_idle_connection_that_ends_while_it_is_dismissed(tmp_path: Path, key: Path) -> None:
+    """Its thread takes it out between the choice and the dismissal: others are served."""
+    before = ("from letsencrypt_tiny.signer import server as s\n"
+              "s.MAX_CONNECTIONS, s.IDLE_TIME = 1, 0\n"
+              "class Ending(dict):\n"
+              "    def items(self):\n"
+              "        found = list(super().items())\n"
+              "        self.clear()\n"
+              "        return found\n"
+              "init = s.Server.__init__\n"
+              "def changed(self, *arguments):\n"
+              "    init(self, *arguments)\n"
+              "    self._connections = Ending()\n"
+              "s.Server.__init__ = changed")
+    with Running(tmp_path, key, before=before) as running:
+        with running.connect() as first:
+            first.sign(GOOD)
+            time.sleep(0.3)   # until it waits
+            with running.connect() as second:
+                second.sign(GOOD)
+        assert running.stop() == 0 and "error" not in running.log.read_text()
+
+
+def test_connections_beyond_those_that_are_logged(tmp_path: Path, key: Path) -> None:
+    """They can't fill the disk; what is signed for them is in the log, and their number."""
+    before = ("from letsencrypt_tiny.signer import conversation as c\n"
+              "c.LOGGED, c.HOUR = 3, 6.0")
+
+    def one(*lines: bytes) -> None:
+        with running.connect() as client:
+            client.sock.sendall(b"".join(line + b"\r\n" for line in lines))
+            client.sock.shutdown(socket.SHUT_WR)
+            assert client.rest().count(b"\r\n") == lines.count(GOOD)
+
+    with Running(tmp_path, key, before=before) as running:
+        for _ in range(3):
+            one(GOOD, b"junk")
+        first = running.log.read_text()
+        assert first.count("NOSIGN") == first.count("connection of user") == 3
+        for _ in range(20):
+            one(b"junk")
+            one(b"A" * 70000)
+        one(GOOD, b"junk")
+        added = running.log.read_text()[len(first):]
+        assert added.count("more than 3 connections and refusals within an hour: of further ones "
+                           "only what is signed is logged") == 1
+        assert added.count("[44] SIGNED") == 1 and "NOSIGN" not in added
+        assert added.count("\n") <= 3   # “end of connection” of the third
+        time.sleep(6)
+        one(b"junk")
+        added = running.log.read_text()[len(first):]
+        assert "warning: 41 connections and refusals were not logged\n" in added
+        assert "[45] NOSIGN" in added
+        assert running.stop() == 0
+
+
+def refused_socket(key: Path, path: Path, **options: Any) -> tuple[int, str]:
+    """Exit status and message of a program that must not start to listen."""
+    done = run(f"--privkey=file:{key}", f"--socket={path}", **options)
+    return done.returncode, done.stderr.decode()
+
+
+def test_existing_path(tmp_path: Path, key: Path) -> None:
+    path = tmp_path / "S"
+    stale = socket.socket(socket.AF_UNIX)
+    makers: list[Callable[[], object]] = [
+        lambda: stale.bind(str(path)), lambda: path.symlink_to("nowhere"), path.mkdir,
+        lambda: path.write_text("mine")]
+    for make in makers:
+        make()
+        before = path.lstat()
+        status, message = refused_socket(key, path)
+        assert status == 1 and f"socket {path}: exists already" in message
+        assert path.lstat() == before
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink()
+    stale.close()
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o777, 0o1777, 0o702])
+def test_directory_that_others_may_write(mode: int, tmp_path: Path, key: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    place.chmod(mode)
+    status, message = refused_socket(key, place / "S")
+    assert status == 2 and f"others may write in {place} (mode {mode:04o})" in message
+    assert not list(place.iterdir())
+
+
+def test_bad_directory(tmp_path: Path, key: Path) -> None:
+    status, message = refused_socket(key, tmp_path / "none/S")
+    assert status == 2 and f"{tmp_path}/none: No such file or directory" in message
+    status, message = refused_socket(key, key / "S")
+    assert status == 2 and "Not a directory" in message or "is not a directory" in message
+    (tmp_path / ("long" * 30)).mkdir()
+    status, message = refused_socket(key, tmp_path / ("long" * 30) / "S")
+    assert status == 1 and "AF_UNIX path too long" in message
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="needs root")
+def test_directory_of_another(tmp_path: Path, key: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    os.chown(place, 65534, -1)
+    status, message = refused_socket(key, place / "S")
+    assert status == 2 and "belongs to another user (uid 65534)" in message
+
+
+def kernel_status(pid: int) -> dict[str, str] | None:
+    """/proc/PID/status as a dictionary."""
+    lines = Path(f"/proc/{pid}/status").read_text().split("\n")
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+def test_confined_while_it_serves(running: Running) -> None:
+    pytest.importorskip("seccomp")
+    status = kernel_status(running.process.pid)
+    assert status and status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
+    with running.connect() as client:
+        client.sign(GOOD)
+    assert running.stop() == 0 and not running.path.exists()

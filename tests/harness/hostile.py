@@ -307,8 +307,8 @@ class Hostile:
                 "status": "pending", "expires": "2099-01-01T00:00:00Z", "challenges": challenges,
                 **({"wildcard": True} if wildcard else {})})
         self.orders.append({"status": "pending", "expires": "2099-01-01T00:00:00Z",
-                             "identifiers": identifiers, "authorizations": authorizations,
-                             "finalize": self.url(f"finalize/{len(self.orders)}")})
+                            "identifiers": identifiers, "authorizations": authorizations,
+                            "finalize": self.url(f"finalize/{len(self.orders)}")})
         return self._show_order(len(self.orders) - 1, 201)
 
     def _current(self, number: int) -> JSON:

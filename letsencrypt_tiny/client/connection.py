@@ -63,28 +63,20 @@ class Connection(http.client.HTTPSConnection):
                  limit: int) -> Response:
         """Send a request and return its response, of at most ``limit`` bytes.
 
-        A server may close an idle connection at any moment (RFC 9112 §9.3.1): if nothing at
-        all came back on a used connection, the request is sent once more on a new one.  If
-        it was answered after all, its nonce is used up and the server says so (§6.5 of
-        RFC 8555).  An answer that nobody asked for is dropped, and its connection with it.
-        Raises TransportError, or ProtocolError for a malformed response.
+        A connection that the server has closed meanwhile, or on which something came that
+        nobody asked for, is dropped before.  Nothing is sent twice (RFC 9112 §9.3.1): whether a
+        request was heeded is for those to find out who know what it was about.  Raises
+        TransportError, or ProtocolError for a malformed response.
         """
         self._deadline = time.monotonic() + self._seconds
         if self._timed is not None and self.sock is not None and not self._timed.quiet():
             self.close()
-        reused = self.sock is not None
-        while True:
-            try:
-                return self._attempt(method, target, fields, body, limit)
-            except BaseException as exc:
-                untouched = self._timed is not None and self._timed.received == 0
-                self.close()
-                if reused and untouched and isinstance(exc, OSError) \
-                        and not isinstance(exc, TimeoutError):
-                    reused = False
-                    continue
-                self._translate(exc)
-                raise
+        try:
+            return self._attempt(method, target, fields, body, limit)
+        except BaseException as exc:
+            self.close()
+            self._translate(exc)
+            raise
 
     def _translate(self, exc: BaseException) -> None:
         """Raise what the administrator should read in place of ``exc``, if it is known."""

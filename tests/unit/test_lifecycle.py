@@ -20,10 +20,11 @@ COMMANDS = sorted((TREE / "letsencrypt_tiny/master/commands").glob("*.py"))
 
 PHASES = {DUE, ORDERING, ISSUED, INSTALLING, INSTALLED, DONE}
 # A state in which each member tells, and facts that differ from it in each
-FULL = SectionState("d", "a", "o", "k", True, True, 7)
-FACTS = Facts("d2", "a2", "o2", "k2", 9, False)
-ORDER = FULL._replace(directory="d2", account="a2", order="o2", order_key="k2")
-NO_ORDER = FULL._replace(order=None, order_key=None, not_before=0)
+FULL = SectionState("d", "a", "o", "k", True, True, 7, "f")
+FACTS = Facts("d2", "a2", "o2", "k2", 9, False, "f2")
+ORDER = FULL._replace(directory="d2", account="a2", order="o2", order_key="k2",
+                      finalize="f2")
+NO_ORDER = FULL._replace(order=None, order_key=None, not_before=0, finalize=None)
 
 TABLE = {
     (DUE, ORDERED): (ORDERING, FULL),

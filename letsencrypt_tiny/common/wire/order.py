@@ -68,11 +68,11 @@ class Order(NamedTuple):
     csr: bytes                           # DER
     url: str | None = None            # of an earlier unfinished order for the same …
     account: str = ""                    # … made by the account of this key; "" is any
-    finalize: str | None = None          # where that order is finalized, if known
     profile: str | None = None        # draft-ietf-acme-profiles
     replaces: str | None = None       # certID (RFC 9773 §5)
     alternates: bool = False             # fetch the alternate chains too
     challenges: tuple[str, ...] = ("http-01",)
+    finalize: str | None = None          # where the earlier order is finalized, if known
 
 
 class AccountUpdate(NamedTuple):
@@ -116,9 +116,10 @@ def parse_request(line: bytes) -> Request:
         return Order(
             section=get_str(obj, "section"), identifiers=_get_identifiers(obj),
             csr=_get_bytes(obj, "csr"), url=get_optional_str(obj, "url"),
-            account=get_str(obj, "account", 64), finalize=get_optional_str(obj, "finalize", 2048),
+            account=get_str(obj, "account", 64),
             profile=get_optional_str(obj, "profile"), replaces=get_optional_str(obj, "replaces"),
-            alternates=get_bool(obj, "alternates"), challenges=tuple(get_strs(obj, "challenges")))
+            alternates=get_bool(obj, "alternates"), challenges=tuple(get_strs(obj, "challenges")),
+            finalize=get_optional_str(obj, "finalize", 2048))
     if kind == "AccountUpdate":
         contact = None if obj.get("contact") is None else tuple(get_strs(obj, "contact"))
         return AccountUpdate(get_bool(obj, "register"), get_bool(obj, "terms_agreed"),

@@ -31,10 +31,10 @@ class Facts(NamedTuple):
     directory: str = ""          # of the issuer
     account: str = ""            # thumbprint of the account's key
     order: str | None = None     # URL
-    finalize: str | None = None  # where that order is finalized
     order_key: str = ""          # what the order is for: SHA-256 of the SubjectPublicKeyInfo
     not_before: int = 0          # when to ask again, Unix time
     notify: bool = False         # there is a notification to deliver
+    finalize: str | None = None  # where the order is finalized
 
 
 Edit = Callable[[SectionState, Facts], SectionState]

@@ -29,9 +29,8 @@ class OrderPlan(NamedTuple):
     def order(self) -> Order:
         """What the client is asked for."""
         return Order(self.name, self.section.identifiers, self.csr.der, url=self.resume,
-                     account=self.account, finalize=self.finalize,
-                     profile=self.issuer.profile,
-                     challenges=self.issuer.challenges)
+                     account=self.account, profile=self.issuer.profile,
+                     challenges=self.issuer.challenges, finalize=self.finalize)
 
     def facts(self, url: str | None, account: str, finalize: str | None = None) -> Facts:
         """What to remember of the order at ``url``, which is of the account of that key."""

@@ -101,6 +101,8 @@ _ACCESS = (
             "URL of the ACME server's directory", secret=True),
     Setting("timeout", "timeout", values.integer(0, 86400), "90",
             "seconds that an order may wait"),
+    Setting("answer-timeout", "answer_timeout", values.integer(1, 3600), "90",
+            "seconds for one answer of the server"),
     Setting("jobs", "jobs", values.integer(1, 64), "4", "connections to the server at most"),
     Setting("ca-file", "ca_file", values.absolute, "", "CA certificates to check the server by"),
     Setting("proxy", "proxy", network.proxy, "", "HTTP proxy", secret=True),

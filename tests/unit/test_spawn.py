@@ -18,6 +18,7 @@ import pytest
 
 from harness import daemon, proc
 from letsencrypt_tiny.common import log
+from letsencrypt_tiny.common.environment import PROXIES
 from letsencrypt_tiny.common.errors import ConfigError, Error
 from letsencrypt_tiny.master.peers import spawn as children
 from letsencrypt_tiny.master.peers.spawn import Child, Identity
@@ -274,7 +275,7 @@ def test_extra_environment(master: Master, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("http_proxy", "http://evil")
     monkeypatch.setenv("BASH_ENV", "/evil")
     monkeypatch.delenv("no_proxy", raising=False)
-    extra = children.inherited(children.PROXIES)
+    extra = children.inherited(PROXIES)
     assert extra == {"https_proxy": "http://p:1"}
     environ = look(master.spawn(extra=extra).pid).process.environ
     assert environ["https_proxy"] == "http://p:1"

@@ -26,6 +26,7 @@
 ``actor``          the program that each of them is
 ``machine``        a host of stand-ins, for tests of the master alone
 ``talk``           the master's conversations with them, in the test's own process
+``parent``         who starts children, and ends them
 ``infiltrate``     a run with ``redteam`` in place of one of the children
 ``redteam``        a compromised child that tries everything
 ``proc``           what a running process really is: /proc, strace

@@ -91,7 +91,8 @@ def site(authority: ca.CA) -> Iterator[Site]:
 
 @pytest.mark.parametrize("days, left", [
     (90, 30), (45, 15), (365, 365 / 3), (10, 10 / 3),       # a third of the lifetime …
-    (6, 3), (160 / 24, 80 / 24), (9.9, 4.95), (1, 0.5)])    # … a half under ten days
+    (6, 3), (160 / 24, 80 / 24), (9.9, 4.95), (2, 1),       # … a half under ten days …
+    (1, 2 / 3), (1.5, 1)])                                  # … two thirds under two days
 def test_by_lifetime(site: Site, days: float, left: float) -> None:
     site.install(days)
     site.turns_due_at((days - left) * DAY)

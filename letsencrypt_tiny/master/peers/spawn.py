@@ -13,14 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
 from ...common import log, specifiers
+from ...common.environment import search_path
 from ...common.errors import Error
 from ..settings.main import Program
 from .child import Child
 from .identity import Identity, drop
 
-# What a child may inherit of the master's environment, besides what is rebuilt for it
-PROXIES = ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")   # the client
-TERMINAL = ("TERM", "GPG_TTY")                                     # the signer
 LOCKED_MEMORY = 256 << 20   # bytes that the signer may keep from being swapped
 _PR_SET_PDEATHSIG = 1       # prctl(2)
 _CLONE_NEWNET = 0x40000000  # unshare(2)
@@ -78,8 +76,7 @@ def inherited(names: Sequence[str]) -> dict[str, str]:
 
 
 def _environment(who: Identity) -> dict[str, str]:
-    path = "/usr/sbin:/usr/bin:/sbin:/bin" if who.uid == 0 else "/usr/bin:/bin"
-    return {"PATH": path, "USER": who.name, "LOGNAME": who.name, "HOME": who.home,
+    return {"PATH": search_path(who.uid), "USER": who.name, "LOGNAME": who.name, "HOME": who.home,
             "SHELL": who.shell, "LANG": "C.UTF-8"}
 
 

@@ -12,6 +12,7 @@ from ..store.installed import Installed
 from ..store.journal import SectionState
 
 LONG = 10 * DAY   # a lifetime from which on a third of it is enough to renew in
+SHORT = 2 * DAY   # and one below which half is not: runs are hours apart, and one may fail
 FORCED = -1       # as ``min_days``
 
 
@@ -54,4 +55,6 @@ def margin(lifetime: int, days: int | None) -> float:
     but ``days``, which were configured."""
     if days is not None:
         return days * DAY
+    if lifetime < SHORT:
+        return lifetime * 2 / 3
     return lifetime / 3 if lifetime >= LONG else lifetime / 2

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..common import log
-from ..common.errors import Error, UsageError
+from ..common.errors import Error, LockedError, UsageError
 from .peers import signals
 
 if TYPE_CHECKING:
@@ -140,24 +140,40 @@ def _command(command: str, options: "argparse.Namespace") -> int:
                 options.register, options.tos_agreed, options.deactivate,
                 tuple(arguments) if arguments else None))
     from .commands.new_order import Options, new_order
+    from .settings import certificates
     if options.force and options.min_days is not None:
         raise UsageError("newOrder: --force and --min-days exclude each other")
-    with _locked(config):
-        return new_order(config, Options(
-            arguments, -1 if options.force else options.min_days, options.config_certs))
+    wanted = certificates.load(config, options.config_certs)
+    with _locked(config, needed=not wanted.empty):
+        return new_order(config, wanted, Options(
+            arguments, -1 if options.force else options.min_days))
 
 
 class _locked:
-    """The lock, for the time of a with statement; what a killed run left is gone then."""
+    """The lock, for the time of a with statement; what a killed run left is gone then.
 
-    def __init__(self, config: "Config") -> None:
+    Where it isn't ``needed``, that it cannot be taken is no failure, unless another run has it.
+    """
+
+    def __init__(self, config: "Config", needed: bool = True) -> None:
         self._config = config
+        self._needed = needed
+        self._descriptor: int | None = None
 
     def __enter__(self) -> None:
         from .responders.table import remove_stale
         from .store.lock import acquire
-        self._descriptor = acquire(self._config)
+        try:
+            self._descriptor = acquire(self._config)
+        except LockedError:
+            raise
+        except Error as exc:
+            if self._needed:
+                raise
+            log.debug(str(exc))
+            return
         remove_stale(self._config)
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        if self._descriptor is not None:
+            os.close(self._descriptor)

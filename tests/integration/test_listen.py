@@ -15,7 +15,7 @@ from harness.hostile import Hostile
 from harness.judge import INSTALLED, NEW, expect
 from harness.net import Listener
 from harness.pebble import Pebble
-from harness.run import USERS, Prefix, Site
+from harness.run import CLIENT_USER, Prefix, Site
 from test_renewal import alive, held, tidy
 
 GENERATING = r"a: generating the private key \S+ \(ec:P-256\)"
@@ -149,7 +149,7 @@ def test_challenge_directory_after_kill_9(site: Site, hostile: Hostile) -> None:
     directory = site.path / "challenges"
     directory.mkdir()
     site.main["webserver"]["challenge-directory"] = str(directory)
-    client = pwd.getpwnam(USERS[1])
+    client = pwd.getpwnam(CLIENT_USER)
     os.chown(directory, client.pw_uid, client.pw_gid)
     with held(site, hostile, "challenge") as run:
         assert len(os.listdir(directory)) == 1

@@ -18,7 +18,7 @@ import pytest
 
 from harness import daemon
 from letsencrypt_tiny import __version__
-from letsencrypt_tiny.master.store.journal import State
+from letsencrypt_tiny.master.store.journal import Journal
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -395,7 +395,7 @@ def test_a_notification_that_was_not_delivered(host: Host) -> None:
     for name in ("privkey", "cert", "chain", "fullchain"):
         (made / f"{name}.pem").write_text(key if name == "privkey" else text)
         (made / f"{name}.pem").chmod(0o600)
-    state = State(f"{host.path}/lib/state")
+    state = Journal(f"{host.path}/lib/state")
     state.remember("a", state.section("a")._replace(notify=True))
     process = subprocess.Popen(host.argv("newOrder"), env={}, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 20

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import pytest
 
 from letsencrypt_tiny.common.errors import Error
-from letsencrypt_tiny.master.store import trusted as directories, files as store
+from letsencrypt_tiny.master.store import files, trusted
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+pytestmark = pytest.mark.root
 
 OWNER, OTHER = 65534, 65533
 
@@ -40,7 +40,7 @@ def opens(path: "Path | str", owner: int = 0) -> int:
     """Return the inode of the directory that ``open_directory`` finds."""
     before = len(os.listdir("/proc/self/fd"))
     try:
-        return inode(directories.open_directory(str(path), owner))
+        return inode(trusted.open_directory(str(path), owner))
     finally:
         assert len(os.listdir("/proc/self/fd")) == before, "a descriptor leaks"
 
@@ -57,7 +57,7 @@ def test_plain_paths(top: Path) -> None:
     for path in (f"{top}/a/b", f"/{top}//a/./b/", f"{top}/a/b/.", f"/./{top}/a//b//"):
         assert opens(path) == number
     assert opens("/") == os.stat("/").st_ino
-    descriptor = directories.open_directory(str(top))
+    descriptor = trusted.open_directory(str(top))
     assert not os.get_inheritable(descriptor)
     os.close(descriptor)
 
@@ -190,7 +190,7 @@ def test_the_section_owner_cannot_lead_out_of_his_directory(top: Path) -> None:
     for name in ("out", "up"):
         refused(top / "his" / name, "a symbolic link in a directory that is not root's", OWNER)
         with pytest.raises(Error, match="a symbolic link"):
-            store.install([store.File(f"{top}/his/{name}/x.pem", b"x", (OWNER, -1))])
+            files.install([files.File(f"{top}/his/{name}/x.pem", b"x", (OWNER, -1))])
     assert os.listdir(top / "roots") == []
     # root's own link to his directory is root's decision
     (top / "to-him").symlink_to("his/sub")
@@ -198,14 +198,14 @@ def test_the_section_owner_cannot_lead_out_of_his_directory(top: Path) -> None:
 
 
 def test_parents(top: Path) -> None:
-    descriptor, name = directories.open_parent(f"{top}/x.pem")
+    descriptor, name = trusted.open_parent(f"{top}/x.pem")
     assert name == "x.pem" and inode(descriptor) == top.stat().st_ino
     (top / "l").symlink_to("/etc/passwd")
-    descriptor, name = directories.open_parent(f"{top}/l")
+    descriptor, name = trusted.open_parent(f"{top}/l")
     assert name == "l" and inode(descriptor) == top.stat().st_ino, "the last is not followed"
     for path in ("/", f"{top}/", "x"):
         with pytest.raises(Error):
-            directories.open_parent(path)
+            trusted.open_parent(path)
 
 
 def test_files(top: Path) -> None:
@@ -214,7 +214,7 @@ def test_files(top: Path) -> None:
     (top / "d").mkdir()
     (top / "d/up").symlink_to("../l")
     for name in ("f", "l", "d/up", "d/../f"):
-        descriptor = directories.open_file(f"{top}/{name}")
+        descriptor = trusted.open_file(f"{top}/{name}")
         assert os.read(descriptor, 100) == b"content" and not os.get_inheritable(descriptor)
         os.close(descriptor)
     os.mkfifo(top / "fifo")
@@ -224,15 +224,15 @@ def test_files(top: Path) -> None:
     os.mknod(top / "null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
     for name in ("d", "fifo", "socket", "null", "d/"):
         with pytest.raises(Error, match="not a plain file|cannot open it"):
-            directories.open_file(f"{top}/{name}")
+            trusted.open_file(f"{top}/{name}")
     for name in ("no", "no/f"):
         with pytest.raises(FileNotFoundError):
-            directories.open_file(f"{top}/{name}")
+            trusted.open_file(f"{top}/{name}")
     with pytest.raises(Error, match="Not a directory"):
-        directories.open_file(f"{top}/f/x")
+        trusted.open_file(f"{top}/f/x")
     os.chown(top / "d", OTHER, OTHER)
     with pytest.raises(Error, match="belongs to uid"):
-        directories.open_file(f"{top}/d/up")
+        trusted.open_file(f"{top}/d/up")
 
 
 def test_make_directory(top: Path) -> None:
@@ -241,25 +241,25 @@ def test_make_directory(top: Path) -> None:
         try:
             for mode in (0o755, 0o700):
                 path = top / f"{umask:o}-{mode:o}"
-                directories.make_directory(str(path), mode)
+                trusted.make_directory(str(path), mode)
                 assert stat.S_IMODE(path.stat().st_mode) == mode
         finally:
             os.umask(saved)
     (top / "old").mkdir()
     (top / "old").chmod(0o711)
-    directories.make_directory(str(top / "old"), 0o700)
+    trusted.make_directory(str(top / "old"), 0o700)
     assert stat.S_IMODE((top / "old").stat().st_mode) == 0o711, "an existing one is left alone"
     with pytest.raises(FileNotFoundError) as caught:
-        directories.make_directory(str(top / "no/x"))
+        trusted.make_directory(str(top / "no/x"))
     assert caught.value.filename == f"{top}/no"
     (top / "f").touch()
     with pytest.raises(Error, match="Not a directory"):
-        directories.make_directory(str(top / "f"))
+        trusted.make_directory(str(top / "f"))
     (top / "theirs").mkdir()
     os.chown(top / "theirs", OTHER, OTHER)
     for path in ("theirs", "theirs/x"):
         with pytest.raises(Error, match="belongs to uid"):
-            directories.make_directory(str(top / path))
+            trusted.make_directory(str(top / path))
     assert os.listdir(top / "theirs") == []
 
 
@@ -294,7 +294,7 @@ def test_no_race_wins(top: Path) -> None:
         deadline = time.monotonic() + 1.5
         while time.monotonic() < deadline:
             try:
-                store.install([store.File(f"{top}/his/d/x.pem", b"new", (OWNER, -1))])
+                files.install([files.File(f"{top}/his/d/x.pem", b"new", (OWNER, -1))])
                 done += 1
             except Error:
                 failed += 1

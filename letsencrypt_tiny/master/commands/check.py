@@ -9,7 +9,7 @@ from ...common import log
 from ...common.errors import ConfigError, Error
 from ...common.wire.order import Order
 from ...common.wire.policy import origin_of
-from ...common.wire.signer import Greeting, explanations
+from ...common.wire.signer import MAX_REFUSALS, Greeting, explanations
 from ...common.x509.csr import CSR, parse_csr
 from ..peers.conversation import Conversation, greet
 from ..peers.identity import Identity, drop, identity
@@ -186,7 +186,7 @@ def _check_orders(conversation: Conversation, greeting: Greeting, wanted: list[W
     """Tell which sections the signer's key or policy would make fail."""
     explainer = conversation.explainer() if wanted else None
     origin = origin_of(conversation.issuer.directory)
-    for section, csr in wanted:
+    for section, csr in wanted[:MAX_REFUSALS // 2]:   # it answers no more questions than that
         if csr is not None and signing.is_account_key(greeting, csr):
             findings.add(ConfigError(f"{section.where}: certificate-key = {section.key}: is the "
                                      "account key, which no CA certifies (RFC 8555 §11.1)"))

@@ -291,9 +291,9 @@ def test_lacme_own_file(file: Path) -> None:
 def test_lacme_own_certificates_file(file: Path) -> None:
     main = load(file, "config-certs = certs.conf")
     (file.parent / "certs.conf").write_text((LACME / "lacme-certs.conf").read_text())
-    assert certs.load(main) == {}
+    assert certs.load(main).empty
     (file.parent / "certs.conf").write_text(uncommented((LACME / "lacme-certs.conf").read_text()))
-    found = certs.load(main)
+    found = certs.load(main).sections
     assert list(found) == ["www", "smtp"]
     www, smtp = found.values()
     assert www[2:10] == (

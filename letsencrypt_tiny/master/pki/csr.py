@@ -39,9 +39,9 @@ def make(config: Config, section: Section) -> CSR:
     for path in section.outputs:
         _make_parent(config, path)
         files.check(path, section.owner)   # rather now than with a certificate in hand
-    keys.tidy(section.key)
+    keys.tidy(section.key, section.trusted)
     try:
-        key = keys.open_key(section.key)
+        key = keys.open_key(section.key, section.trusted)
     except FileNotFoundError:
         key = _new_key(config, section)
     try:
@@ -56,8 +56,9 @@ def make(config: Config, section: Section) -> CSR:
 def _new_key(config: Config, section: Section) -> int:
     _make_parent(config, section.key)
     log.info(f"{section.name}: generating the private key {section.key} ({section.key_type})")
-    keys.create(section.key, openssl.generate_key(config.openssl, section.key_type))
-    return keys.open_key(section.key)
+    keys.create(section.key, openssl.generate_key(config.openssl, section.key_type),
+                section.trusted)
+    return keys.open_key(section.key, section.trusted)
 
 
 def _make_parent(config: Config, path: str) -> None:

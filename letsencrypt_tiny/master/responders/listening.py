@@ -6,7 +6,7 @@ import socket
 import stat
 from collections.abc import Iterator, Sequence
 
-from ...common import log
+from ...common import log, paths
 from ...common.errors import Error
 from ..settings.network import Address
 from ..store import trusted
@@ -54,7 +54,9 @@ class Listener:
                 found.append(address)
             except InUseError:
                 unix = Address(socket.AF_UNIX, otherwise)
-                log.debug(f"something listens on {address}: using {unix}")
+                log.info(f"something listens on {address}: challenges are answered on {unix}, to "
+                         f"which it must pass them on ({paths.CONFIG_DIR}/nginx.conf, "
+                         "apache2.conf and haproxy.cfg show how)")
                 self.hand_over()
                 self._bind(unix, False)
                 return [unix]

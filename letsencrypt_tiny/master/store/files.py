@@ -43,9 +43,12 @@ def install(files: Sequence[File], durable: bool = True) -> None:
             item.close()
 
 
-def create(file: File) -> None:
-    """Write a new file, durably, never replacing one that exists.  Raises Error naming it."""
-    item = _write(file)
+def create(file: File, owner: int = 0) -> None:
+    """Write a new file, durably, never replacing one that exists.  Raises Error naming it.
+
+    ``owner`` is a uid that may, besides root, own directories on the way.
+    """
+    item = _write(file, True, owner)
     try:
         # link(2), unlike rename(2), fails if the name is taken
         os.link(item.temporary, item.name, src_dir_fd=item.directory, dst_dir_fd=item.directory,
@@ -57,10 +60,10 @@ def create(file: File) -> None:
         item.close()
 
 
-def tidy(path: str) -> None:
+def tidy(path: str, owner: int = 0) -> None:
     """Remove what a run killed while it wrote the file at ``path`` left beside it."""
     try:
-        directory, name = trusted.open_parent(path)
+        directory, name = trusted.open_parent(path, owner)
     except FileNotFoundError:
         return
     try:
@@ -73,7 +76,7 @@ def tidy(path: str) -> None:
 
 def check(path: str, owner: tuple[int, int] | None = None) -> None:
     """Raise Error if a file of ``owner`` could not be installed at ``path``."""
-    directory, name = _open_parent(path, owner)
+    directory, name = _open_parent(path, owner[0] if owner else 0)
     try:
         if _is_directory(name, directory):
             raise Error(f"{path}: cannot install it: {os.strerror(errno.EISDIR)}")
@@ -99,15 +102,15 @@ class _Written:
         os.close(self.directory)
 
 
-def _open_parent(path: str, owner: tuple[int, int] | None) -> tuple[int, str]:
+def _open_parent(path: str, owner: int) -> tuple[int, str]:
     try:
-        return trusted.open_parent(path, owner[0] if owner else 0)
+        return trusted.open_parent(path, owner)
     except FileNotFoundError as exc:
         raise Error(f"{exc.filename}: no such directory, needed for {path}") from exc
 
 
-def _write(file: File, durable: bool = True) -> _Written:
-    directory, name = _open_parent(file.path, file.owner)
+def _write(file: File, durable: bool = True, owner: int = 0) -> _Written:
+    directory, name = _open_parent(file.path, file.owner[0] if file.owner else owner)
     temporary = _temporary(name)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     item = _Written(directory, name, temporary)

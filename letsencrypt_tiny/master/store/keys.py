@@ -8,22 +8,26 @@ from . import files, trusted
 MAX_KEY = 64 << 10   # bytes
 
 
-def create(path: str, pem: bytes) -> None:
-    """Write a new private key to ``path``, mode 0600, never replacing an existing file."""
-    files.create(files.File(path, pem, None, 0o600))
+def create(path: str, pem: bytes, owner: int = 0) -> None:
+    """Write a new private key to ``path``, mode 0600, never replacing an existing file.
+
+    It is ours; ``owner`` is a uid that may, besides root, own directories on the way.
+    """
+    files.create(files.File(path, pem, None, 0o600), owner)
 
 
-def tidy(path: str) -> None:
+def tidy(path: str, owner: int = 0) -> None:
     """Remove the second name of the key at ``path`` that a run killed in ``create`` left."""
-    files.tidy(path)
+    files.tidy(path, owner)
 
 
-def open_key(path: str) -> int:
+def open_key(path: str, owner: int = 0) -> int:
     """Return a descriptor of the private key at ``path``; FileNotFoundError if there is none.
 
+    ``owner`` is a uid that may, besides root, own directories on the way, and the key in them.
     Raises Error if others than root (or its group) can read it, or it is no plain file.
     """
-    descriptor = trusted.open_file(path)
+    descriptor = trusted.open_file(path, owner)
     info = os.fstat(descriptor)
     if info.st_mode & 0o007:
         os.close(descriptor)

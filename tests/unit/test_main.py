@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from harness import ca, daemon, words
+from harness.evil import Evil
 from harness.machine import Machine
 from letsencrypt_tiny import __version__
 from letsencrypt_tiny.master.store.journal import Journal
@@ -191,18 +192,19 @@ def test_nobody_reads(machine: Machine) -> None:
 def test_umask_and_environment(machine: Machine) -> None:
     """A key is 0600, its directory 0755, whatever the umask and the environment."""
     evil = machine.path / "evil"
-    evil.mkdir()
-    (evil / "openssl.cnf").write_text("openssl_conf = x\n[x]\nengines = y\n[y]\nz = z\n[z]\n"
-                                      "dynamic_path = /no/such.so\ninit = 1\n")
+    library = Evil(evil)
+    openssl = library.variables("engine")
+    assert library.works(openssl)
     for name in ("json", "argparse", "letsencrypt_tiny", "configobj", "sitecustomize"):
         (evil / f"{name}.py").write_text("raise SystemExit('imported')\n")
     machine.section("a")
     machine.signer.stops_listening()   # the run ends where it needs the signer
     done = machine.run("newOrder", "a", cwd=str(evil), umask=0, env={
         "PYTHONPATH": str(evil), "PYTHONHOME": str(evil), "PYTHONSTARTUP": f"{evil}/json.py",
-        "OPENSSL_CONF": f"{evil}/openssl.cnf", "BASH_ENV": f"{evil}/x", "ENV": f"{evil}/x",
+        **openssl, "BASH_ENV": f"{evil}/x", "ENV": f"{evil}/x",
         "PATH": str(evil), "IFS": "/", "TMPDIR": str(evil), "HOME": str(evil)})
     assert done.returncode == 1 and "cannot connect to the signer" in done.stderr
+    assert library.told() == ""
     made = machine.path / "lib/certs/a"
     assert os.listdir(made) == ["privkey.pem"]
     assert stat.S_IMODE((made / "privkey.pem").stat().st_mode) == 0o600

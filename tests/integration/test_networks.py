@@ -74,6 +74,13 @@ def test_all_that_swallow_before_one_of_the_same_family(hostile: Hostile,
         assert seconds(other, Addresses(found), found) < 1
 
 
+def test_a_refusal_lets_the_next_begin_at_once(hostile: Hostile,
+                                               swallowing: tuple[str, ...]) -> None:
+    """Also while another one keeps silent."""
+    found = addresses(hostile.port, swallowing[0], "127.0.0.2", "127.0.0.1")
+    assert eyeballs.NEXT_START <= seconds(hostile, Addresses(found), found) < 0.45
+
+
 def test_one_that_refuses_and_one_that_works(hostile: Hostile,
                                              capfd: pytest.CaptureFixture[str]) -> None:
     """No delay, and no line."""

@@ -87,6 +87,18 @@ def test_agreement(hostile: Hostile, master: Master) -> None:
     assert "https://ca.test/terms-2" in failed.message
 
 
+def test_json_problem_429(hostile: Hostile, master: Master) -> None:
+    """Typed application/json: shown, and the moment to come back is told."""
+    master.use(hostile)
+    master.register()
+    oddities.once(hostile, "newOrder", oddities.told(429, "rateLimited", "3600",
+                                                     "application/json"))
+    failed = master.run(master.order("a.test")).only(Failed)
+    assert failed.message.startswith("newOrder: not now (rateLimited); the CA asks to come back "
+                                     "in 3600 s")
+    assert (failed.outcome, failed.retry_after, failed.type) == ("busy", 3600, "rateLimited")
+
+
 @pytest.mark.parametrize("answer, orders", [
     (oddities.page(504), 1), (oddities.page(404), 2),
     (lambda _server: Response.problem("malformed", "no such order", 404), 2),

@@ -259,6 +259,7 @@ def test_an_order_whose_answer_never_came_is_looked_for(fault: Exception, mirror
     listed = [{"orders": urls[::-1] if mirrored else urls}]
     issued, asked, _ = run(new=[fault], **{**FOUND, "orders": listed})
     assert issued.chain == CHAIN and asked.count("new") == 1
+    assert asked.count("finalize") == 1    # one that is done is for another key
 
 
 @pytest.mark.parametrize("fault, lists", [(GATEWAY, 1), (CutOff("x"), 1), (NoAnswer("x"), 1),

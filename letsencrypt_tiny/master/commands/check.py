@@ -16,10 +16,12 @@ from ..peers.loop import Loop
 from ..peers.messages import Messages
 from ..pki import openssl
 from ..plan import issuers, signing
+from ..responders.neighbours import advice, holder
 from ..responders.table import responders_for
 from ..settings import certificates
 from ..settings.certificates import Certificates, Section
 from ..settings.main import Config, Program
+from ..settings.network import HTTP_PORT
 from ..store import keys, trusted
 from . import programs
 
@@ -125,9 +127,17 @@ def _check_ca_file(config: Config) -> None:
 def _check_responders(config: Config, findings: Findings) -> None:
     types: Iterable[str] = {kind for issuer in issuers.configured(config).values()
                             for kind in issuer.challenges}
+    _tell_of_port(config)
     for responder in responders_for(types, config, identity(config.client.program), _no_pipe):
         for fault in responder.faults():
             findings.add(fault)
+
+
+def _tell_of_port(config: Config) -> None:
+    """Say what the web server at our port, if there is one, has to do for us."""
+    if config.webserver.listen is None and not config.webserver.challenge_directory \
+            and holder(HTTP_PORT)[1]:
+        log.info(advice(HTTP_PORT, f"{config.run_directory}/www.socket"))
 
 
 def _no_pipe(name: str) -> int:

@@ -19,7 +19,7 @@ from ..plan import issuers, signing
 from ..responders.neighbours import advice, holder
 from ..responders.table import responders_for
 from ..settings import certificates
-from ..settings.certificates import Certificates, Section
+from ..settings.certificates import Certificates, Section, SectionError
 from ..settings.main import Config, Program
 from ..settings.network import HTTP_PORT
 from ..store import keys, trusted
@@ -149,7 +149,7 @@ def _section_checks(config: Config, section: Section, wanted: list[Wanted]
     if section.ca_file:
         def ca_file() -> None:
             if not os.access(section.ca_file, os.R_OK):
-                raise ConfigError(f"{section.where}: CAfile = {section.ca_file}: cannot be read")
+                raise SectionError(f"{section.where}: CAfile = {section.ca_file}: cannot be read")
         yield ca_file
     yield lambda: wanted.append(Wanted(section, _csr(config, section)))
     for path in section.outputs:

@@ -126,7 +126,7 @@ def test_accountd(setting: str, value: str, good: Site, tmp_path: Path) -> None:
 def test_malformed_files(name: str, text: str, expected: str, good: Site) -> None:
     good.write(name, text)
     # what can't be read stops everything, a bad section only itself
-    section = name == "certs.conf" and text.startswith("[") and not re.match("line|triple", expected)
+    section = name == "certs.conf" and text[0] == "[" and not re.match("line|triple", expected)
     told = refused(good, 1 if section else 2, expected=expected)
     assert str(good.etc / name) in told
 

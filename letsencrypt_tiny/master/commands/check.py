@@ -110,11 +110,18 @@ def _tell_of_lacme(config: Config, found: Certificates) -> None:
     read = {config.file, *(path.rstrip("/") for path in found.files)}
     for name in ("lacme.conf", "lacme-certs.conf", "lacme-certs.conf.d"):
         path = os.path.join(directory, name)
-        if path not in read and os.path.lexists(path) and not (
-                os.path.isdir(path) and not os.listdir(path)):
+        if path not in read and os.path.exists(path) and not _is_empty(path):
             log.info(f"{path} is not read" + (
                 " (--config names another main configuration)" if name == "lacme.conf" else
                 f": {', '.join(found.files)} have sections"))
+
+
+def _is_empty(path: str) -> bool:
+    """True for a directory, as the package makes it, in which there is nothing."""
+    try:
+        return not os.listdir(path)
+    except OSError:
+        return False   # a file
 
 
 def _check_ca_file(config: Config) -> None:

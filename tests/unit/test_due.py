@@ -258,4 +258,6 @@ def test_min_days_that_would_renew_at_each_run(days: float, min_days: int, taken
     assert (f"F, [a]: min-days = {min_days}: " in capfd.readouterr().err) is not taken
     if not taken:
         assert site.due(START + (days - 0.1 * days) * DAY, section=setting).due
+        capfd.readouterr()
         assert site.due(START + 2, min_days, section=setting).due is (min_days >= days)
+        assert capfd.readouterr().err == ""

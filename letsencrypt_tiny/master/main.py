@@ -14,8 +14,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..common import log
-from ..common.errors import Error, LockedError, UsageError, did_you_mean
+from ..common import encoding, log
+from ..common.errors import Error, UsageError, did_you_mean
 from .peers import signals
 
 if TYPE_CHECKING:
@@ -44,8 +44,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv``; returns the exit status."""
     debug = "--debug" in (sys.argv if argv is None else argv)
     try:
+        if argv is None:
+            encoding.use_utf8()
         _prepare_process()
-        status = _run(sys.argv[1:] if argv is None else argv)
+        status = _run(list(map(encoding.argument, sys.argv[1:])) if argv is None else argv)
         print(end="", flush=True)
         return status
     except Error as exc:
@@ -184,36 +186,22 @@ def _command(command: str, options: "argparse.Namespace") -> int:
     if options.force and options.min_days is not None:
         raise UsageError("newOrder: --force and --min-days exclude each other")
     wanted = certificates.load(config, options.config_certs)
-    with _locked(config, needed=not wanted.empty):
+    with _locked(config):
         return new_order(config, wanted, Options(
             arguments, -1 if options.force else options.min_days))
 
 
 class _locked:
-    """The lock, for the time of a with statement; what a killed run left is gone then.
+    """The lock, for the time of a with statement; what a killed run left is gone then."""
 
-    Where it isn't ``needed``, that it cannot be taken is no failure, unless another run has it.
-    """
-
-    def __init__(self, config: "Config", needed: bool = True) -> None:
+    def __init__(self, config: "Config") -> None:
         self._config = config
-        self._needed = needed
-        self._descriptor: int | None = None
 
     def __enter__(self) -> None:
         from .responders.table import remove_stale
         from .store.lock import acquire
-        try:
-            self._descriptor = acquire(self._config)
-        except LockedError:
-            raise
-        except Error as exc:
-            if self._needed:
-                raise
-            log.debug(str(exc))
-            return
+        self._descriptor = acquire(self._config)
         remove_stale(self._config)
 
     def __exit__(self, *_: object) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
+        os.close(self._descriptor)

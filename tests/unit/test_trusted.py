@@ -211,7 +211,8 @@ def test_group_staff_writes_where_the_distribution_made_it_so(place: str, accept
     with tempfile.TemporaryDirectory(dir=place) as name:
         path = Path(name)
         staff = grp.getgrnam("staff").gr_gid
-        for gid, expected in ((staff, accepted), (OTHER, False)):
+        users = grp.getgrnam("users").gr_gid
+        for gid, expected in ((staff, accepted), (users, False), (OTHER, False)):
             os.chown(path, 0, gid)
             path.chmod(0o2775)
             if expected:

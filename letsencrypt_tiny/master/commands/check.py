@@ -16,10 +16,12 @@ from ..peers.loop import Loop
 from ..peers.messages import Messages
 from ..pki import openssl
 from ..plan import issuers, signing
+from ..responders.neighbours import advice, holder
 from ..responders.table import responders_for
 from ..settings import certificates
-from ..settings.certificates import Certificates, Section
+from ..settings.certificates import Certificates, Section, SectionError
 from ..settings.main import Config, Program
+from ..settings.network import HTTP_PORT
 from ..store import keys, trusted
 from . import programs
 
@@ -108,11 +110,18 @@ def _tell_of_lacme(config: Config, found: Certificates) -> None:
     read = {config.file, *(path.rstrip("/") for path in found.files)}
     for name in ("lacme.conf", "lacme-certs.conf", "lacme-certs.conf.d"):
         path = os.path.join(directory, name)
-        if path not in read and os.path.lexists(path) and not (
-                os.path.isdir(path) and not os.listdir(path)):
+        if path not in read and os.path.exists(path) and not _is_empty(path):
             log.info(f"{path} is not read" + (
                 " (--config names another main configuration)" if name == "lacme.conf" else
                 f": {', '.join(found.files)} have sections"))
+
+
+def _is_empty(path: str) -> bool:
+    """True for a directory, as the package makes it, in which there is nothing."""
+    try:
+        return not os.listdir(path)
+    except OSError:
+        return False   # a file
 
 
 def _check_ca_file(config: Config) -> None:
@@ -125,9 +134,17 @@ def _check_ca_file(config: Config) -> None:
 def _check_responders(config: Config, findings: Findings) -> None:
     types: Iterable[str] = {kind for issuer in issuers.configured(config).values()
                             for kind in issuer.challenges}
+    _tell_of_port(config)
     for responder in responders_for(types, config, identity(config.client.program), _no_pipe):
         for fault in responder.faults():
             findings.add(fault)
+
+
+def _tell_of_port(config: Config) -> None:
+    """Say what the web server at our port, if there is one, has to do for us."""
+    if config.webserver.listen is None and not config.webserver.challenge_directory \
+            and holder(HTTP_PORT)[1]:
+        log.info(advice(HTTP_PORT, f"{config.run_directory}/www.socket"))
 
 
 def _no_pipe(name: str) -> int:
@@ -139,7 +156,7 @@ def _section_checks(config: Config, section: Section, wanted: list[Wanted]
     if section.ca_file:
         def ca_file() -> None:
             if not os.access(section.ca_file, os.R_OK):
-                raise ConfigError(f"{section.where}: CAfile = {section.ca_file}: cannot be read")
+                raise SectionError(f"{section.where}: CAfile = {section.ca_file}: cannot be read")
         yield ca_file
     yield lambda: wanted.append(Wanted(section, _csr(config, section)))
     for path in section.outputs:

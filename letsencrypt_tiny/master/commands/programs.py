@@ -70,7 +70,7 @@ def _as_user(who: Identity, action: Callable[[], str]) -> str:
         try:
             drop(who)
             os.write(told, b"+" + os.fsencode(action()))
-        except (Error, OSError) as exc:
+        except (Error, OSError, ValueError) as exc:
             os.write(told, f"-{exc}".encode("utf-8", "replace"))
         finally:
             os._exit(0)

@@ -6,11 +6,12 @@ import socket
 import stat
 from collections.abc import Iterator, Sequence
 
-from ...common import log, paths
+from ...common import log
 from ...common.errors import Error
 from ..settings.network import Address
 from ..store import trusted
 from .firewall_tools import Opening
+from .neighbours import advice
 
 BACKLOG = 128   # connections that wait to be accepted (listen(2))
 
@@ -54,9 +55,7 @@ class Listener:
                 found.append(address)
             except InUseError:
                 unix = Address(socket.AF_UNIX, otherwise)
-                log.info(f"something listens on {address}: challenges are answered on {unix}, to "
-                         f"which it must pass them on ({paths.CONFIG_DIR}/nginx.conf, "
-                         "apache2.conf and haproxy.cfg show how)")
+                log.info(advice(port, otherwise))
                 self.hand_over()
                 self._bind(unix, False)
                 return [unix]

@@ -115,8 +115,6 @@ class _Walk:
         # the parent of a trusted directory is one that we came through, or is checked as well
         here = self.done.rpartition("/")[0] if part == ".." else f"{self.done}/{part}"
         want_directory = directory or bool(self.todo)
-        if self.shared is not None and not want_directory:
-            raise self.shared
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             descriptor = os.open(part, flags | os.O_DIRECTORY * want_directory,

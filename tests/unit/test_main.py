@@ -130,12 +130,12 @@ def test_configuration_errors(machine: Machine) -> None:
         assert f"{machine.config}, [client]: unknown setting “colour”" in refused(machine, command)
     assert "revokeCert" not in refused(machine, "revokeCert", "/x")
     del machine.main["client"]["colour"]
-    machine.section("a", ["a_b.example"])
+    machine.section("a", ["a!b.example"])
     done = machine.run("newOrder")
     assert done.returncode == 1 and done.stderr.count("[a]") == 1
-    assert f"error: {machine.path}/certs.conf, [a]: names = a_b.example: “a_b" in done.stderr
+    assert f"error: {machine.path}/certs.conf, [a]: names = a!b.example: “a!b" in done.stderr
     done = machine.run("status")
-    assert done.returncode == 1 and f"{machine.path}/certs.conf, [a]: names = a_b" in done.stdout
+    assert done.returncode == 1 and f"{machine.path}/certs.conf, [a]: names = a!b" in done.stdout
     argv = machine.argv("newOrder")
     machine.config.unlink()
     done = subprocess.run(argv, env={}, capture_output=True, text=True, check=False)

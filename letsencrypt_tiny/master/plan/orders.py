@@ -19,6 +19,8 @@ class OrderPlan(NamedTuple):
     order_key: str               # SHA-256 of its SubjectPublicKeyInfo, in hexadecimal
     resume: str | None = None    # URL of an earlier order for the same …
     account: str = ""            # … made by the account of this key
+    kept: bool = False           # its chain was issued, and kept
+    new_key: bytes | None = None   # PEM: to be installed with the certificate
 
     @property
     def name(self) -> str:
@@ -36,11 +38,20 @@ class OrderPlan(NamedTuple):
         return Facts(directory=self.issuer.directory, account=account, order=url,
                      order_key=self.order_key)
 
+    def anew(self) -> "OrderPlan":
+        """The same, but for whatever there is of an earlier order."""
+        return self._replace(resume=None, account="", kept=False)
 
-def plan(section: Section, issuer: Issuer, csr: CSR, state: SectionState) -> OrderPlan:
-    """Plan the order of a section; an earlier one is taken up if it is for the same key."""
+
+def plan(section: Section, issuer: Issuer, csr: CSR, state: SectionState,
+         new_key: bytes | None = None, forced: bool = False) -> OrderPlan:
+    """Plan the order of a section; an earlier one is taken up if it is for the same key.
+
+    ``forced``: one that was issued is not.
+    """
     from hashlib import sha256
     key = sha256(csr.spki).hexdigest()
-    if state.order and state.directory == issuer.directory and state.order_key == key:
-        return OrderPlan(section, issuer, csr, key, state.order, state.account or "")
-    return OrderPlan(section, issuer, csr, key)
+    made = OrderPlan(section, issuer, csr, key, new_key=new_key)
+    if (state.directory, state.order_key) != (issuer.directory, key) or state.kept and forced:
+        return made
+    return made._replace(resume=state.order, account=state.account or "", kept=bool(state.kept))

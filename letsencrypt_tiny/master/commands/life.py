@@ -45,6 +45,11 @@ class Life:
         """Return the chain that an earlier run could not install; "" if it can't be read."""
         return self._journal.kept_chain(self.name) if self.state.kept else ""
 
+    def tidy(self) -> None:
+        """Nothing waits any more: remove what a run left that was killed once it had installed."""
+        if not self.state.kept:
+            self._journal.tidy(self.name, self.section.key)
+
     def happens(self, event: str, facts: Facts = Facts()) -> None:
         """Go on to the next phase; a journal that can't be written is reported."""
         self.phase, state = lifecycle.step(self.phase, event, self.state, facts)

@@ -15,6 +15,7 @@ def settle(life: Life) -> None:
 
     What was settled once is left alone, should somebody change it by hand.
     """
+    life.tidy()
     section, state = life.section, life.state
     wanted = facts(section)
     access = ca_file = ""

@@ -74,40 +74,36 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     keys.tidy(section.key)
     waiting = Journal(config.state_directory).pending_key(section.key)
     keys.tidy(waiting)
+    csr = None
     try:
-        there = keys.open_key(section.key)
+        csr = _request(config, section, keys.open_key(section.key), section.key)
     except FileNotFoundError:
-        there = None
-    made = _with_waiting(config, want, waiting, there is None, compromised)
-    if made is not None or there is not None and want.new_key:
-        if there is not None:
-            os.close(there)
-        return made or _with_new_key(config, section, waiting)
-    if there is None:
-        return _with_new_key(config, section, waiting if want.certificate else section.key)
-    csr = _request(config, section, there, section.key)
-    if digest(csr.spki) in compromised:
-        return _with_new_key(config, section, waiting)
-    files.remove(waiting)
-    return Made(csr)
+        pass
+    wants_new = csr is None or want.new_key or digest(csr.spki) in compromised
+    made = _waiting(config, want, waiting, wants_new, compromised)
+    if made is not None:
+        return made
+    if csr is not None and not wants_new:
+        return Made(csr)
+    return _with_new_key(config, section,
+                         section.key if csr is None and not want.certificate else waiting)
 
 
-def _with_waiting(config: Config, want: Want, waiting: str, missing: bool,
-                  compromised: frozenset[str]) -> Made | None:
+def _waiting(config: Config, want: Want, waiting: str, wants_new: bool,
+             compromised: frozenset[str]) -> Made | None:
     """Return a CSR for the key that waits, if there is one and it is wanted."""
     try:
         made = _pending(config, want.section, waiting)
+        found = digest(made.csr.spki)
+        if found not in compromised and (found == want.kept_key or (
+                wants_new and key_type(made.csr.spki) == want.section.key_type)):
+            return made
     except FileNotFoundError:
         return None
     except Error as exc:
-        log.debug(f"{waiting}: removed: {exc}")
-        made = None
-    if made is not None and digest(made.csr.spki) not in compromised:
-        if digest(made.csr.spki) == want.kept_key:
-            return made
-        if (missing or want.new_key) and key_type(made.csr.spki) == want.section.key_type:
-            return made
-    files.remove(waiting)
+        log.debug(f"{waiting}: {exc}")
+    if wants_new:
+        files.remove(waiting)   # another one is made
     return None
 
 

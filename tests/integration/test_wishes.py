@@ -6,7 +6,6 @@ import pwd
 import re
 import shutil
 import time
-from pathlib import Path
 
 import pytest
 

@@ -104,7 +104,7 @@ def test_keyid(ready: Site) -> None:
 # --- revocation ----------------------------------------------------------------------------------
 
 REVOKING = r"revoking \S+/{}/cert\.pem: serial [0-9a-f]+, valid until .* UTC"
-REVOKED = r"\S+/{}/cert\.pem: revoked \(newOrder --force replaces it\)"
+REVOKED = r"\S+/{}/cert\.pem: revoked \(the next newOrder replaces it.*\)"
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from ...common import log
 from ...common.clock import DAY
 from ...common.errors import Error, UsageError, did_you_mean
 from ..pki import keys
-from ..plan import renewal
+from ..plan import issuers, renewal
 from ..plan.renewal import Due
 from ..settings.certificates import Certificates, Section
 from ..settings.main import Config
 from ..store import installed
 from ..store.installed import Installed
-from ..store.journal import SectionState
+from ..store.journal import Journal, SectionState
 
 
 class Selection(NamedTuple):
@@ -29,7 +29,32 @@ def judge(config: Config, section: Section, state: SectionState, now: float,
     found = keys.compare(config.openssl, section, installed.read(section))
     if min_days is None:
         section = _bounded(section, found)
-    return renewal.decide(section, found, state, now, min_days)
+    issuer = issuers.configured(config)[section.issuer]
+    verdict = renewal.decide(section, found, state, now, min_days, issuer.directory,
+                             Journal(config.state_directory).revoked())
+    if not verdict.due and section.ca_file and state.ca_file not in (
+            None, installed.authorities(section.ca_file)) and not _chains(config, section):
+        return verdict._replace(due=True, reason=f"it does not chain to {section.ca_file}")
+    return verdict
+
+
+def _chains(config: Config, section: Section) -> bool:
+    """Say whether what is installed chains to CAfile, which is another one than it did."""
+    from ..pki import openssl
+    from ...common.x509.der import encode_pem
+    try:
+        chain = installed.read_chain(section.outputs[0])
+        if not section.fullchain:
+            if not section.chain:
+                return True   # nobody knows its intermediates
+            chain += installed.read_chain(section.chain)
+        leaf, *rest = [encode_pem(item.der) for item in chain]
+        openssl.verify(config.openssl, [leaf], b"".join(rest), section.ca_file)
+    except openssl.Unverified:
+        return False
+    except (OSError, Error, ValueError) as exc:
+        log.debug(f"{section.name}: cannot tell whether it chains to {section.ca_file}: {exc}")
+    return True
 
 
 def _bounded(section: Section, found: Installed) -> Section:

@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 from ...common import log
 from ...common.clock import when
-from ..plan import lifecycle
+from ..plan import lifecycle, renewal
 from ..report.run import Report
 from ..settings.certificates import Certificates
 from ..settings.main import Config
 from ..store.journal import Journal, SectionState
 from . import due
 from .life import Life
+from .wishes import settle
 
 
 class Options(NamedTuple):
@@ -66,9 +67,10 @@ def _wants(config: Config, options: Options, life: Life) -> bool:
     verdict = due.judge(config, life.section, life.state, now, options.min_days)
     if not verdict.due:
         log.info(f"{life.name}: {verdict.reason}")
+        settle(life)
         return False
-    life.renew()
-    waits = life.state.not_before > now and not options.sections and options.min_days is None
+    life.renew(forced=options.min_days is not None and options.min_days < 0)
+    waits = renewal.waits(life.state, now) and not options.sections and options.min_days is None
     log.info(f"{life.name}: {verdict.reason}" + (
         f", but the server asked not to order again before {when(life.state.not_before)} (name "
         "the section to try all the same)" if waits else ""))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from ...common import log
+from ...common.clock import when
 from ...common.errors import ConfigError, Error
 from ...common.wire.order import Account, Answer, Failed, Issued, Progress
 from ..peers import signals
@@ -18,7 +19,7 @@ from ..peers.loop import Loop, Tick
 from ..peers.messages import Messages
 from ..peers.watchdog import Crowd
 from ..pki import csr
-from ..plan import issuers, lifecycle, orders, signing
+from ..plan import issuers, lifecycle, orders, renewal, signing
 from ..plan.issuers import Issuer
 from ..plan.lifecycle import Facts
 from ..plan.orders import OrderPlan
@@ -26,18 +27,25 @@ from ..report.run import Report
 from ..responders.table import Responder, responders_for
 from ..settings.certificates import Section
 from ..settings.main import Config
+from ..store import installed
 from ..store.journal import Journal
-from .install import install_arrived
+from .install import Chain, install_arrived
 from .life import Life
 
 
 def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Life]) -> None:
     """Obtain and install certificates for the sections that want one; ``report`` has the outcome.
 
-    Raises ConfigError before anything is touched.
+    What was issued earlier, and could not be installed, comes first.  Raises ConfigError before
+    anything is touched, and Error where nothing can be remembered.
     """
     _check_settings(config, [life.section for life in wanting])
-    plans = _prepare(config, wanting, report)
+    try:
+        journal.check()   # what is ordered must be remembered
+    except Error as exc:
+        raise Error(f"nothing is ordered: {exc}") from exc
+    plans = _prepare(config, journal, wanting, report)
+    plans = _install_kept(config, plans, report)
     if plans:
         _Run(config, journal, report, plans).execute()
 
@@ -51,30 +59,59 @@ def _check_settings(config: Config, sections: Sequence[Section]) -> None:
             raise ConfigError(f"{section.where}: CAfile = {section.ca_file}: cannot be read")
 
 
-def _prepare(config: Config, lives: Sequence[Life], report: Report
-             ) -> dict[str, tuple[OrderPlan, Life]]:
+Plans = dict[str, tuple[OrderPlan, Life]]
+
+
+def _prepare(config: Config, journal: Journal, lives: Sequence[Life], report: Report) -> Plans:
     """Make keys and CSRs; what is to be ordered, by section."""
     known = issuers.configured(config)
-    plans: dict[str, tuple[OrderPlan, Life]] = {}
-    for life, made in zip(lives, csr.make_all(config, [life.section for life in lives])):
+    plans: Plans = {}
+    wants = [_want(life) for life in lives]
+    for life, made in zip(lives, csr.make_all(config, wants, journal.revoked().keys)):
         if isinstance(made, Error):
             report.failed(life.name, str(made))
         else:
             issuer = known[life.section.issuer]
-            plans[life.name] = orders.plan(life.section, issuer, made, life.state), life
+            plans[life.name] = orders.plan(life.section, issuer, made.csr, life.state,
+                                           made.new_key, life.forced), life
     return plans
+
+
+def _want(life: Life) -> csr.Want:
+    section, state = life.section, life.state
+    certificate = installed.read(section).certificate
+    return csr.Want(section, certificate is not None,
+                    certificate is not None and renewal.other_key_type(section, certificate, state),
+                    state.order_key or "" if state.kept and not life.forced else "")
+
+
+def _install_kept(config: Config, plans: Plans, report: Report) -> Plans:
+    """Try again what was issued and could not be installed; return what is left to order."""
+    tried = [Chain(plan, life, pem, kept=True) for plan, life in plans.values()
+             if plan.kept and (pem := life.kept())]
+    for one in tried:
+        log.info(f"{one.life.name}: what was issued {when(one.life.state.kept)} is tried again")
+        one.life.happens(lifecycle.TAKEN_UP)
+    install_arrived(config, tried, report)
+    left = dict(plans)
+    for one in tried:
+        if one.life.phase == lifecycle.DUE and not one.life.state.kept:
+            left[one.life.name] = one.plan.anew(), one.life
+        else:
+            del left[one.life.name]
+    return left
 
 
 class _Run:
     """The orders of one run, with whoever works on them."""
 
     def __init__(self, config: Config, journal: Journal, report: Report,
-                 plans: dict[str, tuple[OrderPlan, Life]]) -> None:
+                 plans: Plans) -> None:
         self._config = config
         self._journal = journal
         self._report = report
         self._left = plans                  # what has neither come nor failed
-        self._arrived: list[tuple[OrderPlan, Life, str]] = []   # chains not looked at yet
+        self._arrived: list[Chain] = []     # not looked at yet
         self._loop = Loop()
         self._messages = Messages(self._loop)
         self._client = identity(config.client.program)
@@ -174,8 +211,8 @@ class _Run:
             life.happens(lifecycle.PROGRESS, plan.facts(answer.url, key, answer.finalize))
         elif isinstance(answer, Issued):
             plan, life = self._left.pop(answer.section)
-            life.happens(lifecycle.CHAIN)
-            self._arrived.append((plan, life, answer.chain))
+            life.issued(answer.chain, plan.facts(None, key), int(time.time()))
+            self._arrived.append(Chain(plan, life, answer.chain))
         elif isinstance(answer, Failed):
             _, life = self._left.pop(answer.section)
             self._report.failed(answer.section, answer.message)
@@ -185,7 +222,7 @@ class _Run:
 
     def _install_arrived(self) -> None:
         arrived, self._arrived = self._arrived, []
-        install_arrived(self._config.openssl, arrived, self._report)
+        install_arrived(self._config, arrived, self._report)
 
     def _of(self, conversation: Conversation) -> list[str]:
         """The sections that are left to a conversation."""

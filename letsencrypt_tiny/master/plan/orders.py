@@ -20,6 +20,8 @@ class OrderPlan(NamedTuple):
     resume: str | None = None    # URL of an earlier order for the same …
     account: str = ""            # … made by the account of this key
     finalize: str | None = None  # where that order is finalized, if known
+    kept: bool = False           # its chain was issued, and kept
+    new_key: bytes | None = None   # PEM: to be installed with the certificate
 
     @property
     def name(self) -> str:
@@ -37,12 +39,21 @@ class OrderPlan(NamedTuple):
         return Facts(directory=self.issuer.directory, account=account, order=url,
                      order_key=self.order_key, finalize=finalize)
 
+    def anew(self) -> "OrderPlan":
+        """The same, but for whatever there is of an earlier order."""
+        return self._replace(resume=None, account="", finalize=None, kept=False)
 
-def plan(section: Section, issuer: Issuer, csr: CSR, state: SectionState) -> OrderPlan:
-    """Plan the order of a section; an earlier one is taken up if it is for the same key."""
+
+def plan(section: Section, issuer: Issuer, csr: CSR, state: SectionState,
+         new_key: bytes | None = None, forced: bool = False) -> OrderPlan:
+    """Plan the order of a section; an earlier one is taken up if it is for the same key.
+
+    ``forced``: one that was issued is not.
+    """
     from hashlib import sha256
     key = sha256(csr.spki).hexdigest()
-    if state.order and state.directory == issuer.directory and state.order_key == key:
-        return OrderPlan(section, issuer, csr, key, state.order, state.account or "",
-                         state.finalize)
-    return OrderPlan(section, issuer, csr, key)
+    made = OrderPlan(section, issuer, csr, key, new_key=new_key)
+    if (state.directory, state.order_key) != (issuer.directory, key) or state.kept and forced:
+        return made
+    return made._replace(resume=state.order, account=state.account or "",
+                         finalize=state.finalize, kept=bool(state.kept))

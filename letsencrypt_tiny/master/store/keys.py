@@ -1,6 +1,7 @@
 """Private keys of servers, in files."""
 
 import os
+import stat
 
 from ...common.errors import Error
 from . import files, trusted
@@ -13,12 +14,36 @@ def create(path: str, pem: bytes, owner: int = 0) -> None:
 
     It is ours; ``owner`` is a uid that may, besides root, own directories on the way.
     """
-    files.create(files.File(path, pem, None, 0o600), owner)
+    files.create(files.File(path, pem, None, 0o600, owner))
 
 
 def tidy(path: str, owner: int = 0) -> None:
-    """Remove the second name of the key at ``path`` that a run killed in ``create`` left."""
+    """Remove what a run left beside the key at ``path`` when it was killed."""
     files.tidy(path, owner)
+    files.tidy(path + ".old", owner)
+
+
+def replacement(path: str, pem: bytes, owner: int = 0) -> files.File:
+    """Return the file that takes the place of the key at ``path``, with owner and mode of that.
+
+    The old key is kept as PATH.old, for whoever needs it once more: to revoke certificates with,
+    or in the records of a name.  ``owner`` may, besides root, own directories on the way.
+    Raises Error.
+    """
+    try:
+        descriptor = trusted.open_file(path, owner)
+    except FileNotFoundError:
+        return files.File(path, pem, None, 0o600, owner)
+    try:
+        info = os.fstat(descriptor)
+        old = os.read(descriptor, MAX_KEY)
+    finally:
+        os.close(descriptor)
+    new = files.File(path, pem, (info.st_uid, info.st_gid), stat.S_IMODE(info.st_mode) & 0o770,
+                     owner)
+    if old != pem:   # else it is in place already
+        files.install([new._replace(path=path + ".old", data=old)])
+    return new
 
 
 def open_key(path: str, owner: int = 0) -> int:

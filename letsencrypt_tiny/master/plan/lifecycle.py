@@ -83,7 +83,8 @@ def _begin_installing(state: SectionState, facts: Facts) -> SectionState:
 
 def _end_installing(state: SectionState, facts: Facts) -> SectionState:
     return state._replace(installing=False, order=None, order_key=None, finalize=None,
-                          not_before=0, kept=0, issuer=facts.directory, key_type=facts.key_type, ca_file=facts.ca_file,
+                          not_before=0, kept=0, issuer=facts.directory,
+                          key_type=facts.key_type, ca_file=facts.ca_file,
                           access=facts.access)
 
 

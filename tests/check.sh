@@ -100,7 +100,7 @@ installed() {
 
 # Confinement depends on the versions of Python, libc, libseccomp and openssl: here are those of
 # the other Debian release, in a chroot, on this machine's kernel.
-OTHER_TESTS=(unit/test_confine.py unit/test_confine_modes.py unit/test_spawn.py
+OTHER_TESTS=(unit/test_confine.py unit/test_confine_modes.py unit/test_spawn.py unit/test_child.py
              integration/test_privileges.py
              integration/test_redteam.py)
 other() {

@@ -69,13 +69,13 @@ def read(options: Options) -> Config:
 
     return Config(
         file=file,
-        privkey=_key_source(options.privkey, settings),
         gpg=settings.words("gpg") or ["gpg", "--quiet"],
         socket=options.socket or settings.text("socket") or paths.SIGNER_SOCKET,
         logfile=expand(f"{settings.where}: logfile", settings.text("logfile")),
         keyid=_keyid(settings),
         quiet=settings.boolean("quiet", False) or options.quiet,
         confine=_confine(options.confine, settings),
+        privkey=_key_source(options.privkey, settings),   # what is wrong elsewhere is told first
         policies=tuple(_chosen(name, known, file) for name in options.policies))
 
 

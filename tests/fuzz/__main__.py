@@ -225,7 +225,7 @@ def compare_json(verdict: policy.Verdict, protected: bytes, payload: bytes, own:
     read = json.loads(protected)    # what is allowed has one reading, so the plainest will do
     if header["alg"] != own.alg or header["url"] != read["url"] \
             or header["kid"] != read.get("kid", "") \
-            or not all(policy.allows_url(RULES, url) for url in
+            or not all(policy.origin_within(RULES, url) for url in
                        (header["url"], header["kid"] or URL)):
         raise Difference(where)
     names = tuple((item["type"], item["value"]) for item in seen["identifiers"] or ())

@@ -14,6 +14,9 @@
 ``threats``        the table of what it says, and what is then expected
 ``run``            the installed programs, in a prefix and configuration of their own
 ``lacme``          Debian's lacme, to hold the two against each other
+``accountd``       our account key manager, its keys, and a client that sends it any lines
+``policies``       a policy, and requests, CSRs and certificates to judge by it
+``acme``           an ACME client that sends what it likes
 ``frontends``      nginx, apache2 and haproxy with the snippets that we ship
 ``sshd``           OpenSSH on loopback, for account keys on other machines
 ``judge``          what is expected of a run, and what openssl says of its files
@@ -23,6 +26,7 @@
 ``actor``          the program that each of them is
 ``machine``        a host of stand-ins, for tests of the master alone
 ``talk``           the master's conversations with them, in the test's own process
+``parent``         who starts children, and ends them
 ``infiltrate``     a run with ``redteam`` in place of one of the children
 ``redteam``        a compromised child that tries everything
 ``proc``           what a running process really is: /proc, strace

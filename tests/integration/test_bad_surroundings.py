@@ -12,7 +12,7 @@ import pytest
 from harness import ca
 from harness.hostile import Hostile
 from harness.net import free_port
-from harness.run import USERS, Site, run
+from harness.run import SIGNER_USER, Site, run
 from harness.verdict import errors, refused
 
 
@@ -76,7 +76,7 @@ def test_a_signer_with_a_key_that_its_user_cannot_read(good: Site) -> None:
     try:
         done = good.run("newOrder", "--force")
     finally:
-        user = pwd.getpwnam(USERS[0])
+        user = pwd.getpwnam(SIGNER_USER)
         os.chown(good.account_key, user.pw_uid, user.pw_gid)
     assert done.returncode == 1 and len(errors(done)) == 1
     assert re.search("^accountd: error: .*Permission denied", done.stderr, re.M)

@@ -59,8 +59,10 @@ def test_many_orders_over_few_connections(pebble_tame: Pebble, master: Master) -
     master.access["jobs"] = 3
     outcome = master.run(*(master.order(f"m{i}.example") for i in range(20)))
     assert len(outcome.of(Issued)) == 20 and outcome.connections == 3, outcome
-    # directory, account, a nonce for each connection; seven each, and a poll too early or two
-    assert outcome.requests <= 20 * 7.5
+    # directory, account, a nonce for each connection; five each, and polls: on a busy machine
+    # some are too early
+    polls = outcome.stderr.count("/my-order/")
+    assert outcome.requests - polls <= 1 + 1 + 3 + 20 * 5 and 20 <= polls <= 20 * 5
 
 
 def test_one_name_needs_one_connection(pebble_tame: Pebble, master: Master) -> None:

@@ -130,6 +130,35 @@ def test_lacme_within_a_policy(lacme: Lacme, prefix: Prefix, pebble_tame: Pebble
         assert done.returncode != 0 and "NOSIGN" in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("command, why", [
+    (["newOrder", "c"], "evil.example is not one of its identifiers"),
+    (["account", "--deactivate"], "not a request that a policy knows"),
+    (["account", "mailto:evil@harness.example"], "not a request that a policy knows"),
+    (["account", "--register", "--tos-agreed"], "register is not allowed")])
+def test_a_refusal_never_reaches_the_ca(command: list[str], why: str, lacme: Lacme,
+                                        prefix: Prefix, pebble_tame: Pebble) -> None:
+    """lacme takes any line for a signature: none comes, so as much is sent as was signed."""
+    lacme.main["accountd"]["command"] = str(prefix.accountd)
+    done = lacme.register()
+    assert done.returncode == 0, done.stderr
+    log = lacme.path / "log"
+    log.touch(0o666)
+    log.chmod(0o666)
+    text = (lacme.path / "accountd.conf").read_text()
+    (lacme.path / "accountd.conf").write_text(
+        f"{text}logfile = {log}\n[policy orders]\nidentifiers = .lacme.example\n"
+        f"origins = {pebble_tame.directory.rpartition('/')[0]}\n")
+    lacme.main["accountd"]["command"] = f"{prefix.accountd} --policy=orders"
+    lacme.certificate("c", ["evil.example"])
+    before = pebble_tame.log.count(" POST ")
+    done = lacme.run(*command)
+    assert done.returncode != 0 and "lost connection with lacme-accountd" in done.stderr
+    sent = pebble_tame.log.count(" POST ") - before
+    found = log.read_text()
+    assert found.count("] NOSIGN ") == 1 and why in found
+    assert sent == found.count("] SIGNED "), (sent, found)
+
+
 # --- letsencrypt-tiny(8) and lacme-accountd(1) ---------------------------------------------------
 
 def test_we_start_lacme_accountd(ready: Site, pebble_tame: Pebble) -> None:

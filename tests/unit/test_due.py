@@ -1,4 +1,4 @@
-"""Is it time?  Every row of the table, with real certificates."""
+"""Is it time?  Every row of the table, with real certificates and keys where they lie."""
 
 import datetime
 import os
@@ -8,20 +8,28 @@ import tempfile
 import time
 from pathlib import Path
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from harness import ca
-from letsencrypt_tiny.master.plan import renewal
+from letsencrypt_tiny.common.clock import DAY, when
+from letsencrypt_tiny.master.commands import due
 from letsencrypt_tiny.master.settings import main as config
-from letsencrypt_tiny.master.settings.certificates import Certificate
-from letsencrypt_tiny.master.plan.renewal import DAY, Due
+from letsencrypt_tiny.master.settings.certificates import Section
 from letsencrypt_tiny.master.store.journal import SectionState
 
 HOUR = DAY / 24
 START = int(time.time())
 NAMES = ("a.example", "192.0.2.1", "2001:db8::1")
+
+
+class Verdict(NamedTuple):
+    """What was decided, and when the certificate that is installed ends."""
+
+    due: bool
+    reason: str
+    not_after: int | None
 
 
 class Site:
@@ -34,7 +42,7 @@ class Site:
         self.config = config.load(str(path / "main.conf"))
         self.key = ca.genkey()
         self._write("key", self.key)
-        self.certificate = Certificate(
+        self.section = Section(
             "a", "F, [a]", (("dns", "a.example"), ("ip", "2001:db8::1"), ("ip", "192.0.2.1")),
             f"{path}/key", f"{path}/cert", f"{path}/chain", f"{path}/full", (), "ec:P-256", None,
             "", "", (), (), None, 0o644, "")
@@ -52,10 +60,12 @@ class Site:
             self._write(name, prefix + text)
 
     def due(self, now: float = START, min_days: int | None = None,
-            state: SectionState = SectionState(), **changes: Any) -> Due:
+            state: SectionState = SectionState(), section: Section | None = None,
+            **changes: Any) -> Verdict:
         """Decide, ``now`` being a Unix time."""
-        return renewal.is_due(self.config, self.certificate._replace(**changes), state, min_days,
-                              now)
+        found = due.judge(self.config, (section or self.section)._replace(**changes), state, now,
+                          min_days)
+        return Verdict(found.due, found.reason, found.certificate and found.certificate.not_after)
 
     def turns_due_at(self, seconds: float, **more: Any) -> None:
         """Check that it is due from ``seconds`` after its beginning on, and not before."""
@@ -92,17 +102,13 @@ def test_by_days_left(site: Site, min_days: int) -> None:
     site.install(90)
     site.turns_due_at((90 - min_days) * DAY, min_days=min_days)
     # the option beats the setting, as in lacme
-    site.turns_due_at((90 - min_days) * DAY, certificate=site.certificate.certificate, **{
-        "min_days": min_days})
-    found = renewal.is_due(site.config, site.certificate._replace(min_days=min_days),
-                           SectionState(), None, START + (90 - min_days) * DAY + 2)
-    assert found.due
-    found = renewal.is_due(site.config, site.certificate._replace(min_days=min_days),
-                           SectionState(), None, START + (90 - min_days) * DAY - 2)
-    assert not found.due
-    found = renewal.is_due(site.config, site.certificate._replace(min_days=90 - min_days),
-                           SectionState(), 0, START + 89 * DAY)
-    assert not found.due
+    site.turns_due_at((90 - min_days) * DAY, section=site.section._replace(min_days=7),
+                      min_days=min_days)
+    setting = site.section._replace(min_days=min_days)
+    assert site.due(START + (90 - min_days) * DAY + 2, section=setting).due
+    assert not site.due(START + (90 - min_days) * DAY - 2, section=setting).due
+    setting = site.section._replace(min_days=90 - min_days)
+    assert not site.due(START + 89 * DAY, 0, section=setting).due
 
 
 def test_more_days_than_the_lifetime(site: Site) -> None:
@@ -112,11 +118,10 @@ def test_more_days_than_the_lifetime(site: Site) -> None:
 
 def test_forced(site: Site) -> None:
     site.install(90)
-    for found in (site.due(min_days=-1), renewal.is_due(
-            site.config, site.certificate._replace(min_days=-1), SectionState(), None, START)):
+    setting = site.section._replace(min_days=-1)
+    for found in site.due(min_days=-1), site.due(section=setting):
         assert found == (True, "forced", START + 90 * DAY)
-    assert not renewal.is_due(site.config, site.certificate._replace(min_days=-1), SectionState(),
-                              21, START).due
+    assert not site.due(min_days=21, section=setting).due
 
 
 def test_what_is_told(site: Site) -> None:
@@ -205,10 +210,10 @@ def test_interrupted_installation(site: Site) -> None:
     assert site.due(state=SectionState(installing=True))[:2] == \
         (True, "its installation was interrupted")
     # what else is remembered doesn't matter here
-    assert not site.due(state=SectionState("d", "o", "k", False, True, START + 100)).due
+    assert not site.due(state=SectionState("d", "a", "o", "k", False, True, START + 100)).due
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+@pytest.mark.root
 def test_the_key_was_changed(site: Site) -> None:
     site.install()
     time.sleep(0.02)   # the resolution of ctime
@@ -220,7 +225,7 @@ def test_the_key_was_changed(site: Site) -> None:
     assert site.due()[:2] == (True, f"its private key {site.path}/key is missing")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+@pytest.mark.root
 def test_a_key_that_cannot_be_used_is_no_reason_to_order(site: Site) -> None:
     site.install()
     time.sleep(0.02)
@@ -237,5 +242,22 @@ def test_nothing_is_executed_where_nothing_changed(site: Site) -> None:
 
 
 def test_moments() -> None:
-    assert renewal.when(0) == "1970-01-01 00:00 UTC"
-    assert renewal.when(1 << 40) == "36812-02-20 00:36 UTC", "whatever is remembered"
+    assert when(0) == "1970-01-01 00:00 UTC"
+    assert when(1 << 40) == "36812-02-20 00:36 UTC", "whatever is remembered"
+
+
+@pytest.mark.parametrize("days, min_days, taken", [
+    (90, 100, False), (90, 90, False), (90 - 1 / DAY, 90, False), (90, 89, True), (90, 30, True),
+    (6, 21, False), (6, 5, True), (1, 1, False), (1.5, 1, False), (0.5, 0, True)])
+def test_min_days_that_would_renew_at_each_run(days: float, min_days: int, taken: bool, site: Site,
+                                               capfd: pytest.CaptureFixture[str]) -> None:
+    """It is warned about, and the default holds; the option is somebody's express wish."""
+    site.install(days)
+    setting = site.section._replace(min_days=min_days)
+    assert site.due(START + 2, section=setting).due is False
+    assert (f"F, [a]: min-days = {min_days}: " in capfd.readouterr().err) is not taken
+    if not taken:
+        assert site.due(START + (days - 0.1 * days) * DAY, section=setting).due
+        capfd.readouterr()
+        assert site.due(START + 2, min_days, section=setting).due is (min_days >= days)
+        assert capfd.readouterr().err == ""

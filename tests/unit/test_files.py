@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from letsencrypt_tiny.common.errors import Error
-from letsencrypt_tiny.master.store import files as store
-from letsencrypt_tiny.master.store.files import File
+from letsencrypt_tiny.master.store import files as store, keys
+from letsencrypt_tiny.master.store.files import File, install
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+pytestmark = pytest.mark.root
 
 OWNER, OTHER = 65534, 65533
 OLD, NEW = b"old\n" * 5000, b"new!\n" * 5000
@@ -62,7 +62,7 @@ def test_install(top: Path) -> None:
     files.append(File(f"{top}/new", b"", None, 0o600))
     before = {name: (top / name).stat().st_ino for name in ("a", "b")}
     with open(top / "a", "rb") as reader:
-        store.install(files)
+        install(files)
         assert reader.read() == OLD, "who has it open reads on in the old one"
     assert sorted(os.listdir(top)) == ["a", "b", "new"]
     for name in ("a", "b"):
@@ -70,7 +70,7 @@ def test_install(top: Path) -> None:
         assert info.st_ino != before[name] and (top / name).read_bytes() == NEW
         assert (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (0, 0, 0o644)
     assert stat.S_IMODE((top / "new").stat().st_mode) == 0o600
-    store.install([])
+    install([])
 
 
 @pytest.mark.parametrize("umask", [0, 0o022, 0o077, 0o777])
@@ -80,7 +80,7 @@ def test_mode_and_owner_are_exact(top: Path, umask: int, mode: int) -> None:
                             ((OWNER, OTHER), (OWNER, OTHER))):
         saved = os.umask(umask)
         try:
-            store.install([File(f"{top}/a", NEW, owner, mode)])
+            install([File(f"{top}/a", NEW, owner, mode)])
         finally:
             os.umask(saved)
         info = (top / "a").stat()
@@ -111,12 +111,12 @@ def watch_modes(top: Path, work: Callable[[], None]) -> "set[int]":
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o400, 0o440, 0o200])
 def test_no_file_is_ever_wider_than_asked(top: Path, mode: int) -> None:
-    seen = watch_modes(top, lambda: store.install([File(f"{top}/a", NEW, (OWNER, -1), mode)]))
+    seen = watch_modes(top, lambda: install([File(f"{top}/a", NEW, (OWNER, -1), mode)]))
     assert mode in seen and not any(found & ~mode for found in seen), list(map(oct, seen))
 
 
 def test_a_key_is_0600_from_birth(top: Path) -> None:
-    assert watch_modes(top, lambda: store.create_key(f"{top}/key", b"key")) == {0o600}
+    assert watch_modes(top, lambda: keys.create(f"{top}/key", b"key")) == {0o600}
 
 
 def test_readers_see_whole_files_only(top: Path) -> None:
@@ -133,8 +133,8 @@ def test_readers_see_whole_files_only(top: Path) -> None:
         reader.start()
     deadline = time.monotonic() + 0.7
     while time.monotonic() < deadline:
-        store.install([files[0]._replace(data=OLD)])
-        store.install(files)
+        install([files[0]._replace(data=OLD)])
+        install(files)
     stop.set()
     for reader in readers:
         reader.join()
@@ -147,7 +147,7 @@ def test_a_link_is_replaced_and_its_victim_untouched(top: Path) -> None:
     (top / "a").symlink_to("victim")
     (top / "b").symlink_to("/no/such/file")
     os.link(top / "victim", top / "c")
-    store.install([File(f"{top}/{name}", NEW, (OWNER, OWNER)) for name in "abc"])
+    install([File(f"{top}/{name}", NEW, (OWNER, OWNER)) for name in "abc"])
     for name in "abc":
         info = os.lstat(top / name)
         assert stat.S_ISREG(info.st_mode) and (top / name).read_bytes() == NEW
@@ -158,9 +158,9 @@ def test_a_link_is_replaced_and_its_victim_untouched(top: Path) -> None:
 
 def test_odd_things_in_its_place(top: Path) -> None:
     os.mkfifo(top / "fifo")
-    store.install([File(f"{top}/fifo", NEW)])
+    install([File(f"{top}/fifo", NEW)])
     assert (top / "fifo").read_bytes() == NEW
-    store.install([File(f"{top}/{'x' * 250}", NEW)])
+    install([File(f"{top}/{'x' * 250}", NEW)])
     assert (top / ("x" * 250)).read_bytes() == NEW
     assert not [name for name in os.listdir(top) if name.startswith(".")]
 
@@ -171,7 +171,7 @@ def test_a_directory_in_its_place_leaves_all_as_they_were(top: Path, order: list
     (top / "d").mkdir()
     files.append(File(f"{top}/d", NEW))
     with pytest.raises(Error, match=f"^{top}/d: cannot write it: Is a directory"):
-        store.install([files[index] for index in order])
+        install([files[index] for index in order])
     untouched(top, "a")
 
 
@@ -186,7 +186,7 @@ def test_a_bad_path_leaves_all_as_they_were(top: Path, path: str, match: str) ->
     os.chown(top / "theirs", OTHER, OTHER)
     (top / "open").chmod(0o777)
     with pytest.raises(Error, match=match.format(top=top)):
-        store.install([*files, File(f"{top}/{path}", NEW)])
+        install([*files, File(f"{top}/{path}", NEW)])
     untouched(top, "a")
     assert not os.listdir(top / "theirs") and not os.listdir(top / "open")
 
@@ -195,13 +195,13 @@ def test_the_owner_may_have_the_directory(top: Path) -> None:
     (top / "his").mkdir()
     os.chown(top / "his", OWNER, OWNER)
     with pytest.raises(Error, match="belongs to uid"):
-        store.install([File(f"{top}/his/a", NEW)])
+        install([File(f"{top}/his/a", NEW)])
     with pytest.raises(Error, match="belongs to uid"):
-        store.install([File(f"{top}/his/a", NEW, (OTHER, -1))])
-    store.install([File(f"{top}/his/a", NEW, (OWNER, -1))])
+        install([File(f"{top}/his/a", NEW, (OTHER, -1))])
+    install([File(f"{top}/his/a", NEW, (OWNER, -1))])
     assert (top / "his/a").stat().st_uid == OWNER
     with pytest.raises(Error, match="belongs to uid"):
-        store.create_key(f"{top}/his/key", b"key")
+        keys.create(f"{top}/his/key", b"key")
 
 
 class Mounted:
@@ -224,13 +224,13 @@ def test_disk_full(top: Path) -> None:
     with Mounted(top / "m") as small:
         files = old_files(small, "a")
         with pytest.raises(Error, match=f"^{small}/a: cannot write it: No space left on device"):
-            store.install(files)
+            install(files)
         untouched(small, "a")
         with pytest.raises(Error, match=f"^{small}/b: cannot write it: No space"):
-            store.install([File(f"{small}/a", b"fits"), File(f"{small}/b", NEW)])
+            install([File(f"{small}/a", b"fits"), File(f"{small}/b", NEW)])
         untouched(small, "a")
         with pytest.raises(Error, match="No space"):
-            store.create_key(f"{small}/key", NEW)
+            keys.create(f"{small}/key", NEW)
         untouched(small, "a")
         assert os.listdir(small) == ["a"]
 
@@ -241,7 +241,7 @@ def test_file_size_limit(top: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))   # Python ignores SIGXFSZ
     try:
         with pytest.raises(Error, match="File too large"):
-            store.install(files)
+            install(files)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     untouched(top, "a")
@@ -252,7 +252,7 @@ def test_read_only_file_system(top: Path) -> None:
         (path / "a").write_bytes(b"old")
         subprocess.run(["mount", "-o", "remount,ro", path], check=True)
         with pytest.raises(Error, match=f"^{path}/a: cannot write it: Read-only file system"):
-            store.install([File(f"{path}/a", NEW)])
+            install([File(f"{path}/a", NEW)])
         assert (path / "a").read_bytes() == b"old"
 
 
@@ -280,7 +280,7 @@ def test_each_call_that_fails_leaves_old_files_or_whole_new_ones(
 
                 monkeypatch.setattr(os, name, fail)
                 try:
-                    store.install(files)
+                    install(files)
                 except (Error, Stopped) as exc:
                     assert isinstance(exc, Stopped) or str(exc).startswith(f"{top}/")
                 finally:
@@ -295,7 +295,7 @@ def test_each_call_that_fails_leaves_old_files_or_whole_new_ones(
 def test_short_writes(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:7]))
-    store.install([File(f"{top}/a", b"0123456789" * 10)])
+    install([File(f"{top}/a", b"0123456789" * 10)])
     assert (top / "a").read_bytes() == b"0123456789" * 10
 
 
@@ -306,8 +306,8 @@ def test_killed_at_any_moment(top: Path) -> None:
         if pid == 0:
             try:
                 while True:
-                    store.install(files)
-                    store.install([file._replace(data=OLD) for file in files])
+                    install(files)
+                    install([file._replace(data=OLD) for file in files])
             finally:
                 os._exit(1)
         time.sleep(milliseconds / 1000)
@@ -316,67 +316,28 @@ def test_killed_at_any_moment(top: Path) -> None:
         assert {(top / name).read_bytes() for name in ("a", "b")} <= {OLD, NEW}
 
 
-# --- keys ---------------------------------------------------------------------------------
-
-def test_create_key(top: Path) -> None:
-    store.create_key(f"{top}/key", b"the key")
-    info = (top / "key").stat()
-    assert (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode), info.st_nlink) == (0, 0, 0o600, 1)
-    assert (top / "key").read_bytes() == b"the key" and os.listdir(top) == ["key"]
-
-
-def test_create_key_never_overwrites(top: Path) -> None:
-    (top / "file").write_bytes(OLD)
-    (top / "link").symlink_to("file")
-    (top / "dangling").symlink_to("nothing")
-    (top / "directory").mkdir()
-    os.mkfifo(top / "fifo")
-    names = sorted(os.listdir(top))
-    for name in names:
-        with pytest.raises(Error, match=f"^{top}/{name}: "):
-            store.create_key(f"{top}/{name}", b"key")
-    assert sorted(os.listdir(top)) == names and (top / "file").read_bytes() == OLD
-    assert os.readlink(top / "dangling") == "nothing"
+def test_what_a_killed_run_left_is_replaced_or_removed(top: Path) -> None:
+    (top / ".a.new").write_bytes(b"half")
+    install(old_files(top, "a"))
+    assert os.listdir(top) == ["a"] and (top / "a").read_bytes() == NEW
+    (top / ".a.new").write_bytes(b"half")
+    store.tidy(f"{top}/a")
+    store.tidy(f"{top}/a")
+    store.tidy(f"{top}/no/a")
+    assert os.listdir(top) == ["a"] and (top / "a").read_bytes() == NEW
 
 
-def test_create_key_signal_leaves_nothing(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-    for name in ("fsync", "link"):
-        with monkeypatch.context() as patch:
-            patch.setattr(os, name, interrupt)
-            with pytest.raises(KeyboardInterrupt):
-                store.create_key(f"{top}/key", b"key")
-        assert os.listdir(top) == []
-
-
-def test_open_key(top: Path) -> None:
-    (top / "key").write_bytes(b"key")
-    (top / "link").symlink_to("key")
-    for mode in (0o600, 0o400, 0o640, 0o660, 0o000):
-        (top / "key").chmod(mode)
-        for name in ("key", "link"):
-            descriptor = store.open_key(f"{top}/{name}")
-            assert os.read(descriptor, 10) == b"key"
-            os.close(descriptor)
-    with pytest.raises(FileNotFoundError):
-        store.open_key(f"{top}/none")
-
-
-def test_open_key_that_is_none(top: Path) -> None:
-    for name, mode, data, match in (
-            ("open", 0o604, b"key", "open to everybody"), ("write", 0o602, b"key", "open to every"),
-            ("empty", 0o600, b"", "not a private key"),
-            ("huge", 0o600, b"x" * (store.MAX_KEY + 1), "not a private key")):
-        (top / name).write_bytes(data)
-        (top / name).chmod(mode)
-        with pytest.raises(Error, match=f"^{top}/{name}: .*{match}"):
-            store.open_key(f"{top}/{name}")
-    with pytest.raises(Error, match="not a plain file"):
-        store.open_key(str(top))
-    (top / "theirs").mkdir()
-    (top / "theirs/key").write_bytes(b"key")
-    (top / "theirs/key").chmod(0o600)
-    os.chown(top / "theirs", OTHER, OTHER)
+def test_rather_known_before_a_certificate_is_there(top: Path) -> None:
+    """What could not be installed is told without writing anything."""
+    (top / "d").mkdir()
+    store.check(f"{top}/new")
+    store.check(f"{top}/d/new", (OWNER, -1))
+    for path, match in (("d", "Is a directory"), ("no/x", "no such directory, needed for"),
+                        ("d/x/y", "no such directory")):
+        with pytest.raises(Error, match=match):
+            store.check(f"{top}/{path}")
+    os.chown(top / "d", OWNER, OWNER)
     with pytest.raises(Error, match="belongs to uid"):
-        store.open_key(f"{top}/theirs/key")
+        store.check(f"{top}/d/new")
+    store.check(f"{top}/d/new", (OWNER, -1))
+    assert os.listdir(top) == ["d"] and os.listdir(top / "d") == []

@@ -453,7 +453,7 @@ def test_site_configuration(site: run.Site, pebble: Pebble) -> None:
                                 "cafile": str(pebble.roots())}
     assert own.read_text() == "privkey = file:/nowhere\n"
     key = site.account_key.stat()
-    assert key.st_mode & 0o777 == 0o600 and key.st_uid == pwd.getpwnam(run.USERS[0]).pw_uid
+    assert key.st_mode & 0o777 == 0o600 and key.st_uid == pwd.getpwnam(run.SIGNER_USER).pw_uid
 
 
 def test_run_kills_all_on_timeout() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from harness import daemon
 from letsencrypt_tiny import __version__
-from letsencrypt_tiny.master.store.journal import State
+from letsencrypt_tiny.master.store.journal import Journal
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -101,9 +101,15 @@ def host() -> Iterator[Host]:
 
 def test_nothing_due(host: Host) -> None:
     done = host.run("newOrder")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == (
+        "no certificate is configured: add a section such as [example.org] with names = "
+        f"example.org to {host.path}/certs.conf\n"), "not a word less, and not one more"
     done = host.run("--quiet", "newOrder")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = host.run("status")
+    assert done.returncode == 0 and "no certificate is configured: " in done.stderr
+    assert json.loads(host.run("status", "--json").stdout) == []
     assert not (host.path / "started").exists()
 
 
@@ -111,7 +117,8 @@ def test_version_and_help(host: Host) -> None:
     for arguments in (["--version"], ["newOrder", "--version"]):
         done = host.run(*arguments)
         assert (done.returncode, done.stdout) == (0, f"letsencrypt-tiny {__version__}\n")
-    for option in ("-h", "--help"):
+    assert host.run("-V").stdout == host.run("version").stdout == host.run("--version").stdout
+    for option in ("-h", "--help", "help"):
         done = host.run(option)
         assert done.returncode == 0 and done.stderr == ""
         for word in ("account", "newOrder", "revokeCert", "status", "check", "--min-days"):
@@ -119,7 +126,7 @@ def test_version_and_help(host: Host) -> None:
 
 
 @pytest.mark.parametrize("arguments", [
-    [], ["nonsense"], ["--nonsense", "newOrder"], ["neworder"], ["newOrder", "--min-day=3"],
+    [], ["nonsense"], ["--nonsense", "newOrder"], ["order"], ["newOrder", "--min-day=3"],
     ["newOrder", "--min-days=x"], ["newOrder", "--min-days"], ["--config"], ["newOrder", "-x"],
     ["newOrder", "--force=yes"]])
 def test_usage(host: Host, arguments: list[str]) -> None:
@@ -143,6 +150,20 @@ def test_what_makes_no_sense(host: Host, arguments: list[str], match: str) -> No
     assert match in host.refused(*arguments)
 
 
+@pytest.mark.parametrize("arguments, match", [
+    (["--bogus"], "there is no option --bogus"), (["newOrder", "--bogus=3"], "no option --bogus"),
+    (["newOrder", "--forse"], "no option --forse: did you mean “--force”?"),
+    (["newOrder", "x", "-x", "y"], "no option -x"), (["newOder"], "did you mean “newOrder”?"),
+    (["chek"], "did you mean “check”?"), (["certonly"], "did you mean “newOrder”?"),
+    (["register"], "did you mean “account --register”?"), (["list"], "did you mean “status”?"),
+    (["frobnicate"], "there is no command “frobnicate” (valid: account,"), ([], "no command: say"),
+    (["newOrder", "exmaple.org"], "section [exmaple.org] in the certificates' configuration: "
+                                  "did you mean “example.org”?")])
+def test_words_that_are_not_known(host: Host, arguments: list[str], match: str) -> None:
+    host.certs("[example.org]\nnames = example.org\n")
+    assert match in host.refused(*arguments)
+
+
 def test_options_at_any_place(host: Host) -> None:
     host.certs("[a]\nnames = a.example\n[b]\nnames = b.example\n")
     for arguments in (["status", "a", "b", "--json"], ["--json", "status", "a", "b"],
@@ -155,10 +176,11 @@ def test_options_at_any_place(host: Host) -> None:
 
 
 def test_aliases(host: Host) -> None:
-    for command in ("newOrder", "new-order", "new-cert"):
+    for command in ("newOrder", "new-order", "new-cert", "neworder", "renew", "NEW_ORDER"):
         assert host.run(command).returncode == 0
         assert "section [x]" in host.refused(command, "x")
-    assert "name the file" in host.refused("revoke-cert")
+    for command in ("revoke-cert", "revokecert", "revoke"):
+        assert "name the file" in host.refused(command)
     assert host.run("newOrder", "--min-days", "-1").returncode == 0
 
 
@@ -169,8 +191,11 @@ def test_configuration_errors(host: Host) -> None:
     assert "revokeCert" not in host.refused("revokeCert", "/x")
     host.configure()
     host.certs("[a]\nnames = a_b.example\n")
-    for command in ("newOrder", "status"):
-        assert f"{host.path}/certs.conf, [a]: names = a_b.example" in host.refused(command)
+    done = host.run("newOrder")
+    assert done.returncode == 1 and done.stderr.count("[a]") == 1
+    assert f"error: {host.path}/certs.conf, [a]: names = a_b.example: “a_b" in done.stderr
+    done = host.run("status")
+    assert done.returncode == 1 and f"{host.path}/certs.conf, [a]: names = a_b" in done.stdout
     host.config.unlink()
     assert "cannot read the configuration: No such file" in host.refused("newOrder")
     assert not (host.path / "started").exists()
@@ -395,7 +420,7 @@ def test_a_notification_that_was_not_delivered(host: Host) -> None:
     for name in ("privkey", "cert", "chain", "fullchain"):
         (made / f"{name}.pem").write_text(key if name == "privkey" else text)
         (made / f"{name}.pem").chmod(0o600)
-    state = State(f"{host.path}/lib/state")
+    state = Journal(f"{host.path}/lib/state")
     state.remember("a", state.section("a")._replace(notify=True))
     process = subprocess.Popen(host.argv("newOrder"), env={}, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 20

@@ -15,12 +15,12 @@ from harness import ca
 from letsencrypt_tiny.common.x509.csr import parse_csr
 from letsencrypt_tiny.common.errors import Error
 from letsencrypt_tiny.master.pki import openssl
-from letsencrypt_tiny.master.settings import certificates as certs
-from letsencrypt_tiny.master.settings.certificates import KEY_TYPES, Certificate
+from letsencrypt_tiny.master.settings import certificates as certs, identifiers
+from letsencrypt_tiny.master.settings.certificates import KEY_TYPES, Section
 
 OPENSSL = "/usr/bin/openssl"
-PLAIN = Certificate("a", "F, [a]", (("dns", "a.example"),), "/k", "/c", "", "", (), "ec:P-256",
-                    None, "", "", (), (), None, 0o644, "")
+PLAIN = Section("a", "F, [a]", (("dns", "a.example"),), "/k", "/c", "", "", (), "ec:P-256",
+                None, "", "", (), (), None, 0o644, "")
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +101,8 @@ def test_a_thousand_names(key: int) -> None:
 
 
 def test_subject(key: int) -> None:
-    subject = certs.parse_subject("/C=DE/O=Ü & Söhne, (1) 'x' * ! ?: @-_./OU=日本/CN=a.example"
-                                  "/emailAddress=a@b.example")
+    subject = identifiers.parse_subject("/C=DE/O=Ü & Söhne, (1) 'x' * ! ?: @-_./OU=日本/CN=a.example"
+                                        "/emailAddress=a@b.example")
     text = text_of(openssl.request(OPENSSL, key, PLAIN._replace(subject=subject)))
     for line in ("C=DE", "O=Ü & Söhne\\, (1) 'x' * ! ?: @-_.", "OU=日本", "CN=a.example",
                  "emailAddress=a@b.example"):
@@ -110,11 +110,11 @@ def test_subject(key: int) -> None:
     assert "X509v3 Subject Alternative Name: critical" not in text
 
 
-@pytest.mark.parametrize("kind", certs.SUBJECT_TYPES)
+@pytest.mark.parametrize("kind", identifiers.SUBJECT_TYPES)
 def test_every_subject_type_is_openssl_s_own(key: int, kind: str) -> None:
     """openssl skips an unknown one silently."""
     value = "DE" if kind in ("C", "jurisdictionC") else "a.example"
-    der = openssl.request(OPENSSL, key, PLAIN._replace(subject=certs.parse_subject(
+    der = openssl.request(OPENSSL, key, PLAIN._replace(subject=identifiers.parse_subject(
         f"/{kind}={value}")))
     assert value in text_of(der).split("Subject Public Key")[0]
 
@@ -289,3 +289,21 @@ def test_verify_refuses(authority: ca.CA, monkeypatch: pytest.MonkeyPatch) -> No
                 ((ca_leaf, b"", str(other.root)), "unable to get")):
             with pytest.raises(Error, match=match):
                 openssl.verify(OPENSSL, [arguments[0]], *arguments[1:])
+
+
+@pytest.mark.parametrize("before", [
+    "RSA key of www (NOT ENCRYPTED)\n", "# Proc-Type: 4,ENCRYPTED, once\n",
+    "x" * 5000 + "\n"])
+def test_what_is_written_before_a_key_does_not_encrypt_it(before: str) -> None:
+    descriptor = openssl._memory((before + ca.genkey()).encode())
+    try:
+        assert openssl.request(OPENSSL, descriptor, PLAIN)
+    finally:
+        os.close(descriptor)
+    encrypted = ca.openssl("pkey", "-aes128", "-passout", "pass:x", stdin=ca.genkey().encode())
+    descriptor = openssl._memory(before.encode() + encrypted)
+    try:
+        with pytest.raises(Error, match="^the private key is encrypted"):
+            openssl.request(OPENSSL, descriptor, PLAIN)
+    finally:
+        os.close(descriptor)

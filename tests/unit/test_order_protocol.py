@@ -10,19 +10,21 @@ from letsencrypt_tiny.common.errors import LocalProtocolError, ProtocolError
 
 DER = bytes(range(256)) * 4
 NAMES = (("dns", "a.example"), ("ip", "192.0.2.1"))
+ORDER, UPDATE, REVOCATION = op.Order("a", NAMES, DER), op.AccountUpdate(), op.Revocation("f", DER)
 REQUESTS: list[op.Request] = [
-    op.Order("a", NAMES, DER),
-    op.Order("ü \n", NAMES, b"", "https://x/o", "t" * 43, "tls", "a.b", True, ()),
-    op.AccountUpdate(), op.AccountUpdate(True, True, False, ("mailto:a@b.example",)),
-    op.AccountUpdate(deactivate=True, contact=()), op.Revocation("/a/b.pem", DER),
-    op.Revocation("f", DER, 0, True), op.Revocation("f", DER, 4)]
+    ORDER, op.Order("ü \n", NAMES, b"", "https://x/o", "t" * 43, "tls", "a.b", True, ()),
+    UPDATE, op.AccountUpdate(True, True, False, ("mailto:a@b.example",)),
+    op.AccountUpdate(deactivate=True, contact=()), REVOCATION,
+    op.Revocation("/a/b.pem", DER, 0, True), op.Revocation("f", DER, 4)]
+ACCOUNT, PROGRESS = op.Account("https://x/a", "t" * 43), op.Progress("a", "pending")
+ISSUED, REVOKED = op.Issued("a", "PEM\n"), op.Revoked("f")
+ACCOUNT_OBJECT = op.AccountObject("u", {"a": [1, {"b": None}]})
+FAILED, LOG = op.Failed("", "no\x1b\n“”", "lost"), op.Log("info", "ü")
 ANSWERS: list[op.Answer] = [
-    op.Account("https://x/a", "t" * 43), op.Account("", ""), op.Progress("a", "pending"),
-    op.Progress("a", "valid", "https://x/o", op.MAX_WAIT), op.Issued("a", "PEM\n"),
-    op.Issued("a", "x" * op.MAX_CHAIN, ("y", "z")), op.AccountObject("u", {"a": [1, {"b": None}]}),
-    op.AccountObject("u", {}, "https://x/tos"), op.Revoked("f"),
-    op.Failed("", "no\x1b\n“”", "lost"), op.Failed("a", "m", "refused", "urn:x", 0),
-    op.Failed("a", "m", "busy", None, op.MAX_WAIT), op.Log("info", "ü")]
+    ACCOUNT, op.Account("", ""), PROGRESS, op.Progress("a", "valid", "https://x/o", op.MAX_WAIT),
+    ISSUED, op.Issued("a", "x" * op.MAX_CHAIN, ("y", "z")), ACCOUNT_OBJECT,
+    op.AccountObject("u", {}, "https://x/tos"), REVOKED, FAILED,
+    op.Failed("a", "m", "refused", "urn:x", 0), op.Failed("a", "m", "busy", None, op.MAX_WAIT), LOG]
 
 
 @pytest.mark.parametrize("request_", REQUESTS)
@@ -78,23 +80,25 @@ LONG = "x" * (op.MAX_CHAIN + 1)
     b"", b"\n", b"{}", b"[]", b"null", b"x", b'{"answer":1}', b'{"answer":"Order"}', b"\xff",
     b'{"answer":"Revoked","section":"a","section":"b"}', b'{"answer":"%s"}' % (b"x" * 100),
     b'{"answer":"' + b"[" * 100, b'{"answer":"Log","level":"info","text":"\\ud800"}',
-    change(ANSWERS[0], url=None), change(ANSWERS[0], url="x" * 2049),
-    change(ANSWERS[0], key="x" * 65), change(ANSWERS[0], key=...),
-    change(ANSWERS[2], section=...), change(ANSWERS[2], section=["a"]),
-    change(ANSWERS[2], section="x" * 4097), change(ANSWERS[2], state="x" * 33),
-    change(ANSWERS[2], wait=-1), change(ANSWERS[2], wait=op.MAX_WAIT + 1),
-    change(ANSWERS[2], wait=1.5), change(ANSWERS[2], wait=True), change(ANSWERS[2], wait="1"),
-    change(ANSWERS[2], wait=...), change(ANSWERS[2], url=1), change(ANSWERS[2], url="x" * 2049),
-    change(ANSWERS[4], chain=LONG), change(ANSWERS[4], chain=None), change(ANSWERS[4], chain=["x"]),
-    change(ANSWERS[4], alternates=["x"] * 9), change(ANSWERS[4], alternates=[1]),
-    change(ANSWERS[4], alternates=[LONG]), change(ANSWERS[4], alternates="x"),
-    change(ANSWERS[6], account=[]), change(ANSWERS[6], account="x"), change(ANSWERS[6], url=1),
-    change(ANSWERS[6], terms_of_service=1), change(ANSWERS[8], section=None),
-    change(ANSWERS[9], message="x" * 16385), change(ANSWERS[9], message=...),
-    change(ANSWERS[9], type="x" * 257), change(ANSWERS[9], retry_after=-1),
-    change(ANSWERS[9], retry_after=op.MAX_WAIT + 1), change(ANSWERS[9], retry_after=0.5),
-    change(ANSWERS[12], text="x" * 65537), change(ANSWERS[12], text=...),
-    change(ANSWERS[12], level="x" * 17), change(ANSWERS[12], level=1),
+    change(ACCOUNT, url=None), change(ACCOUNT, url="x" * 2049),
+    change(ACCOUNT, key="x" * 65), change(ACCOUNT, key=...),
+    change(PROGRESS, section=...), change(PROGRESS, section=["a"]),
+    change(PROGRESS, section="x" * 4097), change(PROGRESS, state="x" * 33),
+    change(PROGRESS, wait=-1), change(PROGRESS, wait=op.MAX_WAIT + 1),
+    change(PROGRESS, wait=1.5), change(PROGRESS, wait=True), change(PROGRESS, wait="1"),
+    change(PROGRESS, wait=...), change(PROGRESS, url=1), change(PROGRESS, url="x" * 2049),
+    change(ISSUED, chain=LONG), change(ISSUED, chain=None), change(ISSUED, chain=["x"]),
+    change(ISSUED, alternates=["x"] * 9), change(ISSUED, alternates=[1]),
+    change(ISSUED, alternates=[LONG]), change(ISSUED, alternates="x"),
+    change(ACCOUNT_OBJECT, account=[]), change(ACCOUNT_OBJECT, account="x"),
+    change(ACCOUNT_OBJECT, url=1),
+    change(ACCOUNT_OBJECT, terms_of_service=1), change(REVOKED, section=None),
+    change(FAILED, message="x" * 16385), change(FAILED, message=...),
+    change(FAILED, outcome="gone"), change(FAILED, outcome=...),
+    change(FAILED, type="x" * 257), change(FAILED, retry_after=-1),
+    change(FAILED, retry_after=op.MAX_WAIT + 1), change(FAILED, retry_after=0.5),
+    change(LOG, text="x" * 65537), change(LOG, text=...),
+    change(LOG, level="x" * 17), change(LOG, level=1),
     b'{"answer":"Log","level":"info","text":"' + b"x" * op.MAX_ANSWER])
 def test_answers_that_are_refused(line: bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
@@ -103,17 +107,17 @@ def test_answers_that_are_refused(line: bytes) -> None:
 
 
 @pytest.mark.parametrize("line", [
-    b"", b"{}", b"[]", b'{"request":"Issued"}', change(REQUESTS[0], csr="A"),
-    change(REQUESTS[0], csr="AA=="), change(REQUESTS[0], csr="ü"), change(REQUESTS[0], csr=...),
-    change(REQUESTS[0], identifiers="a"), change(REQUESTS[0], identifiers=["a"]),
-    change(REQUESTS[0], identifiers=[["dns"]]), change(REQUESTS[0], identifiers=[["dns", 1]]),
-    change(REQUESTS[0], identifiers=[["dns", "a", "b"]]), change(REQUESTS[0], url=1),
-    change(REQUESTS[0], challenges=[1]), change(REQUESTS[0], challenges=None),
-    change(REQUESTS[0], section=1), change(REQUESTS[0], alternates="yes"),
-    change(REQUESTS[2], register=1), change(REQUESTS[2], contact="mailto:a"),
-    change(REQUESTS[2], contact=[1]), change(REQUESTS[5], reason=11),
-    change(REQUESTS[5], reason=-1), change(REQUESTS[5], reason="1"),
-    change(REQUESTS[5], certificate=...), change(REQUESTS[5], with_certificate_key="no")])
+    b"", b"{}", b"[]", b'{"request":"Issued"}', change(ORDER, csr="A"),
+    change(ORDER, csr="AA=="), change(ORDER, csr="ü"), change(ORDER, csr=...),
+    change(ORDER, identifiers="a"), change(ORDER, identifiers=["a"]),
+    change(ORDER, identifiers=[["dns"]]), change(ORDER, identifiers=[["dns", 1]]),
+    change(ORDER, identifiers=[["dns", "a", "b"]]), change(ORDER, url=1),
+    change(ORDER, challenges=[1]), change(ORDER, challenges=None),
+    change(ORDER, section=1), change(ORDER, alternates="yes"),
+    change(UPDATE, register=1), change(UPDATE, contact="mailto:a"),
+    change(UPDATE, contact=[1]), change(REVOCATION, reason=11),
+    change(REVOCATION, reason=-1), change(REVOCATION, reason="1"),
+    change(REVOCATION, certificate=...), change(REVOCATION, with_certificate_key="no")])
 def test_requests_that_are_refused(line: bytes) -> None:
     with pytest.raises(ProtocolError):
         op.parse_request(line)

@@ -12,7 +12,7 @@ def test_a_section_is_issued_by_the_ca_of_client(tmp_path: Path) -> None:
     (tmp_path / "main.conf").write_text("[client]\nserver = https://ca.example/dir\njobs = 7\n")
     (tmp_path / "certs.conf").write_text("[a]\nnames = a.example\n")
     config = main.load(str(tmp_path / "main.conf"))
-    section = certificates.load(config)["a"]
+    section = certificates.load(config).sections["a"]
     known = issuers.configured(config)
     issuer = known[section.issuer]
     assert known == {"": issuers.Issuer("", config.client.access, ("http-01",), None)}

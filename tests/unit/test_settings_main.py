@@ -204,6 +204,11 @@ def test_a_server_is_kept_as_it_was_given(file: Path, server: str) -> None:
     assert (access.server, access.proxy) == (server, "http://U:P%40x@Proxy:3128/")
 
 
+def test_the_scheme_and_port_of_a_proxy_may_be_missing(file: Path) -> None:
+    for proxy in ("p:3128", "U:P@p:3128", "p"):
+        assert load(file, f"[client]\nproxy = {proxy}\n").client.access.proxy == proxy
+
+
 def test_unknown_section(file: Path) -> None:
     with pytest.raises(ConfigError, match=re.escape(
             f"{file}: unknown section [Client] (valid: [client], [webserver], [accountd])")):
@@ -284,9 +289,9 @@ def test_lacme_own_file(file: Path) -> None:
 def test_lacme_own_certificates_file(file: Path) -> None:
     main = load(file, "config-certs = certs.conf")
     (file.parent / "certs.conf").write_text((LACME / "lacme-certs.conf").read_text())
-    assert certs.load(main) == {}
+    assert certs.load(main).empty
     (file.parent / "certs.conf").write_text(uncommented((LACME / "lacme-certs.conf").read_text()))
-    found = certs.load(main)
+    found = certs.load(main).sections
     assert list(found) == ["www", "smtp"]
     www, smtp = found.values()
     assert www[2:10] == (

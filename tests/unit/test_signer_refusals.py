@@ -193,6 +193,18 @@ def test_refusals_count_with_connections(tmp_path: Path) -> None:
         assert running.stop() == 0
 
 
+def test_explanations_leave_the_log_to_others(tmp_path: Path) -> None:
+    """Who only asks is in the log with a connection."""
+    before = "from letsencrypt_tiny.signer import conversation as c\nc.LOGGED = 3"
+    with Running(tmp_path, write_key(tmp_path, "RSA:2048"), before=before) as running:
+        with running.connect(hello=True) as client:
+            assert [client.ask(EXPLAIN + GOOD) for _ in range(20)] == [b"OK"] * 20
+            assert client.ask(BAD) == client.ask(BAD) == REASON
+        assert running.stop() == 0
+        log = running.log.read_text()
+        assert log.count("[1] NOSIGN") == 2 and "EXPLAIN" not in log
+
+
 def test_the_end_of_one_is_none_of_others(tmp_path: Path) -> None:
     before = "from letsencrypt_tiny.signer import conversation as c\nc.MAX_REFUSALS = 3"
     with Running(tmp_path, write_key(tmp_path, "RSA:2048"), before=before) as running:

@@ -1,4 +1,4 @@
-"""Children: what /proc says of them, not what the code says."""
+"""Children as they are started: what /proc says of them, not what the code says."""
 
 import ctypes
 import grp
@@ -10,29 +10,22 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pytest
 
 from harness import daemon, proc
-from letsencrypt_tiny.common import log
-from letsencrypt_tiny.common.errors import ConfigError, Error
-from letsencrypt_tiny.master.peers import spawn as children
-from letsencrypt_tiny.master.peers.spawn import Child, Identity
-from letsencrypt_tiny.master.settings.main import Program
+from harness.parent import SLEEP, Parent, parent, program
+from letsencrypt_tiny.common.errors import Error
+from letsencrypt_tiny.master.peers.identity import identity
+from letsencrypt_tiny.master.peers.spawn import PROXIES, inherited, sealed, spawn
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+pytestmark = pytest.mark.root
 
 NOBODY = pwd.getpwnam("nobody")
 GROUP = grp.getgrnam("daemon")
-SLEEP = ("/bin/sleep", "60")
-
-
-def program(*command: str, user: str = "nobody", group: str = "daemon") -> Program:
-    """Return what is to be run."""
-    return Program("F, [x]", user, group, command, "no")
 
 
 class Seen(NamedTuple):
@@ -64,55 +57,14 @@ def look(pid: int) -> Seen:
                 *(int(status[name], 16) for name in ("SigBlk", "SigIgn", "SigCgt", "CapPrm")))
 
 
-class Master:
-    """Descriptors to give to a child, and the children to end."""
-
-    def __init__(self) -> None:
-        self.null = os.open("/dev/null", os.O_RDWR)
-        self.files = [os.memfd_create(f"file{n}") for n in range(4)]
-        self.children: list[Child] = []
-
-    def spawn(self, command: Sequence[str] = SLEEP, arguments: Sequence[str] = (),
-              descriptors: "Sequence[int] | None" = None, who: "Identity | None" = None,
-              **more: Any) -> Child:
-        """Start a child as nobody."""
-        what = program(*command)
-        child = children.spawn(what, who or children.identity(what), arguments,
-                               [self.null] * 3 if descriptors is None else descriptors, **more)
-        self.children.append(child)
-        return child
-
-    def output(self, command: Sequence[str], arguments: Sequence[str] = (), **more: Any) -> str:
-        """Return the standard output of a child."""
-        reader, writer = os.pipe()
-        child = self.spawn(command, arguments, [self.null, writer, 2], **more)
-        os.close(writer)
-        with open(reader, encoding="utf-8") as file:
-            text = file.read()
-        assert child.wait(5) == 0
-        return text
-
-    def close(self) -> None:
-        """End all."""
-        for child in self.children:
-            child.stop(0)
-        for descriptor in [self.null, *self.files]:
-            os.close(descriptor)
-
-
 @pytest.fixture
-def master() -> Iterator[Master]:
+def master() -> Iterator[Parent]:
     """The parent; it leaks nothing and leaves no zombie."""
-    before = set(os.listdir("/proc/self/fd"))
-    made = Master()
-    yield made
-    made.close()
-    assert set(os.listdir("/proc/self/fd")) == before
-    for child in made.children:
-        assert not os.path.exists(f"/proc/{child.pid}")
+    with parent() as made:
+        yield made
 
 
-def test_who_it_is(master: Master) -> None:
+def test_who_it_is(master: Parent) -> None:
     groups = os.getgroups()
     os.setgroups([0, 4, 24])
     os.environ["SECRET"] = "s"
@@ -131,7 +83,7 @@ def test_who_it_is(master: Master) -> None:
     assert process.fds == {0: "/dev/null", 1: "/dev/null", 2: "/dev/null"}
 
 
-def test_session_and_signals(master: Master) -> None:
+def test_session_and_signals(master: Parent) -> None:
     numbers = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGALRM,
                signal.SIGXFSZ, signal.SIGRTMIN + 5)
     saved = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
@@ -149,7 +101,7 @@ def test_session_and_signals(master: Master) -> None:
     assert (seen.blocked, seen.ignored & ~(3 << 31), seen.caught) == (0, 0, 0)
 
 
-def test_descriptors_are_exactly_those_given(master: Master) -> None:
+def test_descriptors_are_exactly_those_given(master: Parent) -> None:
     leaks = []
     for number in (17, 200, 3, 255):
         if not os.path.exists(f"/proc/self/fd/{number}"):
@@ -169,7 +121,7 @@ def test_descriptors_are_exactly_those_given(master: Master) -> None:
             os.close(number)
 
 
-def test_descriptors_above_a_lowered_limit(master: Master) -> None:
+def test_descriptors_above_a_lowered_limit(master: Parent) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     os.dup2(master.null, 300, inheritable=True)
     resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
@@ -181,7 +133,7 @@ def test_descriptors_above_a_lowered_limit(master: Master) -> None:
     assert set(look(child.pid).process.fds) == {0, 1, 2}
 
 
-def test_what_it_can_do_with_them(master: Master) -> None:
+def test_what_it_can_do_with_them(master: Parent) -> None:
     a, b, *_ = master.files
     child = master.spawn(("/bin/sh", "-c", "cat <&3 >&4; pwd >&4; echo \"$@\" >&4", "sh"),
                          ["x y", "$z"], [master.null] * 3 + [a, b], directory="/usr")
@@ -190,7 +142,7 @@ def test_what_it_can_do_with_them(master: Master) -> None:
     assert os.pread(b, 100, 0) == b"/usr\nx y $z\n"
 
 
-def test_the_directory_is_entered_after_the_drop(master: Master) -> None:
+def test_the_directory_is_entered_after_the_drop(master: Parent) -> None:
     with tempfile.TemporaryDirectory(dir="/srv") as directory:
         os.chmod(directory, 0o700)
         with pytest.raises(Error, match=r"^F, \[x\]: cannot run /bin/sleep: Permission denied$"):
@@ -208,12 +160,12 @@ def test_the_directory_is_entered_after_the_drop(master: Master) -> None:
     (("/no/such",), "No such file"), (("no-such-program",), "No such file"),
     (("/etc/passwd",), "Permission denied"), (("/etc",), "Permission denied"),
     (("/bin/sh\0x",), "null (byte|character)"), (("x" * 5000,), "name too long|No such")])
-def test_what_cannot_be_run(master: Master, command: Any, match: str) -> None:
+def test_what_cannot_be_run(master: Parent, command: Any, match: str) -> None:
     with pytest.raises(Error, match=r"^F, \[x\]: cannot run .*" + match):
         master.spawn(command)
 
 
-def test_a_program_without_interpreter(master: Master) -> None:
+def test_a_program_without_interpreter(master: Parent) -> None:
     with tempfile.TemporaryDirectory(dir="/srv") as directory:
         os.chmod(directory, 0o755)
         path = Path(directory, "p")
@@ -227,61 +179,35 @@ def test_a_program_without_interpreter(master: Master) -> None:
             master.spawn((str(path),))
 
 
-def test_a_bad_descriptor(master: Master) -> None:
+def test_a_bad_descriptor(master: Parent) -> None:
     with pytest.raises(Error, match="Bad file descriptor"):
         master.spawn(descriptors=[master.null, 12345])
 
 
-def test_root_stays_root_if_no_user_is_set(master: Master) -> None:
+def test_root_stays_root_if_no_user_is_set(master: Parent) -> None:
     what = program(*SLEEP, user="", group="")
-    who = children.identity(what)
+    who = identity(what)
     assert who == (0, 0, "root", "/root", pwd.getpwuid(0).pw_shell)
-    child = children.spawn(what, who, [], [master.null] * 3)
+    child = spawn(what, who, [], [master.null] * 3)
     master.children.append(child)
     process = proc.read(child.pid)
     assert process.uids == process.gids == (0, 0, 0, 0)
     assert process.environ["PATH"] == "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-@pytest.mark.parametrize("user, group, match", [
-    ("no-such-user", "daemon", r"user = no-such-user: there is no such user"),
-    ("nobody", "no-such-group", r"group = no-such-group: there is no such group"),
-    ("0", "", "there is no such user"), ("nobody", "0", "there is no such group")])
-def test_missing_users(user: str, group: str, match: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^F, \[x\]: .*{match}$"):
-        children.identity(program(*SLEEP, user=user, group=group))
-
-
-def test_only_root_can_be_somebody_else() -> None:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(NOBODY.pw_gid, NOBODY.pw_gid, NOBODY.pw_gid)
-            os.setresuid(NOBODY.pw_uid, NOBODY.pw_uid, NOBODY.pw_uid)
-            assert children.identity(program(*SLEEP, user="", group="")).uid == NOBODY.pw_uid
-            try:
-                children.identity(program(*SLEEP, user="daemon"))
-            except ConfigError as exc:
-                os._exit(0 if "only root can run it as daemon:daemon" in str(exc) else 2)
-        finally:
-            os._exit(1)
-    assert os.waitpid(pid, 0)[1] == 0
-
-
-def test_extra_environment(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extra_environment(master: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://p:1")
     monkeypatch.setenv("http_proxy", "http://evil")
     monkeypatch.setenv("BASH_ENV", "/evil")
     monkeypatch.delenv("no_proxy", raising=False)
-    extra = children.inherited(children.PROXIES)
+    extra = inherited(PROXIES)
     assert extra == {"https_proxy": "http://p:1"}
     environ = look(master.spawn(extra=extra).pid).process.environ
     assert environ["https_proxy"] == "http://p:1"
     assert set(environ) == {"PATH", "USER", "LOGNAME", "HOME", "SHELL", "LANG", "https_proxy"}
 
 
-def test_the_signer(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_signer(master: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
     """It keeps the session (a passphrase is asked for), and %-specifiers are its own user's."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/evil")
     child = master.spawn(("/bin/%u", "60"), signer=False) if os.path.exists("/bin/%u") else None
@@ -303,7 +229,7 @@ CONNECT = ("import socket, sys; at = '127.0.0.1', int(sys.argv[1])\n"
            "print(socket.socket(fileno=3).accept()[1][0])")
 
 
-def test_without_network(master: Master) -> None:
+def test_without_network(master: Parent) -> None:
     """It reaches nobody, and serves who comes to the socket that it was given."""
     with socket.create_server(("127.0.0.1", 0)) as target, \
             socket.create_server(("127.0.0.1", 0)) as given:
@@ -317,7 +243,7 @@ def test_without_network(master: Master) -> None:
                 assert file.read().splitlines() == [reached, "127.0.0.1"]
 
 
-def test_without_network_where_the_master_can_make_no_namespace(master: Master) -> None:
+def test_without_network_where_the_master_can_make_no_namespace(master: Parent) -> None:
     """CAP_SYS_ADMIN is not among what the renewal unit leaves it."""
     pid = os.fork()
     if pid == 0:
@@ -326,7 +252,7 @@ def test_without_network_where_the_master_can_make_no_namespace(master: Master) 
             assert ctypes.CDLL(None).prctl(24, 21, 0, 0, 0) == 0   # PR_CAPBSET_DROP
             # the bounding set takes effect with the next exec
             code = ("import sys; sys.path[:0] = sys.argv[1:3]\n"
-                    "import test_spawn as test\nmaster = test.Master()\n"
+                    "from harness.parent import Parent\nmaster = Parent()\n"
                     "assert master.output(('/bin/echo', 'here'), network=False) == 'here\\n'")
             tests = Path(__file__).parent
             status = subprocess.run(["/usr/bin/python3", "-Bc", code, str(tests.parent),
@@ -336,7 +262,7 @@ def test_without_network_where_the_master_can_make_no_namespace(master: Master) 
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
-def test_who_kills_the_master_kills_its_children(master: Master) -> None:
+def test_who_kills_the_master_kills_its_children(master: Parent) -> None:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -353,7 +279,7 @@ def test_who_kills_the_master_kills_its_children(master: Master) -> None:
     assert os.WTERMSIG(status) == signal.SIGTERM
 
 
-def test_not_even_a_signer_that_ignores_sigterm_outlives_the_master(master: Master) -> None:
+def test_not_even_a_signer_that_ignores_sigterm_outlives_the_master(master: Parent) -> None:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -373,58 +299,8 @@ def test_not_even_a_signer_that_ignores_sigterm_outlives_the_master(master: Mast
     assert os.WTERMSIG(status) == signal.SIGKILL
 
 
-# --- waiting and stopping -----------------------------------------------------------------
-
-def test_status(master: Master) -> None:
-    for code in (0, 1, 127, 255):
-        assert master.spawn(("/bin/sh", "-c", f"exit {code}")).wait(5) == code
-    child = master.spawn(("/bin/sh", "-c", "kill -9 $$"))
-    assert child.wait(None) == child.wait(0) == child.stop() == 128 + 9
-
-
-def test_wait_has_an_end(master: Master) -> None:
-    child = master.spawn()
-    start = time.monotonic()
-    assert child.wait(0) is None and child.wait(0.2) is None and child.wait(-1) is None
-    assert 0.2 <= time.monotonic() - start < 2
-    assert child.stop() == 128 + signal.SIGTERM
-    assert child.stop() == child.wait(0) == 128 + signal.SIGTERM
-
-
-def ready(master: Master, script: str) -> Child:
-    """Start a shell script that says when it is ready."""
-    reader, writer = os.pipe()
-    child = master.spawn(("/bin/sh", "-c", f"{script}; echo; while :; do sleep 0.1; done"),
-                         descriptors=[master.null, writer, master.null])
-    os.close(writer)
-    os.read(reader, 1)
-    os.close(reader)
-    return child
-
-
-def test_one_that_ignores_sigterm(master: Master) -> None:
-    child = ready(master, "trap '' TERM INT HUP")
-    start = time.monotonic()
-    assert child.stop(0.2) == 128 + signal.SIGKILL
-    assert 0.2 <= time.monotonic() - start < 2
-
-
-def test_one_that_cleans_up(master: Master) -> None:
-    child = ready(master, "trap 'exit 3' TERM")
-    assert child.stop(5) == 3
-
-
-def test_one_that_is_stopped(master: Master) -> None:
-    child = master.spawn()
-    os.kill(child.pid, signal.SIGSTOP)
-    while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
-        time.sleep(0.001)
-    start = time.monotonic()
-    assert child.stop(3) == 128 + signal.SIGTERM and time.monotonic() - start < 2
-
-
 def test_a_signal_while_a_child_starts_leaves_none(monkeypatch: pytest.MonkeyPatch,
-                                                   master: Master) -> None:
+                                                   master: Parent) -> None:
     class Stopped(BaseException):
         """As what a signal handler raises."""
 
@@ -437,42 +313,14 @@ def test_a_signal_while_a_child_starts_leaves_none(monkeypatch: pytest.MonkeyPat
     assert daemon.strays() == []
 
 
-# --- notifications ------------------------------------------------------------------------
-
-def test_shell(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ENV", "/evil")
-    monkeypatch.setenv("SECRET", "s")
-    status = children.run_shell("echo $A; echo err >&2; env | sort; pwd; ls /proc/self/fd; exit 5",
-                                {"A": "x y"}, 10)
-    assert status == 5
-    out, err = capfd.readouterr()
-    assert out == "", "standard output is for what was asked for"
-    lines = err.splitlines()
-    assert lines[:2] == ["x y", "err"]
-    variables: dict[str, str] = dict(line.split("=", 1) for line in lines if "=" in line)
-    assert set(variables) - {"_", "OLDPWD", "PWD", "SHLVL"} == {
-        "A", "HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER"}
-    assert variables["PATH"] == "/usr/sbin:/usr/bin:/sbin:/bin"
-    at = lines.index("/")
-    assert lines[at + 1:] == ["0", "1", "2", "3"], "3 is the directory that ls lists"
-
-
-def test_shell_that_does_not_end(capfd: pytest.CaptureFixture[str],
-                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "level", log.NORMAL)
-    start = time.monotonic()
-    assert children.run_shell("exec sleep 60", {}, 0.2) == 128 + signal.SIGTERM
-    assert time.monotonic() - start < 3
-    assert "“exec sleep 60” did not end within 0 seconds" in capfd.readouterr().err
-
-
-def test_without_standard_output() -> None:
-    """Descriptor 1 was closed when Python started: sys.stdout is None then."""
-    code = ("import os, sys; sys.path.insert(0, sys.argv[1]); os.open('/dev/null', os.O_RDWR)\n"
-            "from letsencrypt_tiny.master.peers import spawn as children\n"
-            "assert sys.stdout is None\n"
-            "sys.exit(children.run_shell('exit 7', {}, 5))")
-    done = subprocess.run(["/bin/sh", "-c", 'exec "$@" >&-', "sh", "/usr/bin/python3", "-I", "-c",
-                           code, str(Path(__file__).parents[2])], stderr=subprocess.PIPE,
-                          check=False)
-    assert done.returncode == 7, done.stderr
+def test_what_is_sealed_changes_no_more() -> None:
+    data = b"x" * 300000
+    descriptor = sealed(data)
+    try:
+        assert os.read(descriptor, 1 << 20) == data and not os.get_inheritable(descriptor)
+        for action in (lambda: os.pwrite(descriptor, b"y", 0), lambda: os.ftruncate(descriptor, 1),
+                       lambda: os.pwrite(descriptor, b"y", len(data))):
+            with pytest.raises(PermissionError):
+                action()
+    finally:
+        os.close(descriptor)

@@ -133,8 +133,8 @@ def test_a_client_issues(tmp_path: Path) -> None:
     client.plays(words.receive(), words.issue(tmp_path))
     answer, = client_says(client, ORDER._replace(csr=csr))
     assert isinstance(answer, Issued)
-    from letsencrypt_tiny.common.x509 import certificate
-    found = certificate.parse_request(csr)
+    from letsencrypt_tiny.common.x509.csr import parse_csr
+    found = parse_csr(csr)
     chain, = verification.verify("/usr/bin/openssl", [verification.Arrived(
         answer.chain, found.spki, ORDER.identifiers, str(authority.root))])
     assert not isinstance(chain, Exception)

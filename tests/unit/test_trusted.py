@@ -1,5 +1,6 @@
 """Walking to a directory: whom each component belongs to, links, and races."""
 
+import grp
 import os
 import shutil
 import socket
@@ -13,9 +14,9 @@ from collections.abc import Iterator
 import pytest
 
 from letsencrypt_tiny.common.errors import Error
-from letsencrypt_tiny.master.store import trusted as directories, files as store
+from letsencrypt_tiny.master.store import files, trusted
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+pytestmark = pytest.mark.root
 
 OWNER, OTHER = 65534, 65533
 
@@ -40,7 +41,7 @@ def opens(path: "Path | str", owner: int = 0) -> int:
     """Return the inode of the directory that ``open_directory`` finds."""
     before = len(os.listdir("/proc/self/fd"))
     try:
-        return inode(directories.open_directory(str(path), owner))
+        return inode(trusted.open_directory(str(path), owner))
     finally:
         assert len(os.listdir("/proc/self/fd")) == before, "a descriptor leaks"
 
@@ -57,7 +58,7 @@ def test_plain_paths(top: Path) -> None:
     for path in (f"{top}/a/b", f"/{top}//a/./b/", f"{top}/a/b/.", f"/./{top}/a//b//"):
         assert opens(path) == number
     assert opens("/") == os.stat("/").st_ino
-    descriptor = directories.open_directory(str(top))
+    descriptor = trusted.open_directory(str(top))
     assert not os.get_inheritable(descriptor)
     os.close(descriptor)
 
@@ -86,8 +87,8 @@ def test_component_of_somebody_else(top: Path, below: str) -> None:
 
 
 @pytest.mark.parametrize("mode, owner, match", [
-    (0o757, 0, "everybody"), (0o1777, 0, "everybody"), (0o777, OWNER, "everybody"),
-    (0o1757, OWNER, "everybody"), (0o775, OWNER, "its group"), (0o2775, OWNER, "its group")])
+    (0o757, 0, "everybody"), (0o777, OWNER, "everybody"),
+    (0o775, OWNER, "its group"), (0o2775, OWNER, "its group")])
 def test_component_that_others_can_write(top: Path, mode: int, owner: int, match: str) -> None:
     (top / "a/b").mkdir(parents=True)
     os.chown(top / "a", owner, OTHER)
@@ -128,9 +129,99 @@ def test_access_control_list(top: Path) -> None:
     opens(top / "a")
 
 
-def test_below_tmp_is_refused() -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
-        refused(directory, "^/tmp: writable by everybody")
+@pytest.mark.parametrize("mode, owner, match", [
+    (0o1777, 0, "everybody"), (0o1757, OWNER, "everybody"), (0o1775, OWNER, "its group")])
+def test_in_a_sticky_directory_only_directories_of_ours(top: Path, mode: int, owner: int,
+                                                        match: str) -> None:
+    """Nobody else can rename or remove one (unlink(2)); files and links could be anybody's."""
+    (top / "a/b").mkdir(parents=True)
+    (top / "a/his").mkdir()
+    (top / "a/hidden").mkdir(0o777)
+    (top / "a/hidden").chmod(0o777)
+    (top / "a/f").touch()
+    (top / "a/l").symlink_to("b")
+    (top / "a/m").symlink_to(f"{top}/a/b")
+    os.chown(top / "a/his", OTHER, OTHER)
+    os.chown(top / "a", owner, OTHER)
+    (top / "a").chmod(mode)
+    assert opens(top / "a/b", OWNER) == opens(top / "a/b/../b", OWNER)
+    refused(top / "a", f"^{top}/a: writable by {match}", OWNER)
+    for link in ("l", "m"):
+        refused(top / "a" / link, f"^{top}/a: writable by {match}", OWNER)
+    refused(top / "a/his", f"^{top}/a/his: belongs to", OWNER)
+    refused(top / "a/hidden", f"^{top}/a/hidden: writable by everybody", OWNER)
+    with pytest.raises(Error, match=f"^{top}/a: writable by {match}"):
+        trusted.open_file(f"{top}/a/f", OWNER)
+    with pytest.raises(Error, match=f"^{top}/a: writable by {match}"):
+        trusted.open_parent(f"{top}/a/x", OWNER)
+    (top / "a/b/f").touch()
+    os.close(trusted.open_file(f"{top}/a/b/f", OWNER))
+    if owner == 0:   # and a new one is ours
+        trusted.make_directory(f"{top}/a/new")
+        assert opens(top / "a/new") and (top / "a/new").stat().st_uid == 0
+        with pytest.raises(Error, match="belongs to"):
+            trusted.make_directory(f"{top}/a/his")
+        with pytest.raises(Error, match="writable by"):
+            trusted.make_directory(f"{top}/a/l")
+
+
+def test_no_race_wins_in_a_sticky_directory(top: Path) -> None:
+    """Somebody tries all the time to put his own in the place of ours."""
+    (top / "s").mkdir()
+    (top / "s").chmod(0o1777)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setresuid(OTHER, OTHER, OTHER)
+            os.chdir(top / "s")
+            while True:
+                for action in (lambda: os.mkdir("ours"), lambda: os.rmdir("ours"),
+                               lambda: os.symlink("/etc", "ours"), lambda: os.unlink("ours"),
+                               lambda: os.rename("ours", "his")):
+                    try:
+                        action()
+                    except OSError:
+                        pass
+        finally:
+            os._exit(0)
+    made = failed = 0
+    try:
+        deadline = time.monotonic() + 1
+        while time.monotonic() < deadline:
+            try:
+                trusted.make_directory(f"{top}/s/ours")
+                made += 1
+                descriptor = trusted.open_directory(f"{top}/s/ours")
+                assert os.fstat(descriptor).st_uid == 0
+                os.close(descriptor)
+                os.rmdir(top / "s/ours")
+            except (Error, FileNotFoundError):   # his; he has taken it away meanwhile
+                failed += 1
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    assert made and failed
+
+
+@pytest.mark.parametrize("place, accepted", [("/usr/local", True), ("/var/local", True),
+                                             ("/srv", False)])
+def test_group_staff_writes_where_the_distribution_made_it_so(place: str, accepted: bool) -> None:
+    """Debian Policy §9.1.2."""
+    with tempfile.TemporaryDirectory(dir=place) as name:
+        path = Path(name)
+        staff = grp.getgrnam("staff").gr_gid
+        users = grp.getgrnam("users").gr_gid
+        for gid, expected in ((staff, accepted), (users, False), (OTHER, False)):
+            os.chown(path, 0, gid)
+            path.chmod(0o2775)
+            if expected:
+                opens(path)
+            else:
+                refused(path, f"^{path}: writable by its group")
+        os.chown(path, OWNER, staff)
+        path.chmod(0o2775)
+        refused(path, f"^{path}: writable by its group", OWNER)
 
 
 def test_trusted_links(top: Path) -> None:
@@ -160,6 +251,8 @@ def test_links_to_what_is_not_trusted(top: Path) -> None:
     refused(top / "n", f"^{top}/bad: belongs to")
     (top / "t").symlink_to("/tmp")
     refused(top / "t", "^/tmp: writable by everybody")
+    (top / "shm").symlink_to("/dev/shm")
+    refused(top / "shm", "^/dev/shm: writable by everybody")
     (top / "dangling").symlink_to("nothing")
     with pytest.raises(FileNotFoundError):
         opens(top / "dangling")
@@ -190,7 +283,7 @@ def test_the_section_owner_cannot_lead_out_of_his_directory(top: Path) -> None:
     for name in ("out", "up"):
         refused(top / "his" / name, "a symbolic link in a directory that is not root's", OWNER)
         with pytest.raises(Error, match="a symbolic link"):
-            store.install([store.File(f"{top}/his/{name}/x.pem", b"x", (OWNER, -1))])
+            files.install([files.File(f"{top}/his/{name}/x.pem", b"x", (OWNER, -1))])
     assert os.listdir(top / "roots") == []
     # root's own link to his directory is root's decision
     (top / "to-him").symlink_to("his/sub")
@@ -198,14 +291,14 @@ def test_the_section_owner_cannot_lead_out_of_his_directory(top: Path) -> None:
 
 
 def test_parents(top: Path) -> None:
-    descriptor, name = directories.open_parent(f"{top}/x.pem")
+    descriptor, name = trusted.open_parent(f"{top}/x.pem")
     assert name == "x.pem" and inode(descriptor) == top.stat().st_ino
     (top / "l").symlink_to("/etc/passwd")
-    descriptor, name = directories.open_parent(f"{top}/l")
+    descriptor, name = trusted.open_parent(f"{top}/l")
     assert name == "l" and inode(descriptor) == top.stat().st_ino, "the last is not followed"
     for path in ("/", f"{top}/", "x"):
         with pytest.raises(Error):
-            directories.open_parent(path)
+            trusted.open_parent(path)
 
 
 def test_files(top: Path) -> None:
@@ -214,7 +307,7 @@ def test_files(top: Path) -> None:
     (top / "d").mkdir()
     (top / "d/up").symlink_to("../l")
     for name in ("f", "l", "d/up", "d/../f"):
-        descriptor = directories.open_file(f"{top}/{name}")
+        descriptor = trusted.open_file(f"{top}/{name}")
         assert os.read(descriptor, 100) == b"content" and not os.get_inheritable(descriptor)
         os.close(descriptor)
     os.mkfifo(top / "fifo")
@@ -224,15 +317,15 @@ def test_files(top: Path) -> None:
     os.mknod(top / "null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
     for name in ("d", "fifo", "socket", "null", "d/"):
         with pytest.raises(Error, match="not a plain file|cannot open it"):
-            directories.open_file(f"{top}/{name}")
+            trusted.open_file(f"{top}/{name}")
     for name in ("no", "no/f"):
         with pytest.raises(FileNotFoundError):
-            directories.open_file(f"{top}/{name}")
+            trusted.open_file(f"{top}/{name}")
     with pytest.raises(Error, match="Not a directory"):
-        directories.open_file(f"{top}/f/x")
+        trusted.open_file(f"{top}/f/x")
     os.chown(top / "d", OTHER, OTHER)
     with pytest.raises(Error, match="belongs to uid"):
-        directories.open_file(f"{top}/d/up")
+        trusted.open_file(f"{top}/d/up")
 
 
 def test_make_directory(top: Path) -> None:
@@ -241,25 +334,25 @@ def test_make_directory(top: Path) -> None:
         try:
             for mode in (0o755, 0o700):
                 path = top / f"{umask:o}-{mode:o}"
-                directories.make_directory(str(path), mode)
+                trusted.make_directory(str(path), mode)
                 assert stat.S_IMODE(path.stat().st_mode) == mode
         finally:
             os.umask(saved)
     (top / "old").mkdir()
     (top / "old").chmod(0o711)
-    directories.make_directory(str(top / "old"), 0o700)
+    trusted.make_directory(str(top / "old"), 0o700)
     assert stat.S_IMODE((top / "old").stat().st_mode) == 0o711, "an existing one is left alone"
     with pytest.raises(FileNotFoundError) as caught:
-        directories.make_directory(str(top / "no/x"))
+        trusted.make_directory(str(top / "no/x"))
     assert caught.value.filename == f"{top}/no"
     (top / "f").touch()
     with pytest.raises(Error, match="Not a directory"):
-        directories.make_directory(str(top / "f"))
+        trusted.make_directory(str(top / "f"))
     (top / "theirs").mkdir()
     os.chown(top / "theirs", OTHER, OTHER)
     for path in ("theirs", "theirs/x"):
         with pytest.raises(Error, match="belongs to uid"):
-            directories.make_directory(str(top / path))
+            trusted.make_directory(str(top / path))
     assert os.listdir(top / "theirs") == []
 
 
@@ -294,7 +387,7 @@ def test_no_race_wins(top: Path) -> None:
         deadline = time.monotonic() + 1.5
         while time.monotonic() < deadline:
             try:
-                store.install([store.File(f"{top}/his/d/x.pem", b"new", (OWNER, -1))])
+                files.install([files.File(f"{top}/his/d/x.pem", b"new", (OWNER, -1))])
                 done += 1
             except Error:
                 failed += 1

@@ -71,12 +71,12 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     for path in section.outputs:   # rather now than with a certificate in hand
         _make_parent(config, path)
         files.probe(path, files.TRIAL, section.owner)
-    keys.tidy(section.key)
+    keys.tidy(section.key, section.trusted)
     waiting = Journal(config.state_directory).pending_key(section.key)
     keys.tidy(waiting)
     csr = None
     try:
-        csr = _request(config, section, keys.open_key(section.key), section.key)
+        csr = _request(config, section, keys.open_key(section.key, section.trusted), section.key)
     except FileNotFoundError:
         pass
     wants_new = csr is None or want.new_key or digest(csr.spki) in compromised
@@ -107,19 +107,20 @@ def _waiting(config: Config, want: Want, waiting: str, wants_new: bool,
     return None
 
 
-def _pending(config: Config, section: Section, waiting: str) -> Made:
-    key = keys.open_key(waiting)
+def _pending(config: Config, section: Section, waiting: str, owner: int = 0) -> Made:
+    key = keys.open_key(waiting, owner)
     pem = os.pread(key, keys.MAX_KEY, 0)
     return Made(_request(config, section, key, waiting), pem)
 
 
 def _with_new_key(config: Config, section: Section, path: str) -> Made:
     """Make a key at ``path``, and a CSR with it."""
+    owner = section.trusted if path == section.key else 0
     _make_parent(config, section.key)
-    files.probe(section.key, files.TRIAL)
+    files.probe(section.key, files.TRIAL, None, section.trusted)
     log.info(f"{section.name}: generating the private key {section.key} ({section.key_type})")
-    keys.create(path, openssl.generate_key(config.openssl, section.key_type))
-    made = _pending(config, section, path)
+    keys.create(path, openssl.generate_key(config.openssl, section.key_type), owner)
+    made = _pending(config, section, path, owner)
     return made._replace(new_key=None) if path == section.key else made
 
 

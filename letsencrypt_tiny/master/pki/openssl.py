@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from ...common import log
 from ...common.errors import Error
 from ..settings.certificates import Section
+from ..store.keys import MAX_KEY
 
 MAX_LEAVES = 64   # certificates verified by one process: descriptors are limited
 TIMEOUT = 120   # seconds; RSA-4096 keys take a few
@@ -20,6 +21,10 @@ TIMEOUT = 120   # seconds; RSA-4096 keys take a few
 _QUEUED = re.compile(r"[0-9A-F]+:error:[0-9A-F]+:[^:]*:[^:]*:([^:]*):")
 # A verdict of openssl-verify(1): error NUMBER at DEPTH depth lookup: REASON
 _VERDICT = re.compile(r"error ([0-9]+) at ([0-9]+) depth lookup: ")
+# A key whose passphrase openssl would ask for (RFC 7468 §11; RFC 1421 §4.6.1.1), and not what is
+# written about one before it
+_ENCRYPTED = re.compile(rb"^-----BEGIN (?:ENCRYPTED PRIVATE KEY-----|[A-Z ]*PRIVATE KEY-----\s+"
+                        rb"Proc-Type:[^\n]*ENCRYPTED)", re.M)
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "OPENSSL_CONF": "/dev/null", "LANG": "C.UTF-8"}
 
 
@@ -86,7 +91,7 @@ def request(openssl: str, key: int, section: Section) -> bytes:
     Names and everything else come from the section (RFC 8555 §7.4, RFC 8738 §3).
     Raises Error, for instance if the key is encrypted.
     """
-    if b"ENCRYPTED" in os.pread(key, 4096, 0):
+    if _ENCRYPTED.search(os.pread(key, MAX_KEY, 0)):
         raise Error("the private key is encrypted, and nobody is there to type the passphrase "
                     "(openssl pkey -in OLD -out NEW decrypts it)")
     subject = "/" + "/".join(f"{kind}={value}" for kind, value in section.subject)

@@ -7,7 +7,7 @@ touched.  The certificates have a room of their own (``certificates.py``).
 from typing import NamedTuple
 
 from ...common import inifile, paths, specifiers
-from ...common.errors import ConfigError
+from ...common.errors import ConfigError, did_you_mean
 from ...common.inifile import Settings
 from ...common.wire.access import Access
 from . import network, values
@@ -155,7 +155,8 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
     for name in sections:
         if name not in TABLES:
             valid = ", ".join(f"[{known}]" for known in TABLES if known)
-            raise ConfigError(f"{path}: unknown section [{name}] (valid: {valid})")
+            raise ConfigError(f"{path}: unknown section [{name}] (valid: {valid})"
+                              f"{did_you_mean(name, filter(None, TABLES))}")
     accountd = _accountd(sections["accountd"]) if "accountd" in sections else None
     client = _client(sections.get("client") or Settings(path, "client", {}))
     found = MAIN.read(sections[""])

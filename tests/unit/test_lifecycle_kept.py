@@ -87,24 +87,23 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Any:
     (path / "main.conf").write_text("")
     (path / "certs.conf").write_text("[a]\nnames = a.example\n")
     config = main.load(str(path / "main.conf"))
-    section = certificates.load(config, [str(path / "certs.conf")])["a"]
+    section = certificates.load(config, [str(path / "certs.conf")]).sections["a"]
     issuer = issuers.configured(config)[""]
     csr = parse_csr(ca.openssl("req", "-outform", "DER",
                                stdin=ca.request(["a.example"], ca.genkey()).encode()))
     key = orders.plan(section, issuer, csr, SectionState()).order_key
     known = SectionState(issuer.directory, "A", "O", key, kept=NOW)
 
-    def plan(state: SectionState = known, forced: bool = False, **changes: Any) -> Any:
-        return orders.plan(section, issuer, csr, state._replace(**changes), None, forced)
+    def plan(state: SectionState = known, **changes: Any) -> Any:
+        return orders.plan(section, issuer, csr, state._replace(**changes))
     return plan
 
 
 def test_which_chain_is_tried_again(plain: Any) -> None:
     assert plain().kept and plain().resume == "O"
     assert not plain(kept=0).kept and plain(kept=0).resume == "O"
-    for other in (plain(order_key="x"), plain(directory="x"), plain(forced=True), plain().anew()):
+    for other in (plain(order_key="x"), plain(directory="x"), plain().anew()):
         assert not other.kept and other.resume is None and other.account == ""
-    assert plain(kept=0, forced=True).resume == "O"     # not issued yet
 
 
 # --- moments ---------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ NEVER = 1 << 40
 def valid(begin: int, end: int, names: Sequence[tuple[str, str]] = NAMES) -> Installed:
     """Return what is installed: a certificate that is valid for so long, of which that counts."""
     fields: dict[str, Any] = {name: None for name in Certificate._fields}
-    return Installed(Certificate(**{**fields, "not_before": begin, "not_after": end,
-                                    "names": tuple(names)}))
+    return Installed(Certificate(**{**fields, "issuer": b"CA", "not_before": begin,
+                                    "not_after": end, "names": tuple(names)}))
 
 
 def told(installed: Installed, now: float = 50 * DAY, min_days: int | None = None,

@@ -51,8 +51,9 @@ def install_arrived(config: Config, arrived: Sequence[Chain], report: Report) ->
     for one, chain in zip(arrived, chains):
         if not isinstance(chain, Error):
             _install(config, one, chain, report)
-        elif isinstance(chain, NotNow) and (not one.kept or renewal.worth_keeping(
-                chain.leaf, one.life.state.kept, time.time())):
+        elif isinstance(chain, NotNow) and (
+                not one.kept or not one.life.forced and renewal.worth_keeping(
+                    chain.leaf, one.life.state.kept, time.time())):
             report.failed(one.life.name, f"the server's certificate is not installed: {chain}; it "
                           "is kept, and tried again by the next run")
             one.life.happens(lifecycle.KEPT)
@@ -70,9 +71,8 @@ def _install(config: Config, one: Chain, chain: Sequence[Certificate], report: R
     try:
         contents = _files(life.section, chain)
         if new_key is not None:
-            key = keys.replacement(life.section.key, new_key, life.section.trusted)
-            contents.insert(0, key)
-        files.install(contents, together=new_key is not None)
+            contents.insert(0, keys.replacement(life.section.key, new_key, life.section.trusted))
+        files.install(contents, together=new_key is not None, owner=life.section.trusted)
     except Error as exc:
         report.failed(life.name, str(exc))
         life.happens(lifecycle.NOT_WRITTEN)

@@ -27,8 +27,8 @@ class Life:
         return self.section.name
 
     def renew(self, forced: bool = False) -> None:
-        """It wants a certificate, whatever was left to do of the last one; ``forced``: one that
-        is not issued yet."""
+        """It wants a certificate, whatever was left to do of the last one; ``forced``: another
+        one than can't be installed."""
         self.phase = lifecycle.DUE
         self.forced = forced
 

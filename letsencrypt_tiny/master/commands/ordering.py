@@ -4,7 +4,6 @@ responders serve → what happens → install.
 From the CSRs on a section's failure is its own.
 """
 
-import os
 import time
 from collections.abc import Iterable, Sequence
 
@@ -25,7 +24,6 @@ from ..plan.lifecycle import Facts
 from ..plan.orders import OrderPlan
 from ..report.run import Report
 from ..responders.table import Responder, responders_for
-from ..settings.certificates import Section
 from ..settings.main import Config
 from ..store import installed
 from ..store.journal import Journal
@@ -39,7 +37,8 @@ def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Li
     What was issued earlier, and could not be installed, comes first.  Raises ConfigError before
     anything is touched, and Error where nothing can be remembered.
     """
-    _check_settings(config, [life.section for life in wanting])
+    for program in config.programs:   # what is configured must be there before anything is touched
+        identity(program)
     try:
         journal.check()   # what is ordered must be remembered
     except Error as exc:
@@ -48,15 +47,6 @@ def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Li
     plans = _install_kept(config, plans, report)
     if plans:
         _Run(config, journal, report, plans).execute()
-
-
-def _check_settings(config: Config, sections: Sequence[Section]) -> None:
-    """What the configuration refers to must be there before anything is touched."""
-    for program in config.programs:
-        identity(program)
-    for section in sections:
-        if section.ca_file and not os.access(section.ca_file, os.R_OK):
-            raise ConfigError(f"{section.where}: CAfile = {section.ca_file}: cannot be read")
 
 
 Plans = dict[str, tuple[OrderPlan, Life]]
@@ -73,7 +63,7 @@ def _prepare(config: Config, journal: Journal, lives: Sequence[Life], report: Re
         else:
             issuer = known[life.section.issuer]
             plans[life.name] = orders.plan(life.section, issuer, made.csr, life.state,
-                                           made.new_key, life.forced), life
+                                           made.new_key), life
     return plans
 
 
@@ -82,7 +72,7 @@ def _want(life: Life) -> csr.Want:
     certificate = installed.read(section).certificate
     return csr.Want(section, certificate is not None,
                     certificate is not None and renewal.other_key_type(section, certificate, state),
-                    state.order_key or "" if state.kept and not life.forced else "")
+                    state.order_key or "" if state.kept else "")
 
 
 def _install_kept(config: Config, plans: Plans, report: Report) -> Plans:

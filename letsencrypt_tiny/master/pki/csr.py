@@ -107,19 +107,20 @@ def _waiting(config: Config, want: Want, waiting: str, wants_new: bool,
     return None
 
 
-def _pending(config: Config, section: Section, waiting: str) -> Made:
-    key = keys.open_key(waiting)
+def _pending(config: Config, section: Section, waiting: str, owner: int = 0) -> Made:
+    key = keys.open_key(waiting, owner)
     pem = os.pread(key, keys.MAX_KEY, 0)
     return Made(_request(config, section, key, waiting), pem)
 
 
 def _with_new_key(config: Config, section: Section, path: str) -> Made:
     """Make a key at ``path``, and a CSR with it."""
+    owner = section.trusted if path == section.key else 0
     _make_parent(config, section.key)
-    files.probe(section.key, files.TRIAL, trusted=section.trusted)
+    files.probe(section.key, files.TRIAL, None, section.trusted)
     log.info(f"{section.name}: generating the private key {section.key} ({section.key_type})")
-    keys.create(path, openssl.generate_key(config.openssl, section.key_type), section.trusted)
-    made = _pending(config, section, path)
+    keys.create(path, openssl.generate_key(config.openssl, section.key_type), owner)
+    made = _pending(config, section, path, owner)
     return made._replace(new_key=None) if path == section.key else made
 
 

@@ -19,12 +19,12 @@ MAX_LEAVES = 64   # certificates verified by one process: descriptors are limite
 TIMEOUT = 120   # seconds; RSA-4096 keys take a few
 # A line of openssl's error queue: THREAD:error:CODE:LIBRARY:FUNCTION:REASON:FILE:LINE:DATA
 _QUEUED = re.compile(r"[0-9A-F]+:error:[0-9A-F]+:[^:]*:[^:]*:([^:]*):")
+# A verdict of openssl-verify(1): error NUMBER at DEPTH depth lookup: REASON
+_VERDICT = re.compile(r"error ([0-9]+) at ([0-9]+) depth lookup: ")
 # A key whose passphrase openssl would ask for (RFC 7468 §11; RFC 1421 §4.6.1.1), and not what is
 # written about one before it
 _ENCRYPTED = re.compile(rb"^-----BEGIN (?:ENCRYPTED PRIVATE KEY-----|[A-Z ]*PRIVATE KEY-----\s+"
                         rb"Proc-Type:[^\n]*ENCRYPTED)", re.M)
-# A verdict of openssl-verify(1): error NUMBER at DEPTH depth lookup: REASON
-_VERDICT = re.compile(r"error ([0-9]+) at ([0-9]+) depth lookup: ")
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "OPENSSL_CONF": "/dev/null", "LANG": "C.UTF-8"}
 
 

@@ -45,15 +45,12 @@ class OrderPlan(NamedTuple):
 
 
 def plan(section: Section, issuer: Issuer, csr: CSR, state: SectionState,
-         new_key: bytes | None = None, forced: bool = False) -> OrderPlan:
-    """Plan the order of a section; an earlier one is taken up if it is for the same key.
-
-    ``forced``: one that was issued is not.
-    """
+         new_key: bytes | None = None) -> OrderPlan:
+    """Plan the order of a section; an earlier one is taken up if it is for the same key."""
     from hashlib import sha256
     key = sha256(csr.spki).hexdigest()
     made = OrderPlan(section, issuer, csr, key, new_key=new_key)
-    if (state.directory, state.order_key) != (issuer.directory, key) or state.kept and forced:
+    if (state.directory, state.order_key) != (issuer.directory, key):
         return made
     return made._replace(resume=state.order, account=state.account or "",
                          finalize=state.finalize, kept=bool(state.kept))

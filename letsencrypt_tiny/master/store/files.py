@@ -20,21 +20,22 @@ class File(NamedTuple):
     data: bytes
     owner: tuple[int, int] | None = None      # uid, gid; -1 leaves it
     mode: int = 0o644
-    trusted: int = 0                # a uid that, besides root and the owner, may own directories
 
 
-def install(files: Sequence[File], durable: bool = True, together: bool = False) -> None:
+def install(files: Sequence[File], durable: bool = True, together: bool = False, owner: int = 0
+            ) -> None:
     """Replace every file of ``files``; each is at any instant the old one or the new one.
 
     All are written beside their places before the first is renamed, so that nothing is
     replaced when one can't be written.  ``durable``: so it is after a power cut, too, for
     which all is synced.  ``together``: all are renamed even if this process is killed after
-    the first.  Raises Error naming the file.
+    the first.  ``owner`` is a uid that may, besides root and that of a file, own directories on
+    the way.  Raises Error naming the file.
     """
     written: list[_Written] = []
     try:
         for file in files:
-            written.append(_write(file, durable))
+            written.append(_write(file, durable, owner))
         if together:
             _rename_together(written)
         for item in written:
@@ -49,9 +50,12 @@ def install(files: Sequence[File], durable: bool = True, together: bool = False)
             item.close()
 
 
-def create(file: File) -> None:
-    """Write a new file, durably, never replacing one that exists.  Raises Error naming it."""
-    item = _write(file)
+def create(file: File, owner: int = 0) -> None:
+    """Write a new file, durably, never replacing one that exists.  Raises Error naming it.
+
+    ``owner`` is a uid that may, besides root, own directories on the way.
+    """
+    item = _write(file, True, owner)
     try:
         # link(2), unlike rename(2), fails if the name is taken
         os.link(item.temporary, item.name, src_dir_fd=item.directory, dst_dir_fd=item.directory,
@@ -91,12 +95,14 @@ def remove(path: str) -> None:
         os.close(directory)
 
 
-def probe(path: str, size: int, owner: tuple[int, int] | None = None, trusted: int = 0) -> None:
+def probe(path: str, size: int, owner: tuple[int, int] | None = None, trusted_owner: int = 0
+          ) -> None:
     """Raise Error if a file of ``owner`` with that many bytes could not be installed at ``path``.
 
     It is tried, and taken back: file systems are read-only, or full, in many ways.
+    ``trusted_owner`` is a uid that may own directories on the way.
     """
-    _write(File(path, bytes(size), owner, 0o600, trusted), durable=False).close()
+    _write(File(path, bytes(size), owner, 0o600), False, trusted_owner).close()
 
 
 def check(path: str, owner: tuple[int, int] | None = None) -> None:
@@ -161,9 +167,8 @@ def _open_parent(path: str, owner: int) -> tuple[int, str]:
         raise Error(f"{exc.filename}: no such directory, needed for {path}") from exc
 
 
-def _write(file: File, durable: bool = True) -> _Written:
-    trusted_uid = file.trusted or (file.owner[0] if file.owner else 0)
-    directory, name = _open_parent(file.path, trusted_uid)
+def _write(file: File, durable: bool = True, owner: int = 0) -> _Written:
+    directory, name = _open_parent(file.path, owner or (file.owner[0] if file.owner else 0))
     temporary = _temporary(name)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     item = _Written(directory, name, temporary)

@@ -57,6 +57,7 @@ class Journal:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
+        self._waits: bool | None = None   # whether there is a chain or a key, when last looked
 
     def section(self, name: str) -> SectionState:
         """Return what is remembered of the section ``name``."""
@@ -110,6 +111,10 @@ class Journal:
 
     def tidy(self, name: str, path: str) -> None:
         """Remove a chain that nobody remembers, and a key that is in its place already."""
+        if self._waits is None:
+            self._waits = any(file.endswith(".pem") for file in self.known())
+        if not self._waits:
+            return
         waiting = self.pending_key(path)
         if os.path.exists(self._chain(name)):
             self.drop_chain(name)

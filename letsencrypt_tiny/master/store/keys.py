@@ -14,7 +14,7 @@ def create(path: str, pem: bytes, owner: int = 0) -> None:
 
     It is ours; ``owner`` is a uid that may, besides root, own directories on the way.
     """
-    files.create(files.File(path, pem, None, 0o600, owner))
+    files.create(files.File(path, pem, None, 0o600), owner)
 
 
 def tidy(path: str, owner: int = 0) -> None:
@@ -26,23 +26,22 @@ def tidy(path: str, owner: int = 0) -> None:
 def replacement(path: str, pem: bytes, owner: int = 0) -> files.File:
     """Return the file that takes the place of the key at ``path``, with owner and mode of that.
 
+    ``owner`` is a uid that may, besides root, own directories on the way, and the key in them.
     The old key is kept as PATH.old, for whoever needs it once more: to revoke certificates with,
-    or in the records of a name.  ``owner`` may, besides root, own directories on the way.
-    Raises Error.
+    or in the records of a name.  Raises Error.
     """
     try:
         descriptor = trusted.open_file(path, owner)
     except FileNotFoundError:
-        return files.File(path, pem, None, 0o600, owner)
+        return files.File(path, pem, None, 0o600)
     try:
         info = os.fstat(descriptor)
         old = os.read(descriptor, MAX_KEY)
     finally:
         os.close(descriptor)
-    new = files.File(path, pem, (info.st_uid, info.st_gid), stat.S_IMODE(info.st_mode) & 0o770,
-                     owner)
+    new = files.File(path, pem, (info.st_uid, info.st_gid), stat.S_IMODE(info.st_mode) & 0o770)
     if old != pem:   # else it is in place already
-        files.install([new._replace(path=path + ".old", data=old)])
+        files.install([new._replace(path=path + ".old", data=old)], owner=owner)
     return new
 
 

@@ -13,7 +13,8 @@
 #   make bench-peers    installs the peers
 #   make clean
 #
-# check, demo and bench install the Debian packages they need (with sudo where not root).
+# check, demo and bench install the Debian packages they need (with sudo where not root); check
+# gets two ACME servers by pip, too, below build/, and does without where it can't.
 
 PACKAGE := letsencrypt-tiny
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' letsencrypt_tiny/__init__.py)
@@ -66,8 +67,8 @@ DEBS_DEMO  := $(DEBS_BUILD) ca-certificates iproute2 iptables nftables openssl p
               python3-configobj python3-pycryptodome python3-seccomp
 DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor caddy devscripts gnupg haproxy lacme \
               lacme-accountd libcrypt-openssl-rsa-perl lintian mandoc mmdebstrap mypy nginx \
-              openssh-client openssh-server pycodestyle pyflakes3 python3-pytest strace \
-              systemd
+              openssh-client openssh-server pycodestyle pyflakes3 python3-pytest \
+              python3-venv strace systemd
 DEBS_BENCH := ca-certificates nftables openssl pebble python3-configobj python3-pycryptodome \
               python3-seccomp strace
 DEBS_PEERS := acme-tiny curl dehydrated lacme lego libcrypt-openssl-rsa-perl uacme

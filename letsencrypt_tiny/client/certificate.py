@@ -67,9 +67,9 @@ def revoke(session: Session, request: Revocation, identify: Steps[None],
     target = session.directory.revoke_cert or ""
     if not target:
         raise Error(f"{session.directory_url} does not revoke certificates (no revokeCert)")
-    payload: JsonObject = {"certificate": jose.encode_text(request.certificate)}
-    if request.reason is not None:
-        payload["reason"] = request.reason
+    # Without a reason is “unspecified”, too, but some servers ask for one (django-ca)
+    payload: JsonObject = {"certificate": jose.encode_text(request.certificate),
+                           "reason": request.reason or 0}
 
     def send(with_jwk: bool) -> Steps[None]:
         yield from patience.busy(

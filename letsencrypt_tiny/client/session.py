@@ -1,14 +1,14 @@
 """The session with one ACME server: GET, and POST signed by one account key (RFC 8555 §6).
 
 Whatever the server sends is capped and checked here or taken through ``jsonfields``.
-Every URL it names must be https and of the directory's own origin: nothing it says makes
-the client connect anywhere else.
+Every URL it names must be https and of the directory's own origin, or one that the configuration
+adds: nothing it says makes the client connect anywhere else.
 """
 
 import re
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from urllib.parse import urljoin
 
 from .. import __version__
@@ -19,9 +19,9 @@ from ..common.wire.jsonfields import JsonObject
 from ..common.wire.problems import Problem
 from ..common.wire.signer import Greeting
 from . import directory, links, patience
-from .connection import Connection, Response
+from .connection import Response
+from .connections import Connections
 from .directory import Directory
-from .eyeballs import Addresses
 from .nonces import Nonces
 from .problem import ProblemError
 from .signer import Signer
@@ -38,45 +38,28 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _BOM = b"\xef\xbb\xbf"
 
 
-class _Local(threading.local):
-    """What each thread has of its own."""
-
-    connection: Connection | None = None
-
-
 class Session:
     """Requests to one server by one account key; used by several threads at once.
 
-    Each thread has a connection of its own.  Without a signer there is only GET.  ``kid`` is
-    the account's URL, None until it is known; ``find_kid``, if set, finds it again should the
-    server not know it.
+    Without a signer there is only GET.  ``kid`` is the account's URL, None until it is known;
+    ``find_kid``, if set, finds it again should the server not know it.
     """
 
     def __init__(self, directory_url: str, route: Route, context: ssl.SSLContext,
                  signer: Signer | None, now: Callable[[], float],
-                 answer_timeout: float = 90.0) -> None:
-        """``answer_timeout``: seconds for one answer of the server."""
+                 answer_timeout: float = 90.0, others: Sequence[Route] = ()) -> None:
+        """``answer_timeout``: seconds for one answer of the server; ``others``: routes to other
+        origins that its URLs may have."""
         self.directory_url = directory_url
         self._signer = signer
         self.now = now
         self.kid: str | None = None
         self.find_kid: Callable[[], str] | None = None
         self.requests = 0
-        self._url = parse_url(directory_url, "the server's directory")
-        self._route = route
-        self._context = context
-        self._answer_timeout = answer_timeout
-        self._addresses = Addresses(route.addresses)
+        self.connections = Connections([route, *others], context, answer_timeout)
         self._nonces = Nonces()
         self._lock = threading.Lock()
-        self._local = _Local()
-        self._connections: list[Connection] = []
         self._directory: Directory | None = None
-
-    @property
-    def ports(self) -> tuple[int, ...]:
-        """The TCP ports that are connected to."""
-        return self._route.ports
 
     # --- directory (§7.1.1) ---------------------------------------------------------------
 
@@ -186,15 +169,16 @@ class Session:
 
     def _send(self, method: str, url: str, what: str, body: bytes | None = None,
               accept: str = JSON, limit: int = MAX_JSON) -> Response:
-        target = parse_url(self.check_url(url, what), what).target
-        fields = [("Host", self._url.authority), ("User-Agent", USER_AGENT),    # §6.1
+        where = parse_url(self.check_url(url, what), what)
+        fields = [("Host", where.authority), ("User-Agent", USER_AGENT),    # §6.1
                   ("Accept-Language", "en"), ("Accept", accept),
                   ("Accept-Encoding", "identity")]
         if body is not None:
             fields.append(("Content-Type", "application/jose+json"))    # §6.2
         self.requests += 1
         try:
-            response = self._connection().exchange(method, target, tuple(fields), body, limit)
+            response = self.connections.to(where.origin).exchange(
+                method, where.target, tuple(fields), body, limit)
         except ProtocolError as exc:
             raise ProtocolError(f"{what}: {exc}") from exc
         except (CutOff, NoAnswer) as exc:
@@ -217,18 +201,9 @@ class Session:
             found = found._replace(detail="; ".join(filter(None, [found.detail, *more])))
         raise ProblemError(found, self.retry_after(response), what)
 
-    def _connection(self) -> Connection:
-        connection = self._local.connection
-        if connection is None:
-            connection = self._local.connection = Connection(
-                self._route, self._context, self._answer_timeout, self._addresses)
-            self._connections.append(connection)
-        return connection
-
     def close(self) -> None:
         """Close every connection; no other thread may use the session any more."""
-        for connection in self._connections:
-            connection.close()
+        self.connections.close()
 
     # --- what responses hold --------------------------------------------------------------
 
@@ -257,7 +232,7 @@ class Session:
     def resolve(self, reference: str, base: str, what: str) -> str:
         """Return the URL that a reference in the answer of ``base`` means (RFC 3986 §5).
 
-        Raises ProtocolError if it has another origin than the directory.
+        Raises ProtocolError as ``check_url``.
         """
         # What has a scheme, or mustn't be in a URL, is judged as it is: urljoin would mend it
         if reference.isprintable() and " " not in reference and not _SCHEME.match(reference):
@@ -269,10 +244,12 @@ class Session:
         return self.check_url(jsonfields.get_str(obj, key, 2048), f"“{key}”")
 
     def check_url(self, url: str, what: str) -> str:
-        """Return ``url`` if it has the directory's origin; raises ProtocolError."""
-        if parse_url(url, what).origin != self._url.origin:
+        """Return ``url`` if it has the directory's origin, or another that the configuration
+        allows; raises ProtocolError."""
+        if parse_url(url, what).origin not in self.connections:
             raise ProtocolError(f"{what} is of another origin than the directory "
-                                f"{self.directory_url}: “{log.printable(url, 200)}”")
+                                f"{self.directory_url}: “{log.printable(url, 200)}” "
+                                "(setting “origins” of [client])")
         return url
 
 

@@ -8,15 +8,16 @@ import os
 import re
 from typing import NamedTuple
 
-from ..common import inifile, paths, specifiers
+from ..common import inifile, paths, specifiers, urls
 from ..common.errors import ConfigError, ProtocolError
 from ..common.inifile import Settings
-from ..common.wire.policy import (MAX_PER_HOUR, MAX_POLICY, OPERATIONS, ORDERING, Policy,
-                                  origin_of, parse_origin, parse_policy)
+from ..common.wire.policy import (MAX_PER_HOUR, MAX_POLICY, OPERATIONS, ORDERING, URLS, Policy,
+                                  origin_of, parse_policy)
 from .request import is_https_url
 
 SETTINGS = ("privkey", "gpg", "socket", "logfile", "keyid", "quiet", "confine")
-POLICY_SETTINGS = ("origins", "identifiers", "profiles", "operations", "requests-per-hour")
+POLICY_SETTINGS = ("origins", "identifiers", "profiles", "operations", "requests-per-hour",
+                   "urls")
 REQUESTS_PER_HOUR = 1000
 CONFINE = ("auto", "required", "no")
 
@@ -113,17 +114,12 @@ def _policy(section: Settings) -> Policy:
     return Policy(match.group(1), section.parsed("origins", _origins,
                                                  origin_of(paths.DIRECTORY_URL)),
                   operations, identifiers, frozenset(section.words("profiles", "", ",")),
-                  REQUESTS_PER_HOUR if per_hour is None else per_hour)
+                  REQUESTS_PER_HOUR if per_hour is None else per_hour,
+                  urls=section.choice("urls", URLS, URLS[0]))
 
 
 def _origins(text: str) -> frozenset[str]:
-    found = set()
-    for origin in text.replace(",", " ").split():
-        try:
-            found.add(parse_origin(origin))
-        except ValueError as exc:
-            raise ValueError(f"“{origin}” is not https://HOST[:PORT]: {exc}") from exc
-    return frozenset(found)
+    return frozenset(urls.parse_origins(text))
 
 
 def _identifiers(text: str) -> frozenset[str]:

@@ -61,7 +61,7 @@ class Talk:
         self.conversations.append(conversation)
         if signer:
             # what is asked for in these tests is no DER, from which a policy could be derived
-            conversation.start_signer(signing.derive(issuer.access.server, []))
+            conversation.start_signer(signing.derive(issuer.access, []))
         conversation.start_client(requests, who or identity(self.config.client.program), directory)
         return conversation
 

@@ -7,6 +7,7 @@ import pytest
 
 from harness.policies import (ALL, DEFAULT, JWS, KID, ORIGIN, ROWS, URL, b64, certificate, good_csr,
                               greeting, judge, line, order)
+from letsencrypt_tiny.common import urls
 from letsencrypt_tiny.common.wire import policy as signer_policy
 from letsencrypt_tiny.common.errors import ProtocolError
 from letsencrypt_tiny.common.wire.policy import OPERATIONS
@@ -23,7 +24,8 @@ def test_row(operation: str, member: str, payload: Any) -> None:
     assert (verdict.why, verdict.operation, verdict.origin) == ("", operation, ORIGIN)
     without = ALL._replace(operations=frozenset(OPERATIONS) - {operation})
     verdict = judge(payload, without, member)
-    assert verdict.why == f"policy “all”: {operation} is not allowed"
+    assert verdict.why == (f"policy “all”: {operation} is not allowed (setting “operations” of "
+                           "[policy all])")
     assert verdict.operation == operation
     allowed = operation in ("read", "respond", "new-order", "finalize", "lookup")
     assert (judge(payload, DEFAULT, member).why == "") is allowed
@@ -175,7 +177,8 @@ def test_shadowed_identifiers(item: Any) -> None:
 
 def test_orders_with_more() -> None:
     assert judge(order(), DEFAULT).why == "an order without identifiers"
-    assert judge(order("example.org", profile="long"), DEFAULT).why.endswith("of its profiles")
+    assert judge(order("example.org", profile="long"), DEFAULT).why.endswith(
+        "not one of its profiles (setting “profiles” of [policy default])")
     assert judge(order("example.org", profile=""), DEFAULT).why
     anything = DEFAULT._replace(profiles=frozenset("*"))
     assert judge(order("example.org", profile="long"), anything).why == ""
@@ -233,7 +236,7 @@ def test_other_urls(url: str) -> None:
     ("https://[2001:DB8::1]:444/d", "https://[2001:db8::1]:444")])
 def test_origin_of(url: str, origin: str) -> None:
     assert signer_policy.origin_of(url) == origin
-    assert signer_policy.parse_origin(origin) == signer_policy.parse_origin(f"{origin}/") == origin
+    assert urls.parse_origin(origin) == urls.parse_origin(f"{origin}/") == origin
 
 
 @pytest.mark.parametrize("text", ["", "https://", "http://a", "a", "https://a@b", "https://a b",
@@ -241,7 +244,7 @@ def test_origin_of(url: str, origin: str) -> None:
                                   "https://a\n", "https://a:123456"])
 def test_no_origin(text: str) -> None:
     with pytest.raises(ValueError):
-        signer_policy.parse_origin(text)
+        urls.parse_origin(text)
     with pytest.raises(ProtocolError):
         signer_policy.origin_of(text)
 

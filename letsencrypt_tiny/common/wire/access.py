@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+MAX_ORIGINS = 16
+
 
 class Access(NamedTuple):
     """How a CA is reached: what the settings of a CA say of it, for master and client."""
@@ -16,3 +18,4 @@ class Access(NamedTuple):
     proxy: str = ""                # http://[user:password@]host:port; "" is the environment's
     jobs: int = 4                  # connections to the server at most
     answer_timeout: int = 90       # seconds for one answer of the server, connecting included
+    origins: tuple[str, ...] = ()  # https://HOST[:PORT], other than the directory's, of its URLs

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from . import jose
 from ..errors import LocalProtocolError, ProtocolError
 from ..names import Identifier
-from .access import Access
+from .access import MAX_ORIGINS, Access
 from .jsonfields import (JsonObject, dump, get_bool, get_int, get_list, get_object,
                          get_optional_object, get_optional_str, get_str, get_strs, parse_object)
 
@@ -52,7 +52,8 @@ def parse_config(text: bytes) -> ClientConfig:
         tls_minimum=get_str(given, "tls_minimum"), tls_maximum=get_str(given, "tls_maximum"),
         ciphers=get_str(given, "ciphers"), proxy=get_str(given, "proxy"),
         jobs=get_int(given, "jobs", 1, 64),
-        answer_timeout=get_int(given, "answer_timeout", 1, MAX_WAIT))
+        answer_timeout=get_int(given, "answer_timeout", 1, MAX_WAIT),
+        origins=tuple(get_strs(given, "origins", MAX_ORIGINS)))
     return ClientConfig(access, confine=get_str(obj, "confine"),
                         account_url=get_str(obj, "account_url"),
                         account_key=get_str(obj, "account_key", 64))

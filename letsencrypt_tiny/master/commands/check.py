@@ -188,7 +188,7 @@ def _check_signer(config: Config, wanted: list[Wanted], findings: Findings) -> N
     messages = Messages(loop)
     conversation = Conversation(loop, messages, config, issuer)
     try:
-        conversation.start_signer(signing.derive(issuer.access.server,
+        conversation.start_signer(signing.derive(issuer.access,
                                                  [item.order() for item in wanted]))
         greet(loop, [conversation])
         greeting = conversation.greeting

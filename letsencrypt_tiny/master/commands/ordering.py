@@ -136,7 +136,7 @@ class _Run:
             mine = [plan.order() for plan in plans if plan.issuer == issuer]
             conversation = Conversation(self._loop, self._messages, self._config, issuer)
             self._conversations[issuer] = conversation
-            conversation.start_signer(signing.derive(issuer.access.server, mine))
+            conversation.start_signer(signing.derive(issuer.access, mine))
 
     def _open_responders(self, plans: Sequence[OrderPlan]) -> None:
         types = dict.fromkeys(kind for plan in plans for kind in plan.issuer.challenges)

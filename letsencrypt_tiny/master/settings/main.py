@@ -99,6 +99,8 @@ def _program_rows(user: str, command: str) -> tuple[Setting, ...]:
 _ACCESS = (
     Setting("server", "server", network.server, paths.DIRECTORY_URL,
             "URL of the ACME server's directory", secret=True),
+    Setting("origins", "origins", network.origins, "",
+            "other origins that URLs of this server may have"),
     Setting("timeout", "timeout", values.integer(0, 86400), "90",
             "seconds that an order may wait"),
     Setting("answer-timeout", "answer_timeout", values.integer(1, 3600), "90",

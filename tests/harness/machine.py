@@ -108,6 +108,10 @@ class Machine:
     def clean(self) -> None:
         """Fail if a run left a child, a challenge directory or a socket."""
         assert self.challenges() == [] and not (self.path / "www").exists()
+        self.childless()
+
+    def childless(self) -> None:
+        """Wait for the stand-ins of a run that is over to be gone."""
         deadline = time.monotonic() + PATIENCE
         for standin in (self.client, self.webserver, self.signer):
             for pid in standin.pids:

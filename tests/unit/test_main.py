@@ -3,123 +3,61 @@
 import fcntl
 import json
 import os
-import shutil
 import signal
-import socket
 import stat
 import subprocess
-import tempfile
 import time
-from pathlib import Path
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from harness import daemon
+from harness import ca, daemon, words
+from harness.machine import Machine
 from letsencrypt_tiny import __version__
 from letsencrypt_tiny.master.store.journal import Journal
 
-TREE = Path(__file__).resolve().parents[2]
-
 pytestmark = pytest.mark.root
 
-# The client, the web server and the notification of a run that takes its time
-SLOW = "#!/bin/sh\necho $$ >>{path}/started; trap '' INT; exec sleep 60\n"
-Result = subprocess.CompletedProcess
-
-GREETING = (b'1 OK {"alg":"ES256","jwk-thumbprint":"' + b"A" * 43
-            + b'","kid":"https://ca.example/1"}\r\n{}\r\n')
+SLOW = words.ignore(signal.SIGINT), words.silence()
 
 
-class Host:
-    """The program, and a directory with its configuration, state and certificates."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        source = (TREE / "programs/letsencrypt-tiny").read_text()
-        self.program = path / "letsencrypt-tiny"
-        self.program.write_text(source.replace('"/usr/share/letsencrypt-tiny"', repr(str(TREE))))
-        self.program.chmod(0o755)
-        self.run_directory = path / "run"
-        for name in ("lib", "lib/certs", "lib/state"):
-            (path / name).mkdir()
-        self.configure()
-        self.certs("")
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(f"{path}/S")
-        self.listener.listen()
-        os.chmod(path / "S", 0o600)
-
-    def configure(self, main: str = "", client: str = "", webserver: str = "") -> None:
-        """Write the main configuration; its children are slow and harmless."""
-        slow = self.path / "slow"
-        slow.write_text(SLOW.format(path=self.path))
-        slow.chmod(0o755)
-        self.config = self.path / "main.conf"
-        self.config.write_text(
-            f"library-directory = {self.path}/lib\nrun-directory = {self.run_directory}\n{main}\n"
-            f"[client]\nsocket = {self.path}/S\nuser =\ngroup =\ncommand = {slow}\n{client}\n"
-            f"[webserver]\nuser =\ngroup =\ncommand = {slow}\nlisten = {self.path}/www\n"
-            f"iptables = no\n{webserver}\n")
-
-    def certs(self, text: str) -> None:
-        """Write the certificates' configuration."""
-        (self.path / "certs.conf").write_text(text)
-
-    def argv(self, *arguments: str) -> list[str]:
-        """Return the command line."""
-        return ["/usr/bin/python3", "-I", "-B", str(self.program), f"--config={self.config}",
-                *arguments]
-
-    def run(self, *arguments: str, **more: Any) -> "Result[str]":
-        """Run the program to its end."""
-        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "cwd": "/", "env": {},
-                   "stderr": subprocess.PIPE, "timeout": 30, "check": False, "text": True, **more}
-        return subprocess.run(self.argv(*arguments), **options)
-
-    def refused(self, *arguments: str, status: int = 2, **more: Any) -> str:
-        """Run the program, which must fail with one line and nothing on standard output."""
-        done = self.run(*arguments, **more)
-        assert done.returncode == status and done.stdout == "", done
-        lines = done.stderr.splitlines()
-        assert lines and "Traceback" not in done.stderr
-        assert lines[-1].startswith(("error: ", "letsencrypt-tiny: error: ")), lines
-        return lines[-1].partition("error: ")[2]
+def refused(machine: Machine, *arguments: str, status: int = 2, **more: Any) -> str:
+    """Run the program, which must fail with one line and nothing on standard output."""
+    done = machine.run(*arguments, **more)
+    assert done.returncode == status and done.stdout == "", done
+    lines = done.stderr.splitlines()
+    assert lines and "Traceback" not in done.stderr
+    assert lines[-1].startswith(("error: ", "letsencrypt-tiny: error: ")), lines
+    return lines[-1].partition("error: ")[2]
 
 
-@pytest.fixture
-def host() -> Iterator[Host]:
-    """A directory, not below a sticky one."""
-    path = Path(tempfile.mkdtemp(prefix="test-main-", dir="/srv"))
-    path.chmod(0o755)
-    made = Host(path)
-    yield made
-    made.listener.close()
-    shutil.rmtree(path)
+def started(machine: Machine) -> bool:
+    """Tell whether a child was."""
+    return bool(machine.client.pids or machine.webserver.pids)
 
 
-def test_nothing_due(host: Host) -> None:
-    done = host.run("newOrder")
+def test_nothing_due(machine: Machine) -> None:
+    done = machine.run("newOrder")
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == (
         "no certificate is configured: add a section such as [example.org] with names = "
-        f"example.org to {host.path}/certs.conf\n"), "not a word less, and not one more"
-    done = host.run("--quiet", "newOrder")
+        f"example.org to {machine.path}/certs.conf\n"), "not a word less, and not one more"
+    done = machine.run("--quiet", "newOrder")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    done = host.run("status")
+    done = machine.run("status")
     assert done.returncode == 0 and "no certificate is configured: " in done.stderr
-    assert json.loads(host.run("status", "--json").stdout) == []
-    assert not (host.path / "started").exists()
+    assert json.loads(machine.run("status", "--json").stdout) == []
+    assert not started(machine)
 
 
-def test_version_and_help(host: Host) -> None:
+def test_version_and_help(machine: Machine) -> None:
     for arguments in (["--version"], ["newOrder", "--version"]):
-        done = host.run(*arguments)
+        done = machine.run(*arguments)
         assert (done.returncode, done.stdout) == (0, f"letsencrypt-tiny {__version__}\n")
-    assert host.run("-V").stdout == host.run("version").stdout == host.run("--version").stdout
+    for word in ("-V", "version"):
+        assert machine.run(word).stdout == done.stdout
     for option in ("-h", "--help", "help"):
-        done = host.run(option)
+        done = machine.run(option)
         assert done.returncode == 0 and done.stderr == ""
         for word in ("account", "newOrder", "revokeCert", "status", "check", "--min-days"):
             assert word in done.stdout
@@ -129,8 +67,8 @@ def test_version_and_help(host: Host) -> None:
     [], ["nonsense"], ["--nonsense", "newOrder"], ["order"], ["newOrder", "--min-day=3"],
     ["newOrder", "--min-days=x"], ["newOrder", "--min-days"], ["--config"], ["newOrder", "-x"],
     ["newOrder", "--force=yes"]])
-def test_usage(host: Host, arguments: list[str]) -> None:
-    host.refused(*arguments)
+def test_usage(machine: Machine, arguments: list[str]) -> None:
+    refused(machine, *arguments)
 
 
 @pytest.mark.parametrize("arguments, match", [
@@ -146,8 +84,8 @@ def test_usage(host: Host, arguments: list[str]) -> None:
     (["revokeCert", "--reason=2", "/x"], "--reason=2"), (["revoke-cert", "--reason=", "/x"], "not"),
     (["account", "admin@example.org"], "is not a contact URL"),
     (["account", "mailto:a b"], "is not a contact URL")])
-def test_what_makes_no_sense(host: Host, arguments: list[str], match: str) -> None:
-    assert match in host.refused(*arguments)
+def test_what_makes_no_sense(machine: Machine, arguments: list[str], match: str) -> None:
+    assert match in refused(machine, *arguments)
 
 
 @pytest.mark.parametrize("arguments, match", [
@@ -159,208 +97,184 @@ def test_what_makes_no_sense(host: Host, arguments: list[str], match: str) -> No
     (["frobnicate"], "there is no command “frobnicate” (valid: account,"), ([], "no command: say"),
     (["newOrder", "exmaple.org"], "section [exmaple.org] in the certificates' configuration: "
                                   "did you mean “example.org”?")])
-def test_words_that_are_not_known(host: Host, arguments: list[str], match: str) -> None:
-    host.certs("[example.org]\nnames = example.org\n")
-    assert match in host.refused(*arguments)
+def test_words_that_are_not_known(machine: Machine, arguments: list[str], match: str) -> None:
+    machine.section("example.org", ["example.org"])
+    assert match in refused(machine, *arguments)
 
 
-def test_options_at_any_place(host: Host) -> None:
-    host.certs("[a]\nnames = a.example\n[b]\nnames = b.example\n")
+def test_options_at_any_place(machine: Machine) -> None:
+    machine.section("a")
+    machine.section("b")
     for arguments in (["status", "a", "b", "--json"], ["--json", "status", "a", "b"],
                       ["status", "a", "--json", "b"], ["status", "--json", "a", "-q", "b"],
-                      [f"--config-certs={host.path}/certs.conf", "status", "a", "--json", "b"]):
-        done = host.run(*arguments)
+                      [f"--config-certs={machine.path}/certs.conf", "status", "a", "--json", "b"]):
+        done = machine.run(*arguments)
         assert [row["section"] for row in json.loads(done.stdout)] == ["a", "b"], done
-    done = host.run("status", "--", "a")
+    done = machine.run("status", "--", "a")
     assert done.stdout.splitlines()[1].split()[:3] == ["a", "-", "due:"]
 
 
-def test_aliases(host: Host) -> None:
+def test_aliases(machine: Machine) -> None:
     for command in ("newOrder", "new-order", "new-cert", "neworder", "renew", "NEW_ORDER"):
-        assert host.run(command).returncode == 0
-        assert "section [x]" in host.refused(command, "x")
+        assert machine.run(command).returncode == 0
+        assert "section [x]" in refused(machine, command, "x")
     for command in ("revoke-cert", "revokecert", "revoke"):
-        assert "name the file" in host.refused(command)
-    assert host.run("newOrder", "--min-days", "-1").returncode == 0
+        assert "name the file" in refused(machine, command)
+    assert machine.run("newOrder", "--min-days", "-1").returncode == 0
 
 
-def test_configuration_errors(host: Host) -> None:
-    host.configure(client="colour = blue")
+def test_configuration_errors(machine: Machine) -> None:
+    machine.main["client"]["colour"] = "blue"
     for command in ("account", "newOrder", "status", "check"):
-        assert f"{host.config}, [client]: unknown setting “colour”" in host.refused(command)
-    assert "revokeCert" not in host.refused("revokeCert", "/x")
-    host.configure()
-    host.certs("[a]\nnames = a_b.example\n")
-    done = host.run("newOrder")
+        assert f"{machine.config}, [client]: unknown setting “colour”" in refused(machine, command)
+    assert "revokeCert" not in refused(machine, "revokeCert", "/x")
+    del machine.main["client"]["colour"]
+    machine.section("a", ["a_.b..example"])
+    done = machine.run("newOrder")
     assert done.returncode == 1 and done.stderr.count("[a]") == 1
-    assert f"error: {host.path}/certs.conf, [a]: names = a_b.example: “a_b" in done.stderr
-    done = host.run("status")
-    assert done.returncode == 1 and f"{host.path}/certs.conf, [a]: names = a_b" in done.stdout
-    host.config.unlink()
-    assert "cannot read the configuration: No such file" in host.refused("newOrder")
-    assert not (host.path / "started").exists()
+    assert f"error: {machine.path}/certs.conf, [a]: names = a_.b..example: “a_.b" in done.stderr
+    done = machine.run("status")
+    assert done.returncode == 1 and f"{machine.path}/certs.conf, [a]: names = a_.b" in done.stdout
+    argv = machine.argv("newOrder")
+    machine.config.unlink()
+    done = subprocess.run(argv, env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert "cannot read the configuration: No such file" in done.stderr
+    assert not started(machine)
 
 
 @pytest.mark.parametrize("setting, match", [
-    ("user = no-such-user", "user = no-such-user: there is no such user"),
-    ("group = no-such-group", "group = no-such-group: there is no such group")])
-def test_nothing_is_touched_before_the_users_are_found(host: Host, setting: str, match: str
+    ("user", "user = no-such-user: there is no such user"),
+    ("group", "group = no-such-group: there is no such group")])
+def test_nothing_is_touched_before_the_users_are_found(machine: Machine, setting: str, match: str
                                                        ) -> None:
-    host.certs("[a]\nnames = a.example\n")
+    machine.section("a")
     for where in ("client", "webserver"):
-        host.configure()
-        text = host.config.read_text()
-        key = setting.partition(" ")[0]
-        head, _, tail = text.partition(f"[{where}]")
-        host.config.write_text(f"{head}[{where}]{tail.replace(f'{key} =', setting, 1)}")
-        assert f"[{where}]: {match}" in host.refused("newOrder")
-        assert os.listdir(host.path / "lib/certs") == os.listdir(host.path / "lib/state") == []
+        machine.main[where][setting] = f"no-such-{setting}"
+        assert f"[{where}]: {match}" in refused(machine, "newOrder")
+        machine.main[where][setting] = ""
+        for directory in ("certs", "state"):
+            assert os.listdir(machine.lib / directory) == []
 
 
-def test_locked(host: Host) -> None:
-    host.run("newOrder")
-    assert stat.S_IMODE((host.run_directory / "lock").stat().st_mode) == 0o600
-    with open(host.run_directory / "lock", "rb") as lock:
+def test_locked(machine: Machine) -> None:
+    machine.run("newOrder")
+    assert stat.S_IMODE((machine.rundir / "lock").stat().st_mode) == 0o600
+    with open(machine.rundir / "lock", "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for command in (["newOrder"], ["account"], ["revokeCert", "/x"]):
-            assert f"another run is under way (it holds {host.run_directory}/lock)" in \
-                host.refused(*command, status=75)
-        assert host.run("status").returncode == 0, "who only looks needs no lock"
-    assert host.run("newOrder").returncode == 0
+            assert f"another run is under way (it holds {machine.rundir}/lock)" in \
+                refused(machine, *command, status=75)
+        assert machine.run("status").returncode == 0, "who only looks needs no lock"
+    assert machine.run("newOrder").returncode == 0
 
 
-def test_lock_that_cannot_be_taken(host: Host) -> None:
-    host.run_directory.mkdir()
-    victim = host.path / "victim"
+def test_lock_that_cannot_be_taken(machine: Machine) -> None:
+    machine.rundir.mkdir()
+    victim = machine.path / "victim"
     victim.write_text("old")
-    (host.run_directory / "lock").symlink_to(victim)
-    assert "lock: cannot open it: Too many levels" in host.refused("newOrder", status=1)
-    (host.run_directory / "lock").unlink()
-    (host.run_directory / "lock").symlink_to(host.path / "new")
-    host.refused("newOrder", status=1)
-    assert victim.read_text() == "old" and not (host.path / "new").exists()
-    (host.run_directory / "lock").unlink()
-    host.run_directory.chmod(0o777)
-    assert "writable by everybody" in host.refused("newOrder", status=1)
-    host.configure(main="")
-    host.config.write_text(f"run-directory = {host.path}/no/run\n")
-    assert f"{host.path}/no: no such directory" in host.refused("newOrder", status=1)
+    (machine.rundir / "lock").symlink_to(victim)
+    assert "lock: cannot open it: Too many levels" in refused(machine, "newOrder", status=1)
+    (machine.rundir / "lock").unlink()
+    (machine.rundir / "lock").symlink_to(machine.path / "new")
+    refused(machine, "newOrder", status=1)
+    assert victim.read_text() == "old" and not (machine.path / "new").exists()
+    (machine.rundir / "lock").unlink()
+    machine.rundir.chmod(0o777)
+    assert "writable by everybody" in refused(machine, "newOrder", status=1)
+    machine.main[""]["run-directory"] = f"{machine.path}/no/run"
+    assert f"{machine.path}/no: no such directory" in refused(machine, "newOrder", status=1)
 
 
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&-", "0<&- 1>&- 2>&-"])
-def test_closed_descriptors(host: Host, closed: str) -> None:
+def test_closed_descriptors(machine: Machine, closed: str) -> None:
     """No file of ours takes their place, and nothing fails because of them."""
-    host.certs("[a]\nnames = a.example\n")
+    machine.section("a")
     script = f'exec "$@" {closed}'
-    done = subprocess.run(["/bin/sh", "-c", script, "sh", *host.argv("status")], env={}, cwd="/",
+    done = subprocess.run(["/bin/sh", "-c", script, "sh", *machine.argv("status")], env={}, cwd="/",
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 0 and done.stderr == b""
     assert (b"a.example" in done.stdout) is ("1>&-" not in closed)
-    done = subprocess.run(["/bin/sh", "-c", script, "sh", *host.argv("newOrder", "x")], env={},
+    done = subprocess.run(["/bin/sh", "-c", script, "sh", *machine.argv("newOrder", "x")], env={},
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 2 and done.stdout == b""
-    assert (host.run_directory / "lock").read_bytes() == b"", "no message went into a file"
+    assert (machine.rundir / "lock").read_bytes() == b"", "no message went into a file"
 
 
-def test_nobody_reads(host: Host) -> None:
-    host.certs("".join(f"[s{n}]\nnames = a{n}.example\n" for n in range(2000)))
+def test_nobody_reads(machine: Machine) -> None:
+    for number in range(2000):
+        machine.section(f"s{number}")
     for arguments, command in ((["status"], "exec 3>&1; { \"$@\"; echo $? >&3; } 2>&1 | true"),
                                (["--help"], "exec 3>&1; { \"$@\"; echo $? >&3; } 2>&1 | true")):
-        done = subprocess.run(["/bin/sh", "-c", command, "sh", *host.argv(*arguments)], env={},
+        done = subprocess.run(["/bin/sh", "-c", command, "sh", *machine.argv(*arguments)], env={},
                               capture_output=True, text=True, check=False)
         assert "Traceback" not in done.stdout + done.stderr and "Exception" not in done.stdout
     with open("/dev/full", "w", encoding="ascii") as full:
-        done = host.run("status", stdout=full)
+        done = machine.run("status", stdout=full)
     assert done.returncode == 1 and done.stderr == "error: [Errno 28] No space left on device\n"
 
 
-def test_umask_and_environment(host: Host) -> None:
+def test_umask_and_environment(machine: Machine) -> None:
     """A key is 0600, its directory 0755, whatever the umask and the environment."""
-    evil = host.path / "evil"
+    evil = machine.path / "evil"
     evil.mkdir()
     (evil / "openssl.cnf").write_text("openssl_conf = x\n[x]\nengines = y\n[y]\nz = z\n[z]\n"
                                       "dynamic_path = /no/such.so\ninit = 1\n")
     for name in ("json", "argparse", "letsencrypt_tiny", "configobj", "sitecustomize"):
         (evil / f"{name}.py").write_text("raise SystemExit('imported')\n")
-    host.certs("[a]\nnames = a.example\n")
-    host.listener.close()   # the run ends where it needs the signer
-    done = host.run("newOrder", "a", cwd=str(evil), umask=0, env={
+    machine.section("a")
+    machine.signer.stops_listening()   # the run ends where it needs the signer
+    done = machine.run("newOrder", "a", cwd=str(evil), umask=0, env={
         "PYTHONPATH": str(evil), "PYTHONHOME": str(evil), "PYTHONSTARTUP": f"{evil}/json.py",
         "OPENSSL_CONF": f"{evil}/openssl.cnf", "BASH_ENV": f"{evil}/x", "ENV": f"{evil}/x",
         "PATH": str(evil), "IFS": "/", "TMPDIR": str(evil), "HOME": str(evil)})
     assert done.returncode == 1 and "cannot connect to the signer" in done.stderr
-    made = host.path / "lib/certs/a"
+    made = machine.path / "lib/certs/a"
     assert os.listdir(made) == ["privkey.pem"]
     assert stat.S_IMODE((made / "privkey.pem").stat().st_mode) == 0o600
-    for path in (made, host.run_directory):
+    for path in (made, machine.rundir):
         assert stat.S_IMODE(path.stat().st_mode) == 0o755
-    assert sorted(os.listdir(host.run_directory)) == ["lock"] and not (host.path / "www").exists()
+    assert sorted(os.listdir(machine.rundir)) == ["lock"] and not (machine.path / "www").exists()
 
 
 class Running:
     """A run in the middle of its work: client and web server wait."""
 
-    def __init__(self, host: Host, *shell: str) -> None:
-        host.certs("[a]\nnames = a.example\n")
-        self.host = host
-        self.process = subprocess.Popen([*shell, *host.argv("newOrder")], env={}, cwd="/",
+    def __init__(self, machine: Machine, *shell: str) -> None:
+        self.machine = machine
+        machine.section("a")
+        machine.client.plays(*SLOW)
+        machine.webserver.plays(*SLOW)
+        self.process = subprocess.Popen([*shell, *machine.argv("newOrder")], env={}, cwd="/",
                                         text=True, stdin=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE)
-        host.listener.settimeout(20)
-        self.signer = host.listener.accept()[0]   # closed with the test
-        self.signer.sendall(GREETING)
-        deadline = time.monotonic() + 20
-        started = host.path / "started"
-        while not (started.exists() and len(started.read_text().split()) == 2):
-            assert time.monotonic() < deadline and self.process.poll() is None
-            time.sleep(0.01)
-        self.children = [int(word) for word in started.read_text().split()]
-        started.unlink()
-        assert self.challenges() and (host.path / "www").exists()
-
-    def challenges(self) -> list[str]:
-        """Return the challenge directories."""
-        return [name for name in os.listdir(self.host.run_directory) if name != "lock"]
+        machine.client.wait_for("started")
+        machine.webserver.wait_for("started")
+        time.sleep(0.05)   # their signals are ignored by then
+        assert machine.challenges() and (machine.path / "www").exists()
 
     def end(self) -> str:
         """Wait for it; return its messages."""
         _, text = self.process.communicate(timeout=20)
         return text
 
-    def clean(self) -> None:
-        """All is as before."""
-        assert self.challenges() == [] and not (self.host.path / "www").exists()
-        self.no_child()
-
-    def no_child(self) -> None:
-        """The children end with their master, if it has not ended them before."""
-        deadline = time.monotonic() + 5
-        for child in self.children:
-            while os.path.exists(f"/proc/{child}"):
-                assert time.monotonic() < deadline
-                try:
-                    os.waitpid(child, os.WNOHANG)   # an orphan is ours (PR_SET_CHILD_SUBREAPER)
-                except ChildProcessError:
-                    pass
-                time.sleep(0.001)
-
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_signal_during_a_run(host: Host, number: signal.Signals) -> None:
-    running = Running(host)
-    assert host.run("newOrder").returncode == 75
+def test_signal_during_a_run(machine: Machine, number: signal.Signals) -> None:
+    running = Running(machine)
+    assert machine.run("newOrder").returncode == 75
     running.process.send_signal(number)
     text = running.end()
     assert running.process.returncode == 1
     assert text.splitlines()[-1].startswith(f"error: stopped by {number.name}; ")
     assert "Traceback" not in text
-    running.clean()
+    machine.clean()
 
 
 @pytest.mark.parametrize("pause", [0, 0.001, 0.02])
-def test_many_signals_during_a_run(host: Host, pause: float) -> None:
+def test_many_signals_during_a_run(machine: Machine, pause: float) -> None:
     """systemd, for one, sends SIGTERM and SIGHUP at once."""
-    running = Running(host)
+    running = Running(machine)
     if pause == 0:
         running.process.send_signal(signal.SIGSTOP)
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGCONT,
@@ -368,74 +282,72 @@ def test_many_signals_during_a_run(host: Host, pause: float) -> None:
         running.process.send_signal(number)
         time.sleep(pause)
     assert running.end().count("stopped by") == 1 and running.process.returncode == 1
-    running.clean()
+    machine.clean()
 
 
-def test_two_interrupts_stop_at_once(host: Host) -> None:
-    running = Running(host)
+def test_two_interrupts_stop_at_once(machine: Machine) -> None:
+    running = Running(machine)
     running.process.send_signal(signal.SIGINT)
     time.sleep(0.1)
     assert running.process.poll() is None
     running.process.send_signal(signal.SIGINT)
     assert "stopped by SIGINT" in running.end()
-    running.clean()
+    machine.clean()
 
 
-def test_killed(host: Host) -> None:
+def test_killed(machine: Machine) -> None:
     """Its children end with it; the next run removes what it left."""
-    running = Running(host)
+    running = Running(machine)
     running.process.kill()
     running.end()
-    running.no_child()
-    assert running.challenges()
-    host.certs("")
-    assert host.run("newOrder").returncode == 0
-    assert running.challenges() == []
+    machine.childless()
+    assert machine.challenges()
+    machine.certs.clear()
+    assert machine.run("newOrder").returncode == 0
+    assert machine.challenges() == []
 
 
-def test_what_is_inherited_of_signals(host: Host) -> None:
+def test_what_is_inherited_of_signals(machine: Machine) -> None:
     """SIGHUP that is ignored stays so (nohup); a blocked SIGTERM, an ignored SIGCHLD don't."""
     code = ("import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN);"
             "signal.signal(signal.SIGCHLD, signal.SIG_IGN);"
             "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]);"
             "os.execv(sys.argv[1], sys.argv[1:])")
-    running = Running(host, "/usr/bin/python3", "-I", "-c", code)
+    running = Running(machine, "/usr/bin/python3", "-I", "-c", code)
     running.process.send_signal(signal.SIGHUP)
     time.sleep(0.2)
     assert running.process.poll() is None
     running.process.send_signal(signal.SIGTERM)
     assert "stopped by SIGTERM" in running.end() and running.process.returncode == 1
-    running.clean()
+    machine.clean()
 
 
-def test_a_notification_that_was_not_delivered(host: Host) -> None:
+def test_a_notification_that_was_not_delivered(machine: Machine) -> None:
     """The signal comes while the command runs; the next run delivers it."""
-    from harness import ca
-    host.certs(f"[a]\nnames = a.example\nnotify = echo $$ >{host.path}/started; exec sleep 60\n")
-    made = host.path / "lib/certs/a"
+    machine.section("a", notify=f"echo $$ >{machine.path}/started; exec sleep 60")
+    made = machine.file("a", "")
     made.mkdir()
-    with tempfile.TemporaryDirectory() as directory:
-        key = ca.genkey()
-        text = ca.CA(Path(directory)).issue(ca.request(["a.example"], key))
+    key = ca.genkey()
+    text = ca.CA(machine.path).issue(ca.request(["a.example"], key))
     for name in ("privkey", "cert", "chain", "fullchain"):
         (made / f"{name}.pem").write_text(key if name == "privkey" else text)
         (made / f"{name}.pem").chmod(0o600)
-    state = Journal(f"{host.path}/lib/state")
+    state = Journal(f"{machine.lib}/state")
     state.remember("a", state.section("a")._replace(notify=True))
-    process = subprocess.Popen(host.argv("newOrder"), env={}, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 20
-    while not (host.path / "started").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.terminate()
-    assert "stopped by SIGTERM" in process.communicate(timeout=20)[1]
+    with machine.popen("newOrder") as process:
+        deadline = time.monotonic() + 20
+        while not (machine.path / "started").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.terminate()
+        assert "stopped by SIGTERM" in process.communicate(timeout=20)[1]
     assert state.section("a").notify, "it is still owed"
     for pid in daemon.strays():
         os.waitpid(pid, 0)   # ended by its parent's death
-    host.certs(f"[a]\nnames = a.example\nnotify = touch {host.path}/delivered\n")
-    assert host.run("newOrder").returncode == 0
-    assert (host.path / "delivered").exists() and not state.section("a").notify
+    machine.section("a", notify=f"touch {machine.path}/delivered")
+    assert machine.run("newOrder").returncode == 0
+    assert (machine.path / "delivered").exists() and not state.section("a").notify
 
 
-def test_debug_shows_where_an_error_comes_from(host: Host) -> None:
-    done = host.run("newOrder", "x", "--debug")
+def test_debug_shows_where_an_error_comes_from(machine: Machine) -> None:
+    done = machine.run("newOrder", "x", "--debug")
     assert done.returncode == 2 and "Traceback" in done.stderr and "section [x]" in done.stderr

@@ -87,12 +87,15 @@ class _Run:
         try:
             self._start_signers(plans)
             self._open_responders(plans)
+            # before there is a client: what it makes is not what was there
+            crowd = Crowd(self._directory,
+                          sum(len(plan.section.identifiers) for plan in plans))
             self._start_clients(plans)
             greet(self._loop, self._conversations.values())
             self._report.begin(self._left)
             self._begin()
             with signals.gracefully(self._interrupt):
-                self._listen()
+                self._listen(crowd)
         except ConfigError:
             raise
         except Error as exc:
@@ -142,10 +145,8 @@ class _Run:
                 self._left[name][1].happens(lifecycle.ORDERED)
             conversation.begin(self._journal.account(conversation.issuer.directory, key))
 
-    def _listen(self) -> None:
+    def _listen(self, crowd: Crowd) -> None:
         """What happens, until no client runs any more."""
-        crowd = Crowd(self._directory, sum(len(plan.section.identifiers)
-                                           for plan, _ in self._left.values()))
         for event in self._loop.events(lambda: any(
                 conversation.runs for conversation in self._conversations.values())):
             if isinstance(event, Tick):

@@ -19,17 +19,23 @@ def advice(port: int, path: str) -> str:
 
 
 def holder(port: int) -> tuple[str, int]:
-    """Return name and number of a process that listens on ``port``; "" and 0 if none is seen."""
+    """Return name and number of a process that listens on ``port``; "" and 0 if none is seen.
+
+    Of several it is the one that started the others.
+    """
     wanted = set(_sockets(port))
-    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+    found: dict[int, tuple[str, int]] = {}   # number -> name, number of the parent
+    for pid in sorted(int(name) for name in os.listdir("/proc") if wanted and name.isdigit()):
         try:
             if any(os.readlink(f"/proc/{pid}/fd/{number}") in wanted
                    for number in os.listdir(f"/proc/{pid}/fd")):
-                with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-                    return file.read().strip(), pid
+                with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                    name, _, rest = file.read().partition("(")[2].rpartition(")")
+                found[pid] = name, int(rest.split()[1])
         except OSError:
             continue   # it has ended, or is not for us to see
-    return "", 0
+    return next(((name, pid) for pid, (name, parent) in found.items() if parent not in found),
+                ("", 0))
 
 
 def _sockets(port: int) -> Iterator[str]:

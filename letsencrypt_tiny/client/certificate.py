@@ -14,6 +14,7 @@ from .patience import Patience
 from .problem import ProblemError
 from .scheduler import Steps
 from .session import Session
+from .signer import Refused
 
 PEM_CHAIN = "application/pem-certificate-chain"    # §9.1
 _TEXT = re.compile(r"[\t\r\n -~]*\Z")
@@ -82,8 +83,11 @@ def revoke(session: Session, request: Revocation, identify: Steps[None],
             try:
                 yield from identify
                 yield from send(with_jwk=False)
-            except account.NoAccount:
-                yield from send(with_jwk=True)
+            except account.NoAccount as exc:
+                try:
+                    yield from send(with_jwk=True)
+                except Refused as refused:    # it knows better what its key is for
+                    raise exc from refused
     except ProblemError as exc:
         if exc.problem.type != "alreadyRevoked":
             raise

@@ -37,6 +37,11 @@ class Response(NamedTuple):
         """Return every field ``name`` (lower case)."""
         return tuple(value for key, value in self.fields if key == name)
 
+    @property
+    def media_type(self) -> str:
+        """What the body is said to be, in lower case, without parameters."""
+        return (self.get("content-type") or "").split(";")[0].strip().lower()
+
 
 class Connection(http.client.HTTPSConnection):
     """Opened when needed, through the proxy if there is one; reopened when it was closed."""

@@ -33,6 +33,10 @@ class OtherOrder(ProtocolError):
     """The order is for other identifiers than those asked for."""
 
 
+class NoOrder(ProtocolError):
+    """What the ACME server has at the URL is no order."""
+
+
 def advance(state: str, status: str) -> str:
     """Return ``status`` if an order may come to it from ``state``; raises ProtocolError."""
     if status not in NEXT:
@@ -62,17 +66,22 @@ class OrderObject:
     def update(self, response: Response) -> None:
         """Learn from a response.
 
-        Raises ProtocolError if it isn't an order, OtherOrder if it isn't the one asked for; then
-        nothing is learnt.
+        Raises ProtocolError if it isn't an order (NoOrder if the ACME server itself says so, and
+        nobody before it), OtherOrder if it isn't the one asked for; then nothing is learnt.
         """
-        obj = self._session.json(response, "the order")
+        # It answers each POST with a nonce (§6.5)
+        none = NoOrder if response.get("replay-nonce") else ProtocolError
+        try:
+            obj = self._session.json(response, "the order")
+        except ProtocolError as exc:
+            raise none(str(exc)) from exc
         try:
             status = jsonfields.get_str(obj, "status", 32)
             self._compare(obj)
         except OtherOrder:
             raise
         except ProtocolError as exc:
-            raise ProtocolError(f"the order is none as of RFC 8555 §7.1.3: {exc}") from exc
+            raise none(f"the order is none as of RFC 8555 §7.1.3: {exc}") from exc
         self.status = status
         self.retry_after = self._session.retry_after(response)
         self._members.update((key, value) for key, value in obj.items()
@@ -120,6 +129,19 @@ class OrderObject:
     def profile(self) -> object:
         """The profile that the server names (draft-ietf-acme-profiles), None if it doesn't."""
         return self._members.get("profile")
+
+    @property
+    def useful(self) -> bool:
+        """True if it can be gone on with, or is an order whose status is to be complained about.
+
+        Other objects have a status, too: accounts, authorizations, challenges.
+        """
+        if self.status == "pending":
+            return bool(self._members.get("authorizations"))
+        if self.status == "valid":
+            return self.has_certificate
+        return self.status in ("ready", "processing") or (
+            self.status not in NEXT and "identifiers" in self._members)
 
     @property
     def has_certificate(self) -> bool:

@@ -12,7 +12,7 @@ from ..common.wire.order import MAX_ANSWER, Issued, Order
 from . import authorization, certificate, neworder
 from .authorization import Authorizer, Invalid
 from .challenges import table
-from .order import OrderObject, OtherOrder, advance, wanted
+from .order import NoOrder, OrderObject, OtherOrder, advance, wanted
 from .patience import Patience
 from .problem import ProblemError
 from .scheduler import Steps
@@ -107,7 +107,7 @@ class Ordering:
         self._url = url
         try:
             yield from self._fetch()
-        except (Gone, OtherOrder) as exc:
+        except (Gone, NoOrder, OtherOrder) as exc:
             log.debug(f"{self._request.section}: {exc}")
             return False
         except ProblemError as exc:
@@ -115,8 +115,7 @@ class Ordering:
                 raise
             log.debug(f"{self._request.section}: {exc}")
             return False
-        return self._order.status != "invalid" and (
-            self._order.status != "valid" or self._order.has_certificate)
+        return self._order.useful
 
     def _validate(self, authorizer: Authorizer) -> Steps[None]:
         """Do all authorizations (§7.5), then poll the order until it leaves “pending”."""

@@ -31,6 +31,11 @@ class ProblemError(Error):
                 or problem.status >= 500)
 
     @property
+    def verdict(self) -> bool:
+        """True if the server has judged what was asked for, or who asks (RFC 9110 §15.5)."""
+        return 400 <= self.problem.status < 500 and not self.busy and not self.doubtful
+
+    @property
     def passing(self) -> bool:
         """True if the same request, in a moment, may be answered otherwise."""
         return self.problem.status in _GATEWAY or (self.busy and self.retry_after is not None)

@@ -31,8 +31,6 @@ USER_AGENT = f"letsencrypt-tiny/{__version__}"
 JSON = "application/json"
 MAX_JSON = 1 << 20          # bytes of a JSON response
 BAD_NONCE_RETRIES = 10
-# A kid that was remembered and is none of this key's (any more): what servers answer
-_NOT_THIS_ACCOUNT = ("accountDoesNotExist", "unauthorized")
 _NO_HEAD = (404, 405, 501)  # answers to HEAD of a server that has GET
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _BOM = b"\xef\xbb\xbf"
@@ -42,7 +40,7 @@ class Session:
     """Requests to one server by one account key; used by several threads at once.
 
     Without a signer there is only GET.  ``kid`` is the account's URL, None until it is known;
-    ``find_kid``, if set, finds it again should the server not know it.
+    ``find_kid`` is set as long as the server hasn't taken it for this key's, and finds it again.
     """
 
     def __init__(self, directory_url: str, route: Route, context: ssl.SSLContext,
@@ -97,7 +95,8 @@ class Session:
         """Send a signed request (§6.2); ``payload`` None is POST-as-GET.
 
         ``with_jwk`` names the key instead of the account.  A bad nonce is retried with the
-        one of the error response (§6.5), a stale kid by finding the account again, once.
+        one of the error response (§6.5), whatever is refused by finding the account again, once,
+        as long as the server has not taken the kid for this key's.
         Raises ProblemError if the server refuses, other Errors if it can't be understood or
         reached, LocalProtocolError without a signer; ``what`` names the request in messages.
         """
@@ -106,21 +105,30 @@ class Session:
         bad_nonces = 0
         while True:
             try:
-                return self._post_once(url, body, kid, what, accept, limit)
+                response = self._post_once(url, body, kid, what, accept, limit)
             except ProblemError as exc:
                 if exc.problem.type == "badNonce" and bad_nonces < BAD_NONCE_RETRIES:
                     bad_nonces += 1
                     continue
-                if (kid is None or self.find_kid is None
-                        or exc.problem.type not in _NOT_THIS_ACCOUNT):
-                    raise
-                with self._lock:    # one thread asks, the others wait for what it learns
-                    find_kid, self.find_kid = self.find_kid, None
-                    if find_kid is not None and self.kid == kid:
-                        self.kid = find_kid()
-                if self.kid == kid:
+                # Servers say in many ways that a kid is none of this key's
+                if kid is None or not exc.verdict or not self._find_another(kid):
                     raise
                 kid = self.kid
+            else:
+                self.find_kid = None if kid else self.find_kid
+                return response
+
+    def _find_another(self, kid: str) -> bool:
+        """Find the account again that was refused as ``kid``; True if it is another."""
+        with self._lock:    # one thread asks, the others wait for what it learns
+            find_kid, self.find_kid = self.find_kid, None
+            if find_kid is not None and self.kid == kid:
+                try:
+                    self.kid = find_kid()
+                except (ProblemError, CutOff):
+                    self.find_kid = find_kid    # the next one asks
+                    raise
+            return self.kid != kid
 
     def _post_once(self, url: str, payload: bytes, kid: str | None, what: str, accept: str,
                    limit: int) -> Response:
@@ -214,7 +222,7 @@ class Session:
 
     def json(self, response: Response, what: str) -> JsonObject:
         """Return the JSON object of a response; raises ProtocolError."""
-        if _media_type(response) != JSON:
+        if response.media_type != JSON:
             kind = log.printable(response.get("content-type") or "no type", 100)
             raise ProtocolError(f"{what}: the server sent {kind} instead of {JSON}")
         return _object(response, what)
@@ -253,17 +261,13 @@ class Session:
         return url
 
 
-def _media_type(response: Response) -> str:
-    return (response.get("content-type") or "").split(";")[0].strip().lower()
-
-
 def _object(response: Response, what: str) -> JsonObject:
     return jsonfields.parse_object(response.body.removeprefix(_BOM), what, MAX_JSON)
 
 
 def _problem(response: Response, what: str) -> Problem:
     """Return what a response that is an error says, whatever it claims to be (§6.7)."""
-    kind = _media_type(response)
+    kind = response.media_type
     if "json" in kind or response.body.removeprefix(_BOM).lstrip()[:1] == b"{":
         try:
             return problems.parse(_object(response, what), response.status)

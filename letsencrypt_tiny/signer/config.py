@@ -6,7 +6,7 @@ stand before the first section; the sections are policies.
 
 import os
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..common import inifile, paths, specifiers, urls
 from ..common.errors import ConfigError, ProtocolError
@@ -14,6 +14,9 @@ from ..common.inifile import Settings
 from ..common.wire.policy import (MAX_PER_HOUR, MAX_POLICY, OPERATIONS, ORDERING, URLS, Policy,
                                   origin_of, parse_policy)
 from .request import is_https_url
+
+if TYPE_CHECKING:
+    import io
 
 SETTINGS = ("privkey", "gpg", "socket", "logfile", "keyid", "quiet", "confine")
 POLICY_SETTINGS = ("origins", "identifiers", "profiles", "operations", "requests-per-hour",
@@ -131,8 +134,8 @@ def _chosen(name: str, known: dict[str, Policy], file: str | None) -> Policy:
     """The policy that --policy=NAME asks for."""
     if name.startswith("fd:") and name[3:].isascii() and name[3:].isdigit() and len(name) < 9:
         try:
-            with open(int(name[3:]), "rb") as source:
-                return parse_policy(source.read(MAX_POLICY + 1))
+            with open(int(name[3:]), "rb", buffering=0) as source:
+                return parse_policy(_read_all(source))
         except (OSError, ProtocolError) as exc:
             raise ConfigError(f"--policy={name}: {exc}") from exc
     if name not in known:
@@ -140,6 +143,14 @@ def _chosen(name: str, known: dict[str, Policy], file: str | None) -> Policy:
                           f"{file or 'a configuration file'} (there "
                           f"{'are ' + ', '.join(known) if known else 'is none'})")
     return known[name]
+
+
+def _read_all(source: "io.RawIOBase") -> bytes:
+    """Up to a byte more than a policy may have, in pieces: memory may be short."""
+    data = bytearray()
+    while len(data) <= MAX_POLICY and (piece := source.read(65536)):
+        data += piece
+    return bytes(data)
 
 
 def expand(where: str, value: str) -> str:

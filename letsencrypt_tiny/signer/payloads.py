@@ -12,8 +12,8 @@ from ..common.x509.certificate import parse_certificate
 from ..common.x509.csr import CSR, parse_csr
 from ..common.errors import ProtocolError
 from ..common.names import MAX_NAME, Identifier, is_dns
-from ..common.wire.jsonfields import (JsonObject, get_int, get_object, get_objects,
-                                      get_str, get_strs)
+from ..common.wire.jsonfields import (JsonObject, get_int, get_object, get_objects, get_str,
+                                      get_strs)
 from ..common.wire.signer import MAX_REQUEST, Greeting
 
 # What no host name can look like; whether it is an address is seen from the policy, which has

@@ -19,7 +19,7 @@ from typing import AbstractSet, NamedTuple
 from ..common import log, names, urls
 from ..common.errors import Error, ProtocolError
 from ..common.wire.jsonfields import JsonObject
-from ..common.wire.policy import Policy, digest
+from ..common.wire.policy import BY_CERTIFICATE_KEY, Policy, digest
 from ..common.wire.signer import Greeting
 from . import payloads, request
 from .payloads import Asked, Names
@@ -57,7 +57,7 @@ ROWS = (
     _row("kid", "status", "", "deactivate", payloads.deactivate),
     _row("kid", "", "contact termsOfServiceAgreed", "account-update", payloads.account),
     _row("kid", "certificate", "reason", "revoke", payloads.revoke),
-    _row("jwk", "certificate", "reason", "revoke", payloads.revoke),   # by the certificate's key
+    _row("jwk", "certificate", "reason", "revoke", payloads.revoke),   # see _judge
     _row("kid", "protected payload signature", "", "key-change", payloads.jws),
     _row("jwk", "onlyReturnExisting", "contact termsOfServiceAgreed", "lookup", payloads.lookup),
     _row("jwk", "externalAccountBinding", "contact termsOfServiceAgreed",
@@ -193,6 +193,10 @@ def _judge(verdict: Verdict, line: bytes, own: Greeting, policies: Sequence[Poli
         return
     if row is None:
         raise ProtocolError("not a request that a policy knows")
+    if row.operation == "revoke" and "jwk" in checked.header and not any(
+            BY_CERTIFICATE_KEY in policy.operations for policy in policies):
+        raise ProtocolError("this key revokes certificates as an account (kid), not as their own "
+                            "key (jwk)")
     asked = row.read(checked.payload or {}, own)
     verdict.names = asked.names
     for policy in policies:

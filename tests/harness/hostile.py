@@ -459,7 +459,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         self.wfile.write(hostile.interim)
         length = str(len(response.body)) if isinstance(response.body, bytes) else None
         headers: dict[str, str | None] = {}
-        if self.path != "/directory":
+        if self.path != "/directory" or self.command == "POST":
             headers["Replay-Nonce"] = hostile.nonce()
         headers["Link"] = f'<{hostile.directory}>;rel="index"'
         if response.status != 204:

@@ -97,7 +97,6 @@ ROWS: list[tuple[str, str, Any]] = [
     ("account-update", "kid", {"termsOfServiceAgreed": True}),
     ("revoke", "kid", {"certificate": b64(certificate())}),
     ("revoke", "kid", {"certificate": b64(certificate()), "reason": 4}),
-    ("revoke", "jwk", {"certificate": b64(certificate()), "reason": 1}),
     ("key-change", "kid", JWS),
     ("lookup", "jwk", {"onlyReturnExisting": True}),
     ("lookup", "jwk", {"onlyReturnExisting": True, "contact": [], "termsOfServiceAgreed": True}),

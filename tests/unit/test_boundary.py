@@ -84,7 +84,8 @@ def test_no_wing_imports_another(path: Path) -> None:
 FLOORS = {
     "master": (("store", "settings"), ("plan", "peers"), ("responders", "report", "pki"),
                ("commands",), ("main",)),
-    "common": (("environment", "errors", "paths", "names", "urls", "clock", "encoding"),
+    "common": (("environment", "shortage", "encoding", "errors", "paths", "names", "urls",
+                "clock"),
                ("log", "specifiers", "inifile"),
                ("wire", "x509", "sandbox")),
 }

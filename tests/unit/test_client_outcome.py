@@ -203,7 +203,10 @@ def test_an_earlier_order_is_taken_up_by_its_own_account(
     (ProtocolError("a page of a gateway's"), U, False), (CutOff("x"), U, False),
     (order_object(status="odd"), U, False),
     (order_object(identifiers=[{"type": "dns", "value": "b.example"}]), "issued", True),
-    (order_object(status="valid"), "issued", True)])
+    (order_object(status="valid"), "issued", True),
+    # an account, an authorization …: what a client gone wrong would have remembered
+    *(({"status": status, "challenges": []}, "issued", True)
+      for status in ("pending", "valid", "deactivated", "revoked"))])
 def test_an_earlier_order_is_left_only_if_it_is_of_no_use(
         tmp_path: Any, monkeypatch: pytest.MonkeyPatch, answer: Any, expected: str,
         anew: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness import misbehaviour
-from harness.client import GREETING
+from harness.client import GREETING, refusal
 from harness.hostile import Hostile, Response
 from letsencrypt_tiny.client import transport
 from letsencrypt_tiny.client.problem import ProblemError
@@ -239,6 +239,60 @@ def test_a_server_without_nonces(hostile: Hostile, session: Session) -> None:
         hostile.on["newNonce"] = lambda _request, _default: Response(200, headers)
         with pytest.raises(ProtocolError, match="newNonce"):
             account(session)
+
+
+# --- an account that was remembered ------------------------------------------------------------
+
+def post(session: Session) -> None:
+    session.post(session.directory.new_order, {"identifiers": []}, "x")
+
+
+def remember(session: Session, answers: list[str | Exception]) -> list[str]:
+    """Let the session remember an account; return what is found when it is looked up."""
+    looked_up: list[str] = []
+
+    def find() -> str:
+        answer = answers[len(looked_up)]
+        looked_up.append(str(answer))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+    session.kid, session.find_kid = session.directory.new_order, find
+    return looked_up
+
+
+@pytest.mark.parametrize("kind, status, times", [
+    ("malformed", 400, 1), ("accountDoesNotExist", 400, 1), ("unauthorized", 401, 1),
+    ("", 403, 1), ("", 404, 1), ("rejectedIdentifier", 400, 1),
+    ("rateLimited", 429, 0), ("serverInternal", 500, 0), ("", 503, 0)])
+def test_whatever_is_refused_the_account_is_looked_up_once(
+        hostile: Hostile, session: Session, kind: str, status: int, times: int) -> None:
+    hostile.on["newOrder"] = lambda _request, _default: Response.problem(kind, "No.", status)
+    looked_up = remember(session, [hostile.url("account/0")] * 3)
+    for _ in range(3):
+        with pytest.raises(ProblemError, match="No."):
+            post(session)
+    assert len(looked_up) == times and len(hostile.asked("newOrder")) == 3 + times
+
+
+def test_an_account_that_was_taken_is_not_looked_up(hostile: Hostile, session: Session) -> None:
+    looked_up = remember(session, [])
+    hostile.on["newOrder"] = lambda _request, _default: Response()
+    post(session)
+    misbehaviour.problem(hostile, "newOrder")
+    with pytest.raises(ProblemError):
+        post(session)
+    assert not looked_up
+
+
+def test_an_account_is_looked_up_until_there_is_an_answer(hostile: Hostile,
+                                                          session: Session) -> None:
+    misbehaviour.problem(hostile, "newOrder")
+    looked_up = remember(session, [CutOff("x"), refusal("rateLimited", 429), session.kid or "x"])
+    for error in (CutOff, ProblemError, ProblemError, ProblemError):
+        with pytest.raises(error):
+            post(session)
+    assert len(looked_up) == 3
 
 
 @pytest.mark.parametrize("kind", ["text/html", "application/jose+json", None])

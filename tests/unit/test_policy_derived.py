@@ -79,8 +79,10 @@ def test_derived_for_revocation() -> None:
     one, other = certificate(), certificate("DNS:other.example")
     for with_key in (False, True):
         requests: list[Request] = [Revocation("f", one, 1, with_key)]
+        assert allowed(requests, {"certificate": b64(one), "reason": 4}, "kid")
+        # as the certificate's own key: only by the signer that is lent it
+        assert allowed(requests, {"certificate": b64(one)}, "jwk") is with_key
         for member in ("kid", "jwk"):
-            assert allowed(requests, {"certificate": b64(one), "reason": 4}, member)
             assert not allowed(requests, {"certificate": b64(other)}, member)
         assert allowed(requests, {"onlyReturnExisting": True}, "jwk") is not with_key
         for payload in (None, {}, order("example.org"), {"csr": b64(good_csr())}):

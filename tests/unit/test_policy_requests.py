@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from harness.policies import (ALL, DEFAULT, JWS, KID, ORIGIN, ROWS, URL, b64, certificate, good_csr,
-                              greeting, judge, line, order)
+from harness.accountd import unb64
+from harness.policies import (ALL, DEFAULT, JWS, KID, ORIGIN, ROWS, URL, b64, certificate, csr,
+                              good_csr, greeting, judge, key, line, order)
 from letsencrypt_tiny.common import urls
 from letsencrypt_tiny.common.wire import policy as signer_policy
 from letsencrypt_tiny.common.errors import ProtocolError
-from letsencrypt_tiny.common.wire.policy import OPERATIONS
+from letsencrypt_tiny.common.wire.policy import BY_CERTIFICATE_KEY, OPERATIONS, digest
 from letsencrypt_tiny.signer import policy
 
 
@@ -119,6 +120,24 @@ def test_every_mutation_of_a_row(operation: str, member: str, payload: dict[str,
 ])
 def test_what_is_no_row_or_a_bad_one(member: str, payload: Any) -> None:
     assert judge(payload, ALL, member).why
+
+
+def test_no_policy_lets_an_account_key_revoke_as_the_certificates_own() -> None:
+    """Be it that of a certificate, too (RFC 8555 §7.6, §11.1)."""
+    own = b64(csr("subjectAltName=DNS:example.org", pem=key("ec:P-256", "account"),
+                  options=("-x509",)))
+    for der in (own, b64(certificate())):
+        for policies in ([ALL], [ALL, ALL._replace(name="other")],
+                         [ALL._replace(only=frozenset([digest(unb64(der.encode()))]))]):
+            assert judge({"certificate": der}, policies).why == ""
+            for payload in ({"certificate": der}, {"certificate": der, "reason": 1}):
+                verdict = judge(payload, policies, "jwk")
+                assert verdict.operation == "revoke" and "not as their own key" in verdict.why
+    # one that was lent a certificate's key may, if the others allow revocation
+    lent = ALL._replace(operations=frozenset(["revoke", BY_CERTIFICATE_KEY]))
+    assert judge({"certificate": own}, [ALL, lent], "jwk").why == ""
+    assert judge({"certificate": own}, [DEFAULT, lent], "jwk").why
+    assert BY_CERTIFICATE_KEY not in OPERATIONS    # and so no word of a configuration
 
 
 def test_without_a_policy_only_the_general_rules_hold() -> None:

@@ -20,6 +20,9 @@ OPERATIONS = ("read", "respond", "new-order", "finalize", "lookup", "register",
               "external-account-binding", "account-update", "deactivate", "revoke", "key-change")
 # What orders need, and so the default
 ORDERING = OPERATIONS[:5]
+# Revocation signed as the certificate's own key (§7.6), by a signer that was lent it for that.
+# No administrator's policy has it: theirs are for account keys, which no certificate is for.
+BY_CERTIFICATE_KEY = "revoke-by-certificate-key"
 # How URLs may be spelled
 URLS = ("canonical", "any")
 
@@ -29,7 +32,7 @@ class Policy(NamedTuple):
 
     name: str
     origins: frozenset[str]                 # https://HOST[:PORT] as ``origin_of`` returns them
-    operations: frozenset[str]              # of OPERATIONS
+    operations: frozenset[str]              # of OPERATIONS, and BY_CERTIFICATE_KEY
     identifiers: frozenset[str] = frozenset()   # names, .SUFFIXES, addresses; "*" is any
     profiles: frozenset[str] = frozenset()      # draft-ietf-acme-profiles; "*" is any
     per_hour: int = 0                       # requests; 0 is no limit

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ...common.wire import jose
 from ...common.wire.access import Access
 from ...common.wire.order import AccountUpdate, Order, Request, Revocation
-from ...common.wire.policy import ORDERING, Policy, digest, origin_of
+from ...common.wire.policy import BY_CERTIFICATE_KEY, ORDERING, Policy, digest, origin_of
 from ...common.wire.signer import Greeting
 from ...common.x509.certificate import parse_certificate
 from ...common.x509.csr import CSR
@@ -34,8 +34,8 @@ def derive(access: Access, requests: Sequence[Request]) -> Policy:
             operations.update(["account-update"] if request.contact is not None else [])
             operations.update(["deactivate"] if request.deactivate else [])
         elif isinstance(request, Revocation):
-            operations.update(["revoke"] if request.with_certificate_key
-                              else ["revoke", "lookup"])
+            operations.update(("revoke", BY_CERTIFICATE_KEY if request.with_certificate_key
+                               else "lookup"))
             names.update(value for _, value
                          in parse_certificate(request.certificate).names)
             only.add(digest(request.certificate))

@@ -29,7 +29,7 @@ class Talk:
 
     def __init__(self, machine: Machine, timeout: int = 1) -> None:
         """``timeout`` is the client's, in seconds."""
-        machine.main["client"]["timeout"] = str(timeout)
+        machine.main["client"].update({"timeout": str(timeout), "answer-timeout": "1"})
         self.config = settings.load(str(machine.configure()))
         self.loop = Loop()
         self.messages = Messages(self.loop)

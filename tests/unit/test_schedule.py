@@ -75,7 +75,8 @@ def late(schedule: Schedule, lifetime: int, backdated: int = 0, failing: float =
     state, failed = SectionState(), False
     end, issued, expired = 0.0, 0, 0
     for now in runs(schedule, host):
-        certificate = SimpleNamespace(not_before=end - lifetime, not_after=end, names=())
+        certificate = SimpleNamespace(not_before=end - lifetime, not_after=end, names=(),
+                                      der=b"", issuer=b"CA", subject=b"")
         installed: Any = SimpleNamespace(certificate=certificate, missing="", misfit="")
         if issued and not renewal.decide(section, installed, state, now).due:
             continue

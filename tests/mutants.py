@@ -138,8 +138,13 @@ TABLE = (
          'return bool(os.getxattr(descriptor, "system.posix_acl_access"))', "return False",
          f"{TRUSTED}::test_access_control_list"),
     _row("a symbolic link is replaced", "master/store/files.py",
+<<<<<<< HEAD
          "os.rename(self.temporary, self.name,",
          "os.rename(self.temporary, trusted._link(self.name, self.directory) or self.name,",
+=======
+         "        os.rename(self.temporary, self.name,",
+         "        os.rename(self.temporary, trusted._link(self.name, self.directory) or self.name,",
+>>>>>>> 89d1515587ec267a18eec21426dd150a2f186b28
          "unit/test_files.py::test_a_link_is_replaced_and_its_victim_untouched",
          f"{BAD_FILES}::test_a_symbolic_link_is_replaced_not_followed"),
     _row("a key is 0600 from birth", "master/store/files.py", "flags, file.mode & 0o600,",
@@ -165,8 +170,13 @@ TABLE = (
          "elif False:", f"{TALK}::test_refusal"),
     _row("the kid of keyid", "signer/request.py", "if own.kid is not None and kid != own.kid:",
          "if False:", f"{TALK}::test_keyid"),
+<<<<<<< HEAD
     _row("no CSR but the master's", "master/plan/signing.py",
          'frozenset(only), "any")', 'None, "any")',
+=======
+    _row("no CSR but the master's", "master/plan/signing.py", 'frozenset(only), "any")',
+         'None, "any")',
+>>>>>>> 89d1515587ec267a18eec21426dd150a2f186b28
          "unit/test_policy_derived.py::test_derived_for_orders",
          "integration/test_policy_betrayed.py::test_a_client_gone_over_to_somebody_else"),
     _row("exact key sets", "signer/policy.py",
@@ -176,8 +186,12 @@ TABLE = (
          'if good and found.origin in policy.origins else ""', 'if good else ""',
          f"{REQUESTS}::test_other_urls"),
     _row("canonical URLs", "signer/policy.py",
+<<<<<<< HEAD
          "url == found.origin + found.target and _PATH.match(found.target))", "True)",
          f"{REQUESTS}::test_other_urls"),
+=======
+         'good = policy.urls == "any" or (', "good = True or (", f"{REQUESTS}::test_other_urls"),
+>>>>>>> 89d1515587ec267a18eec21426dd150a2f186b28
     _row("listed names", "signer/policy.py", "if not covers(policy.identifiers, kind, value):",
          "if False:", f"{REQUESTS}::test_identifiers_beyond_the_globs",
          "unit/test_policy_derived.py::test_derived_for_orders"),
@@ -230,7 +244,7 @@ TABLE = (
          f"{TALK}::test_log"),
     _row("its memory is locked", "common/sandbox/confine.py",
          "if _libc.mlockall(_MCL_CURRENT | _MCL_ONFAULT) == 0:", "if True:",
-         f"{MODES}::test_locked_memory", f"{PRIVILEGES}::test_the_signers_memory_is_locked"),
+         f"{MODES}::test_locked_memory"),
     _row("confined: no file", "common/sandbox/landlock.py",
          "        _call(_RESTRICT_SELF, ruleset, 0)", "        pass",
          f"{CONFINE}::test_signer", "::test_client", "::test_webserver"),
@@ -338,7 +352,7 @@ def failures(tree: Path, tests: Sequence[str]) -> tuple[set[str], int, str]:
 
 
 def _pytest(tree: Path, tests: Sequence[str]) -> tuple[set[str], int, str]:
-    argv = ["/usr/bin/python3", "-B", "-m", "pytest", "-q", "--tb=no", "-rf", "-p",
+    argv = ["/usr/bin/python3", "-B", "-m", "pytest", "-q", "--tb=no", "-rfE", "-p",
             "no:cacheprovider", *(f"tests/{test}" for test in tests)]
     with subprocess.Popen(argv, cwd=tree, env=ENVIRONMENT, stdin=subprocess.DEVNULL, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -350,6 +364,9 @@ def _pytest(tree: Path, tests: Sequence[str]) -> tuple[set[str], int, str]:
             text, _ = process.communicate()
             return set(), -1, f"more than {SECONDS} seconds"
     failed = re.findall(r"^FAILED tests/([^ \[]*)", text, re.M)
+    errors = re.findall(r"^ERROR tests/.*", text, re.M)
+    if errors:
+        return set(failed), 1, f"{text.strip().rpartition(chr(10))[2]}; {errors[0][:300]}"
     return set(failed), process.returncode, text.strip().rpartition("\n")[2]
 
 

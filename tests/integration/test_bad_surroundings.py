@@ -119,6 +119,8 @@ def test_a_root_that_the_ca_does_not_have(good: Site, tmp_path: Path) -> None:
     """CAfile: the certificate is not installed."""
     good.certs["a"]["CAfile"] = str(ca.CA(tmp_path, "Another").root)
     refused(good, 1, expected="does not chain to")
+    for name in "cert-a.json", "issued-a.pem":   # it is kept, and would be tried again first
+        (good.lib / "state" / name).unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("answer, expected", [
@@ -131,10 +133,13 @@ def test_proxies_that_refuse(answer: bytes, expected: str, good: Site, server: H
         good.main["client"]["proxy"] = f"http://user:secret@127.0.0.1:{listener.getsockname()[1]}"
         child = os.fork()
         if child == 0:
-            connection = listener.accept()[0]
-            connection.recv(4096)
-            connection.sendall(answer)
-            os._exit(0)
+            listener.settimeout(20)
+            try:
+                connection = listener.accept()[0]
+                connection.recv(4096)
+                connection.sendall(answer)
+            finally:
+                os._exit(0)
         try:
             told = refused(good, 1, expected=expected)
         finally:

@@ -138,13 +138,8 @@ TABLE = (
          'return bool(os.getxattr(descriptor, "system.posix_acl_access"))', "return False",
          f"{TRUSTED}::test_access_control_list"),
     _row("a symbolic link is replaced", "master/store/files.py",
-<<<<<<< HEAD
-         "os.rename(self.temporary, self.name,",
-         "os.rename(self.temporary, trusted._link(self.name, self.directory) or self.name,",
-=======
          "        os.rename(self.temporary, self.name,",
          "        os.rename(self.temporary, trusted._link(self.name, self.directory) or self.name,",
->>>>>>> 89d1515587ec267a18eec21426dd150a2f186b28
          "unit/test_files.py::test_a_link_is_replaced_and_its_victim_untouched",
          f"{BAD_FILES}::test_a_symbolic_link_is_replaced_not_followed"),
     _row("a key is 0600 from birth", "master/store/files.py", "flags, file.mode & 0o600,",
@@ -170,13 +165,8 @@ TABLE = (
          "elif False:", f"{TALK}::test_refusal"),
     _row("the kid of keyid", "signer/request.py", "if own.kid is not None and kid != own.kid:",
          "if False:", f"{TALK}::test_keyid"),
-<<<<<<< HEAD
-    _row("no CSR but the master's", "master/plan/signing.py",
-         'frozenset(only), "any")', 'None, "any")',
-=======
     _row("no CSR but the master's", "master/plan/signing.py", 'frozenset(only), "any")',
          'None, "any")',
->>>>>>> 89d1515587ec267a18eec21426dd150a2f186b28
          "unit/test_policy_derived.py::test_derived_for_orders",
          "integration/test_policy_betrayed.py::test_a_client_gone_over_to_somebody_else"),
     _row("exact key sets", "signer/policy.py",
@@ -186,12 +176,7 @@ TABLE = (
          'if good and found.origin in policy.origins else ""', 'if good else ""',
          f"{REQUESTS}::test_other_urls"),
     _row("canonical URLs", "signer/policy.py",
-<<<<<<< HEAD
-         "url == found.origin + found.target and _PATH.match(found.target))", "True)",
-         f"{REQUESTS}::test_other_urls"),
-=======
          'good = policy.urls == "any" or (', "good = True or (", f"{REQUESTS}::test_other_urls"),
->>>>>>> 89d1515587ec267a18eec21426dd150a2f186b28
     _row("listed names", "signer/policy.py", "if not covers(policy.identifiers, kind, value):",
          "if False:", f"{REQUESTS}::test_identifiers_beyond_the_globs",
          "unit/test_policy_derived.py::test_derived_for_orders"),

@@ -85,7 +85,9 @@ def outcome(prefix: Prefix, victim: Site, server: Hostile, hostile_ca: ca.CA) ->
         late = _site(prefix, second)
         m.silence(second, "directory")
         m.divide(server, {f"{name}.example": case.misbehave for name, case in CASES.items()})
-        victim.configure()
+        for site in (victim, late):
+            site.main["client"]["answer-timeout"] = str(REQUEST)
+            site.configure()
         before = snapshot(victim.lib, victim.etc)
         slow = Background(late, "newOrder", "--force")
         run = Background(victim, "newOrder", "--force")

@@ -13,6 +13,7 @@ from harness.words import Spoken
 from letsencrypt_tiny.common import log
 from letsencrypt_tiny.common.errors import Error
 from letsencrypt_tiny.common.wire import order as op
+from letsencrypt_tiny.common.wire.access import Access
 from letsencrypt_tiny.common.wire.order import Account, Failed, Issued, Log, Order, Progress
 from letsencrypt_tiny.master.peers import messages, watchdog
 from letsencrypt_tiny.master.peers.child import Child
@@ -30,8 +31,8 @@ PATIENCE = 0.5                                 # seconds, with a timeout of 1
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The master waits half a second less than the timeout."""
-    monkeypatch.setattr(watchdog, "GRACE", PATIENCE - 1)
+    """The master waits half a second, with a timeout of 1 and the usual time for answers."""
+    monkeypatch.setattr(watchdog, "GRACE", PATIENCE - 1 - 2 * Access("").answer_timeout)
     monkeypatch.setattr(log, "level", log.NORMAL)
 
 

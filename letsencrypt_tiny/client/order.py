@@ -30,7 +30,7 @@ NEXT: dict[str, frozenset[str]] = {
 
 
 class OtherOrder(ProtocolError):
-    """The order is for other identifiers than those asked for."""
+    """What the server has there is no order, or for other identifiers than those asked for."""
 
 
 def advance(state: str, status: str) -> str:
@@ -62,7 +62,7 @@ class OrderObject:
     def update(self, response: Response) -> None:
         """Learn from a response.
 
-        Raises ProtocolError if it isn't an order, OtherOrder if it isn't the one asked for; then
+        Raises OtherOrder if it isn't the one asked for, ProtocolError if it can't be read; then
         nothing is learnt.
         """
         obj = self._session.json(response, "the order")
@@ -72,7 +72,7 @@ class OrderObject:
         except OtherOrder:
             raise
         except ProtocolError as exc:
-            raise ProtocolError(f"the order is none as of RFC 8555 §7.1.3: {exc}") from exc
+            raise OtherOrder(f"the order is none as of RFC 8555 §7.1.3: {exc}") from exc
         self.status = status
         self.retry_after = self._session.retry_after(response)
         self._members.update((key, value) for key, value in obj.items()
@@ -120,6 +120,13 @@ class OrderObject:
     def profile(self) -> object:
         """The profile that the server names (draft-ietf-acme-profiles), None if it doesn't."""
         return self._members.get("profile")
+
+    @property
+    def of_use(self) -> bool:
+        """True if it says what the next step needs, for an order that one isn't bound to."""
+        needed = {"pending": "authorizations", "ready": "finalize", "valid": "certificate"}
+        member = needed.get(self.status)
+        return self.status != "invalid" and (member is None or bool(self._members.get(member)))
 
     @property
     def has_certificate(self) -> bool:

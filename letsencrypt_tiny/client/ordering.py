@@ -98,12 +98,12 @@ class Ordering:
         """
         self._patience.url = url
         self._patience.finalize = self._request.finalize
-        self._order = OrderObject(self._session, self._request, self._request.finalize)
-        try:
-            self._session.check_url(url, "the earlier order")
-        except ProtocolError as exc:    # what a client gone wrong made the master remember
-            log.debug(f"{self._request.section}: {exc}")
+        # What a client gone wrong made the master remember must not be in the way for ever
+        if not self._is_ours(url):
             return False
+        known = self._request.finalize
+        self._order = OrderObject(self._session, self._request,
+                                  known if known and self._is_ours(known) else None)
         self._url = url
         try:
             yield from self._fetch()
@@ -115,8 +115,15 @@ class Ordering:
                 raise
             log.debug(f"{self._request.section}: {exc}")
             return False
-        return self._order.status != "invalid" and (
-            self._order.status != "valid" or self._order.has_certificate)
+        return self._order.of_use
+
+    def _is_ours(self, url: str) -> bool:
+        try:
+            self._session.check_url(url, "what is remembered of the order")
+        except ProtocolError as exc:
+            log.debug(f"{self._request.section}: {exc}")
+            return False
+        return True
 
     def _validate(self, authorizer: Authorizer) -> Steps[None]:
         """Do all authorizations (§7.5), then poll the order until it leaves “pending”."""

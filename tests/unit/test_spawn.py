@@ -254,9 +254,9 @@ def test_without_network_where_the_master_can_make_no_namespace(master: Parent) 
             code = ("import sys; sys.path[:0] = sys.argv[1:3]\n"
                     "from harness.parent import Parent\nmaster = Parent()\n"
                     "assert master.output(('/bin/echo', 'here'), network=False) == 'here\\n'")
-            tests = Path(__file__).parent
-            status = subprocess.run(["/usr/bin/python3", "-Bc", code, str(tests.parent),
-                                     str(tests)], check=False).returncode
+            tests = Path(__file__).parents[1]
+            status = subprocess.run(["/usr/bin/python3", "-IBc", code, str(tests),
+                                     str(tests.parent)], check=False).returncode
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

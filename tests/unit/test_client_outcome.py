@@ -204,7 +204,8 @@ def test_an_earlier_order_is_taken_up_by_its_own_account(
     (order_object(status="odd"), U, False),
     # what an order can't be gone on with, or is none: an authorization, an account
     (authorization_object(challenge_object()), "issued", True),
-    ({"status": "valid"}, "issued", True), ({"status": "ready"}, "issued", True), ({"status": "processing"}, U, False),
+    ({"status": "valid"}, "issued", True), ({"status": "ready"}, "issued", True),
+    ({"status": "processing"}, U, False),
     (order_object(identifiers=[{"type": "dns", "value": "b.example"}]), "issued", True),
     (order_object(status="valid"), "issued", True)])
 def test_an_earlier_order_is_left_only_if_it_is_of_no_use(

@@ -199,9 +199,13 @@ def test_an_earlier_order_is_taken_up_by_its_own_account(
     (Refused("x"), U, False),
     (refusal("malformed", 404), "issued", True), (refusal("unauthorized"), "issued", True),
     (INVALID, "issued", True), (refusal("", 404), "issued", True),
-    (refusal("", 403), U, False), (refusal("userActionRequired"), U, False), ({}, U, False),
+    (refusal("", 403), U, False), (refusal("userActionRequired"), U, False), ({}, "issued", True),
     (ProtocolError("a page of a gateway's"), U, False), (CutOff("x"), U, False),
     (order_object(status="odd"), U, False),
+    # what an order can't be gone on with, or is none: an authorization, an account
+    (authorization_object(challenge_object()), "issued", True),
+    ({"status": "valid"}, "issued", True), ({"status": "ready"}, "issued", True),
+    ({"status": "processing"}, U, False),
     (order_object(identifiers=[{"type": "dns", "value": "b.example"}]), "issued", True),
     (order_object(status="valid"), "issued", True),
     # an account, an authorization …: what a client gone wrong would have remembered

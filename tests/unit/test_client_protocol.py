@@ -365,6 +365,10 @@ def test_the_wait_that_ends_a_run_says_who_asked_for_it() -> None:
         patience = Patience("s", 3, lambda _: None)
         while True:
             patience.poll(None)
+    with pytest.raises(TimedOut, match="the 3 seconds of the setting “timeout” are over; the next"):
+        patience = Patience("s", 3, lambda _: None)
+        while True:
+            patience.poll(1)
 
 
 def test_a_slow_answer_is_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:

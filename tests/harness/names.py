@@ -1,6 +1,7 @@
 """A name server for the ACME servers: pebble-challtestsrv."""
 
 import json
+import subprocess
 import urllib.request
 from pathlib import Path
 from collections.abc import Sequence
@@ -8,6 +9,8 @@ from typing import Any
 
 from .daemon import Daemon
 from .net import free_port
+
+PROGRAM = "/usr/bin/pebble-challtestsrv"
 
 
 class Names:
@@ -20,8 +23,12 @@ class Names:
         dns_port = dns_port or free_port()
         self._management = free_port()
         self.address = f"127.0.0.1:{dns_port}"
+        usage = subprocess.run([PROGRAM, "-help"], capture_output=True, text=True, check=False)
+        # of 2.10 and of earlier versions
+        newer = "-dnsserver " in usage.stderr + usage.stdout
+        dns = ["-dnsserver", self.address, "-doh", ""] if newer else ["-dns01", self.address]
         self._daemon = Daemon(
-            ["/usr/bin/pebble-challtestsrv", "-dns01", self.address, "-http01", "", "-https01", "",
+            [PROGRAM, *dns, "-http01", "", "-https01", "",
              "-tlsalpn01", "", "-management", f"127.0.0.1:{self._management}",
              "-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""],
             directory / "challtestsrv.log", [self._management, dns_port])

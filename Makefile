@@ -6,6 +6,8 @@
 #   make deb            the Debian package, source and binary, in build/
 #   make check          the whole test suite; tests/check.sh STAGE… runs parts of it
 #   make soak           tests that take minutes each
+#   make mutants        takes each claim of SECURITY.md out of the code, and sees that tests fail
+#                       (MUTANTS='--jobs=1 WORD …')
 #   make demo           a certificate from a CA on this machine, through the four processes
 #   make fuzz           the signer's policy against other readers, Go too where it is installed
 #                       (FUZZ='--seconds=60 --seed=N')
@@ -13,7 +15,8 @@
 #   make bench-peers    installs the peers
 #   make clean
 #
-# check, demo and bench install the Debian packages they need (with sudo where not root).
+# check, mutants, demo and bench install the Debian packages they need (with sudo where not
+# root); check gets two ACME servers by pip, too, below build/, and does without where it can't.
 
 PACKAGE := letsencrypt-tiny
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' letsencrypt_tiny/__init__.py)
@@ -66,14 +69,14 @@ DEBS_DEMO  := $(DEBS_BUILD) ca-certificates iproute2 iptables nftables openssl p
               python3-configobj python3-pycryptodome python3-seccomp
 DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor caddy devscripts gnupg haproxy lacme \
               lacme-accountd libcrypt-openssl-rsa-perl lintian mandoc mmdebstrap mypy nginx \
-              openssh-client openssh-server pycodestyle pyflakes3 python3-pytest strace \
-              systemd
+              openssh-client openssh-server pycodestyle pyflakes3 python3-pytest \
+              python3-venv strace systemd
 DEBS_BENCH := ca-certificates nftables openssl pebble python3-configobj python3-pycryptodome \
               python3-seccomp strace
 DEBS_PEERS := acme-tiny curl dehydrated lacme lego libcrypt-openssl-rsa-perl uacme
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: all install uninstall deb build-deps check soak demo fuzz bench bench-peers clean
+.PHONY: all install uninstall deb build-deps check soak mutants demo fuzz bench bench-peers clean
 
 all:
 	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -I -c 'import sys; \
@@ -152,6 +155,11 @@ check:
 soak:
 	@tests/setup.sh $(DEBS_CHECK)
 	tests/check.sh soak
+
+# MUTANTS: options, see tests/mutants.py
+mutants:
+	@tests/setup.sh $(DEBS_CHECK)
+	$(SUDO) $(PYTHON) -B tests/mutants.py $(MUTANTS)
 
 demo:
 	@tests/setup.sh $(DEBS_DEMO)

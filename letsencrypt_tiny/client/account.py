@@ -47,7 +47,8 @@ def identify(session: Session, config: ClientConfig, patience: Patience,
 
     def find() -> str:
         try:
-            url = session.location(look_up(session), "newAccount")
+            url = session.location(look_up(session), session.directory.new_account,
+                                   "newAccount")
         except NoAccount:
             if remembered:
                 answer(Account("", key))
@@ -76,7 +77,7 @@ def update(session: Session, request: AccountUpdate, patience: Patience,
     kid = greeting.kid
     if kid is None:
         response, registered = yield from _find_or_register(session, request, patience)
-        kid = session.location(response, "newAccount")
+        kid = session.location(response, session.directory.new_account, "newAccount")
         account: JsonObject | None = _object(session, response)
     else:
         session.check_url(kid, "the signer's keyid")
@@ -89,11 +90,12 @@ def update(session: Session, request: AccountUpdate, patience: Patience,
     if request.deactivate:
         change = {"status": "deactivated"}                 # §7.3.6
     url = kid
-    if change or account is None or "status" not in account:
+    if change or account is None or not account.get("status"):
         response = yield from patience.busy(
             lambda: session.post(url, change or None, "the account"))
         account = session.json(response, "the account")
-    status = get_optional_str(account, "status")
+    # The server that made it, and says no more, has it
+    status = get_optional_str(account, "status") or "valid"
     if status not in ("valid", "deactivated", "revoked"):    # §7.1.2
         raise ProtocolError(f"the account is of the unknown status “{printable(status, 100)}”")
     answer(Account(url if status == "valid" else "", greeting.thumbprint))

@@ -65,7 +65,8 @@ def _parse(obj: JsonObject, types: list[str]) -> Authorization:
     name = jsonfields.get_str(identifier, "value", 300).lower()
     if jsonfields.get_bool(obj, "wildcard"):
         name = "*." + name
-    items = jsonfields.get_objects(obj, "challenges", MAX_CHALLENGES)
+    # One that is valid may have none left
+    items = jsonfields.get_optional_objects(obj, "challenges", MAX_CHALLENGES)
     failure: Problem | None = None
     for item in items:
         if item.get("error") is not None:
@@ -102,7 +103,8 @@ class Authorizer:
 
     def __init__(self, session: Session, solvers: Mapping[str, Solver], patience: Patience,
                  identifiers: frozenset[Identifier]) -> None:
-        """``solvers`` are those of the challenge types wanted, in order of preference."""
+        """``identifiers`` are the order's, ``solvers`` those of the challenge types wanted, in
+        order of preference."""
         self._session = session
         self._solvers = solvers
         self._patience = patience
@@ -150,6 +152,11 @@ class Authorizer:
         authorization = parse(self._session.json(response, "the authorization"), self._solvers)
         identifier = authorization.identifier
         if identifier not in self._identifiers:
+            # Nothing is left to be done for it, so it may be a domain's above (§7.1.3)
+            if authorization.status == "valid" and any(
+                    kind == identifier[0] == "dns" and value.endswith("." + identifier[1])
+                    for kind, value in self._identifiers):
+                return authorization
             raise ProtocolError("the order has an authorization for a foreign identifier "
                                 f"“{printable(identifier[1], 300)}”")
         if self._claimed.setdefault(identifier, url) != url:

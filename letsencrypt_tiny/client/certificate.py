@@ -8,18 +8,16 @@ from ..common.wire import jose
 from ..common.errors import Error, ProtocolError
 from ..common.wire.jsonfields import JsonObject
 from ..common.wire.order import MAX_ALTERNATES, MAX_CHAIN, Answer, Log, Revocation, Revoked
-from . import account
+from . import account, links
 from .connection import Response
 from .patience import Patience
 from .problem import ProblemError
 from .scheduler import Steps
 from .session import Session
+from .signer import Refused
 
 PEM_CHAIN = "application/pem-certificate-chain"    # §9.1
-# link-value = "<" URI-Reference ">" *( OWS ";" OWS link-param ) (RFC 8288 §3)
-_LINK = re.compile(r'<([^<>"\s]{1,2048})>((?:\s*;\s*[A-Za-z0-9*-]+(?:=(?:"[^"]*"|[^\s";,]+))?)*)')
 _TEXT = re.compile(r"[\t\r\n -~]*\Z")
-_RELATION = re.compile(r';\s*rel=(?:"([^"]*)"|([^\s";,]+))', re.I)
 
 
 def download(session: Session, url: str, alternates: bool,
@@ -33,23 +31,13 @@ def download(session: Session, url: str, alternates: bool,
     chain = _chain(response)
     others: list[str] = []
     if alternates:
-        for link in alternate_links(response.get_all("link"))[:MAX_ALTERNATES]:
+        for link in links.find(response.get_all("link"), "alternate")[:MAX_ALTERNATES]:
             try:
-                others.append(_chain((yield from patience.busy(lambda: _get(session, link)))))
+                other = session.resolve(link, url, "an alternate chain")
+                others.append(_chain((yield from patience.busy(lambda: _get(session, other)))))
             except (ProblemError, ProtocolError) as exc:
                 log.debug(f"an alternate chain: {exc}")
     return chain, tuple(others)
-
-
-def alternate_links(fields: tuple[str, ...]) -> list[str]:
-    """Return the URLs that Link fields name with the relation “alternate” (RFC 8288)."""
-    found: list[str] = []
-    for field in fields:
-        for url, parameters in _LINK.findall(field):
-            match = _RELATION.search(parameters)
-            if match and "alternate" in (match.group(1) or match.group(2)).lower().split():
-                found.append(url)
-    return found
 
 
 def _get(session: Session, url: str) -> Response:
@@ -80,9 +68,9 @@ def revoke(session: Session, request: Revocation, identify: Steps[None],
     target = session.directory.revoke_cert or ""
     if not target:
         raise Error(f"{session.directory_url} does not revoke certificates (no revokeCert)")
-    payload: JsonObject = {"certificate": jose.encode_text(request.certificate)}
-    if request.reason is not None:
-        payload["reason"] = request.reason
+    # Without a reason is “unspecified”, too, but some servers ask for one (django-ca)
+    payload: JsonObject = {"certificate": jose.encode_text(request.certificate),
+                           "reason": request.reason or 0}
 
     def send(with_jwk: bool) -> Steps[None]:
         yield from patience.busy(
@@ -95,8 +83,11 @@ def revoke(session: Session, request: Revocation, identify: Steps[None],
             try:
                 yield from identify
                 yield from send(with_jwk=False)
-            except account.NoAccount:
-                yield from send(with_jwk=True)
+            except account.NoAccount as exc:
+                try:
+                    yield from send(with_jwk=True)
+                except Refused as refused:    # it knows better what its key is for
+                    raise exc from refused
     except ProblemError as exc:
         if exc.problem.type != "alreadyRevoked":
             raise

@@ -81,7 +81,8 @@ def main() -> int:
         session = open_session(config, signer)
         # … lose everything else …
         warm_up()
-        plan = confinement(config.confine, session.ports, config.access.jobs)
+        plan = confinement(config.confine, session.connections.ports, config.access.jobs,
+                           len(session.connections))
         log.debug("confined: " + ", ".join(confine.enter(plan)))
         # … and only now listen to what the server says.
         run(config, session, requests, replies)
@@ -130,14 +131,28 @@ def open_session(config: ClientConfig, signer: Signer | None) -> Session:
     url = transport.parse_url(config.access.server, "the setting “server”")
     proxy = transport.find_proxy(config.access.proxy, url, os.environ)
     return Session(config.access.server, transport.find_route(url, proxy),
-                   transport.tls_context(config.access), signer, time.time)
+                   transport.tls_context(config.access), signer, time.time,
+                   config.access.answer_timeout,
+                   [_other_route(config, origin) for origin in config.access.origins])
 
 
-def confinement(mode: str, ports: Sequence[int], jobs: int) -> confine.Plan:
-    """What is left to the client: its challenge files, and connections to one port."""
+def _other_route(config: ClientConfig, origin: str) -> transport.Route:
+    """How to reach one of the setting “origins”; that it has no address matters once it is used.
+    """
+    url = transport.parse_url(origin, "the setting “origins”")
+    proxy = transport.find_proxy(config.access.proxy, url, os.environ)
+    try:
+        return transport.find_route(url, proxy)
+    except transport.TransportError as exc:
+        log.warning(f"{exc} (setting “origins”)")
+        return transport.Route(url, proxy, ())
+
+
+def confinement(mode: str, ports: Sequence[int], jobs: int, origins: int = 1) -> confine.Plan:
+    """What is left to the client: its challenge files, and connections to a port or a few."""
     return confine.Plan(name="client", mode=mode, create=(".",), connect=tuple(ports),
-                        files=64 + jobs, file_size=MAX_FILE, processes=MAX_PROCESSES + jobs,
-                        memory=MEMORY + jobs * STACK)
+                        files=64 + jobs * origins, file_size=MAX_FILE,
+                        processes=MAX_PROCESSES + jobs, memory=MEMORY + jobs * STACK)
 
 
 def warm_up() -> None:

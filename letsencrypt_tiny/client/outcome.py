@@ -9,7 +9,8 @@ from ..common.log import printable
 from ..common.wire.order import Failed
 from .account import NoAccount
 from .authorization import Invalid
-from .order import NotOffered
+from .neworder import NotOffered
+from .ordering import Gone
 from .patience import TimedOut
 from .problem import ProblemError
 from .scheduler import Interrupted
@@ -24,13 +25,15 @@ RUN, REQUEST, ORDER = 0, 1, 2
 TABLE: tuple[tuple[type[Error], tuple[str, str, str]], ...] = (
     (Invalid,        ("refused", "refused", "refused")),            # the order is dead (§7.1.6)
     (NotOffered,     ("refused", "refused", "refused")),
+    (Gone,           ("refused", "refused", "refused")),
     (TimedOut,       ("unfinished", "unfinished", "unfinished")),
     (Interrupted,    ("unfinished", "unfinished", "unfinished")),
     (NoAccount,      ("lost", "lost", "lost")),
     (Refused,        ("lost", "unfinished", "unfinished")),         # the next may be signed
     (SignerError,    ("lost", "lost", "lost")),
     (TransportError, ("lost", "lost", "unfinished")),
-    (ProblemError,   ("lost", "refused", "refused")),               # but see PROBLEMS
+    # An order lives on until the server says that it is invalid or gone; but see PROBLEMS
+    (ProblemError,   ("lost", "refused", "unfinished")),
     (Error,          ("lost", "unfinished", "unfinished")),
 )
 # Problems (§6.7) that are no verdict on what was asked for, wherever they come

@@ -6,20 +6,26 @@ each wait is announced before it begins.
 
 import math
 import re
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from ..common import clock
 from ..common.errors import Error
+from ..common.log import debug
 from ..common.wire.order import MAX_WAIT, Answer, Progress
-from .problem import UNAVAILABLE, ProblemError
+from .problem import ProblemError
 from .scheduler import Steps
+from .transport import CutOff
 
 # Seconds between polls where the server names none
 FIRST_POLL = 0.5
 POLL_GROWTH = 2.0
 LONGEST_POLL = 10.0
-BUSY_RETRIES = 5
+# Pauses before a request is tried again, where the server names none: seconds, each longer
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
+CUT_OFF_PAUSES = PAUSES[:3]
+SLOW = 5.0                  # seconds after which an answer is a sign of life for the master
 MAX_RETRY_AFTER = 86400     # seconds
 
 _DELAY_SECONDS = re.compile(r"[0-9]{1,18}\Z")
@@ -27,17 +33,22 @@ _DELAY_SECONDS = re.compile(r"[0-9]{1,18}\Z")
 T = TypeVar("T")
 
 
-def parse_retry_after(value: str | None, now: Callable[[], float]) -> int | None:
+def parse_retry_after(value: str | None, now: Callable[[], float],
+                      date: str | None = None) -> int | None:
     """Return the seconds that a Retry-After field asks for, from 0 to MAX_RETRY_AFTER.
 
-    It holds seconds or an HTTP date (RFC 9110 §10.2.3); None for anything else.
+    It holds seconds or an HTTP date (RFC 9110 §10.2.3), which is by the clock of the server: the
+    Date field says what that shows.  None for anything else.
     """
     if value is None:
         return None
     if _DELAY_SECONDS.match(value):
         return min(int(value), MAX_RETRY_AFTER)
     then = clock.parse_http_date(value)
-    return None if then is None else max(0, min(math.ceil(then - now()), MAX_RETRY_AFTER))
+    if then is None:
+        return None
+    theirs = clock.parse_http_date(date or "")
+    return max(0, min(math.ceil(then - (now() if theirs is None else theirs)), MAX_RETRY_AFTER))
 
 
 class TimedOut(Error):
@@ -54,7 +65,8 @@ class Patience:
     def __init__(self, section: str, limit: int, answer: Callable[[Answer], None]) -> None:
         self.section = section
         self.state = "new"
-        self.url: str | None = None       # the order's
+        self.url: str | None = None         # the order's
+        self.finalize: str | None = None    # where it is finalized
         self._limit = limit
         self._left = float(limit) if limit else float("inf")
         self._answer = answer
@@ -65,7 +77,11 @@ class Patience:
         if state != self.state:
             self.state = state
             self._poll = FIRST_POLL
-            self._answer(Progress(self.section, state, self.url))
+            self.announce()
+
+    def announce(self, wait: int = 0) -> None:
+        """Tell the master how far the order is, and how long it waits now (seconds)."""
+        self._answer(Progress(self.section, self.state, self.url, wait, self.finalize))
 
     def poll(self, retry_after: int | None) -> float:
         """Return the seconds to wait before the next poll; raises TimedOut.
@@ -77,29 +93,59 @@ class Patience:
         if retry_after is None:
             seconds = min(self._poll, self._left) or self._poll
             self._poll = min(self._poll * POLL_GROWTH, LONGEST_POLL)
+        if seconds > self._left:
+            raise TimedOut(f"the order is still {self.state}, and {self._why(retry_after)}; "
+                           "the next run takes it up again", int(seconds))
         return self._spend(max(seconds, 0.1))
 
+    def _why(self, asked: int | None) -> str:
+        """Say whose wish it is that nothing is waited for any more."""
+        if asked is None or asked <= LONGEST_POLL:    # we would have waited no less
+            return f"the {self._limit} seconds of the setting “timeout” are over"
+        return (f"the CA asks to come back in {asked} s, which is more than what is left of the "
+                f"{self._limit} s of the setting “timeout”")
+
     def _spend(self, seconds: float) -> float:
-        if seconds > self._left:
-            raise TimedOut(f"the order is still {self.state}, and the {self._limit} seconds of "
-                           "the setting “timeout” are over; the next run takes it up again",
-                           int(seconds))
         self._left -= seconds
-        self._answer(Progress(self.section, self.state, self.url,
-                              min(MAX_WAIT, int(seconds + 0.999))))
+        self.announce(min(MAX_WAIT, int(seconds + 0.999)))
         return seconds
 
     def busy(self, request: Callable[[], T]) -> Steps[T]:
-        """Make a request; wait and repeat it while the server is overloaded (503, §6.6).
-
-        A rate limit (429) is not waited for: the run after the next is early enough.
-        """
-        for _ in range(BUSY_RETRIES):
+        """Make a request; wait and repeat it while it can't be answered just now (§6.6)."""
+        tries = 0
+        while True:
             try:
-                return request()
-            except ProblemError as exc:
-                seconds = exc.retry_after
-                if exc.problem.status != UNAVAILABLE or seconds is None or seconds > self._left:
-                    raise
-                yield self._spend(max(seconds, 0.1))
-        return request()
+                return self.timed(request)
+            except (ProblemError, CutOff) as exc:
+                seconds = self.pause(exc, tries)
+            tries += 1
+            yield seconds
+
+    def timed(self, request: Callable[[], T]) -> T:
+        """Make a request; if that takes its time, let the master know that there is life."""
+        began = time.monotonic()
+        try:
+            return request()
+        finally:
+            if time.monotonic() - began > SLOW:
+                self.announce()
+
+    def pause(self, error: Error, tries: int) -> float:
+        """Return the seconds after which a request that failed is made again.
+
+        Where the server says when to come back, that is heeded within what is left; else the
+        pauses grow.  Raises the error if it won't pass, or not in time.
+        """
+        asked: int | None = None
+        pauses: tuple[float, ...] = CUT_OFF_PAUSES
+        if isinstance(error, ProblemError):
+            asked, pauses = error.retry_after, PAUSES
+            if not error.passing:
+                raise error
+            if asked is not None and asked > self._left:
+                raise error.with_words(f"; {self._why(asked)}")
+        seconds = float(asked or pauses[min(tries, len(pauses) - 1)])
+        if seconds > self._left or (not asked and tries >= len(pauses)):
+            raise error
+        debug(f"{error}; trying again in {seconds:g} s")
+        return self._spend(seconds)

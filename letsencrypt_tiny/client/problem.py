@@ -5,8 +5,12 @@ from ..common.wire.problems import Problem
 
 # "Leave me alone for a while" (§6.6, §6.7): nothing is said of what was asked for
 _BUSY = frozenset({"rateLimited", "serverInternal"})
-TOO_MANY_REQUESTS = 429   # RFC 6585 §4
-UNAVAILABLE = 503         # RFC 9110 §15.6.4
+# A request that did not arrive in time, or too early; too many of them (RFC 9110 §15.5.9,
+# RFC 8470 §5.2, RFC 6585 §4)
+_LATER = frozenset({408, 425, 429})
+# Of the server, or somebody before it, that can't answer just now (RFC 9110 §15.6)
+_GATEWAY = frozenset({408, 425, 502, 503, 504})
+_GONE = frozenset({404, 410})
 
 
 class ProblemError(Error):
@@ -23,5 +27,31 @@ class ProblemError(Error):
     def busy(self) -> bool:
         """True if it is about the server's load or health, whatever was asked for."""
         problem = self.problem
-        return (problem.type in _BUSY or problem.status == TOO_MANY_REQUESTS
+        return (problem.type in _BUSY or problem.status in _LATER
                 or problem.status >= 500)
+
+    @property
+    def verdict(self) -> bool:
+        """True if the server has judged what was asked for, or who asks (RFC 9110 §15.5)."""
+        return 400 <= self.problem.status < 500 and not self.busy and not self.doubtful
+
+    @property
+    def passing(self) -> bool:
+        """True if the same request, in a moment, may be answered otherwise."""
+        return self.problem.status in _GATEWAY or (self.busy and self.retry_after is not None)
+
+    @property
+    def doubtful(self) -> bool:
+        """True if somebody before the server says it: it may have heeded the request."""
+        return self.problem.status in _GATEWAY and not self.problem.type
+
+    @property
+    def gone(self) -> bool:
+        """True if there is nothing at the URL."""
+        return self.problem.status in _GONE
+
+    def with_words(self, words: str) -> "ProblemError":
+        """Return the same with more to read."""
+        more = ProblemError(self.problem, self.retry_after)
+        more.args = (f"{self}{words}",)
+        return more

@@ -3,7 +3,7 @@
 import os
 import threading
 
-from ..common import log
+from ..common import log, shortage
 from ..common.errors import Error
 from ..common.wire import order as order_protocol
 from ..common.wire.order import AccountUpdate, Answer, Request
@@ -58,6 +58,8 @@ def expected(exc: Exception) -> Error:
     """Return an error as it is, anything else as one that names it and asks for no patience."""
     if isinstance(exc, Error):
         return exc
+    if shortage.is_shortage(exc):
+        return Error(shortage.MESSAGE)
     log.error(f"unexpected {type(exc).__name__}: {exc}")
     if log.level >= log.DEBUG:
         import traceback    # loaded by main.warm_up

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from ..common.names import Identifier
-from ..common.wire.order import AccountUpdate, Answer, ClientConfig, Order, Request
+from ..common.wire.order import (AccountUpdate, Answer, ClientConfig, Log, Order, Progress,
+                                 Request)
 from . import account, certificate, outcome
 from .challenges.table import Solvers
-from .order import Ordering
+from .ordering import Ordering
 from .patience import Patience
 from .replies import Replies
 from .scheduler import Steps, Task
@@ -18,7 +19,7 @@ Perform = Callable[[Request, Patience], Steps[Answer]]
 def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request],
               replies: Replies, solvers: Solvers) -> Steps[None]:
     """Do all that is asked for.  Raises Error if the server can't be worked with at all."""
-    patience = Patience("", config.access.timeout, silently)
+    patience = Patience("", config.access.timeout, quietly(replies))
     yield from patience.busy(session.fetch_directory)
     if any(isinstance(request, Order) for request in requests):
         yield from account.identify(session, config, patience, replies)
@@ -38,8 +39,15 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
             raise ended.error
 
 
-def silently(_: Answer) -> None:
-    """Waits that concern no section are not told of."""
+def quietly(replies: Replies) -> Callable[[Answer], None]:
+    """Waits that concern no section are told of as signs of life only."""
+    def tell(answer: Answer) -> None:
+        replies(Log("debug", f"the client waits{_seconds(answer)}"))
+    return tell
+
+
+def _seconds(answer: Answer) -> str:
+    return f" {answer.wait} s" if isinstance(answer, Progress) and answer.wait else ""
 
 
 def batches(requests: Sequence[Request]) -> list[list[Request]]:
@@ -64,7 +72,7 @@ def in_turn(requests: Sequence[Request], perform: Perform, timeout: int,
     """Do requests one by one; whatever happens to one, the next has its turn."""
     for request in requests:
         patience = (Patience(request.section, timeout, replies) if isinstance(request, Order)
-                    else Patience("", timeout, silently))
+                    else Patience("", timeout, quietly(replies)))
         try:
             replies.final(request, (yield from perform(request, patience)))
         except Exception as exc:    # even our own mistake must not cost others their certificates

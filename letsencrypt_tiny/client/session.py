@@ -1,13 +1,15 @@
 """The session with one ACME server: GET, and POST signed by one account key (RFC 8555 §6).
 
 Whatever the server sends is capped and checked here or taken through ``jsonfields``.
-Every URL it names must be https and of the directory's own origin: nothing it says makes
-the client connect anywhere else.
+Every URL it names must be https and of the directory's own origin, or one that the configuration
+adds: nothing it says makes the client connect anywhere else.
 """
 
+import re
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from urllib.parse import urljoin
 
 from .. import __version__
 from ..common import log
@@ -16,57 +18,46 @@ from ..common.wire import jose, jsonfields, problems
 from ..common.wire.jsonfields import JsonObject
 from ..common.wire.problems import Problem
 from ..common.wire.signer import Greeting
-from . import directory, patience
-from .connection import Connection, Response
+from . import directory, links, patience
+from .connection import Response
+from .connections import Connections
 from .directory import Directory
 from .nonces import Nonces
 from .problem import ProblemError
 from .signer import Signer
-from .transport import Route, parse_url
+from .transport import CutOff, NoAnswer, Route, parse_url
 
 USER_AGENT = f"letsencrypt-tiny/{__version__}"
 JSON = "application/json"
 MAX_JSON = 1 << 20          # bytes of a JSON response
 BAD_NONCE_RETRIES = 10
-# A kid that was remembered and is none of this key's (any more): what servers answer
-_NOT_THIS_ACCOUNT = ("accountDoesNotExist", "unauthorized")
-
-
-class _Local(threading.local):
-    """What each thread has of its own."""
-
-    connection: Connection | None = None
+_NO_HEAD = (404, 405, 501)  # answers to HEAD of a server that has GET
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_BOM = b"\xef\xbb\xbf"
 
 
 class Session:
     """Requests to one server by one account key; used by several threads at once.
 
-    Each thread has a connection of its own.  Without a signer there is only GET.  ``kid`` is
-    the account's URL, None until it is known; ``find_kid``, if set, finds it again should the
-    server not know it.
+    Without a signer there is only GET.  ``kid`` is the account's URL, None until it is known;
+    ``find_kid`` is set as long as the server hasn't taken it for this key's, and finds it again.
     """
 
     def __init__(self, directory_url: str, route: Route, context: ssl.SSLContext,
-                 signer: Signer | None, now: Callable[[], float]) -> None:
+                 signer: Signer | None, now: Callable[[], float],
+                 answer_timeout: float = 90.0, others: Sequence[Route] = ()) -> None:
+        """``answer_timeout``: seconds for one answer of the server; ``others``: routes to other
+        origins that its URLs may have."""
         self.directory_url = directory_url
         self._signer = signer
         self.now = now
         self.kid: str | None = None
         self.find_kid: Callable[[], str] | None = None
         self.requests = 0
-        self._url = parse_url(directory_url, "the server's directory")
-        self._route = route
-        self._context = context
+        self.connections = Connections([route, *others], context, answer_timeout)
         self._nonces = Nonces()
         self._lock = threading.Lock()
-        self._local = _Local()
-        self._connections: list[Connection] = []
         self._directory: Directory | None = None
-
-    @property
-    def ports(self) -> tuple[int, ...]:
-        """The TCP ports that are connected to."""
-        return self._route.ports
 
     # --- directory (§7.1.1) ---------------------------------------------------------------
 
@@ -104,7 +95,8 @@ class Session:
         """Send a signed request (§6.2); ``payload`` None is POST-as-GET.
 
         ``with_jwk`` names the key instead of the account.  A bad nonce is retried with the
-        one of the error response (§6.5), a stale kid by finding the account again, once.
+        one of the error response (§6.5), whatever is refused by finding the account again, once,
+        as long as the server has not taken the kid for this key's.
         Raises ProblemError if the server refuses, other Errors if it can't be understood or
         reached, LocalProtocolError without a signer; ``what`` names the request in messages.
         """
@@ -113,21 +105,30 @@ class Session:
         bad_nonces = 0
         while True:
             try:
-                return self._post_once(url, body, kid, what, accept, limit)
+                response = self._post_once(url, body, kid, what, accept, limit)
             except ProblemError as exc:
                 if exc.problem.type == "badNonce" and bad_nonces < BAD_NONCE_RETRIES:
                     bad_nonces += 1
                     continue
-                if (kid is None or self.find_kid is None
-                        or exc.problem.type not in _NOT_THIS_ACCOUNT):
-                    raise
-                with self._lock:    # one thread asks, the others wait for what it learns
-                    find_kid, self.find_kid = self.find_kid, None
-                    if find_kid is not None and self.kid == kid:
-                        self.kid = find_kid()
-                if self.kid == kid:
+                # Servers say in many ways that a kid is none of this key's
+                if kid is None or not exc.verdict or not self._find_another(kid):
                     raise
                 kid = self.kid
+            else:
+                self.find_kid = None if kid else self.find_kid
+                return response
+
+    def _find_another(self, kid: str) -> bool:
+        """Find the account again that was refused as ``kid``; True if it is another."""
+        with self._lock:    # one thread asks, the others wait for what it learns
+            find_kid, self.find_kid = self.find_kid, None
+            if find_kid is not None and self.kid == kid:
+                try:
+                    self.kid = find_kid()
+                except (ProblemError, CutOff):
+                    self.find_kid = find_kid    # the next one asks
+                    raise
+            return self.kid != kid
 
     def _post_once(self, url: str, payload: bytes, kid: str | None, what: str, accept: str,
                    limit: int) -> Response:
@@ -165,8 +166,10 @@ class Session:
     def _nonce(self) -> str:
         nonce = self._nonces.take()
         if nonce is None:
-            self._raise_for_status(self._send("HEAD", self.directory.new_nonce, "newNonce"),
-                                   "newNonce")    # §7.2
+            response = self._send("HEAD", self.directory.new_nonce, "newNonce")    # §7.2
+            if response.status in _NO_HEAD:
+                response = self._send("GET", self.directory.new_nonce, "newNonce")
+            self._raise_for_status(response, "newNonce")
             nonce = self._nonces.take()
         if nonce is None:
             raise ProtocolError("the server's newNonce brought no usable nonce (RFC 8555 §7.2)")
@@ -174,16 +177,20 @@ class Session:
 
     def _send(self, method: str, url: str, what: str, body: bytes | None = None,
               accept: str = JSON, limit: int = MAX_JSON) -> Response:
-        target = parse_url(self.check_url(url, what), what).target
-        fields = [("Host", self._url.authority), ("User-Agent", USER_AGENT),    # §6.1
-                  ("Accept-Language", "en"), ("Accept", accept)]
+        where = parse_url(self.check_url(url, what), what)
+        fields = [("Host", where.authority), ("User-Agent", USER_AGENT),    # §6.1
+                  ("Accept-Language", "en"), ("Accept", accept),
+                  ("Accept-Encoding", "identity")]
         if body is not None:
             fields.append(("Content-Type", "application/jose+json"))    # §6.2
         self.requests += 1
         try:
-            response = self._connection().exchange(method, target, tuple(fields), body, limit)
+            response = self.connections.to(where.origin).exchange(
+                method, where.target, tuple(fields), body, limit)
         except ProtocolError as exc:
             raise ProtocolError(f"{what}: {exc}") from exc
+        except (CutOff, NoAnswer) as exc:
+            raise type(exc)(f"{what}: {exc}") from exc
         log.debug(f"{method} {url}: {response.status}")
         self._nonces.put(response)
         return response
@@ -194,58 +201,78 @@ class Session:
         if 300 <= response.status < 400:
             raise ProtocolError(f"{what}: the server answers with a redirect (HTTP status "
                                 f"{response.status}), which is not followed")
-        found = Problem("", "", response.status)
-        if _media_type(response) == "application/problem+json":
-            try:
-                found = problems.parse(jsonfields.parse_object(response.body, what, MAX_JSON),
-                                       response.status)
-            except ProtocolError as exc:
-                log.debug(f"an unreadable problem document: {exc}")
+        found = _problem(response, what)
+        if found.type == "userActionRequired":    # §7.3.3
+            terms = links.find(response.get_all("link"), "terms-of-service")
+            more = ([f"see {found.instance}"] if found.instance else []) + (
+                [f"the terms of service are now {terms[0]}"] if terms else [])
+            found = found._replace(detail="; ".join(filter(None, [found.detail, *more])))
         raise ProblemError(found, self.retry_after(response), what)
-
-    def _connection(self) -> Connection:
-        connection = self._local.connection
-        if connection is None:
-            connection = self._local.connection = Connection(self._route, self._context)
-            self._connections.append(connection)
-        return connection
 
     def close(self) -> None:
         """Close every connection; no other thread may use the session any more."""
-        for connection in self._connections:
-            connection.close()
+        self.connections.close()
 
     # --- what responses hold --------------------------------------------------------------
 
     def retry_after(self, response: Response) -> int | None:
         """Return the seconds of the Retry-After field (§6.6, §7.5.1), None without one."""
-        return patience.parse_retry_after(response.get("retry-after"), self.now)
+        return patience.parse_retry_after(response.get("retry-after"), self.now,
+                                          response.get("date"))
 
     def json(self, response: Response, what: str) -> JsonObject:
         """Return the JSON object of a response; raises ProtocolError."""
-        if _media_type(response) != JSON:
+        if response.media_type != JSON:
             kind = log.printable(response.get("content-type") or "no type", 100)
             raise ProtocolError(f"{what}: the server sent {kind} instead of {JSON}")
-        return jsonfields.parse_object(response.body, what, MAX_JSON)
+        return _object(response, what)
 
-    def location(self, response: Response, what: str) -> str:
-        """Return the Location field: the URL of what was made; raises ProtocolError."""
-        url = response.get("location")
-        if url is None:
+    def location(self, response: Response, base: str, what: str) -> str:
+        """Return the Location field: the URL of what was made by the request to ``base``.
+
+        Raises ProtocolError.
+        """
+        reference = response.get("location")
+        if reference is None:
             raise ProtocolError(f"{what}: the server sent no Location")
-        return self.check_url(url, f"{what}: Location")
+        return self.resolve(reference, base, f"{what}: Location")
+
+    def resolve(self, reference: str, base: str, what: str) -> str:
+        """Return the URL that a reference in the answer of ``base`` means (RFC 3986 §5).
+
+        Raises ProtocolError as ``check_url``.
+        """
+        # What has a scheme, or mustn't be in a URL, is judged as it is: urljoin would mend it
+        if reference.isprintable() and " " not in reference and not _SCHEME.match(reference):
+            reference = urljoin(base, reference)
+        return self.check_url(reference, what)
 
     def url(self, obj: JsonObject, key: str) -> str:
         """Return the URL ``key`` of ``obj``; raises ProtocolError."""
         return self.check_url(jsonfields.get_str(obj, key, 2048), f"“{key}”")
 
     def check_url(self, url: str, what: str) -> str:
-        """Return ``url`` if it has the directory's origin; raises ProtocolError."""
-        if parse_url(url, what).origin != self._url.origin:
+        """Return ``url`` if it has the directory's origin, or another that the configuration
+        allows; raises ProtocolError."""
+        if parse_url(url, what).origin not in self.connections:
             raise ProtocolError(f"{what} is of another origin than the directory "
-                                f"{self.directory_url}: “{log.printable(url, 200)}”")
+                                f"{self.directory_url}: “{log.printable(url, 200)}” "
+                                "(setting “origins” of [client])")
         return url
 
 
-def _media_type(response: Response) -> str:
-    return (response.get("content-type") or "").split(";")[0].strip().lower()
+def _object(response: Response, what: str) -> JsonObject:
+    return jsonfields.parse_object(response.body.removeprefix(_BOM), what, MAX_JSON)
+
+
+def _problem(response: Response, what: str) -> Problem:
+    """Return what a response that is an error says, whatever it claims to be (§6.7)."""
+    kind = response.media_type
+    if "json" in kind or response.body.removeprefix(_BOM).lstrip()[:1] == b"{":
+        try:
+            return problems.parse(_object(response, what), response.status)
+        except ProtocolError as exc:
+            log.debug(f"an unreadable problem document: {exc}")
+    elif kind.startswith("text/"):
+        return problems.from_text(response.body, response.status)
+    return Problem("", "", response.status)

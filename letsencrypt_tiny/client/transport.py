@@ -25,6 +25,14 @@ class TransportError(Error):
     """The server could not be reached, or not in time."""
 
 
+class CutOff(TransportError):
+    """The connection ended before the answer was complete: whether it was heeded is not known."""
+
+
+class NoAnswer(TransportError):
+    """No complete answer came in time: whether the request was heeded is not known."""
+
+
 def parse_url(url: str, what: str) -> Url:
     """Take an https URL apart; raises ProtocolError naming ``what`` for anything else."""
     try:

@@ -5,6 +5,8 @@ Programs catch ``Error`` once, in their ``main()``, print it and leave with its
 ``exit_status``.
 """
 
+from collections.abc import Iterable
+
 
 class Error(Exception):
     """Something failed; what could be done without it was done."""
@@ -36,3 +38,11 @@ class ProtocolError(Error):
 
 class LocalProtocolError(Error):
     """We were about to send what the protocol has no room for: a limit, or a mistake of ours."""
+
+
+def did_you_mean(word: str, valid: Iterable[str]) -> str:
+    """Return “: did you mean “X”?” for what is most like ``word``, or nothing if nothing is."""
+    import difflib   # only for those who err
+    spelled = {name.lower().replace("_", "-"): name for name in valid}
+    found = difflib.get_close_matches(word.lower().replace("_", "-"), spelled, 1, 0.7)
+    return f": did you mean “{spelled[found[0]]}”?" if found else ""

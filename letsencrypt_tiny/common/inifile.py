@@ -1,19 +1,33 @@
 """INI files -> checked values: the only user of configobj.
 
 A value is taken as written up to the end of its line: no lists, no interpolation, no
-inline comments, quotes are part of it.  A line that begins with ``#`` or ``;`` is a comment.
+inline comments, quotes are part of it.  A line that begins with ``#`` or ``;`` is a comment, and
+so is what follows a header; in comments bytes needn't be UTF-8.
+
+lacme's own files are read as lacme reads them (Config::Tiny of Perl): a value ends before white
+space, a semicolon and white space; of a setting given twice the last holds; a section given twice
+is one.  Ours are read more strictly, for there the semicolon may belong to a command, and what
+stands twice is a mistake.
 """
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from .errors import ConfigError
+from .errors import ConfigError, did_you_mean
 
 MAX_SIZE = 8 << 20  # bytes; 10,000 sections take about one MiB
 
 T = TypeVar("T")
+
+_LACME = re.compile(r"lacme(?![a-z0-9])")
+_HEADER_COMMENT = re.compile(r"(\s*\[[^\[\]]*\])\s*[;#].*\Z")
+# Config::Tiny's own
+_TINY_COMMENT = re.compile(r"\s;\s.+\Z")
+_TINY_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*\Z")
+_TINY_SETTING = re.compile(r"\s*([^=\s\[][^=]*?)\s*=\s*(.*?)\s*\Z")
 
 
 class Settings:
@@ -22,7 +36,7 @@ class Settings:
     def __init__(self, file: str, name: str, values: dict[str, str]) -> None:
         self.file = file
         self.name = name
-        self._values = values
+        self.values = values
 
     @property
     def where(self) -> str:
@@ -32,35 +46,38 @@ class Settings:
     def allow_only(self, valid: Iterable[str]) -> None:
         """Raise ConfigError if there is a setting whose name is not among ``valid``."""
         known = set(valid)
-        for key in self._values:
+        for key in self.values:
             if key not in known:
                 raise self.unknown(key, known)
 
     def items(self) -> Iterable[tuple[str, str]]:
         """The settings given, name and value as written, in the order of the file."""
-        return self._values.items()
+        return self.values.items()
 
     def __contains__(self, key: str) -> bool:
-        return key in self._values
+        return key in self.values
 
     def bad(self, key: str, problem: str, secret: bool = False) -> ConfigError:
         """Return the ConfigError for the setting ``key``; ``problem`` completes the sentence.
 
         Of a ``secret`` value nothing is shown if it has an “@”, which a password may precede.
         """
-        value = self._values.get(key, "")
+        value = self.values.get(key, "")
         if secret and "@" in value:
             value = "…@…"
+        if " ; " in value and not is_lacme(self.file):
+            problem += " (only in lacme's files a value may be followed by a comment)"
         return ConfigError(f"{self.where}: {key} = {value}: {problem}")
 
     def unknown(self, key: str, valid: Iterable[str]) -> ConfigError:
         """Return the ConfigError for a setting whose name is not among the ``valid`` ones."""
+        names = sorted(valid)
         return ConfigError(f"{self.where}: unknown setting “{key}” "
-                           f"(valid: {', '.join(sorted(valid))})")
+                           f"(valid: {', '.join(names)}){did_you_mean(key, names)}")
 
     def text(self, key: str, default: str = "") -> str:
         """Return the value of ``key`` as written."""
-        return self._values.get(key, default)
+        return self.values.get(key, default)
 
     def words(self, key: str, default: str = "", separators: str = "") -> list[str]:
         """Return the value split at white space and at each character of ``separators``."""
@@ -116,9 +133,16 @@ def choice(text: str, valid: Sequence[str]) -> str:
     return text
 
 
-def read(path: str) -> dict[str, Settings]:
+def is_lacme(path: str) -> bool:
+    """True for a file of lacme's, by its name or its directory's: lacme.conf, lacme-*, lacme/*."""
+    directory, name = os.path.split(path)
+    return bool(_LACME.match(name) or _LACME.match(os.path.basename(directory)))
+
+
+def read(path: str, lacme: bool | None = None) -> dict[str, Settings]:
     """Read an INI file: section names -> sections, in order; "" is what stands before the first.
 
+    ``lacme`` says whether it is one of lacme's; its name says it where that is None.
     Raises ConfigError naming the file and line at fault.
     """
     try:
@@ -133,18 +157,17 @@ def read(path: str) -> dict[str, Settings]:
         raise ConfigError(f"{path}: cannot read the configuration: {exc.strerror}") from exc
     if len(data) > MAX_SIZE:
         raise ConfigError(f"{path}: larger than {MAX_SIZE} bytes")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as exc:
-        line = exc.object[:exc.start].count(b"\n") + 1
-        raise ConfigError(f"{path}, line {line}: not UTF-8") from exc
-    return parse(text, path)
+    text = data.decode("utf-8-sig", "surrogateescape")   # a surrogate is a byte that isn't UTF-8
+    return parse(text, path, is_lacme(path) if lacme is None else lacme)
 
 
-def parse(text: str, path: str) -> dict[str, Settings]:
+def parse(text: str, path: str, lacme: bool = False) -> dict[str, Settings]:
     """Parse the text of an INI file, as ``read`` does; ``path`` is for messages only."""
-    from configobj import ConfigObj, ConfigObjError
     lines = ["" if line.lstrip()[:1] in (";", "#") else line for line in text.split("\n")]
+    if lacme:
+        return _parse_lacme(lines, path)
+    from configobj import ConfigObj, ConfigObjError
+    lines = [_HEADER_COMMENT.sub(r"\1", line) if "[" in line else line for line in lines]
     _check(lines, path)
     try:
         # _inspec: values come as written, with no meaning given to quotes and “#” (§ above)
@@ -160,6 +183,36 @@ def parse(text: str, path: str) -> dict[str, Settings]:
     return result
 
 
+def _parse_lacme(lines: Sequence[str], path: str) -> dict[str, Settings]:
+    """Parse lines as Config::Tiny does."""
+    values: dict[str, str] = {}
+    result = {"": Settings(path, "", values)}
+    for number, line in enumerate(lines, 1):
+        line = _TINY_COMMENT.sub("", line)
+        _check_characters(line, f"{path}, line {number}")
+        if match := _TINY_HEADER.match(line):
+            name = match.group(1)
+            if name not in result:
+                result[name] = Settings(path, name, {})
+            values = result[name].values
+        elif match := _TINY_SETTING.match(line):
+            values[match.group(1)] = match.group(2)
+        elif line.strip():
+            raise ConfigError(f"{path}, line {number}: neither a [section] nor a "
+                              "“setting = value”")
+    return result
+
+
+def _check_characters(line: str, where: str) -> None:
+    """Refuse what cannot be seen; ``line`` is without comments."""
+    text = line.rstrip().replace("\t", " ")
+    if text.isprintable():
+        return
+    if any("\udc80" <= character <= "\udcff" for character in text):
+        raise ConfigError(f"{where}: not UTF-8")
+    raise ConfigError(f"{where}: holds a control character, or a space that only looks like one")
+
+
 def _check(lines: Sequence[str], path: str) -> None:
     """Refuse what configobj would take for something; ``lines`` are without the comments."""
     joined = "\n".join(lines)
@@ -167,9 +220,7 @@ def _check(lines: Sequence[str], path: str) -> None:
             mark in joined for mark in ("'''", '"""', "[[")):
         return   # the most have nothing to look at more closely
     for number, line in enumerate(lines, 1):
-        if not line.rstrip().replace("\t", " ").isprintable():
-            raise ConfigError(f"{path}, line {number}: holds a control character, or a space "
-                              "that only looks like one")
+        _check_characters(line, f"{path}, line {number}")
         # triple quotes begin values of several lines: nobody needs one here
         if "'''" in line or '"""' in line:
             raise ConfigError(f"{path}, line {number}: triple quotes are not supported")

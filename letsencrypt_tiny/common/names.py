@@ -1,5 +1,8 @@
 """Host names and addresses as a certificate has them: one grammar (RFC 1123 §2.1, RFC 5890).
 
+Inside a network labels have underscores, too (RFC 2181 §11), and a name may have but one label:
+whether to certify such is the CA's business.
+
 Canonical are lower case and the addresses' form of RFC 5952 (RFC 8555 §7.1.4, RFC 8738 §3).
 """
 
@@ -7,7 +10,7 @@ import re
 
 MAX_NAME = 253   # characters
 
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 # What ends in a number is an address, or nothing
 _NAME = re.compile(rf"(?:\*\.)?(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}\Z")
 

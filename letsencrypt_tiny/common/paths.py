@@ -17,6 +17,7 @@ RUN_DIR = f"{RUNSTATEDIR}/{PROGRAM}"
 MASTER_CONFIG = "letsencrypt-tiny.conf"
 ACCOUNTD_CONFIG = "accountd.conf"
 CERTS_CONFIG = ("certs.conf", "certs.conf.d/")
+LACME_CERTS_CONFIG = ("lacme-certs.conf", "lacme-certs.conf.d/")   # under their old names
 
 ACCOUNTD = f"{PREFIX}/bin/letsencrypt-tiny-accountd"
 CLIENT = f"{PREFIX}/libexec/{PROGRAM}/client"

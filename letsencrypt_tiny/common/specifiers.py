@@ -6,7 +6,7 @@
 ``%g``  name of the group;  ``%G`` its number
 ``%h``  home directory
 ``%t``  runtime directory: /run for root, else $XDG_RUNTIME_DIR (an error if unset)
-``%T``  $TMPDIR or /tmp
+``%T``  /tmp; not for root $TMPDIR, if it is set
 ``%u``  name of the user;  ``%U`` its number
 ``%%``  a percent sign
 ======  ===========================================================================

@@ -64,6 +64,27 @@ def parse(text: str) -> Url:
     return Url(host, port, target)
 
 
+def parse_origin(text: str) -> str:
+    """Return an origin in its canonical form (RFC 6454 §6.2): an https URL without path and
+    query, in whatever spelling.  Raises ValueError.
+    """
+    url = parse(text)
+    if url.target != "/":
+        raise ValueError("it has a path or a query")
+    return url.origin
+
+
+def parse_origins(text: str) -> list[str]:
+    """Return the origins between commas and white space, each once; raises ValueError."""
+    found: dict[str, None] = {}
+    for word in text.replace(",", " ").split():
+        try:
+            found[parse_origin(word)] = None
+        except ValueError as exc:
+            raise ValueError(f"“{word}” is not https://HOST[:PORT]: {exc}") from exc
+    return list(found)
+
+
 def parse_proxy(text: str) -> Proxy:
     """Take [http://][USER[:PASSWORD]@]HOST[:PORT] apart; raises ValueError, without password."""
     match = _PROXY.match(text) if len(text) <= MAX_URL else None

@@ -14,17 +14,24 @@ import sys
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..common import log
-from ..common.errors import Error, UsageError
+from ..common import encoding, log
+from ..common.errors import Error, UsageError, did_you_mean
 from .peers import signals
 
 if TYPE_CHECKING:
     import argparse
     from .settings.main import Config
 
-COMMANDS = {"account": "account", "newOrder": "newOrder", "new-order": "newOrder",
-            "new-cert": "newOrder", "revokeCert": "revokeCert", "revoke-cert": "revokeCert",
-            "status": "status", "check": "check"}
+VERSION = f"letsencrypt-tiny {__version__}"
+# what is typed, in lower case and without hyphens -> command; others' words are understood
+COMMANDS = {"account": "account", "neworder": "newOrder", "newcert": "newOrder",
+            "renew": "newOrder", "revokecert": "revokeCert", "revoke": "revokeCert",
+            "status": "status", "check": "check", "help": "help", "version": "version"}
+# what other clients call what has another name here
+ELSEWHERE = {"certonly": "newOrder", "run": "newOrder", "issue": "newOrder", "order": "newOrder",
+             "register": "account --register", "unregister": "account --deactivate",
+             "certificates": "status", "list": "status", "show": "status", "test": "check",
+             "configtest": "check", "certs": "status"}
 # command -> the options that it knows besides the general ones
 OPTIONS: dict[str, set[str]] = {
     "account": {"register", "tos_agreed", "deactivate"},
@@ -37,8 +44,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv``; returns the exit status."""
     debug = "--debug" in (sys.argv if argv is None else argv)
     try:
+        if argv is None:
+            encoding.use_utf8()
         _prepare_process()
-        status = _run(sys.argv[1:] if argv is None else argv)
+        status = _run(list(map(encoding.argument, sys.argv[1:])) if argv is None else argv)
         print(end="", flush=True)
         return status
     except Error as exc:
@@ -73,6 +82,30 @@ def _prepare_process() -> None:
 
 
 def _run(argv: list[str]) -> int:
+    parser = _parser()
+    options, unknown = parser.parse_known_intermixed_args(argv)
+    if unknown:
+        parser.error(_unknown_option(unknown[0]))
+    if not options.words:
+        parser.error("no command: say account, newOrder, revokeCert, status or check")
+    word, *options.arguments = options.words
+    command = COMMANDS.get(word.lower().replace("-", "").replace("_", ""), "")
+    if command == "help":
+        parser.print_help()
+        return 0
+    if command == "version":
+        print(VERSION)
+        return 0
+    if not command:
+        parser.error(_unknown_command(word))
+    for name in sorted(set.union(*OPTIONS.values()) - OPTIONS[command]):
+        if getattr(options, name) not in (None, False):
+            raise UsageError(f"{command} has no option --{name.replace('_', '-')}")
+    log.level = log.DEBUG if options.debug else log.QUIET if options.quiet else log.NORMAL
+    return _command(command, options)
+
+
+def _parser() -> "argparse.ArgumentParser":
     import argparse
     parser = argparse.ArgumentParser(
         prog="letsencrypt-tiny", allow_abbrev=False, add_help=False,
@@ -86,7 +119,7 @@ def _run(argv: list[str]) -> int:
     general.add_argument("-q", "--quiet", action="store_true")
     general.add_argument("--debug", action="store_true")
     general.add_argument("-h", "--help", action="help")
-    general.add_argument("--version", action="version", version=f"letsencrypt-tiny {__version__}")
+    general.add_argument("-V", "--version", action="version", version=VERSION)
     account = parser.add_argument_group("account [CONTACT ...]")
     account.add_argument("--register", action="store_true")
     account.add_argument("--tos-agreed", action="store_true")
@@ -100,16 +133,25 @@ def _run(argv: list[str]) -> int:
     revoke.add_argument("--certificate-key", metavar="FILE")
     status = parser.add_argument_group("status [SECTION ...], check")
     status.add_argument("--json", action="store_true")
-    parser.add_argument("command", metavar="COMMAND", choices=sorted(COMMANDS),
-                        help="one of account, newOrder, revokeCert, status, check")
-    parser.add_argument("arguments", metavar="ARGUMENT", nargs="*")
-    options = parser.parse_intermixed_args(argv)
-    command = COMMANDS[options.command]
-    for name in sorted(set.union(*OPTIONS.values()) - OPTIONS[command]):
-        if getattr(options, name) not in (None, False):
-            raise UsageError(f"{command} has no option --{name.replace('_', '-')}")
-    log.level = log.DEBUG if options.debug else log.QUIET if options.quiet else log.NORMAL
-    return _command(command, options)
+    parser.add_argument("words", metavar="COMMAND", nargs="*",
+                        help="one of account, newOrder, revokeCert, status, check; then what it "
+                             "is about")
+    return parser
+
+
+def _unknown_option(text: str) -> str:
+    option = text.partition("=")[0]
+    valid = ["--config", "--socket", "--quiet", "--debug", "--help", "--version",
+             *(f"--{name.replace('_', '-')}" for name in set.union(*OPTIONS.values()))]
+    return f"there is no option {log.printable(option)}{did_you_mean(option, valid)}"
+
+
+def _unknown_command(word: str) -> str:
+    """Suggest what is spelled alike, or what other clients call so."""
+    known = ELSEWHERE.get(word.lower())
+    hint = f": did you mean “{known}”?" if known else did_you_mean(word, COMMANDS.values())
+    return (f"there is no command “{log.printable(word)}”{hint} "
+            "(valid: account, newOrder, revokeCert, status, check, help)")
 
 
 def _command(command: str, options: "argparse.Namespace") -> int:
@@ -140,11 +182,13 @@ def _command(command: str, options: "argparse.Namespace") -> int:
                 options.register, options.tos_agreed, options.deactivate,
                 tuple(arguments) if arguments else None))
     from .commands.new_order import Options, new_order
+    from .settings import certificates
     if options.force and options.min_days is not None:
         raise UsageError("newOrder: --force and --min-days exclude each other")
+    wanted = certificates.load(config, options.config_certs)
     with _locked(config):
-        return new_order(config, Options(
-            arguments, -1 if options.force else options.min_days, options.config_certs))
+        return new_order(config, wanted, Options(
+            arguments, -1 if options.force else options.min_days))
 
 
 class _locked:

@@ -6,17 +6,21 @@ stand before the first section; the sections are policies.
 
 import os
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..common import inifile, paths, specifiers
+from ..common import inifile, paths, specifiers, urls
 from ..common.errors import ConfigError, ProtocolError
 from ..common.inifile import Settings
-from ..common.wire.policy import (MAX_PER_HOUR, MAX_POLICY, OPERATIONS, ORDERING, Policy,
-                                  origin_of, parse_origin, parse_policy)
+from ..common.wire.policy import (MAX_PER_HOUR, MAX_POLICY, OPERATIONS, ORDERING, URLS, Policy,
+                                  origin_of, parse_policy)
 from .request import is_https_url
 
+if TYPE_CHECKING:
+    import io
+
 SETTINGS = ("privkey", "gpg", "socket", "logfile", "keyid", "quiet", "confine")
-POLICY_SETTINGS = ("origins", "identifiers", "profiles", "operations", "requests-per-hour")
+POLICY_SETTINGS = ("origins", "identifiers", "profiles", "operations", "requests-per-hour",
+                   "urls")
 REQUESTS_PER_HOUR = 1000
 CONFINE = ("auto", "required", "no")
 
@@ -113,17 +117,12 @@ def _policy(section: Settings) -> Policy:
     return Policy(match.group(1), section.parsed("origins", _origins,
                                                  origin_of(paths.DIRECTORY_URL)),
                   operations, identifiers, frozenset(section.words("profiles", "", ",")),
-                  REQUESTS_PER_HOUR if per_hour is None else per_hour)
+                  REQUESTS_PER_HOUR if per_hour is None else per_hour,
+                  urls=section.choice("urls", URLS, URLS[0]))
 
 
 def _origins(text: str) -> frozenset[str]:
-    found = set()
-    for origin in text.replace(",", " ").split():
-        try:
-            found.add(parse_origin(origin))
-        except ValueError as exc:
-            raise ValueError(f"“{origin}” is not https://HOST[:PORT]: {exc}") from exc
-    return frozenset(found)
+    return frozenset(urls.parse_origins(text))
 
 
 def _identifiers(text: str) -> frozenset[str]:
@@ -135,8 +134,8 @@ def _chosen(name: str, known: dict[str, Policy], file: str | None) -> Policy:
     """The policy that --policy=NAME asks for."""
     if name.startswith("fd:") and name[3:].isascii() and name[3:].isdigit() and len(name) < 9:
         try:
-            with open(int(name[3:]), "rb") as source:
-                return parse_policy(source.read(MAX_POLICY + 1))
+            with open(int(name[3:]), "rb", buffering=0) as source:
+                return parse_policy(_read_all(source))
         except (OSError, ProtocolError) as exc:
             raise ConfigError(f"--policy={name}: {exc}") from exc
     if name not in known:
@@ -144,6 +143,14 @@ def _chosen(name: str, known: dict[str, Policy], file: str | None) -> Policy:
                           f"{file or 'a configuration file'} (there "
                           f"{'are ' + ', '.join(known) if known else 'is none'})")
     return known[name]
+
+
+def _read_all(source: "io.RawIOBase") -> bytes:
+    """Up to a byte more than a policy may have, in pieces: memory may be short."""
+    data = bytearray()
+    while len(data) <= MAX_POLICY and (piece := source.read(65536)):
+        data += piece
+    return bytes(data)
 
 
 def expand(where: str, value: str) -> str:

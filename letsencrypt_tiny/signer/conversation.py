@@ -65,12 +65,14 @@ class Budget:
 
 
 class Peer:
-    """A client: how to hear and answer it.  ``waiting_since`` is None while a line is under way.
+    """A client: how to hear and answer it.  ``waiting_since`` is None while a line is under way;
+    ``spoken``: one has been completed.
 
     Of one that is ``quiet`` nothing is logged but what it is given.
     """
 
     waiting_since: float | None = None
+    spoken = False
     quiet = False
 
     def receive(self, timeout: float | None) -> bytes:
@@ -170,7 +172,7 @@ def _serve_requests(talk: Talk) -> None:
     while not talk.ended:
         line = lines.next_line()
         if line is not None:
-            deadline = None
+            deadline, peer.spoken = None, True
             peer.send(_answer(talk, line))
             continue
         now = time.monotonic()

@@ -8,6 +8,7 @@ import shlex
 import stat
 
 from ..common import log
+from ..common.environment import kept
 from ..common.errors import Error
 from .config import KeySource
 
@@ -54,11 +55,7 @@ def _read_descriptor(fd: int) -> bytes:
 
 def _read_gpg(path: str, command: list[str], inherit_stdin: bool) -> bytes:
     import subprocess
-    # GPG_TTY, GNUPGHOME and what else the agent needs stay
-    environment = {name: value for name, value in os.environ.items()
-                   if not name.startswith("LD_")
-                   and name not in ("IFS", "CDPATH", "ENV", "BASH_ENV")}
-    environment["PATH"] = "/usr/bin:/bin"
+    environment = {**kept("signer"), "PATH": "/usr/bin:/bin"}
     try:
         done = subprocess.run([*command, "-o", "-", "--decrypt", "--", path], env=environment,
                               stdin=None if inherit_stdin else subprocess.DEVNULL,

@@ -12,8 +12,8 @@ from ..common.x509.certificate import parse_certificate
 from ..common.x509.csr import CSR, parse_csr
 from ..common.errors import ProtocolError
 from ..common.names import MAX_NAME, Identifier, is_dns
-from ..common.wire.jsonfields import (JsonObject, get_bool, get_int, get_object, get_objects,
-                                      get_str, get_strs)
+from ..common.wire.jsonfields import (JsonObject, get_int, get_object, get_objects, get_str,
+                                      get_strs)
 from ..common.wire.signer import MAX_REQUEST, Greeting
 
 # What no host name can look like; whether it is an address is seen from the policy, which has
@@ -109,7 +109,8 @@ def account(payload: JsonObject, own: Greeting) -> Asked:
     """RFC 8555 §7.3, §7.3.2, §7.3.4."""
     if "contact" in payload:
         get_strs(payload, "contact")
-    get_bool(payload, "termsOfServiceAgreed")
+    if not isinstance(payload.get("termsOfServiceAgreed", False), bool):   # null neither
+        raise ProtocolError("“termsOfServiceAgreed” is not true or false")
     if "externalAccountBinding" in payload:
         jws(get_object(payload, "externalAccountBinding"), own)
     return Asked()

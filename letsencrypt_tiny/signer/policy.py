@@ -19,7 +19,7 @@ from typing import AbstractSet, NamedTuple
 from ..common import log, names, urls
 from ..common.errors import Error, ProtocolError
 from ..common.wire.jsonfields import JsonObject
-from ..common.wire.policy import Policy, digest
+from ..common.wire.policy import BY_CERTIFICATE_KEY, Policy, digest
 from ..common.wire.signer import Greeting
 from . import payloads, request
 from .payloads import Asked, Names
@@ -57,7 +57,7 @@ ROWS = (
     _row("kid", "status", "", "deactivate", payloads.deactivate),
     _row("kid", "", "contact termsOfServiceAgreed", "account-update", payloads.account),
     _row("kid", "certificate", "reason", "revoke", payloads.revoke),
-    _row("jwk", "certificate", "reason", "revoke", payloads.revoke),   # by the certificate's key
+    _row("jwk", "certificate", "reason", "revoke", payloads.revoke),   # see _judge
     _row("kid", "protected payload signature", "", "key-change", payloads.jws),
     _row("jwk", "onlyReturnExisting", "contact termsOfServiceAgreed", "lookup", payloads.lookup),
     _row("jwk", "externalAccountBinding", "contact termsOfServiceAgreed",
@@ -94,35 +94,59 @@ def covers(patterns: frozenset[str], kind: str, value: str) -> bool:
 
 
 def origin_within(policy: Policy, url: str) -> str:
-    """Return the origin of a canonical ``url`` if it is one of the policy's, else ""."""
+    """Return the origin of ``url`` if it is one of the policy's, else "".
+
+    It is compared after normalization (RFC 3986 §6.2); whether a URL may have another form than
+    the canonical one is for the policy to say.
+    """
     try:
         found = urls.parse(url)
     except ValueError:
         return ""
-    canonical = url == found.origin + found.target and _PATH.match(found.target)
-    return found.origin if canonical and found.origin in policy.origins else ""
+    good = policy.urls == "any" or (
+        url == found.origin + found.target and _PATH.match(found.target))
+    return found.origin if good and found.origin in policy.origins else ""
+
+
+def _refusal(policy: Policy, why: str, setting: str) -> ProtocolError:
+    """``setting`` is the one that would allow it, of the policy's section if it has one."""
+    if policy.only is None:
+        hint = f"setting “{setting}” of [policy {policy.name}]"
+    elif setting == "origins":
+        hint = "setting “origins” of [client]"
+    else:
+        hint = "“policy = no” in [accountd] would allow it"
+    return ProtocolError(f"policy “{policy.name}”: {why} ({hint})")
+
+
+def _check_url(policy: Policy, member: str, url: str) -> None:
+    if origin_within(policy, url):
+        return
+    if origin_within(policy._replace(urls="any"), url):
+        raise _refusal(policy, f"{member} is not canonical", "urls")
+    raise _refusal(policy, f"{member} is of another origin than "
+                           f"{', '.join(sorted(policy.origins)) or 'any'}", "origins")
 
 
 def _check(policy: Policy, header: JsonObject, operation: str, asked: Asked) -> None:
     """Raise ProtocolError unless ``policy`` allows it."""
-    where = f"policy “{policy.name}”: "
     for member in ("url", "kid"):
-        if member in header and not origin_within(policy, header[member]):
-            raise ProtocolError(f"{where}{member} is not canonical, or of another origin than "
-                                f"{', '.join(sorted(policy.origins)) or 'any'}")
+        if member in header:
+            _check_url(policy, member, header[member])
     if operation not in policy.operations:
-        raise ProtocolError(f"{where}{operation} is not allowed")
+        raise _refusal(policy, f"{operation} is not allowed", "operations")
     for kind, value in asked.names:
         if not covers(policy.identifiers, kind, value):
-            raise ProtocolError(f"{where}{log.printable(value, names.MAX_NAME)} is not one of its "
-                                "identifiers")
+            raise _refusal(policy, f"{log.printable(value, names.MAX_NAME)} is not one of its "
+                                   "identifiers", "identifiers")
     if asked.profile is not None and not policy.profiles & {asked.profile, ANY}:
-        raise ProtocolError(f"{where}this profile is not one of its profiles")
+        raise _refusal(policy, "this profile is not one of its profiles", "profiles")
     if policy.only is None and asked.more:
-        raise ProtocolError(f"{where}{asked.more}")
+        raise ProtocolError(f"policy “{policy.name}”: {asked.more}")
     if policy.only is not None and asked.document is not None \
             and digest(asked.document) not in policy.only:
-        raise ProtocolError(f"{where}{operation} with another CSR or certificate than expected")
+        raise _refusal(policy, f"{operation} with another CSR or certificate than expected",
+                       "only")
 
 
 class Verdict:
@@ -169,6 +193,10 @@ def _judge(verdict: Verdict, line: bytes, own: Greeting, policies: Sequence[Poli
         return
     if row is None:
         raise ProtocolError("not a request that a policy knows")
+    if row.operation == "revoke" and "jwk" in checked.header and not any(
+            BY_CERTIFICATE_KEY in policy.operations for policy in policies):
+        raise ProtocolError("this key revokes certificates as an account (kid), not as their own "
+                            "key (jwk)")
     asked = row.read(checked.payload or {}, own)
     verdict.names = asked.names
     for policy in policies:
@@ -205,8 +233,8 @@ class Guard:
         now = self._now()
         for policy, allowed in zip(self._policies, self._allowed):
             if policy.per_hour and len(allowed) == policy.per_hour and now - allowed[0] < HOUR:
-                return (f"policy “{policy.name}”: more than {policy.per_hour} requests within "
-                        "an hour")
+                return str(_refusal(policy, f"more than {policy.per_hour} requests within an "
+                                            "hour", "requests-per-hour"))
         for allowed in self._allowed:
             allowed.append(now)   # the oldest falls out
         return ""

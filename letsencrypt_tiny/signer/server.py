@@ -1,5 +1,6 @@
 """The UNIX socket on which any number of conversations are held."""
 
+import operator
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ import stat
 import struct
 import sys
 import time
+from collections import Counter
 from typing import Any, NoReturn
 
 from ..common import log
@@ -20,11 +22,19 @@ MAX_CONNECTIONS = 32  # a thread each
 
 
 class Connection(Peer):
-    """The peer at the other end of a UNIX stream socket."""
+    """The peer at the other end of a UNIX stream socket.
+
+    ``process`` is its user and the number of its process: behind one of sshd's, for instance,
+    there is one host.
+    """
 
     def __init__(self, sock: socket.socket, name: str) -> None:
         self._sock = sock
         self.name = name
+        size = struct.calcsize("3i")
+        pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED,
+                                                          size))
+        self.user, self.process = uid, (uid, pid)
 
     def receive(self, timeout: float | None) -> bytes:
         self._sock.settimeout(timeout)
@@ -98,25 +108,33 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         """Make room for the connection, or refuse it."""
         self._count += 1
         quiet = not self._budget.allows()
-        if len(self._connections) >= MAX_CONNECTIONS and not self._dismiss_idle():
+        connection = Connection(request, str(self._count))
+        connection.quiet = quiet
+        if len(self._connections) >= MAX_CONNECTIONS and not self._make_room(connection):
             if not quiet:
                 log.warning(f"[{self._count}] refused: {MAX_CONNECTIONS} connections are busy")
             return False
-        connection = self._connections[request] = Connection(request, str(self._count))
-        connection.quiet = quiet
+        self._connections[request] = connection
         return True
 
-    def _dismiss_idle(self) -> bool:
-        """Hang up on the connection that has been idle for longest; False if none has for long."""
-        idle = [(peer.waiting_since, id(sock), sock) for sock, peer
-                in list(self._connections.items()) if peer.waiting_since is not None]
-        if not idle or min(idle)[0] > time.monotonic() - IDLE_TIME:
-            return False
-        # Its thread notices in its own time, a few more threads than connections do no harm; or
-        # it has ended by itself since
-        peer = self._connections.pop(min(idle)[2], None)
-        if peer is not None:
-            peer.hang_up()
+    def _make_room(self, newcomer: Connection) -> bool:
+        """Hang up on a connection that others need less than the newcomer; False if none is.
+
+        Its thread notices in its own time, a few more threads than connections do no harm; or it
+        has ended by itself since.
+        """
+        there = list(self._connections.items())
+        sock = (_greediest([(peer.process, peer, sock) for sock, peer in there], newcomer.process)
+                or _greediest([(peer.user, peer, sock) for sock, peer in there], newcomer.user))
+        if sock is None:
+            idle = [(peer.waiting_since, id(sock), sock) for sock, peer in there
+                    if peer.waiting_since is not None]
+            if not idle or min(idle)[0] > time.monotonic() - IDLE_TIME:
+                return False
+            sock = min(idle)[2]
+        dismissed = self._connections.pop(sock, None)
+        if dismissed is not None:
+            dismissed.hang_up()
         return True
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -133,9 +151,8 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         peer = self._connections.get(sock)
         if peer is None:
             return  # dismissed already
-        pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED,
-                                                          struct.calcsize("3i")))
         if not peer.quiet:
+            uid, pid = peer.process
             log.info(f"[{peer.name}] connection of user {uid}, process {pid}")
         converse(peer, self._signer, peer.name, self._budget)
         if not peer.quiet:
@@ -159,6 +176,21 @@ class _Handler(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         self.server.converse(self.request)
+
+
+def _greediest(connections: list[tuple[object, Connection, Any]], newcomer: object) -> Any:
+    """Return the socket of the connection that has to go, of the owner that has most of them.
+
+    ``connections`` are their owners, themselves and their sockets, the oldest first.  None if that
+    owner would have fewer than the ``newcomer`` then.
+    """
+    places = Counter(owner for owner, _, _ in connections)
+    owner, most = max(places.items(), key=operator.itemgetter(1))
+    if most <= places[newcomer] + 1:
+        return None
+    greedy = [(peer, sock) for other, peer, sock in connections if other == owner]
+    # whoever has asked for nothing yet, then who waits, then who is served
+    return min(greedy, key=lambda item: (item[0].spoken, item[0].waiting_since is None))[1]
 
 
 def _check_place(path: str) -> None:

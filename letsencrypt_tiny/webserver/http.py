@@ -4,9 +4,10 @@ Pure: what a token's challenge file holds is asked of a function that is handed 
 
 Why not http.server: it parses every header with the email package, reads with a time limit for
 each recv() rather than for the whole request, needs a thread for each connection, and takes
-25 ms to import, more than all the rest.  A request line is all that matters here.
+25 ms to import, more than all the rest.  A request line is nearly all that matters here.
 """
 
+import re
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,7 +18,14 @@ MAX_HEAD = 8192        # bytes of a request line and its header fields
 
 _PREFIX = HTTP_PATH.encode("ascii")
 _VISIBLE = frozenset(range(0x20, 0x7F))
-_VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")   # ignored before a request line (RFC 9112 §2.2)
+_REQUEST_LINE = re.compile(rb"([^ ]+) ([^ ]+) HTTP/1\.([01])\Z")
+# token ":" field-value (RFC 9110 §5.1, §5.5); nothing of it is a continuation (RFC 9112 §5.2)
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\0\r\n]*)\Z")
+_HOST = rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(?::[0-9]*)?"   # RFC 3986 §3.2.2
+_HOST_FIELD = re.compile(rb"[ \t]*" + _HOST + rb"[ \t]*\Z")
+# An http URI without a host is none (RFC 9110 §4.2.1)
+_ABSOLUTE = re.compile(rb"http://(?!:|/|\Z)" + _HOST + rb"((?:/.*)?)\Z", re.I)
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed",
             431: "Request Header Fields Too Large"}
 
@@ -32,24 +40,54 @@ class Answer(NamedTuple):
     body: bytes = b""
 
 
+def request_line(head: bytes) -> bytes:
+    """Return the request line of a head, or as much of it as has come, without CRLF."""
+    return _EMPTY_LINES.sub(b"", head).partition(b"\r\n")[0]
+
+
 def respond(head: bytes, find: Find) -> Answer | None:
     """Answer a request head, or return None as long as more of it must come.
 
     A request line that can't become a good one is refused at once (RFC 9112 §3).  The header
-    fields have no influence on the answer: they are waited for, not looked at.
+    fields have no influence on the answer, as long as they are well formed.
     """
-    line, crlf, _ = head.partition(b"\r\n")
+    line, crlf, rest = _EMPTY_LINES.sub(b"", head).partition(b"\r\n")
     if not _VISIBLE.issuperset(line if crlf else line.removesuffix(b"\r")):
         return Answer(400)
-    if crlf:
-        words = line.split(b" ")
-        if len(words) != 3 or not all(words) or words[2] not in _VERSIONS:
-            return Answer(400)
-    if b"\r\n\r\n" not in head:
+    match = _REQUEST_LINE.match(line)
+    if crlf and match is None:
+        return Answer(400)
+    fields, end, _ = (crlf + rest).partition(b"\r\n\r\n")
+    if match is None or not end:
         return None if len(head) < MAX_HEAD else Answer(431)
-    method, target, _ = words
-    if method not in (b"GET", b"HEAD"):
-        return Answer(405)
+    method, target, minor = match.groups()
+    if not _are_good(fields.split(b"\r\n")[1:], host_needed=minor == b"1"):
+        return Answer(400)
+    return Answer(405) if method not in (b"GET", b"HEAD") else _look_up(target, find)
+
+
+def _are_good(fields: list[bytes], host_needed: bool) -> bool:
+    """True for well-formed header fields with one Host, or if not needed none (RFC 9112 §3.2)."""
+    hosts = []
+    for field in fields:
+        match = _FIELD.match(field)
+        if match is None:
+            return False
+        name, value = match.groups()
+        if name.lower() == b"host":
+            hosts.append(value)
+    return (host_needed <= len(hosts) <= 1
+            and all(_HOST_FIELD.match(value) is not None for value in hosts))
+
+
+def _look_up(target: bytes, find: Find) -> Answer:
+    """Answer a target in origin-form or absolute-form (RFC 9112 §3.2); of which host, is no
+    matter: whoever validates a name asks under that name."""
+    if target[:7].lower() == b"http://":
+        match = _ABSOLUTE.match(target)
+        if match is None:
+            return Answer(400)
+        target = match.group(1)
     token = target.removeprefix(_PREFIX).decode("ascii")
     if not target.startswith(_PREFIX) or not is_token(token):
         return Answer(404)

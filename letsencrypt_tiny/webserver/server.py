@@ -1,29 +1,33 @@
 """One selector and one thread serve all sockets, so no peer can hold up another.
 
-Each connection carries one request.  It may last DEADLINE seconds, however busy it looks, and
-when MAX_CONNECTIONS are open, the oldest makes room for the next: idle connections don't stop a
-validation.
+Each connection carries one request.  It may last DEADLINE seconds, however busy it looks.  When
+more than MAX_CONNECTIONS are open, one of the peer that has most of them makes room: neither idle
+connections nor a flood of new ones from one address stop the validation by another.
 """
 
 import selectors
 import socket
+import struct
 import time
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..common import log
-from .http import MAX_HEAD, Answer, Find, render, respond
+from .http import MAX_HEAD, Answer, Find, render, request_line, respond
 
 MAX_TRAILER = 65536    # bytes read and thrown away after the answer
 
+_MAPPED = bytes(10) + b"\xff\xff"   # an IPv4 address where both are listened to (RFC 4291 §2.5.5.2)
+
 
 class Connection:
-    """A peer: its request head as far as it came, then what it sends after the answer."""
+    """A request head as far as it came, then what is sent after the answer."""
 
-    __slots__ = ("sock", "deadline", "head", "trailer")
+    __slots__ = ("sock", "peer", "deadline", "head", "trailer")
 
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
+    def __init__(self, sock: socket.socket, peer: bytes, deadline: float) -> None:
         self.sock = sock
+        self.peer = peer   # whose place it takes
         self.deadline = deadline
         self.head = b""
         self.trailer = -1  # bytes thrown away; negative before the answer
@@ -41,6 +45,7 @@ class Server:
         self.selector = selectors.DefaultSelector()
         # Oldest first, hence also the next deadline first.
         self.connections: dict[Connection, None] = {}
+        self.places: dict[bytes, int] = {}   # that each peer takes
         for listener in listeners:
             # A peer may be gone between select() and accept(), which must not block then.
             listener.setblocking(False)
@@ -71,26 +76,35 @@ class Server:
                 self.accept(key.fileobj)
 
     def accept(self, listener: socket.socket) -> None:
-        """Accept one connection; if there are too many, the oldest is closed to make room."""
-        if len(self.connections) >= self.MAX_CONNECTIONS:
-            self.close(next(iter(self.connections)))
+        """Accept one connection; if there are too many then, one is closed to make room."""
         try:
-            sock, _ = listener.accept()
+            sock, address = listener.accept()
         except (BlockingIOError, ConnectionError):
             return
         except OSError as exc:
             # Out of descriptors or memory: the peer waits in the queue, and we don't spin.
             log.debug(f"cannot accept a connection: {exc.strerror}")
             if self.connections:
-                self.close(next(iter(self.connections)))
+                self.close(self.dispensable())
             else:
                 time.sleep(0.1)
             return
         sock.setblocking(False)
-        conn = Connection(sock, time.monotonic() + self.DEADLINE)
+        conn = Connection(sock, peer_of(sock, address), time.monotonic() + self.DEADLINE)
         self.connections[conn] = None
+        self.places[conn.peer] = self.places.get(conn.peer, 0) + 1
         self.selector.register(sock, selectors.EVENT_READ, conn)
+        if len(self.connections) > self.MAX_CONNECTIONS:
+            self.close(self.dispensable(conn))
         self.receive(conn)
+
+    def dispensable(self, newcomer: Connection | None = None) -> Connection:
+        """Return the connection to close first, not the ``newcomer``: of the peer that has most of
+        them the oldest whose request isn't complete; if all are, the oldest."""
+        most = max(self.places.values())
+        greedy = [conn for conn in self.connections
+                  if self.places[conn.peer] == most and conn is not newcomer]
+        return next((conn for conn in greedy if conn.trailer < 0), greedy[0])
 
     def receive(self, conn: Connection) -> None:
         """Read what has come on ``conn``, and answer if the request is complete."""
@@ -119,9 +133,9 @@ class Server:
         connection, and the peer could lose the answer.
         """
         if log.level >= log.DEBUG:
-            line = conn.head.partition(b"\r\n")[0].decode("ascii", "backslashreplace")
+            line = request_line(conn.head).decode("ascii", "backslashreplace")
             log.debug(f'{peer_name(conn.sock)} "{log.printable(line, 200)}" {answer.status}')
-        response = render(answer, conn.head.startswith(b"HEAD "))
+        response = render(answer, request_line(conn.head).startswith(b"HEAD "))
         conn.trailer = 0
         try:
             # Less than 0.5 kB: the send buffer of a new socket always takes that.
@@ -134,8 +148,24 @@ class Server:
         """Forget a connection, answered or not."""
         if conn in self.connections:
             del self.connections[conn]
+            self.places[conn.peer] -= 1
+            if not self.places[conn.peer]:
+                del self.places[conn.peer]
             self.selector.unregister(conn.sock)
             conn.sock.close()
+
+
+def peer_of(sock: socket.socket, address: Any) -> bytes:
+    """Return whose a connection is: an IPv4 address, an IPv6 network of 64 bits, which one host
+    has to itself (RFC 4291 §2.5.1), or the user of a process at a UNIX socket."""
+    if sock.family == socket.AF_INET:
+        return socket.inet_pton(socket.AF_INET, address[0])
+    if sock.family == socket.AF_INET6:
+        packed = socket.inet_pton(socket.AF_INET6, address[0].partition("%")[0])
+        return packed[12:] if packed.startswith(_MAPPED) else packed[:8]
+    size = struct.calcsize("3i")   # pid, uid, gid
+    return b"uid %d" % struct.unpack("3i", sock.getsockopt(
+        socket.SOL_SOCKET, socket.SO_PEERCRED, size))[1]
 
 
 def peer_name(sock: socket.socket) -> str:

@@ -47,12 +47,17 @@ class Response(NamedTuple):
     """An answer; whatever is in it is sent as it is.
 
     A ``body`` that isn't bytes is sent piece by piece until the connection is closed.  A header
-    with the value None isn't sent, also not if the server would add it (Replay-Nonce).
+    with the value None isn't sent, also not if the server would add it (Replay-Nonce).  ``raw``
+    is sent instead of all that, and then the connection ends (``reset``: breaks); ``extra``
+    follows an answer, unasked for.
     """
 
     status: int = 200
     headers: Headers = {}
     body: bytes | Iterable[bytes] = b""
+    raw: bytes | None = None
+    reset: bool = False
+    extra: bytes = b""
 
     @classmethod
     def json(cls, message: object, status: int = 200,
@@ -81,7 +86,7 @@ class Response(NamedTuple):
 
 
 RESOURCES = ("directory", "newNonce", "newAccount", "newOrder", "revokeCert", "keyChange",
-             "account", "order", "finalize", "authz", "challenge", "certificate")
+             "account", "orders", "order", "finalize", "authz", "challenge", "certificate")
 
 Default = Callable[[], Response]
 Handler = Callable[[Request, Default], Response]
@@ -99,18 +104,26 @@ class Hostile:
     ``issuer``      CSR in PEM, names of the order -> PEM of certificate and chain
     ``processing``  how often a finalized order still says "processing" (§7.4)
     ``retry_after`` what it says in Retry-After then
+    ``reuse``       newOrder shows the unfinished order there is, as Boulder does
+    ``base``, ``spell``  how its URLs begin, and how a path is spelled in them
+    ``orders``, ``certificates``  what there is of them
     ``requests``    all requests, in order
     ``revoked``     the payloads of revokeCert
     ``handshake_errors``  of connections that never became TLS: ssl.SSLError or OSError
     """
 
-    def __init__(self, names: Sequence[str] = ca.LOOPBACK, authority: ca.CA | None = None
-                 ) -> None:
+    def __init__(self, names: Sequence[str] = ca.LOOPBACK, authority: ca.CA | None = None,
+                 port: int = 0) -> None:
+        self.port = port
         self._server_names = names
         self._authority = authority
         self.on: dict[str, Handler] = {}
         self.issuer: Issuer = lambda csr, _names: self.issue(csr)
         self.processing = 0
+        self.reuse = False
+        self.interim = b""    # before each answer
+        self.spell: Callable[[str], str] = lambda path: path
+        self.unspell: Callable[[str], str] = lambda target: target
         self.retry_after: str | None = "1"
         self.requests: list[Request] = []
         self.revoked: list[JSON] = []
@@ -119,9 +132,9 @@ class Hostile:
         self._lock = threading.RLock()
         self._nonces: set[str] = set()
         self._accounts: list[JSON] = []
-        self._orders: list[JSON] = []
+        self.orders: list[JSON] = []
         self._authorizations: list[JSON] = []
-        self._certificates: list[str | bytes] = []
+        self.certificates: list[str | bytes] = []
 
     def __enter__(self) -> "Hostile":
         self._temporary = tempfile.TemporaryDirectory(prefix="hostile-")
@@ -134,7 +147,7 @@ class Hostile:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.load_cert_chain(chain, key)
         self._http = _Server(self, self._tls)
-        self.port: int = self._http.server_address[1]
+        self.port = self._http.server_address[1]
         self.base = f"https://127.0.0.1:{self.port}"
         self.directory = f"{self.base}/directory"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
@@ -154,7 +167,7 @@ class Hostile:
 
     def url(self, path: str) -> str:
         """Return the URL of a path."""
-        return f"{self.base}/{path}"
+        return f"{self.base}{self.spell(f'/{path}')}"
 
     def issue(self, csr: str, **how: Any) -> str:
         """Return a certificate for the CSR (PEM) with its chain: what a good CA would do.
@@ -189,11 +202,11 @@ class Hostile:
             if request.resource == "newOrder":
                 identifier: JSON = request.payload["identifiers"][0]
             elif request.resource in ("order", "finalize"):
-                identifier = self._orders[number]["identifiers"][0]
+                identifier = self.orders[number]["identifiers"][0]
             elif request.resource in ("authz", "challenge"):
                 identifier = self._authorizations[number]["identifier"]
             elif request.resource == "certificate":
-                identifier = next(order for order in self._orders if order.get("certificate")
+                identifier = next(order for order in self.orders if order.get("certificate")
                                   == self.url(request.path[1:]))["identifiers"][0]
             else:
                 return None
@@ -223,7 +236,7 @@ class Hostile:
                 if nonce not in self._nonces:  # §6.5
                     return Response.problem("badNonce", f"never issued, or used: {nonce}", 400)
                 self._nonces.remove(nonce)
-                if request.protected.get("url") != self.base + request.path:  # §6.4
+                if request.protected.get("url") != self.url(request.path[1:]):  # §6.4
                     return Response.problem("unauthorized", "url isn't this URL", 401)
             elif request.resource not in ("directory", "newNonce"):  # §6.3
                 return Response.problem("malformed", "GET is not allowed here", 405)
@@ -267,8 +280,15 @@ class Hostile:
                 self._accounts[int(request.id)][member] = request.payload[member]
         return self._show_account(int(request.id))
 
+    def _orders(self, _request: Request) -> Response:
+        return Response.json({"orders": [self.url(f"order/{number}")
+                                         for number in range(len(self.orders))]})
+
     def _newOrder(self, request: Request) -> Response:
         identifiers = request.payload["identifiers"]
+        for number, known in enumerate(self.orders if self.reuse else ()):
+            if known["identifiers"] == identifiers and known["status"] in ("pending", "ready"):
+                return self._show_order(number, 201)
         authorizations = []
         for identifier in identifiers:
             wildcard = identifier["value"].startswith("*.")
@@ -286,18 +306,23 @@ class Hostile:
                 "identifier": {**identifier, "value": identifier["value"][2 * wildcard:]},
                 "status": "pending", "expires": "2099-01-01T00:00:00Z", "challenges": challenges,
                 **({"wildcard": True} if wildcard else {})})
-        self._orders.append({"status": "pending", "expires": "2099-01-01T00:00:00Z",
-                             "identifiers": identifiers, "authorizations": authorizations,
-                             "finalize": self.url(f"finalize/{len(self._orders)}")})
-        return self._show_order(len(self._orders) - 1, 201)
+        self.orders.append({"status": "pending", "expires": "2099-01-01T00:00:00Z",
+                            "identifiers": identifiers, "authorizations": authorizations,
+                            "finalize": self.url(f"finalize/{len(self.orders)}")})
+        return self._show_order(len(self.orders) - 1, 201)
 
     def _current(self, number: int) -> JSON:
-        order = self._orders[number]
+        order = self.orders[number]
         if order["status"] == "pending" and all(
                 self._authorizations[int(url.rpartition("/")[2])]["status"] == "valid"
                 for url in order["authorizations"]):
             order["status"] = "ready"
         return order
+
+    def validate(self, number: int) -> None:
+        """Let all authorizations of an order be valid."""
+        for url in self.orders[number]["authorizations"]:
+            self._authorizations[int(url.rpartition("/")[2])]["status"] = "valid"
 
     def _show_order(self, number: int, status: int = 200) -> Response:
         order = self._current(number)
@@ -319,9 +344,9 @@ class Hostile:
             return Response.problem("orderNotReady", f"it is {order['status']}", 403)
         csr = ca.pem(unbase64url(request.payload["csr"]), "CERTIFICATE REQUEST")
         names = [identifier["value"] for identifier in order["identifiers"]]
-        self._certificates.append(self.issuer(csr, names))
+        self.certificates.append(self.issuer(csr, names))
         order.update(status="valid", polls=self.processing,
-                     certificate=self.url(f"certificate/{len(self._certificates) - 1}"))
+                     certificate=self.url(f"certificate/{len(self.certificates) - 1}"))
         return self._show_order(int(request.id))
 
     def _authz(self, request: Request) -> Response:
@@ -343,7 +368,7 @@ class Hostile:
                              {"Link": f'<{self.url(f"authz/{number}")}>;rel="up"'})
 
     def _certificate(self, request: Request) -> Response:
-        body = self._certificates[int(request.id)]
+        body = self.certificates[int(request.id)]
         return Response(200, {"Content-Type": "application/pem-certificate-chain"},
                         body.encode() if isinstance(body, str) else body)
 
@@ -373,7 +398,7 @@ class _Server(http.server.ThreadingHTTPServer):
         self.hostile = hostile
         self._tls = tls
         self._open: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", 0), _Connection)
+        super().__init__(("127.0.0.1", hostile.port), _Connection)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         # In the connection's own thread: a handshake that hangs stops nobody else.
@@ -413,8 +438,9 @@ class _Connection(http.server.BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         protected, payload = _decode(body)
-        resource, _, number = self.path.lstrip("/").partition("/")
-        request = Request(self.command, self.path, resource, number,
+        path = self.server.hostile.unspell(self.path)
+        resource, _, number = path.lstrip("/").partition("/")
+        request = Request(self.command, path, resource, number,
                           {name.lower(): value for name, value in self.headers.items()}, body,
                           protected, payload if self.command == "POST" else None)
         self.server.hostile.requests.append(request)
@@ -424,9 +450,16 @@ class _Connection(http.server.BaseHTTPRequestHandler):
 
     def _send(self, response: Response) -> None:
         hostile = self.server.hostile
+        if response.raw is not None:
+            self.close_connection = True
+            self.wfile.write(response.raw)
+            if response.reset:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0" * 2)
+            return
+        self.wfile.write(hostile.interim)
         length = str(len(response.body)) if isinstance(response.body, bytes) else None
         headers: dict[str, str | None] = {}
-        if self.path != "/directory":
+        if self.path != "/directory" or self.command == "POST":
             headers["Replay-Nonce"] = hostile.nonce()
         headers["Link"] = f'<{hostile.directory}>;rel="index"'
         if response.status != 204:
@@ -434,7 +467,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         headers.update(response.headers)
         if headers.get("Content-Length") != (None if response.status == 204 else length or ""):
             headers["Connection"] = "close"  # the client can't tell where the body ends
-        self.send_response(response.status)
+        (self.send_response_only if "Date" in headers else self.send_response)(response.status)
         for name, value in headers.items():
             if value is not None:
                 self.send_header(name, value)
@@ -445,6 +478,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
             if hostile.stopping.is_set():
                 return
             self.wfile.write(piece)
+        self.wfile.write(response.extra)
 
     def log_message(self, *_: object) -> None:
         """Say nothing: tests read ``requests``."""

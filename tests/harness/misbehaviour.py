@@ -90,6 +90,36 @@ def failed_challenge(server: Hostile, detail: str = CONTROL, type_: str = "unaut
     server.edit("authz", change)
 
 
+def boulder(server: Hostile) -> None:
+    """Let it judge kids as Boulder does: mostly “malformed” (never “unauthorized”).
+
+    An account's is taken if newAccount was asked for it last: nobody verifies signatures here.
+    """
+    found = server.url("account/0")
+
+    def new_account(_request: Request, default: Default) -> Response:
+        nonlocal found
+        response = default()
+        found = response.headers.get("Location") or found
+        return response
+
+    def handler(request: Request, default: Default) -> Response:
+        kid = request.protected.get("kid")
+        if kid in (None, found):
+            return default()
+        if not kid.startswith(server.url("account/")):
+            return Response.problem("malformed", "KeyID header contained an invalid account URL: "
+                                    f'"{kid}"', 400)
+        number = kid.rpartition("/")[2]
+        if number.isdigit() and int(number) > 1000:
+            return Response.problem("accountDoesNotExist", f'Account "{kid}" not found', 400)
+        return Response.problem("malformed", "JWS verification error", 400)
+    server.on["newAccount"] = new_account
+    for resource in ("account", "newOrder", "order", "finalize", "authz", "challenge",
+                     "certificate", "revokeCert"):
+        server.on[resource] = handler
+
+
 def rewrite(server: Hostile, resource: str, old: str, new: str) -> None:
     """Replace ``old`` in the body and headers of a resource."""
     def handler(_request: Request, default: Default) -> Response:

@@ -19,10 +19,10 @@ class Names:
     ``address`` is host:port of its DNS.  Its log goes to ``directory``.
     """
 
-    def __init__(self, directory: Path, dns_port: int = 0) -> None:
+    def __init__(self, directory: Path, dns_port: int = 0, host: str = "127.0.0.1") -> None:
         dns_port = dns_port or free_port()
         self._management = free_port()
-        self.address = f"127.0.0.1:{dns_port}"
+        self.address = f"{host}:{dns_port}"
         usage = subprocess.run([PROGRAM, "-help"], capture_output=True, text=True, check=False)
         # of 2.10 and of earlier versions
         newer = "-dnsserver " in usage.stderr + usage.stdout
@@ -31,7 +31,8 @@ class Names:
             [PROGRAM, *dns, "-http01", "", "-https01", "",
              "-tlsalpn01", "", "-management", f"127.0.0.1:{self._management}",
              "-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""],
-            directory / "challtestsrv.log", [self._management, dns_port])
+            directory / "challtestsrv.log",
+            [self._management, *([dns_port] if host == "127.0.0.1" else [])])
 
     def stop(self) -> None:
         """Stop the server."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from harness import ca
 from harness.accountd import b64_text as b64
+from letsencrypt_tiny.common.wire.access import Access
 from letsencrypt_tiny.common.wire.order import Order
 from letsencrypt_tiny.common.wire.policy import OPERATIONS, ORDERING, Policy
 from letsencrypt_tiny.common.wire.signer import Greeting
@@ -96,7 +97,6 @@ ROWS: list[tuple[str, str, Any]] = [
     ("account-update", "kid", {"termsOfServiceAgreed": True}),
     ("revoke", "kid", {"certificate": b64(certificate())}),
     ("revoke", "kid", {"certificate": b64(certificate()), "reason": 4}),
-    ("revoke", "jwk", {"certificate": b64(certificate()), "reason": 1}),
     ("key-change", "kid", JWS),
     ("lookup", "jwk", {"onlyReturnExisting": True}),
     ("lookup", "jwk", {"onlyReturnExisting": True, "contact": [], "termsOfServiceAgreed": True}),
@@ -138,5 +138,5 @@ def extension(oid: str, value: bytes) -> bytes:
     return tlv(0x30, tlv(6, bytes.fromhex(oid)), tlv(4, value))
 
 
-SERVER = "https://CA.example:443/directory"
+SERVER = Access("https://CA.example:443/directory")
 ORDER = Order("a", (("dns", "example.org"), ("ip", "2001:db8::1")), good_csr(), profile="short")

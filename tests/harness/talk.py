@@ -29,7 +29,7 @@ class Talk:
 
     def __init__(self, machine: Machine, timeout: int = 1) -> None:
         """``timeout`` is the client's, in seconds."""
-        machine.main["client"]["timeout"] = str(timeout)
+        machine.main["client"].update({"timeout": str(timeout), "answer-timeout": "1"})
         self.config = settings.load(str(machine.configure()))
         self.loop = Loop()
         self.messages = Messages(self.loop)
@@ -61,7 +61,7 @@ class Talk:
         self.conversations.append(conversation)
         if signer:
             # what is asked for in these tests is no DER, from which a policy could be derived
-            conversation.start_signer(signing.derive(issuer.access.server, []))
+            conversation.start_signer(signing.derive(issuer.access, []))
         conversation.start_client(requests, who or identity(self.config.client.program), directory)
         return conversation
 

@@ -81,12 +81,14 @@ def become_nobody() -> None:
     os.setresuid(nobody.pw_uid, nobody.pw_uid, nobody.pw_uid)
 
 
-def connect(address: Address, timeout: float = 5) -> socket.socket:
-    """Connect to a TCP or UNIX address."""
+def connect(address: Address, timeout: float = 5, source: str = "") -> socket.socket:
+    """Connect to a TCP or UNIX address, from ``source``."""
     family = (socket.AF_UNIX if isinstance(address, str) else
               socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.settimeout(timeout)
+    if source:
+        sock.bind((source, 0))
     sock.connect(address)
     return sock
 

@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,64 @@ def test_directories(path: Path, user: str, mode: int) -> None:
     info = path.stat()
     assert pwd.getpwuid(info.st_uid).pw_name == user
     assert stat.S_IMODE(info.st_mode) == mode
+
+
+def configured() -> None:
+    """As at the next boot, and at the next upgrade."""
+    run("systemd-tmpfiles", "--create", "letsencrypt-tiny.conf")
+    run("env", "DPKG_MAINTSCRIPT_PACKAGE=letsencrypt-tiny", "DPKG_MAINTSCRIPT_NAME=postinst",
+        "DEBIAN_FRONTEND=noninteractive", "/var/lib/dpkg/info/letsencrypt-tiny.postinst",
+        "configure", "1.0")
+
+
+def access(path: Path) -> tuple[int, int, int]:
+    """Return owner, group and mode."""
+    info = path.stat()
+    return info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)
+
+
+CERTS = LIBRARY / "certs"
+GROUP = grp.getgrnam("daemon").gr_gid
+
+
+@pytest.fixture
+def certs() -> Iterator[None]:
+    """The directory of the certificates is as it was, afterwards."""
+    before = access(CERTS)
+    yield
+    os.chown(CERTS, *before[:2])
+    CERTS.chmod(before[2])
+
+
+def test_the_administrators_mode_stays(certs: None) -> None:
+    """On certs/; what others must not read is closed again."""
+    os.chown(CERTS, 0, GROUP)
+    CERTS.chmod(0o750)
+    (LIBRARY / "state").chmod(0o755)
+    (LIBRARY / "accountd").chmod(0o755)
+    configured()
+    assert access(CERTS) == (0, GROUP, 0o750)
+    assert access(LIBRARY / "state") == (0, 0, 0o700)
+    assert access(LIBRARY / "accountd")[2] == 0o700
+
+
+@pytest.mark.parametrize("user, group", [("root", "daemon"), ("#0", f"#{GROUP}")])
+def test_the_administrators_override(user: str, group: str, certs: None) -> None:
+    """dpkg-statoverride(1), from before the directory was made; and it stays."""
+    run("dpkg-statoverride", "--add", user, group, "0710", str(CERTS))
+    aside = CERTS.rename(LIBRARY / "certs.aside")
+    try:
+        for _ in range(2):
+            configured()
+            assert access(CERTS) == (0, GROUP, 0o710)
+    finally:
+        run("dpkg-statoverride", "--remove", str(CERTS))
+        if CERTS.exists():
+            CERTS.rmdir()
+        aside.rename(CERTS)
+    CERTS.chmod(0o750)
+    configured()
+    assert access(CERTS)[2] == 0o750
 
 
 def test_users_can_do_nothing_else() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from harness import ca
 from harness.client import Master
+from harness.hostile import Hostile
 from harness.pebble import Pebble
 from harness.run import Users
 from letsencrypt_tiny.common.wire.order import (Account, AccountObject, AccountUpdate, Failed,
@@ -70,6 +71,16 @@ def test_revocation(pebble: Pebble, master: Master, by: str) -> None:
     assert status is not None and status["Status"] == "Revoked" and status["Reason"] == 4
     again = master.run(request, signer_key=signer)
     assert again.only(Revoked) and "revoked before" in again.only(Log).text
+
+
+def test_revocation_without_a_reason(hostile: Hostile, master: Master) -> None:
+    """The CA is told that it is unspecified: django-ca wants to hear one (RFC 8555 §7.6)."""
+    master.use(hostile)
+    master.register()
+    chain = master.run(master.order("revoked.example")).only(Issued).chain
+    certificate = ca.openssl("x509", "-outform", "DER", stdin=chain.encode())
+    assert master.run(Revocation("cert.pem", certificate)).only(Revoked)
+    assert [payload["reason"] for payload in hostile.revoked] == [0]
 
 
 # --- proxies -----------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def test_a3_control_characters_of_a_challenge(hostile: Hostile, registered: Mast
 
 @pytest.mark.parametrize("resource, where", [
     ("directory", "newNonce"), ("newAccount", "Location"), ("newOrder", "Location|authoriz"),
-    ("authz", "url"), ("order", "authoriz")])
+    ("authz", "url"), ("order", "authoriz|finalize")])
 @pytest.mark.parametrize("kind", ["http", "foreign"])
 def test_a4_a5_urls(hostile: Hostile, registered: Master, resource: str, where: str,
                     kind: str) -> None:
@@ -118,9 +118,9 @@ def test_a9_overload_is_waited_for_rate_limits_are_told(hostile: Hostile,
     assert registered.run(registered.order("s", "a.example")).only(Issued)
     misbehaviour.busy(hostile, "newOrder", "7200")
     assert refused(hostile, registered, "too busy").only(Failed).retry_after == 7200
-    misbehaviour.busy(hostile, "newOrder", "30", status=429)
+    misbehaviour.busy(hostile, "newOrder", "3600", status=429)
     failed = refused(hostile, registered, "too busy").only(Failed)
-    assert (failed.type, failed.retry_after, failed.outcome) == ("rateLimited", 30, "busy")
+    assert (failed.type, failed.retry_after, failed.outcome) == ("rateLimited", 3600, "busy")
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

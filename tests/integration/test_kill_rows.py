@@ -18,6 +18,7 @@ from letsencrypt_tiny.master.plan import lifecycle
 from letsencrypt_tiny.master.plan.lifecycle import ROWS
 
 WRITING = [f"{row.phase}, {row.event}" for row in ROWS if row.edit is not lifecycle._keep]
+SETTLING = [row for row in WRITING if row.endswith(lifecycle.SETTLED)]   # without an order
 STEP = "        self.phase, state = lifecycle.step("
 WRITE = "            self._journal.remember(self.name, state)\n"
 
@@ -105,6 +106,7 @@ SCENES: dict[str, Callable[[Hostile], Any]] = {
     "ordering, refused": invalid,
     "ordering, busy": lambda server: server.on.update(finalize=once(busy)),
     "ordering, unfinished": unfinished,
+    "ordering, chain": lambda server: None,
     "issued, rejected": bad.certificate_for_another_key,
     "issued, verified": lambda server: None,
     "installing, written": lambda server: None,
@@ -113,7 +115,10 @@ SCENES: dict[str, Callable[[Hostile], Any]] = {
 
 
 def test_each_row_that_writes_has_a_scene() -> None:
-    assert set(SCENES) == set(WRITING)
+    assert {*SCENES, *SETTLING} == set(WRITING)
+
+
+DONE = {"directory", "account", "issuer", "key_type", "ca_file", "access"}
 
 
 def state(site: Site) -> dict[str, Any]:
@@ -123,7 +128,7 @@ def state(site: Site) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("row", WRITING)
+@pytest.mark.parametrize("row", SCENES)
 def test_killed(mortal: Mortal, host: Site, hostile: Hostile, row: str, when: str) -> None:
     """The pair is whole; what was ordered is taken up; who is to be notified is."""
     if row == "ordering, unfinished":   # it only writes if there was a wait
@@ -144,9 +149,6 @@ def test_killed(mortal: Mortal, host: Site, hostile: Hostile, row: str, when: st
     hostile.issuer = lambda csr, _names: hostile.issue(csr)
     before = len(hostile.requests)
     done = host.run("newOrder", *([] if installed else ["--force"]), "a")
-    if (row, when) == ("issued, rejected", "before"):   # the same certificate once more
-        assert done.returncode == 1 and "order" not in state(host)
-        done = host.run("newOrder", "--force", "a")
     assert done.returncode == 0, done.stderr
     assert judge.matches(host.file("a"), key) and judge.matches(host.file("a", "cert.pem"), key)
     assert host.file("a").read_bytes() != old
@@ -158,4 +160,21 @@ def test_killed(mortal: Mortal, host: Site, hostile: Hostile, row: str, when: st
     else:
         assert not asked
     assert len((host.path / "notified").read_text()) > told
-    assert state(host).keys() <= {"directory", "account"}
+    assert state(host).keys() <= DONE
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("row", SETTLING)
+def test_killed_while_settling(mortal: Mortal, host: Site, hostile: Hostile, row: str, when: str
+                               ) -> None:
+    """Files are given another mode, be there a notification to deliver or not."""
+    path = host.lib / "state/cert-a.json"
+    path.write_text(json.dumps({**state(host), "notify": row.startswith(lifecycle.INSTALLED)}))
+    host.certs["a"]["mode"] = "0640"
+    mortal.where.write_text(f"{row}, {when}")
+    assert host.run("newOrder").returncode == -9
+    assert ("0640" in state(host)["access"]) is (when == "after")
+    assert host.run("newOrder").returncode == 0
+    assert judge.mode(host.file("a")) == 0o640 and "0640" in state(host)["access"]
+    assert judge.matches(host.file("a"), host.file("a", "privkey.pem"))
+    assert len(hostile.asked("newOrder")) == 1 and state(host).keys() <= DONE

@@ -122,8 +122,8 @@ def test_an_administrators_policy_holds_too(site: Site, pebble: Pebble) -> None:
     site.main["accountd"]["command"] = f"{site.prefix.accountd} --policy=mine"
     expect(site.run("newOrder"), 1, f"a: {NEW}", "a: generating .*",
            rf"accountd: warning: \[stdio\] NOSIGN policy “mine”: {OWN} is not one of its "
-           "identifiers: header=.*",
+           r"identifiers \(setting “identifiers” of \[policy mine\]\): header=.*",
            rf"error: a: the signer refused to sign: policy \"mine\": {OWN} is not one of its "
-           "identifiers")
+           r"identifiers \(setting \"identifiers\" of \[policy mine\]\)")
     site.accountd["policy mine"]["identifiers"] = OWN
     expect(site.run("newOrder"), 0, f"a: {NEW}", f"a: {INSTALLED}")

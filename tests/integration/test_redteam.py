@@ -309,17 +309,24 @@ def test_silence_with_its_output_closed(field: Field) -> None:
 def test_what_is_remembered_of_it_harms_no_later_run(field: Field) -> None:
     """A false account or order costs the next run a few requests at most."""
     key = "x" * 43
-    for url in ("https://evil.example/order/1", "http://127.0.0.1/", field.server.directory,
-                "\x1b"):
+    assert field.site.run("newOrder", "--force", "a").returncode == 0    # it has a certificate
+    for url in ("https://evil.example/order/1", "http://127.0.0.1/", "\x1b",
+                *map(field.server.url, ("directory", "newNonce", "account/0", "authz/0",
+                                        "challenge/0-1", "certificate/0", "order/77"))):
         failing(field, line("Progress", section="a", state="pending", url=url, wait=0))
         assert field.site.run("newOrder", "--force", "a").returncode == 0
-    for url in ("https://evil.example/account/1", field.server.url("account/77"), "\x1b[2J"):
-        [thumbprint] = json.loads((field.site.lib / "state/accounts.json").read_text())[
-            field.server.directory]
+    remembered = field.site.lib / "state/accounts.json"
+    for url in ("https://evil.example/account/1", "\x1b[2J",
+                *map(field.server.url, ("directory", "order/1", "account/x", "account/77",
+                                        "account/7777"))):
+        [thumbprint] = json.loads(remembered.read_text())[field.server.directory]
         for known in key, thumbprint:
             failing(field, line("Account", url=url, key=known))
+            asked = len(field.server.asked("newAccount"))
+            misbehaviour.boulder(field.server)
             done = field.site.run("newOrder", "--force", "a")
             assert done.returncode == 0, (url, done.stderr)
+            assert len(field.server.asked("newAccount")) == asked + (known == thumbprint)
 
 
 def test_the_challenge_directory_is_removed_with_all_that_is_in_it(field: Field) -> None:

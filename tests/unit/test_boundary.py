@@ -84,7 +84,9 @@ def test_no_wing_imports_another(path: Path) -> None:
 FLOORS = {
     "master": (("store", "settings"), ("plan", "peers"), ("responders", "report", "pki"),
                ("commands",), ("main",)),
-    "common": (("errors", "paths", "names", "urls", "clock"), ("log", "specifiers", "inifile"),
+    "common": (("environment", "shortage", "encoding", "errors", "paths", "names", "urls",
+                "clock"),
+               ("log", "specifiers", "inifile"),
                ("wire", "x509", "sandbox")),
 }
 

@@ -14,7 +14,7 @@ from letsencrypt_tiny.client.authorization import Authorizer, Challenge
 from letsencrypt_tiny.client.challenges import table
 from letsencrypt_tiny.client.challenges.http01 import Http01
 from letsencrypt_tiny.client.challenges.solver import Solver
-from letsencrypt_tiny.client.order import Ordering
+from letsencrypt_tiny.client.ordering import Ordering
 from letsencrypt_tiny.client.patience import Patience
 from letsencrypt_tiny.common.errors import Error, ProtocolError
 from letsencrypt_tiny.common.wire.order import Access, ClientConfig, Order
@@ -121,7 +121,7 @@ def test_only_the_token_in_use_matters(token: Any) -> None:
 
 @pytest.mark.parametrize("obj", [
     {}, authorization_object(identifier="x"), authorization_object(identifier={"type": "dns"}),
-    authorization_object(challenges=None), authorization_object(challenges=[{}] * 51),
+    authorization_object(challenges=3), authorization_object(challenges=[{}] * 51),
     authorization_object(challenges=["x"]), authorization_object(wildcard="yes"),
     authorization_object(status=None)])
 def test_a_strange_authorization_is_refused(obj: Any) -> None:

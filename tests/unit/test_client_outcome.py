@@ -10,13 +10,14 @@ from letsencrypt_tiny.client import outcome
 from letsencrypt_tiny.client.account import NoAccount
 from letsencrypt_tiny.client.authorization import Invalid
 from letsencrypt_tiny.client.challenges.http01 import Http01
-from letsencrypt_tiny.client.order import NotOffered, Ordering
+from letsencrypt_tiny.client.neworder import NotOffered
+from letsencrypt_tiny.client.ordering import Gone, Ordering
 from letsencrypt_tiny.client.outcome import ORDER, REQUEST, RUN
 from letsencrypt_tiny.client.patience import Patience, TimedOut
 from letsencrypt_tiny.client.problem import ProblemError
 from letsencrypt_tiny.client.scheduler import Interrupted
 from letsencrypt_tiny.client.signer import Refused, SignerError
-from letsencrypt_tiny.client.transport import TransportError
+from letsencrypt_tiny.client.transport import CutOff, NoAnswer, TransportError
 from letsencrypt_tiny.common.errors import (ConfigError, Error, LocalProtocolError,
                                             ProtocolError)
 from letsencrypt_tiny.common.wire.order import OUTCOMES, Failed, Order
@@ -28,14 +29,15 @@ R, B, U, L = OUTCOMES
 EXPECTED: list[tuple[Error, str]] = [
     (Invalid("dead", None), R + R + R), (Invalid("dead", Problem("rateLimited")), R + R + R),
     (Invalid("dead", Problem("serverInternal", status=500)), R + R + R),
-    (NotOffered("no profile"), R + R + R),
+    (NotOffered("no profile"), R + R + R), (Gone("no such order"), R + R + R),
     (refusal("rateLimited", 429, 30), B + B + B), (refusal("rateLimited", 403), B + B + B),
     (refusal("serverInternal", 500), B + B + B), (refusal("", 429), B + B + B),
     (refusal("", 503), B + B + B), (refusal("", 502), B + B + B),
     (refusal("malformed", 500), B + B + B), (refusal("serverInternal", 400), B + B + B),
-    (refusal("badCSR", 400), L + R + R), (refusal("unauthorized"), L + R + R),
-    (refusal("malformed", 400), L + R + R), (refusal("rejectedIdentifier"), L + R + R),
-    (refusal("", 404), L + R + R), (refusal("https://ca.example/odd", 403), L + R + R),
+    (refusal("badCSR", 400), L + R + U), (refusal("unauthorized"), L + R + U),
+    (refusal("malformed", 400), L + R + U), (refusal("rejectedIdentifier"), L + R + U),
+    (refusal("", 404), L + R + U), (refusal("https://ca.example/odd", 403), L + R + U),
+    (refusal("", 408), B + B + B), (refusal("", 425), B + B + B),
     (refusal("badNonce", 400), U + U + U), (refusal("orderNotReady"), U + U + U),
     (refusal("userActionRequired"), U + U + U), (refusal("accountDoesNotExist"), L + L + L),
     (refusal("badPublicKey", 400), L + L + L), (refusal("badSignatureAlgorithm", 400), L + L + L),
@@ -113,7 +115,12 @@ FAULTS: list[tuple[dict[str, list[Any]], str]] = [
     ({"new": [order_object()], "authz": [authorization_object(status="expired")]}, R),
     ({"new": [order_object()], "authz": [refusal("serverInternal", 500)]}, B),
     ({"new": [order_object()], "authz": [authorization_object(challenge_object("x-01"))]}, U),
-    ({"new": [order_object()], "challenge": [refusal("unauthorized")]}, R),
+    ({"new": [order_object()], "challenge": [refusal("unauthorized")]}, U),
+    ({"new": [order_object()], "authz": [refusal("malformed", 404)]}, R),
+    ({"new": [order_object()], "authz": [refusal("", 404)]}, U),
+    ({"new": [order_object()], "order": [refusal("", 404)]}, R),
+    ({"new": [order_object()], "order": [refusal("", 403)]}, U),
+    ({"new": [order_object()], "order": [refusal("rateLimited", 429)]}, B),
     ({"new": [order_object()], "challenge": [TransportError("x")]}, U),
     ({"new": [order_object()], "challenge": [Refused("x")]}, U),
     ({"new": [order_object()], "order": [order_object()]}, U),    # TimedOut
@@ -126,14 +133,28 @@ FAULTS: list[tuple[dict[str, list[Any]], str]] = [
         GOOD["authz"][0], TransportError("x")]}, R),
     ({"new": [order_object()], "order": [INVALID], "authz": [
         GOOD["authz"][0], Interrupted("x")]}, R),
-    # finalize: a live order lives on
+    # finalize: a live order lives on, and what lives is asked of the order
     ({"finalize": [refusal("rateLimited", 429)]}, B), ({"finalize": [refusal("rateLimited")]}, B),
-    ({"finalize": [refusal("serverInternal", 500)]}, B), ({"finalize": [refusal("", 503)]}, B),
-    ({"finalize": [refusal("badCSR", 400)]}, R), ({"finalize": [refusal("unauthorized")]}, R),
-    ({"finalize": [refusal("malformed", 400)]}, R), ({"finalize": [INVALID]}, R),
-    ({"finalize": [TransportError("x")]}, U), ({"finalize": [refusal("badNonce", 400)]}, U),
+    ({"finalize": [refusal("serverInternal", 500)]}, B),
+    ({"finalize": [refusal("", 503)], "order": [READY]}, B),
+    ({"finalize": [refusal("", 503)]}, "issued"), ({"finalize": [CutOff("x")]}, "issued"),
+    ({"finalize": [CutOff("x")], "order": [READY]}, U),
+    ({"finalize": [CutOff("x"), VALID], "order": [READY]}, "issued"),
+    ({"finalize": [NoAnswer("x")]}, "issued"),
+    ({"finalize": [NoAnswer("x")], "order": [READY]}, U),
+    ({"finalize": [NoAnswer("x"), VALID], "order": [READY]}, "issued"),
+    ({"finalize": [refusal("badCSR", 400)], "order": [READY]}, U),
+    ({"finalize": [refusal("badCSR", 400)], "order": [INVALID]}, R),
+    ({"finalize": [refusal("badCSR", 400)], "order": [refusal("malformed", 404)]}, R),
+    ({"finalize": [refusal("unauthorized")], "order": [READY]}, U),
+    ({"finalize": [refusal("malformed", 400)], "order": [READY]}, U),
+    ({"finalize": [refusal("malformed", 404)], "order": [READY]}, R),
+    ({"finalize": [INVALID]}, R),
+    ({"finalize": [TransportError("x")]}, U),
+    ({"finalize": [refusal("badNonce", 400)], "order": [READY]}, U),
     ({"finalize": [refusal("orderNotReady")]}, "issued"),
     ({"finalize": [refusal("orderNotReady")], "order": [order_object()]}, U),
+    ({"finalize": [refusal("unauthorized"), VALID]}, "issued"),
     ({"finalize": [refusal("orderNotReady")], "order": [INVALID]}, R),
     # certificate
     ({"certificate": [refusal("", 503)]}, B), ({"certificate": [{"chain": "junk"}]}, U),
@@ -177,9 +198,19 @@ def test_an_earlier_order_is_taken_up_by_its_own_account(
     (refusal("serverInternal", 500), B, False), (TransportError("x"), U, False),
     (Refused("x"), U, False),
     (refusal("malformed", 404), "issued", True), (refusal("unauthorized"), "issued", True),
-    (INVALID, "issued", True), ({}, "issued", True),
+    (INVALID, "issued", True), (refusal("", 404), "issued", True),
+    (refusal("", 403), U, False), (refusal("userActionRequired"), U, False), ({}, "issued", True),
+    (ProtocolError("a page of a gateway's"), U, False), (CutOff("x"), U, False),
+    (order_object(status="odd"), U, False),
+    # what an order can't be gone on with, or is none: an authorization, an account
+    (authorization_object(challenge_object()), "issued", True),
+    ({"status": "valid"}, "issued", True), ({"status": "ready"}, "issued", True),
+    ({"status": "processing"}, U, False),
     (order_object(identifiers=[{"type": "dns", "value": "b.example"}]), "issued", True),
-    (order_object(status="valid"), "issued", True)])
+    (order_object(status="valid"), "issued", True),
+    # an account, an authorization …: what a client gone wrong would have remembered
+    *(({"status": status, "challenges": []}, "issued", True)
+      for status in ("pending", "valid", "deactivated", "revoked"))])
 def test_an_earlier_order_is_left_only_if_it_is_of_no_use(
         tmp_path: Any, monkeypatch: pytest.MonkeyPatch, answer: Any, expected: str,
         anew: bool) -> None:

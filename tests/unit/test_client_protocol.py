@@ -1,7 +1,6 @@
 """The client's pure functions: HTTP/1.1, URLs, proxies, Retry-After, problems, objects, states."""
 
 import email.utils
-import json
 import os
 import socket
 import ssl
@@ -11,17 +10,17 @@ from typing import Any, cast
 
 import pytest
 
-from harness.client import Words
-from letsencrypt_tiny.client import certificate, connection, order, transport
+from harness.client import finish
+from letsencrypt_tiny.client import certificate, connection, links, stream, transport
 from letsencrypt_tiny.client.connection import Response
 from letsencrypt_tiny.client.nonces import Nonces
 from letsencrypt_tiny.client.patience import Patience, TimedOut, parse_retry_after
 from letsencrypt_tiny.client.problem import ProblemError
 from letsencrypt_tiny.common import clock, urls
-from letsencrypt_tiny.common.errors import ConfigError, ProtocolError
+from letsencrypt_tiny.common.errors import ConfigError, Error, ProtocolError
 from letsencrypt_tiny.common.wire import problems
 from letsencrypt_tiny.common.wire.problems import Problem
-from letsencrypt_tiny.common.wire.order import Access, Answer, Order, Progress
+from letsencrypt_tiny.common.wire.order import Access, Answer, Progress
 
 # --- HTTP --------------------------------------------------------------------------------------
 
@@ -42,11 +41,17 @@ BAD = [
     b"HTTP/1.1 200 OK\r\nA: " + b"x" * 70000, b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 101,
     b"HTTP/1.1 100 Continue\r\n\r\n" * 10000,
     b"HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n" + b"x" * 101,
-    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n65\r\n" + b"x" * 101,
+]
+
+CUT = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab",
+    b"H", b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Le",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", b"HTTP/1.1 204 No\r\nA: b",
+    b"HTTP/1.1 100 Continue\r\n", b"HTTP/1.1 100 Continue\r\n\r\n",
 ]
 
 
@@ -56,7 +61,7 @@ def answered(data: bytes, size: int, method: str = "GET") -> "tuple[Response, bo
     made = connection.Connection(
         transport.Route(urls.Url("h.example", 443, "/"), None, ()),
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), 10)
-    made._timed = made.sock = connection._Timed(ours, 0)   # type: ignore[assignment]
+    made._timed = made.sock = stream.Timed(ours, 0)   # type: ignore[assignment]
 
     def write() -> None:
         with theirs:
@@ -87,9 +92,36 @@ def test_responses_are_read_however_they_arrive(data: bytes, body: bytes, keep: 
 
 
 @pytest.mark.parametrize("data", BAD)
-def test_ambiguous_truncated_or_oversized_responses_are_refused(data: bytes) -> None:
+def test_ambiguous_or_oversized_responses_are_refused(data: bytes) -> None:
     with pytest.raises(ProtocolError):
         answered(data, 100000)
+
+
+@pytest.mark.parametrize("data", CUT)
+def test_what_was_cut_off_is_told_as_that(data: bytes) -> None:
+    """Wherever it was: it is no answer, and may be asked for again."""
+    with pytest.raises(transport.CutOff, match="closed"):
+        answered(data, 100000)
+
+
+def test_interim_answers_are_passed_over() -> None:
+    """RFC 9110 §15.2; but not 101, after which no HTTP is spoken."""
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    for status in 100, 102, 103, 199:
+        interim = b"HTTP/1.1 %d x\r\nLink: </x>; rel=preload\r\n\r\n" % status
+        response, kept = answered(interim * 5 + ok, 7)
+        assert (response.status, response.body, kept) == (200, b"ok", True)
+        assert response.get("link") is None
+    assert answered(b"HTTP/1.1 101 x\r\nUpgrade: h2c\r\n\r\n" + ok, 1000)[0].status == 101
+
+
+def test_white_space_around_values_is_no_part_of_them() -> None:
+    response, kept = answered(
+        b"HTTP/1.1 200 OK\r\nReplay-Nonce:\t abc \t\r\nLocation:/x \r\nA: b\r\n c \r\n"
+        b"Transfer-Encoding: chunked \r\n\r\n2\r\nok\r\n0\r\n\r\n", 1000)
+    assert response.body == b"ok" and kept
+    assert response.get("replay-nonce") == "abc" and response.get("location") == "/x"
+    assert response.get("a") == "b c"
 
 
 def test_the_answer_to_head_has_no_body() -> None:
@@ -198,6 +230,15 @@ def test_nonces_are_used_once_and_junk_never() -> None:
     assert [nonces.take() for _ in range(3)] == ["two-_", "one", None]
 
 
+def test_a_date_is_by_the_clock_of_the_server() -> None:
+    """Theirs may be wrong, or ours."""
+    at, date = "Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:32 GMT"
+    for ours in (0.0, 784111777.0, 784111777.0 + 3600, 4e9):
+        assert parse_retry_after(at, lambda: ours, date) == 5
+        assert parse_retry_after("7", lambda: ours, date) == 7
+    assert parse_retry_after(at, lambda: 784111767.0, "junk") == 10
+
+
 # --- problem documents -------------------------------------------------------------------------
 
 def test_a_problem_in_one_line() -> None:
@@ -227,6 +268,24 @@ def test_a_problem_is_never_long() -> None:
     assert few.endswith("; and 30 more")
 
 
+def test_what_a_gateway_says_in_a_few_words() -> None:
+    page = (b"<html>\r\n<head><title>502 Bad Gateway</title><style>p {color: red}</style></head>"
+            b"<!-- a padding\nto disable MSIE --><body><h1>502 Bad\tGateway</h1>\x1b[31m"
+            b"</body></html>")
+    assert problems.from_text(page, 502).text() == (
+        "HTTP status 502: 502 Bad Gateway 502 Bad Gateway \\x1b[31m")
+    assert problems.from_text(b"  ", 504).text() == "HTTP status 504"
+    assert problems.from_text(b"\xff\xfe no UTF-8", 500).text().isprintable()
+    assert len(problems.from_text(b"word " * 1000000, 500).text()) < 200
+
+
+def test_the_namespace_of_the_drafts_is_one_too() -> None:
+    for name in "urn:acme:error:badNonce", "urn:ietf:params:acme:error:badNonce":
+        assert problems.parse({"type": name}).type == "badNonce"
+    assert problems.parse({"instance": "https://ca.example/i"}).instance == "https://ca.example/i"
+    assert problems.parse({"instance": 7}).instance == ""
+
+
 # --- waits -------------------------------------------------------------------------------------
 
 def test_polls_grow_and_end_with_the_timeout() -> None:
@@ -251,100 +310,75 @@ def test_the_servers_wish_is_honoured_or_the_order_given_up() -> None:
     assert Patience("s", 0, lambda _: None).poll(86400) == 86400
 
 
-def test_busy_servers_are_waited_for_rate_limits_are_not() -> None:
-    def outcome(status: int, retry_after: int | None, times: int) -> tuple[list[float], Any]:
-        failures = [ProblemError(Problem("x", status=status), retry_after)] * times
+def waits_of(error: Error, times: int, limit: int = 10) -> tuple[list[float], Any]:
+    """What is waited for a request that fails so often, and its end."""
+    failures = [error] * times
 
-        def request() -> str:
-            if failures:
-                raise failures.pop()
-            return "done"
-        waits: list[float] = []
-        task = Patience("s", 10, lambda _: None).busy(request)
-        try:
-            while True:
-                waits.append(next(task))
-        except StopIteration as stop:
-            return waits, stop.value
-        except ProblemError as exc:
-            return waits, exc
-
-    assert outcome(503, 2, 2) == ([2, 2], "done")
-    for status, retry_after, times, count in ((503, None, 1, 0), (503, 11, 1, 0), (429, 1, 1, 0),
-                                              (503, 4, 9, 2), (503, 0, 99, 5)):
-        waits, end = outcome(status, retry_after, times)
-        assert len(waits) == count and isinstance(end, ProblemError)
+    def request() -> str:
+        if failures:
+            raise failures.pop()
+        return "done"
+    waits: list[float] = []
+    try:
+        return waits, finish(Patience("s", limit, lambda _: None).busy(request), waits.append)
+    except Error as exc:
+        return waits, exc
 
 
-# --- orders ------------------------------------------------------------------------------------
-
-def test_the_states_of_an_order() -> None:
-    """RFC 8555 §7.1.6, as seen by polls that may miss a state; nothing leads back."""
-    states = ["new", "pending", "ready", "processing", "valid", "invalid"]
-    allowed = {(before, after) for before in states for after in states
-               if order.NEXT[before] and after in order.NEXT[before]}
-    assert allowed == {
-        ("new", "pending"), ("new", "ready"), ("new", "processing"), ("new", "valid"),
-        ("new", "invalid"), ("pending", "pending"), ("pending", "ready"), ("pending", "invalid"),
-        ("ready", "ready"), ("ready", "processing"), ("ready", "valid"), ("ready", "invalid"),
-        ("processing", "processing"), ("processing", "valid"), ("processing", "invalid")}
-    for before in states:
-        for after in [*states, "VALID", "", "revoked"]:
-            if (before, after) in allowed:
-                assert order.advance(before, after) == after
-            else:
-                with pytest.raises(ProtocolError):
-                    order.advance(before, after)
+@pytest.mark.parametrize("status", [429, 503, 500, 502])
+def test_a_servers_wish_within_the_time_left_is_heeded(status: int) -> None:
+    busy = ProblemError(Problem("", status=status), 2)
+    assert waits_of(busy, 2) == ([2, 2], "done")
+    assert waits_of(busy, 30, 90)[0] == [2] * 30    # as often as it wants, within the limit
+    waits, end = waits_of(busy, 99)
+    assert waits == [2] * 5 and isinstance(end, ProblemError)
+    waits, end = waits_of(ProblemError(Problem("x", "No.", status), 600, "newOrder"), 1)
+    assert waits == [] and str(end) == (
+        "newOrder: No. (x); the CA asks to come back in 600 s, which is more than what is left "
+        "of the 10 s of the setting “timeout”")
+    assert end.retry_after == 600
 
 
-SESSION = Words()
-ASKED = Order("s", (("dns", "a.example"), ("dns", "*.A.example"), ("ip", "2001:db8::1")), b"")
+def test_without_a_wish_the_pauses_grow() -> None:
+    for status in 408, 502, 503, 504:
+        gateway = ProblemError(Problem("", status=status))
+        assert waits_of(gateway, 3) == ([1, 2, 4], "done")
+        assert waits_of(gateway, 99, 90)[0] == [1, 2, 4, 8, 16]
+        assert waits_of(gateway, 99)[0] == [1, 2, 4]
+    assert waits_of(ProblemError(Problem("", status=503), 0), 99, 90)[0] == [1, 2, 4, 8, 16]
+    assert waits_of(transport.CutOff("x"), 99, 90)[0] == [1, 2, 4]
+    for error in (ProblemError(Problem("serverInternal", status=500)),
+                  ProblemError(Problem("rateLimited", status=429)),
+                  ProblemError(Problem("badCSR", status=400), 1),
+                  transport.TransportError("x"), transport.NoAnswer("x")):
+        assert waits_of(error, 1) == ([], error)
 
 
-def order_object(**changes: Any) -> Any:
-    return {"status": "pending", "finalize": "https://ca.example/f",
-            "authorizations": ["https://ca.example/1", "https://ca.example/2"],
-            "identifiers": [{"type": "ip", "value": "2001:DB8::1"}, {"type": "dns", "value":
-                            "*.a.example"}, {"type": "dns", "value": "a.example"}], **changes}
+def test_the_wait_that_ends_a_run_says_who_asked_for_it() -> None:
+    patience = Patience("s", 90, lambda _: None)
+    patience.enter("processing")
+    with pytest.raises(TimedOut, match="still processing, and the CA asks to come back in 600 s, "
+                                       "which is more than what is left of the 90 s") as caught:
+        patience.poll(600)
+    assert caught.value.retry_after == 600
+    with pytest.raises(TimedOut, match="the 3 seconds of the setting “timeout” are over; the next"):
+        patience = Patience("s", 3, lambda _: None)
+        while True:
+            patience.poll(None)
+    with pytest.raises(TimedOut, match="the 3 seconds of the setting “timeout” are over; the next"):
+        patience = Patience("s", 3, lambda _: None)
+        while True:
+            patience.poll(1)
 
 
-def parse(obj: dict[str, Any]) -> order.OrderObject:
-    """Parse an order as the answer of a server."""
-    return order.parse(SESSION, Response(200, (("content-type", "application/json"),),
-                                         json.dumps(obj).encode()), ASKED)
-
-
-def test_an_order_is_taken_apart() -> None:
-    parsed = parse(order_object(error={"detail": "no"}, certificate=None))
-    assert parsed.status == "pending" and parsed.certificate is None
-    assert parsed.error == Problem("", "no")
-    assert parsed.identifiers == {("dns", "a.example"), ("dns", "*.a.example"),
-                                  ("ip", "2001:db8::1")}
-
-
-@pytest.mark.parametrize("url", ["https://ca.example:443/f", "https://CA.Example/f",
-                                 "HTTPS://ca.example:443/f", "https://ca.example:/f"])
-def test_one_origin_has_several_spellings(url: str) -> None:
-    """They are compared by origin (RFC 6454), and go back to the server as it spells them."""
-    assert parse(order_object(finalize=url)).finalize == url
-
-
-@pytest.mark.parametrize("changes", [
-    {"status": None}, {"status": 3}, {"identifiers": []}, {"identifiers": "x"},
-    {"identifiers": order_object()["identifiers"][:2]},
-    {"identifiers": order_object()["identifiers"] + [{"type": "dns", "value": "b.example"}]},
-    {"identifiers": order_object()["identifiers"] + [{"type": "dns", "value": "a.example"}]},
-    {"authorizations": None}, {"authorizations": [3]},
-    {"authorizations": ["https://ca.example/1"] * 2},
-    {"authorizations": [f"https://ca.example/{i}" for i in range(4)]},
-    {"authorizations": [f"https://ca.example/{i}" for i in range(10000)]},
-    {"authorizations": ["https://169.254.169.254/"]}, {"authorizations": ["http://ca.example/1"]},
-    {"finalize": "https://ca.example:444/f"}, {"finalize": "https://ca.example.evil.example/f"},
-    {"finalize": None}, {"certificate": "https://b.example/c"},
-    {"finalize": "https://ca.example.:443/f"}, {"finalize": "https://user@ca.example/f"}])
-def test_a_strange_order_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(ProtocolError):
-        parse(order_object(**changes))
+def test_a_slow_answer_is_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the master, which ends a client that is silent for too long."""
+    answers: list[Answer] = []
+    clock_ = iter([0.0, 6.0, 10.0, 11.0])
+    monkeypatch.setattr("letsencrypt_tiny.client.patience.time.monotonic", lambda: next(clock_))
+    patience = Patience("s", 90, answers.append)
+    assert patience.timed(lambda: "slow") == "slow" and answers == [Progress("s", "new")]
+    assert patience.timed(lambda: "fast") == "fast" and len(answers) == 1
 
 
 # --- certificates ------------------------------------------------------------------------------
@@ -353,7 +387,7 @@ def test_alternate_links() -> None:
     fields = ('<https://ca.example/dir>;rel="index"', '<https://ca.example/1>; rel="alternate"',
               '<https://ca.example/2>;title="a, b";rel=alternate, <https://ca.example/3>; '
               'REL="up Alternate"', "<<>;;,<", "<https://ca.example/4>", 'x; rel="alternate"')
-    assert certificate.alternate_links(fields) == [f"https://ca.example/{i}" for i in (1, 2, 3)]
+    assert links.find(fields, "alternate") == [f"https://ca.example/{i}" for i in (1, 2, 3)]
 
 
 def test_alternates_that_do_not_fit_are_left_out() -> None:

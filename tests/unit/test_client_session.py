@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from harness import misbehaviour
-from harness.client import GREETING
+from harness.client import GREETING, refusal
 from harness.hostile import Hostile, Response
 from letsencrypt_tiny.client import transport
 from letsencrypt_tiny.client.problem import ProblemError
 from letsencrypt_tiny.client.session import Session
 from letsencrypt_tiny.client.signer import Signer, SignerError
 from letsencrypt_tiny.client.connection import Connection
-from letsencrypt_tiny.client.transport import TransportError
+from letsencrypt_tiny.client.transport import CutOff, TransportError
 from letsencrypt_tiny.common.wire import signer as signer_protocol
 from letsencrypt_tiny.common.errors import LocalProtocolError, ProtocolError
 from letsencrypt_tiny.common.wire.order import Access
@@ -48,7 +48,8 @@ def test_a8_a_request_has_a_time_limit(hostile: Hostile, how: Callable[..., None
 class Scripted:
     """A TLS server that answers each connection with what the test gives it, then closes it."""
 
-    def __init__(self, hostile: Hostile, *answers: list[bytes]) -> None:
+    def __init__(self, hostile: Hostile, *answers: list[bytes | list[bytes]]) -> None:
+        """An answer that is a list comes in pieces, with a pause between them."""
         chain, key = hostile.ca.server()
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(chain, key)
@@ -58,13 +59,18 @@ class Scripted:
         self._thread = threading.Thread(target=self._serve, args=(answers,))
         self._thread.start()
 
-    def _serve(self, connections: "tuple[list[bytes], ...]") -> None:
+    def _serve(self, connections: "tuple[list[bytes | list[bytes]], ...]") -> None:
         for answers in connections:
             plain, _ = self._listening.accept()
             with self._context.wrap_socket(plain, server_side=True) as sock:
                 for answer in answers:
-                    self.requests.append(sock.recv(65536))
-                    sock.sendall(answer)
+                    request = sock.recv(65536)
+                    if not request:    # the client closed it
+                        break
+                    self.requests.append(request)
+                    for piece in [answer] if isinstance(answer, bytes) else answer:
+                        sock.sendall(piece)
+                        time.sleep(0.03)
 
     def stop(self) -> None:
         self._thread.join(5)
@@ -72,6 +78,7 @@ class Scripted:
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OTHER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother"
 CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no"
 
 
@@ -88,10 +95,10 @@ def test_an_idle_connection_that_was_closed_is_opened_again(hostile: Hostile) ->
 
 @pytest.mark.parametrize("connections, error", [
     (([],), TransportError),             # a new connection: tried once
-    (([OK, CUT],), ProtocolError),       # answered in part: never sent again
-    (([OK], []), TransportError)])       # tried again once, not for ever
-def test_a_request_is_not_sent_again_without_need(hostile: Hostile, connections: Any,
-                                                  error: Any) -> None:
+    (([OK, CUT],), CutOff),              # answered in part: never sent again
+    (([OK, b""],), CutOff),              # not answered
+    (([OK], []), TransportError)])       # opened again, once
+def test_a_request_is_never_sent_again(hostile: Hostile, connections: Any, error: Any) -> None:
     server = Scripted(hostile, *connections)
     connection = connect(server.url, hostile.ca_file)
     with pytest.raises(error):
@@ -99,6 +106,21 @@ def test_a_request_is_not_sent_again_without_need(hostile: Hostile, connections:
             connection.exchange("POST", "/", (("Host", "x"),), b"{}", 100)
             time.sleep(0.05)
     server.stop()
+    assert len(server.requests) == sum(map(len, connections))
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_nobody_asked_for_is_dropped_with_its_connection(hostile: Hostile,
+                                                              late: bool) -> None:
+    """two-answers: whether it came in one piece with the answer or after it."""
+    server = Scripted(hostile, [[OK, OTHER] if late else [OK + OTHER], OTHER], [OK])
+    connection = connect(server.url, hostile.ca_file)
+    for _ in range(2):
+        assert connection.exchange("POST", "/", (("Host", "x"),), b"{}", 100).body == b"ok"
+        time.sleep(0.1)
+    connection.close()
+    server.stop()
+    assert len(server.requests) == 2
 
 
 def test_no_address_answers() -> None:
@@ -217,6 +239,60 @@ def test_a_server_without_nonces(hostile: Hostile, session: Session) -> None:
         hostile.on["newNonce"] = lambda _request, _default: Response(200, headers)
         with pytest.raises(ProtocolError, match="newNonce"):
             account(session)
+
+
+# --- an account that was remembered ------------------------------------------------------------
+
+def post(session: Session) -> None:
+    session.post(session.directory.new_order, {"identifiers": []}, "x")
+
+
+def remember(session: Session, answers: list[str | Exception]) -> list[str]:
+    """Let the session remember an account; return what is found when it is looked up."""
+    looked_up: list[str] = []
+
+    def find() -> str:
+        answer = answers[len(looked_up)]
+        looked_up.append(str(answer))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+    session.kid, session.find_kid = session.directory.new_order, find
+    return looked_up
+
+
+@pytest.mark.parametrize("kind, status, times", [
+    ("malformed", 400, 1), ("accountDoesNotExist", 400, 1), ("unauthorized", 401, 1),
+    ("", 403, 1), ("", 404, 1), ("rejectedIdentifier", 400, 1),
+    ("rateLimited", 429, 0), ("serverInternal", 500, 0), ("", 503, 0)])
+def test_whatever_is_refused_the_account_is_looked_up_once(
+        hostile: Hostile, session: Session, kind: str, status: int, times: int) -> None:
+    hostile.on["newOrder"] = lambda _request, _default: Response.problem(kind, "No.", status)
+    looked_up = remember(session, [hostile.url("account/0")] * 3)
+    for _ in range(3):
+        with pytest.raises(ProblemError, match="No."):
+            post(session)
+    assert len(looked_up) == times and len(hostile.asked("newOrder")) == 3 + times
+
+
+def test_an_account_that_was_taken_is_not_looked_up(hostile: Hostile, session: Session) -> None:
+    looked_up = remember(session, [])
+    hostile.on["newOrder"] = lambda _request, _default: Response()
+    post(session)
+    misbehaviour.problem(hostile, "newOrder")
+    with pytest.raises(ProblemError):
+        post(session)
+    assert not looked_up
+
+
+def test_an_account_is_looked_up_until_there_is_an_answer(hostile: Hostile,
+                                                          session: Session) -> None:
+    misbehaviour.problem(hostile, "newOrder")
+    looked_up = remember(session, [CutOff("x"), refusal("rateLimited", 429), session.kid or "x"])
+    for error in (CutOff, ProblemError, ProblemError, ProblemError):
+        with pytest.raises(error):
+            post(session)
+    assert len(looked_up) == 3
 
 
 @pytest.mark.parametrize("kind", ["text/html", "application/jose+json", None])

@@ -23,9 +23,9 @@ from letsencrypt_tiny.master.commands.check import check
 from letsencrypt_tiny.master.commands.new_order import Options, new_order
 from letsencrypt_tiny.master.commands.revoke import revoke
 from letsencrypt_tiny.master.peers import signer as signers
-from letsencrypt_tiny.master.settings import main as settings
+from letsencrypt_tiny.master.settings import certificates, main as settings
 from letsencrypt_tiny.master.settings.main import Config
-from letsencrypt_tiny.master.store.journal import Journal, SectionState
+from letsencrypt_tiny.master.store.journal import Journal
 
 pytestmark = pytest.mark.root
 
@@ -112,7 +112,7 @@ def test_a_good_chain_and_then_a_bad_line(ground: Ground, bad: Callable[[Ground]
     found = ends(text)
     assert list(map(len, found.values())) == [1, 1] and found["a"] == ["certificate installed"]
     assert re.fullmatch(reason, found["b"][0]) and "1 installed, 1 failed" in text
-    assert ground.journal.section("a") == SectionState()
+    assert not left_to_do(ground, "a")
 
 
 @pytest.mark.parametrize("end", [[words.leave(3)], [words.die()], [words.close("answers"),
@@ -183,6 +183,13 @@ def pending(section: str) -> Progress:
     return Progress(section, "pending", f"{ORDER}{section}")
 
 
+def left_to_do(ground: Ground, name: str) -> bool:
+    """Tell whether the journal has anything that the next run would go on with."""
+    state = ground.journal.section(name)
+    return any((state.order, state.finalize, state.installing, state.notify, state.kept,
+                state.not_before))
+
+
 def test_an_order_is_taken_up(ground: Ground) -> None:
     ground.run(pending("a"), pending("b"), Failed("a", "later", "unfinished"),
                Failed("b", "never", "refused"))
@@ -192,7 +199,7 @@ def test_an_order_is_taken_up(ground: Ground) -> None:
     assert ground.journal.section("b").order is None
     ground.run(words.say(ground.issued("a") + ground.issued("b")), status=0)
     assert asked(ground) == {"a": (f"{ORDER}a", KEY), "b": (None, "")}
-    assert ground.journal.section("a") == SectionState(SERVER, KEY), "it is done"
+    assert not left_to_do(ground, "a")
 
 
 def test_what_becomes_of_a_lost_order_is_for_the_next_run_to_see(ground: Ground) -> None:
@@ -246,7 +253,7 @@ def test_an_account_that_cannot_be_remembered(ground: Ground) -> None:
 
 def order_it(config: Config) -> str:
     """newOrder: return what it says of section a."""
-    assert new_order(config, Options(["a"])) == 1
+    assert new_order(config, certificates.load(config), Options(["a"])) == 1
     return ""
 
 

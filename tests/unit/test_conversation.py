@@ -30,8 +30,9 @@ PATIENCE = 0.5                                 # seconds, with a timeout of 1
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The master waits half a second less than the timeout."""
-    monkeypatch.setattr(watchdog, "GRACE", PATIENCE - 1)
+    """The master waits half a second less than the timeout, and not for two answers of a second.
+    """
+    monkeypatch.setattr(watchdog, "GRACE", PATIENCE - 1 - 2)
     monkeypatch.setattr(log, "level", log.NORMAL)
 
 

@@ -91,7 +91,8 @@ def site(authority: ca.CA) -> Iterator[Site]:
 
 @pytest.mark.parametrize("days, left", [
     (90, 30), (45, 15), (365, 365 / 3), (10, 10 / 3),       # a third of the lifetime …
-    (6, 3), (160 / 24, 80 / 24), (9.9, 4.95), (1, 0.5)])    # … a half under ten days
+    (6, 3), (160 / 24, 80 / 24), (9.9, 4.95), (2, 1),       # … a half under ten days …
+    (1, 2 / 3), (1.5, 1)])                                  # … two thirds under two days
 def test_by_lifetime(site: Site, days: float, left: float) -> None:
     site.install(days)
     site.turns_due_at((days - left) * DAY)
@@ -244,3 +245,20 @@ def test_nothing_is_executed_where_nothing_changed(site: Site) -> None:
 def test_moments() -> None:
     assert when(0) == "1970-01-01 00:00 UTC"
     assert when(1 << 40) == "36812-02-20 00:36 UTC", "whatever is remembered"
+
+
+@pytest.mark.parametrize("days, min_days, taken", [
+    (90, 100, False), (90, 90, False), (90 - 1 / DAY, 90, False), (90, 89, True), (90, 30, True),
+    (6, 21, False), (6, 5, True), (1, 1, False), (1.5, 1, False), (0.5, 0, True)])
+def test_min_days_that_would_renew_at_each_run(days: float, min_days: int, taken: bool, site: Site,
+                                               capfd: pytest.CaptureFixture[str]) -> None:
+    """It is warned about, and the default holds; the option is somebody's express wish."""
+    site.install(days)
+    setting = site.section._replace(min_days=min_days)
+    assert site.due(START + 2, section=setting).due is False
+    assert (f"F, [a]: min-days = {min_days}: " in capfd.readouterr().err) is not taken
+    if not taken:
+        assert site.due(START + (days - 0.1 * days) * DAY, section=setting).due
+        capfd.readouterr()
+        assert site.due(START + 2, min_days, section=setting).due is (min_days >= days)
+        assert capfd.readouterr().err == ""

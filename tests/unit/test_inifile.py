@@ -54,7 +54,10 @@ def test_sections_and_settings_keep_their_order() -> None:
 
 @pytest.mark.parametrize("data", [
     b"x = 1\r\n\r\n# c\r\n[a]\r\ny = b c\r\n", b"\xef\xbb\xbfx = 1\n[a]\ny = b c\n",
-    b"\xef\xbb\xbfx=1\r\n[a]\r\ny=b c", b"x=1\n\n[a] # a comment\ny  = b c   \n\n"])
+    b"\xef\xbb\xbfx=1\r\n[a]\r\ny=b c", b"x=1\n\n[a] # a comment\ny  = b c   \n\n",
+    b"x=1\n\t[a]\t; a comment [b]\ny=b c\n", b"x=1\n[a];\ny=b c\n",
+    # whatever the encoding of a comment
+    b"# M\xfcller\nx=1\n[a] ; M\xfcller\n ;\xff\x1b\ny=b c\n"])
 def test_carriage_returns_byte_order_mark_missing_newline(file: Path, data: bytes) -> None:
     file.write_bytes(data)
     sections = inifile.read(str(file))
@@ -199,3 +202,78 @@ def test_unknown_settings_are_listed_with_the_valid_ones() -> None:
     SECTION.allow_only(dict(SECTION.items()))
     with pytest.raises(ConfigError, match=r"^F, \[s\]: unknown setting “yes” \(valid: a, b\)$"):
         SECTION.allow_only(["b", "a"])
+
+
+def test_a_setting_with_an_error_of_spelling_has_a_suggestion() -> None:
+    with pytest.raises(ConfigError, match=r"“names”\?$"):
+        inifile.parse("[s]\nname = x\n", "F")["s"].allow_only(["names", "mode"])
+    with pytest.raises(ConfigError, match=r"“min-days”\?$"):
+        inifile.parse("[s]\nMin_Days = x\n", "F")["s"].allow_only(["names", "min-days"])
+
+
+# --- lacme's files -------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("path, expected", [
+    ("/etc/lacme/lacme.conf", True), ("/etc/lacme/x.conf", True), ("/x/lacme-certs.conf", True),
+    ("/x/lacme-certs.conf.d/a.conf", True), ("lacme.conf", True), ("/x/lacme-accountd.conf", True),
+    ("/x/certs.conf", False), ("/x/lacmex.conf", False), ("/lacme/x/certs.conf", False),
+    ("/x/my-lacme.conf", False), ("certs.conf", False)])
+def test_lacme_files_are_known_by_their_name(path: str, expected: bool) -> None:
+    assert inifile.is_lacme(path) is expected
+
+
+@pytest.mark.parametrize("text", [
+    "x = 30 ; seconds", "x = 30\t;\tseconds; more", "x=30 ; a = b", "x = 1\nx = 30",
+    "x = 30\n[b]\n[a]\ny = 1", "x = 30\ny = 1\n[ a ] ; again", "x = 30 ; [b]",
+    "  x=30 ; \x1b[31m"])
+def test_lacme_syntax(text: str) -> None:
+    """As Config::Tiny has it; in our own files each of these is refused, or part of the value."""
+    found = inifile.parse(f"[a] ; comment\n{text}\n", "F", lacme=True)
+    assert found["a"].text("x") == "30"
+    try:
+        assert inifile.parse(f"[a]\n{text}\n", "F")["a"].text("x") != "30"
+    except ConfigError:
+        pass
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("a;b", "a;b"), ("a; b", "a; b"), ("a ;b", "a ;b"), ("a # b", "a # b"), ("a ;", "a ;"),
+    ("'a'", "'a'"), ("'''a'''", "'''a'''"), ("a = b", "a = b"), ("", ""), ("; b", ""),
+    ("sh -c 'a ; b'", "sh -c 'a")])
+def test_lacme_values(text: str, expected: str) -> None:
+    """A semicolon between white space begins a comment, in a command too: so it is with lacme."""
+    found = inifile.parse(f"[a]\nx = {text}\ny = 1\n", "F", lacme=True)["a"]
+    assert (found.text("x"), found.text("y")) == (expected, "1")
+
+
+def test_lacme_sections_are_merged_and_keep_their_order() -> None:
+    found = inifile.parse("z = 0\n[b]\nx = 1\ny = 1\n[a]\n[b]\ny = 2\nz = 2\n", "F", lacme=True)
+    assert list(found) == ["", "b", "a"] and found["b"].where == "F, [b]"
+    assert dict(found["b"].items()) == {"x": "1", "y": "2", "z": "2"}
+    assert dict(found[""].items()) == {"z": "0"}
+
+
+@pytest.mark.parametrize("text, problem", [
+    ("x = 1\nnonsense", "line 2: neither a"), ("[a", "line 1: neither"), ("[]", "line 1: neither"),
+    ("= 1", "line 1: neither"), ("x = \x1b", "line 1: holds a control"),
+    ("\nx = \udcfc ; y", "line 2: not UTF-8")])
+def test_what_is_wrong_with_a_line_of_lacme(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=f"^F, {problem}"):
+        inifile.parse(text, "F", lacme=True)
+
+
+@pytest.mark.skipif(not os.path.exists("/usr/share/perl5/Config/Tiny.pm"),
+                    reason="needs libconfig-tiny-perl")
+def test_lacme_files_are_read_as_its_own_parser_reads_them(file: Path) -> None:
+    import json
+    import subprocess
+    text = ("g = 1 ; x\n[a] ; b\nx = 1\nx = a ; b ; c\n# c\n ; c\ny=a;b\n[b]\nn = sh 'a ; b'\nm=\n"
+            "[ c d ]\nk = v w\n[a]\ny = \"q\" # r\nz = a ;\n")
+    file.write_text(text)
+    done = subprocess.run(
+        ["/usr/bin/perl", "-MConfig::Tiny", "-MJSON::PP", "-e",
+         "print encode_json({%{Config::Tiny->read($ARGV[0])}})", str(file)],
+        stdout=subprocess.PIPE, check=True)
+    expected = json.loads(done.stdout)
+    found = inifile.read(str(file), lacme=True)
+    assert {name or "_": dict(section.items()) for name, section in found.items()} == expected

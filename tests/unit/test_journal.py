@@ -18,7 +18,7 @@ from letsencrypt_tiny.master.store.journal import Journal, SectionState
 pytestmark = pytest.mark.root
 
 FULL = SectionState("https://ca.example/dir", "t" * 43, "https://ca.example/o/1", "ab" * 32,
-                    True, True, 7)
+                    True, True, 7, "https://ca.example/f/1")
 URL, KEY, OTHER = "https://ca.example/a/1", "t" * 43, "o" * 43
 
 

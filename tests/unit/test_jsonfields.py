@@ -71,7 +71,9 @@ EXPECTED: "list[tuple[Callable[..., Any], str, tuple[int, ...], Any]]" = [
     (jf.get_list, "l", (), [1, "a"]), (jf.get_list, "l", (2,), [1, "a"]),
     (jf.get_objects, "lo", (), [{}, {"b": 2}]), (jf.get_strs, "ls", (), ["a", "b"]),
     (jf.get_int, "n", (5, 5), 5), (jf.get_bool, "t", (), True),
-    (jf.get_bool, "absent", (), False), (jf.get_bool, "absent", (True,), True)]
+    (jf.get_bool, "absent", (), False), (jf.get_bool, "absent", (True,), True),
+    (jf.get_bool, "z", (), False), (jf.get_bool, "z", (True,), True),
+    (jf.get_optional_objects, "z", (), []), (jf.get_optional_objects, "absent", (), [])]
 WRONG: "list[tuple[Callable[..., Any], str, tuple[int, ...]]]" = [
     (jf.get_str, "n", ()), (jf.get_str, "z", ()), (jf.get_str, "absent", ()),
     (jf.get_str, "o", ()), (jf.get_str, "long", ()), (jf.get_str, "s", (3,)),
@@ -82,7 +84,7 @@ WRONG: "list[tuple[Callable[..., Any], str, tuple[int, ...]]]" = [
     (jf.get_objects, "lo", (1,)), (jf.get_strs, "l", ()), (jf.get_strs, "longs", ()),
     (jf.get_strs, "s", ()), (jf.get_int, "t", (0, 9)), (jf.get_int, "f", (0, 9)),
     (jf.get_int, "n", (6, 9)), (jf.get_int, "n", (0, 4)), (jf.get_int, "s", (0, 9)),
-    (jf.get_int, "absent", (0, 9)), (jf.get_bool, "n", ()), (jf.get_bool, "z", ()),
+    (jf.get_int, "absent", (0, 9)), (jf.get_bool, "n", ()),
     (jf.get_bool, "s", ())]
 
 

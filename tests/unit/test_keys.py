@@ -100,3 +100,25 @@ def test_the_second_name_that_a_killed_run_left(top: Path) -> None:
     keys.tidy(f"{top}/key")
     assert os.listdir(top) == ["key"] and (top / "key").read_bytes() == b"key"
     keys.tidy(f"{top}/no/key")
+
+
+def test_a_key_below_a_directory_of_the_section_owner(top: Path) -> None:
+    """Of his and root's, of nobody else's; a new one is ours all the same."""
+    (top / "his/sub").mkdir(parents=True)
+    for path in ("his", "his/sub"):
+        os.chown(top / path, OTHER, OTHER)
+    keys.create(f"{top}/his/sub/key", b"key", OTHER)
+    assert (top / "his/sub/key").stat().st_uid == 0
+    os.chown(top / "his/sub/key", OTHER, OTHER)
+    descriptor = keys.open_key(f"{top}/his/sub/key", OTHER)
+    assert os.read(descriptor, 9) == b"key"
+    os.close(descriptor)
+    keys.tidy(f"{top}/his/sub/key", OTHER)
+    for action in (lambda: keys.open_key(f"{top}/his/sub/key"),
+                   lambda: keys.open_key(f"{top}/his/sub/key", OTHER - 1),
+                   lambda: keys.create(f"{top}/his/sub/new", b"key")):
+        with pytest.raises(Error, match="belongs to uid"):
+            action()
+    (top / "his/link").symlink_to("/etc/passwd")
+    with pytest.raises(Error, match="a symbolic link in a directory that is not root's"):
+        keys.open_key(f"{top}/his/link", OTHER)

@@ -38,9 +38,15 @@ def started(machine: Machine) -> bool:
 
 def test_nothing_due(machine: Machine) -> None:
     done = machine.run("newOrder")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == (
+        "no certificate is configured: add a section such as [example.org] with names = "
+        f"example.org to {machine.path}/certs.conf\n"), "not a word less, and not one more"
     done = machine.run("--quiet", "newOrder")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = machine.run("status")
+    assert done.returncode == 0 and "no certificate is configured: " in done.stderr
+    assert json.loads(machine.run("status", "--json").stdout) == []
     assert not started(machine)
 
 
@@ -48,7 +54,9 @@ def test_version_and_help(machine: Machine) -> None:
     for arguments in (["--version"], ["newOrder", "--version"]):
         done = machine.run(*arguments)
         assert (done.returncode, done.stdout) == (0, f"letsencrypt-tiny {__version__}\n")
-    for option in ("-h", "--help"):
+    for word in ("-V", "version"):
+        assert machine.run(word).stdout == done.stdout
+    for option in ("-h", "--help", "help"):
         done = machine.run(option)
         assert done.returncode == 0 and done.stderr == ""
         for word in ("account", "newOrder", "revokeCert", "status", "check", "--min-days"):
@@ -56,7 +64,7 @@ def test_version_and_help(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("arguments", [
-    [], ["nonsense"], ["--nonsense", "newOrder"], ["neworder"], ["newOrder", "--min-day=3"],
+    [], ["nonsense"], ["--nonsense", "newOrder"], ["order"], ["newOrder", "--min-day=3"],
     ["newOrder", "--min-days=x"], ["newOrder", "--min-days"], ["--config"], ["newOrder", "-x"],
     ["newOrder", "--force=yes"]])
 def test_usage(machine: Machine, arguments: list[str]) -> None:
@@ -80,6 +88,20 @@ def test_what_makes_no_sense(machine: Machine, arguments: list[str], match: str)
     assert match in refused(machine, *arguments)
 
 
+@pytest.mark.parametrize("arguments, match", [
+    (["--bogus"], "there is no option --bogus"), (["newOrder", "--bogus=3"], "no option --bogus"),
+    (["newOrder", "--forse"], "no option --forse: did you mean “--force”?"),
+    (["newOrder", "x", "-x", "y"], "no option -x"), (["newOder"], "did you mean “newOrder”?"),
+    (["chek"], "did you mean “check”?"), (["certonly"], "did you mean “newOrder”?"),
+    (["register"], "did you mean “account --register”?"), (["list"], "did you mean “status”?"),
+    (["frobnicate"], "there is no command “frobnicate” (valid: account,"), ([], "no command: say"),
+    (["newOrder", "exmaple.org"], "section [exmaple.org] in the certificates' configuration: "
+                                  "did you mean “example.org”?")])
+def test_words_that_are_not_known(machine: Machine, arguments: list[str], match: str) -> None:
+    machine.section("example.org", ["example.org"])
+    assert match in refused(machine, *arguments)
+
+
 def test_options_at_any_place(machine: Machine) -> None:
     machine.section("a")
     machine.section("b")
@@ -93,10 +115,11 @@ def test_options_at_any_place(machine: Machine) -> None:
 
 
 def test_aliases(machine: Machine) -> None:
-    for command in ("newOrder", "new-order", "new-cert"):
+    for command in ("newOrder", "new-order", "new-cert", "neworder", "renew", "NEW_ORDER"):
         assert machine.run(command).returncode == 0
         assert "section [x]" in refused(machine, command, "x")
-    assert "name the file" in refused(machine, "revoke-cert")
+    for command in ("revoke-cert", "revokecert", "revoke"):
+        assert "name the file" in refused(machine, command)
     assert machine.run("newOrder", "--min-days", "-1").returncode == 0
 
 
@@ -106,9 +129,12 @@ def test_configuration_errors(machine: Machine) -> None:
         assert f"{machine.config}, [client]: unknown setting “colour”" in refused(machine, command)
     assert "revokeCert" not in refused(machine, "revokeCert", "/x")
     del machine.main["client"]["colour"]
-    machine.section("a", ["a_b.example"])
-    for command in ("newOrder", "status"):
-        assert f"{machine.path}/certs.conf, [a]: names = a_b.example" in refused(machine, command)
+    machine.section("a", ["a_.b..example"])
+    done = machine.run("newOrder")
+    assert done.returncode == 1 and done.stderr.count("[a]") == 1
+    assert f"error: {machine.path}/certs.conf, [a]: names = a_.b..example: “a_.b" in done.stderr
+    done = machine.run("status")
+    assert done.returncode == 1 and f"{machine.path}/certs.conf, [a]: names = a_.b" in done.stdout
     argv = machine.argv("newOrder")
     machine.config.unlink()
     done = subprocess.run(argv, env={}, capture_output=True, text=True, check=False)

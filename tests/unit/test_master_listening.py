@@ -1,6 +1,7 @@
 """Listening sockets: opened where they were asked for, and gone afterwards."""
 
 import os
+import signal
 import socket
 import stat
 from pathlib import Path
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness.responder import NOBODY, Host
-from letsencrypt_tiny.master.responders import listening
+from letsencrypt_tiny.master.responders import listening, neighbours
 from letsencrypt_tiny.master.responders.listening import InUseError
 from letsencrypt_tiny.master.settings import main as config
 
@@ -163,3 +164,27 @@ def test_faults_leave_nothing(host: Host) -> None:
             with socket.socket(family) as sock, pytest.raises(ConnectionRefusedError):
                 sock.connect((address, 8005))
         path.unlink()
+
+
+def test_who_listens() -> None:
+    """The process that the others were started by, whatever their numbers; or nobody."""
+    assert neighbours.holder(8006) == ("", 0)
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.create_server((address, 8006), family=family):
+            children = []
+            for _ in range(3):
+                pid = os.fork()
+                if pid == 0:
+                    signal.pause()
+                    os._exit(0)
+                children.append(pid)
+            try:
+                name, pid = neighbours.holder(8006)
+            finally:
+                for child in children:
+                    os.kill(child, signal.SIGKILL)
+                    os.waitpid(child, 0)
+        assert pid == os.getpid() and name
+    assert neighbours.holder(8006) == ("", 0)
+    told = neighbours.advice(8006, "/run/x")
+    assert told.startswith("another program listens on port 8006: ") and "haproxy.cfg" in told

@@ -289,3 +289,21 @@ def test_verify_refuses(authority: ca.CA, monkeypatch: pytest.MonkeyPatch) -> No
                 ((ca_leaf, b"", str(other.root)), "unable to get")):
             with pytest.raises(Error, match=match):
                 openssl.verify(OPENSSL, [arguments[0]], *arguments[1:])
+
+
+@pytest.mark.parametrize("before", [
+    "RSA key of www (NOT ENCRYPTED)\n", "# Proc-Type: 4,ENCRYPTED, once\n",
+    "x" * 5000 + "\n"])
+def test_what_is_written_before_a_key_does_not_encrypt_it(before: str) -> None:
+    descriptor = openssl._memory((before + ca.genkey()).encode())
+    try:
+        assert openssl.request(OPENSSL, descriptor, PLAIN)
+    finally:
+        os.close(descriptor)
+    encrypted = ca.openssl("pkey", "-aes128", "-passout", "pass:x", stdin=ca.genkey().encode())
+    descriptor = openssl._memory(before.encode() + encrypted)
+    try:
+        with pytest.raises(Error, match="^the private key is encrypted"):
+            openssl.request(OPENSSL, descriptor, PLAIN)
+    finally:
+        os.close(descriptor)

@@ -12,7 +12,8 @@ DER = bytes(range(256)) * 4
 NAMES = (("dns", "a.example"), ("ip", "192.0.2.1"))
 ORDER, UPDATE, REVOCATION = op.Order("a", NAMES, DER), op.AccountUpdate(), op.Revocation("f", DER)
 REQUESTS: list[op.Request] = [
-    ORDER, op.Order("ü \n", NAMES, b"", "https://x/o", "t" * 43, "tls", "a.b", True, ()),
+    ORDER, op.Order("ü \n", NAMES, b"", "https://x/o", "t" * 43, "tls", "a.b", True, (),
+                    "https://x/f"),
     UPDATE, op.AccountUpdate(True, True, False, ("mailto:a@b.example",)),
     op.AccountUpdate(deactivate=True, contact=()), REVOCATION,
     op.Revocation("/a/b.pem", DER, 0, True), op.Revocation("f", DER, 4)]
@@ -21,8 +22,9 @@ ISSUED, REVOKED = op.Issued("a", "PEM\n"), op.Revoked("f")
 ACCOUNT_OBJECT = op.AccountObject("u", {"a": [1, {"b": None}]})
 FAILED, LOG = op.Failed("", "no\x1b\n“”", "lost"), op.Log("info", "ü")
 ANSWERS: list[op.Answer] = [
-    ACCOUNT, op.Account("", ""), PROGRESS, op.Progress("a", "valid", "https://x/o", op.MAX_WAIT),
-    ISSUED, op.Issued("a", "x" * op.MAX_CHAIN, ("y", "z")), ACCOUNT_OBJECT,
+    ACCOUNT, op.Account("", ""), PROGRESS,
+    op.Progress("a", "valid", "https://x/o", op.MAX_WAIT, "https://x/f"), ISSUED,
+    op.Issued("a", "x" * op.MAX_CHAIN, ("y", "z")), ACCOUNT_OBJECT,
     op.AccountObject("u", {}, "https://x/tos"), REVOKED, FAILED,
     op.Failed("a", "m", "refused", "urn:x", 0), op.Failed("a", "m", "busy", None, op.MAX_WAIT), LOG]
 

@@ -12,7 +12,7 @@ def test_a_section_is_issued_by_the_ca_of_client(tmp_path: Path) -> None:
     (tmp_path / "main.conf").write_text("[client]\nserver = https://ca.example/dir\njobs = 7\n")
     (tmp_path / "certs.conf").write_text("[a]\nnames = a.example\n")
     config = main.load(str(tmp_path / "main.conf"))
-    section = certificates.load(config)["a"]
+    section = certificates.load(config).sections["a"]
     known = issuers.configured(config)
     issuer = known[section.issuer]
     assert known == {"": issuers.Issuer("", config.client.access, ("http-01",), None)}
@@ -22,6 +22,11 @@ def test_a_section_is_issued_by_the_ca_of_client(tmp_path: Path) -> None:
     order = orders.plan(section, issuer, csr, SectionState()).order()
     assert (order.section, order.identifiers, order.csr) == ("a", section.identifiers, b"der")
     assert (order.challenges, order.profile) == (("http-01",), None)
+    assert (order.url, order.finalize) == (None, None)
+    from hashlib import sha256
+    state = SectionState(issuer.directory, "t", "o", sha256(b"spki").hexdigest(), finalize="f")
+    order = orders.plan(section, issuer, csr, state).order()
+    assert (order.url, order.account, order.finalize) == ("o", "t", "f")
     other = issuer._replace(challenges=("dns-01", "http-01"), profile="shortlived")
     order = orders.plan(section, other, csr, SectionState()).order()
     assert (order.challenges, order.profile) == (("dns-01", "http-01"), "shortlived")

@@ -24,7 +24,8 @@ def test_rate_limit() -> None:
     for _ in range(20):
         assert "not allowed" in ask({"status": "deactivated"})
     assert [ask(None) for _ in range(10)] == [""] * 10
-    limit = "policy “default”: more than 10 requests within an hour"
+    limit = "policy “default”: more than 10 requests within an hour (setting " \
+        "“requests-per-hour” of [policy default])"
     assert [ask({}) for _ in range(10)] == [limit] * 10
     assert "not allowed" in ask({"status": "deactivated"})
     clock[0] = 1000 + 60 * 21 + 3600 - 61
@@ -54,9 +55,10 @@ def test_rate_limit_of_threads() -> None:
      "origin=https://ca.example identifiers=example.org,a.example.net"),
     (order("example.com"), "policy=default verdict=refused operation=new-order "
      'origin=https://ca.example why="policy “default”: example.com is not one of its '
-     'identifiers" identifiers=example.com'),
+     'identifiers (setting “identifiers” of [policy default])" identifiers=example.com'),
     ({"status": "deactivated"}, "policy=default verdict=refused operation=deactivate "
-     'origin=https://ca.example why="policy “default”: deactivate is not allowed" identifiers=-'),
+     'origin=https://ca.example why="policy “default”: deactivate is not allowed '
+     '(setting “operations” of [policy default])" identifiers=-'),
     ({"ſtatus": "deactivated"}, "policy=default verdict=refused operation=- "
      'origin=https://ca.example why="not a request that a policy knows" identifiers=-'),
     (None, "policy=default verdict=allowed operation=read origin=https://ca.example "
@@ -84,5 +86,6 @@ def test_audit_lines_of_huge_names_are_whole() -> None:
     der = certificate("DNS:example.org,otherName:1.2.3;UTF8:" + "x" * 9000)
     verdict = judge({"certificate": b64(der)}, ALL)
     assert re.match(r'policy=all verdict=refused operation=revoke origin=https://ca.example '
-                    r'why="policy “all”: [0-9a-f]+… is not one of its identifiers" identifiers=',
+                    r'why="policy “all”: [0-9a-f]+… is not one of its identifiers '
+                    r'\(setting “identifiers” of \[policy all\]\)" identifiers=',
                     log.printable(verdict))

@@ -177,7 +177,8 @@ def test_pinned_documents() -> None:
     other = csr("subjectAltName=DNS:example.org", pem=key(which="attacker"))
     assert finalize(other).why == ""
     assert finalize(other, pinned).why == \
-        "policy “default”: finalize with another CSR or certificate than expected"
+        "policy “default”: finalize with another CSR or certificate than expected " \
+        "(“policy = no” in [accountd] would allow it)"
     # the same names do not help where they are not the policy's
     assert finalize(good_csr(), pinned._replace(identifiers=frozenset(["a"]))).why
     empty = DEFAULT._replace(only=frozenset())

@@ -19,6 +19,9 @@ from letsencrypt_tiny.master.settings import main as master_config
 from letsencrypt_tiny.signer.policy import judge as judge_line
 
 
+REFUSED = "b.example is not one of its identifiers (setting “identifiers” of [policy all])"
+
+
 def allowed(requests: list[Request], payload: Any, member: str = "kid") -> bool:
     """Whether the signer would sign it that is spawned for ``requests``."""
     derived = signing.derive(SERVER, requests)
@@ -43,6 +46,26 @@ def test_derived_for_orders() -> None:
     assert judge(None, signing.derive(SERVER, requests), url="https://b.example/").why
 
 
+def test_derived_for_odd_urls() -> None:
+    """They may be spelled in any way, as long as they are of the CA's origins."""
+    derived = signing.derive(SERVER._replace(origins=("https://b.example:8443",)), [ORDER])
+    for url in ("https://ca.example:443/x", "HTTPS://CA.EXAMPLE:0443/x", "https://ca.example?x",
+                "https://ca.example/acme?order=7", "https://ca.example/acme%2Fone/x",
+                "https://ca.example//acme/../x", "https://B.example:8443/x"):
+        assert not judge(None, derived, url=url, kid=url).why
+    for url in ("https://b.example/x", "https://ca.example:8443/x", "https://b.example:443/x",
+                "https://ca.example@b.example/x", "https://b.example:8443@evil.example/",
+                "https://evil.example/?https://ca.example/", "https://ca.example.evil.example/"):
+        for member in "url", "kid":
+            assert judge(None, derived, **{member: url}).why    # not all get to the policy
+    assert judge(None, derived, url="https://b.example/x").why == (
+        "policy “auto”: url is of another origin than https://b.example:8443, https://ca.example "
+        "(setting “origins” of [client])")
+    assert judge(order("b.example"), derived).why == (
+        "policy “auto”: b.example is not one of its identifiers "
+        "(“policy = no” in [accountd] would allow it)")
+
+
 @pytest.mark.parametrize("update, operations", [
     (AccountUpdate(), []), (AccountUpdate(register=True, terms_agreed=True), ["register"]),
     (AccountUpdate(contact=("mailto:a@b",)), ["account-update"]),
@@ -56,8 +79,10 @@ def test_derived_for_revocation() -> None:
     one, other = certificate(), certificate("DNS:other.example")
     for with_key in (False, True):
         requests: list[Request] = [Revocation("f", one, 1, with_key)]
+        assert allowed(requests, {"certificate": b64(one), "reason": 4}, "kid")
+        # as the certificate's own key: only by the signer that is lent it
+        assert allowed(requests, {"certificate": b64(one)}, "jwk") is with_key
         for member in ("kid", "jwk"):
-            assert allowed(requests, {"certificate": b64(one), "reason": 4}, member)
             assert not allowed(requests, {"certificate": b64(other)}, member)
         assert allowed(requests, {"onlyReturnExisting": True}, "jwk") is not with_key
         for payload in (None, {}, order("example.org"), {"csr": b64(good_csr())}):
@@ -84,14 +109,14 @@ def test_what_is_asked_about_an_order_is_what_is_asked_for_it() -> None:
     assert ask(ORDER._replace(profile="short"), derived) == ["", ""]
     assert ask(ORDER._replace(profile=None), ALL) == ["", ""]
     order_, finalize = ask(ORDER._replace(identifiers=(("dns", "b.example"),)), ALL)
-    assert order_.endswith("b.example is not one of its identifiers") and finalize == ""
+    assert order_.endswith(REFUSED) and finalize == ""
     order_, finalize = ask(ORDER._replace(csr=csr("subjectAltName=DNS:b.example")), ALL)
-    assert order_ == "" and finalize.endswith("b.example is not one of its identifiers")
+    assert order_ == "" and finalize.endswith(REFUSED)
     order_, finalize = ask(ORDER._replace(csr=csr("subjectAltName=DNS:example.org",
                                                   pem=key("ec:P-256", "account"))), ALL)
     assert (order_, finalize) == ("", "the CSR is for the account key")
-    assert ask(ORDER._replace(profile="long"), ALL)[0].endswith("not one of its profiles")
-    assert all("url is not canonical, or of another origin" in why
+    assert "this profile is not one of its profiles" in ask(ORDER._replace(profile="long"), ALL)[0]
+    assert all("url is of another origin than https://ca.example " in why
                for why in ask(ORDER, ALL, "https://b.example"))
 
 
@@ -111,7 +136,8 @@ def test_who_takes_a_policy(command: str, setting: str, expected: bool, tmp_path
 
 @pytest.mark.parametrize("changes", [
     {"name": None}, {"more": 1}, {"operations": "read"}, {"per_hour": -1}, {"per_hour": 1.5},
-    {"identifiers": [1]}, {"only": "x"}, {"Only": None}])
+    {"identifiers": [1]}, {"only": "x"}, {"Only": None}, {"urls": "all"},
+    {"urls": None}])
 def test_policies_that_cannot_be_read(changes: dict[str, Any]) -> None:
     obj = json.loads(signer_policy.format_policy(ALL))
     assert signer_policy.parse_policy(json.dumps(obj).encode()) == ALL

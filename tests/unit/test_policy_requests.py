@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
-from harness.policies import (ALL, DEFAULT, JWS, KID, ORIGIN, ROWS, URL, b64, certificate, good_csr,
-                              greeting, judge, line, order)
+from harness.accountd import unb64
+from harness.policies import (ALL, DEFAULT, JWS, KID, ORIGIN, ROWS, URL, b64, certificate, csr,
+                              good_csr, greeting, judge, key, line, order)
+from letsencrypt_tiny.common import urls
 from letsencrypt_tiny.common.wire import policy as signer_policy
 from letsencrypt_tiny.common.errors import ProtocolError
-from letsencrypt_tiny.common.wire.policy import OPERATIONS
+from letsencrypt_tiny.common.wire.policy import BY_CERTIFICATE_KEY, OPERATIONS, digest
 from letsencrypt_tiny.signer import policy
 
 
@@ -23,7 +25,8 @@ def test_row(operation: str, member: str, payload: Any) -> None:
     assert (verdict.why, verdict.operation, verdict.origin) == ("", operation, ORIGIN)
     without = ALL._replace(operations=frozenset(OPERATIONS) - {operation})
     verdict = judge(payload, without, member)
-    assert verdict.why == f"policy “all”: {operation} is not allowed"
+    assert verdict.why == (f"policy “all”: {operation} is not allowed (setting “operations” of "
+                           "[policy all])")
     assert verdict.operation == operation
     allowed = operation in ("read", "respond", "new-order", "finalize", "lookup")
     assert (judge(payload, DEFAULT, member).why == "") is allowed
@@ -119,6 +122,24 @@ def test_what_is_no_row_or_a_bad_one(member: str, payload: Any) -> None:
     assert judge(payload, ALL, member).why
 
 
+def test_no_policy_lets_an_account_key_revoke_as_the_certificates_own() -> None:
+    """Be it that of a certificate, too (RFC 8555 §7.6, §11.1)."""
+    own = b64(csr("subjectAltName=DNS:example.org", pem=key("ec:P-256", "account"),
+                  options=("-x509",)))
+    for der in (own, b64(certificate())):
+        for policies in ([ALL], [ALL, ALL._replace(name="other")],
+                         [ALL._replace(only=frozenset([digest(unb64(der.encode()))]))]):
+            assert judge({"certificate": der}, policies).why == ""
+            for payload in ({"certificate": der}, {"certificate": der, "reason": 1}):
+                verdict = judge(payload, policies, "jwk")
+                assert verdict.operation == "revoke" and "not as their own key" in verdict.why
+    # one that was lent a certificate's key may, if the others allow revocation
+    lent = ALL._replace(operations=frozenset(["revoke", BY_CERTIFICATE_KEY]))
+    assert judge({"certificate": own}, [ALL, lent], "jwk").why == ""
+    assert judge({"certificate": own}, [DEFAULT, lent], "jwk").why
+    assert BY_CERTIFICATE_KEY not in OPERATIONS    # and so no word of a configuration
+
+
 def test_without_a_policy_only_the_general_rules_hold() -> None:
     assert judge({"status": "Deactivated"}, []).why == ""
     assert judge({"anything": 1.5}, [], url="https://CA.example:443/a//b?c").why == ""
@@ -141,7 +162,7 @@ def test_identifiers_within_the_globs(kind: str, value: str) -> None:
     ("dns", "example.com"), ("dns", "www.example.org"), ("dns", "*.example.org"),
     ("dns", "example.net"), ("dns", "*.example.net"), ("dns", "*.a.example.net"),
     ("dns", ".example.net"), ("dns", "aexample.net"), ("dns", "a..example.net"),
-    ("dns", "-.example.net"), ("dns", "a_b.example.net"), ("dns", "wild.example"),
+    ("dns", "-.example.net"), ("dns", "a+b.example.net"), ("dns", "wild.example"),
     ("dns", "a.wild.example"), ("dns", "*.*.wild.example"), ("dns", "a.example.org"),
     ("dns", "EXAMPLE.org"), ("dns", "A.example.net"), ("dns", "example.org."),
     ("dns", "example.org\0"), ("dns", "example.org\n"), ("dns", " example.org"),
@@ -175,7 +196,8 @@ def test_shadowed_identifiers(item: Any) -> None:
 
 def test_orders_with_more() -> None:
     assert judge(order(), DEFAULT).why == "an order without identifiers"
-    assert judge(order("example.org", profile="long"), DEFAULT).why.endswith("of its profiles")
+    assert judge(order("example.org", profile="long"), DEFAULT).why.endswith(
+        "not one of its profiles (setting “profiles” of [policy default])")
     assert judge(order("example.org", profile=""), DEFAULT).why
     anything = DEFAULT._replace(profiles=frozenset("*"))
     assert judge(order("example.org", profile="long"), anything).why == ""
@@ -233,7 +255,7 @@ def test_other_urls(url: str) -> None:
     ("https://[2001:DB8::1]:444/d", "https://[2001:db8::1]:444")])
 def test_origin_of(url: str, origin: str) -> None:
     assert signer_policy.origin_of(url) == origin
-    assert signer_policy.parse_origin(origin) == signer_policy.parse_origin(f"{origin}/") == origin
+    assert urls.parse_origin(origin) == urls.parse_origin(f"{origin}/") == origin
 
 
 @pytest.mark.parametrize("text", ["", "https://", "http://a", "a", "https://a@b", "https://a b",
@@ -241,7 +263,7 @@ def test_origin_of(url: str, origin: str) -> None:
                                   "https://a\n", "https://a:123456"])
 def test_no_origin(text: str) -> None:
     with pytest.raises(ValueError):
-        signer_policy.parse_origin(text)
+        urls.parse_origin(text)
     with pytest.raises(ProtocolError):
         signer_policy.origin_of(text)
 

@@ -12,6 +12,7 @@ from harness import accountd
 from harness.accountd import HELLO, TREE
 from harness.policies import ORDER, ORIGIN, b64, certificate, good_csr, key, line, order
 from letsencrypt_tiny.common.wire import policy as signer_policy
+from letsencrypt_tiny.common.wire.access import Access
 from letsencrypt_tiny.common.wire.policy import ORDERING, Policy
 from letsencrypt_tiny.master.plan import signing
 from letsencrypt_tiny.signer import config as signer_config
@@ -67,7 +68,8 @@ def test_a_policy_in_the_configuration(place: Place) -> None:
     answers = done.stdout.split("\r\n")[2:]
     assert len(answers) == 4 and len(answers[0]) == len(answers[2]) == 86
     assert done.returncode == 1
-    assert answers[1] == 'NOSIGN policy "web1": deactivate is not allowed'
+    assert answers[1] == 'NOSIGN policy "web1": deactivate is not allowed (setting "operations" ' \
+        "of [policy web1])"
     assert done.stderr.startswith("warning: [stdio] NOSIGN ") and done.stderr.count("\n") == 1
     log = place.log.read_text()
     assert f"[stdio] AUDIT policy=web1 verdict=allowed operation=new-order origin={LE} " \
@@ -89,7 +91,8 @@ def test_settings(place: Place) -> None:
     done = place.talk(*lines)
     answers = done.stdout.split("\r\n")[2:-1]
     assert [answer[:6] == "NOSIGN" for answer in answers] == [False] * 3 + [True]
-    assert answers[3] == 'NOSIGN policy "web1": more than 3 requests within an hour'
+    assert answers[3] == 'NOSIGN policy "web1": more than 3 requests within an hour ' \
+        '(setting "requests-per-hour" of [policy web1])'
     for refused in (line({}), le(None), line(order("wild.example"))):
         assert "NOSIGN policy" in place.talk(refused).stdout
     for origin in ("https://b.example:14000", LE):
@@ -108,6 +111,18 @@ def test_an_origin_in_other_spellings(spelling: str, place: Place) -> None:
         assert "NOSIGN policy" in place.talk(line(None, url=f"{spelling.rstrip('/')}/x")).stdout
 
 
+def test_urls_in_other_spellings(place: Place) -> None:
+    odd = line(None, url=f"{ORIGIN}:443/acme?order=7"), line(None, kid=f"{ORIGIN}//a%2fb")
+    place.write("identifiers = a", f"origins = {ORIGIN}")
+    for request, member in zip(odd, ("url", "kid")):
+        assert f'NOSIGN policy "web1": {member} is not canonical (setting "urls" of [policy ' \
+            'web1])' in place.talk(request).stdout
+    place.write("identifiers = a", f"origins = {ORIGIN}", "urls = any")
+    assert "NOSIGN" not in place.talk(*odd).stdout
+    assert f'NOSIGN policy "web1": url is of another origin than {ORIGIN} (setting "origins" of ' \
+        "[policy web1])" in place.talk(line(None, url=f"{ORIGIN}:444/x")).stdout
+
+
 def test_two_policies(place: Place) -> None:
     place.write("identifiers = example.org a.example.net", "[policy b]",
                 "identifiers = .example.net", "operations = new-order")
@@ -120,7 +135,7 @@ def test_two_policies(place: Place) -> None:
 
 @pytest.mark.parametrize("lines, problem", [
     (["identifiers = a.example", "colour = red"], "unknown setting “colour” (valid: identifiers, "
-     "operations, origins, profiles, requests-per-hour)"),
+     "operations, origins, profiles, requests-per-hour, urls)"),
     ([], "identifiers is missing"), (["identifiers ="], "identifiers is missing"),
     (["identifiers = a..b"], "“a..b” is not NAME, .NAME, *.NAME or an address"),
     (["identifiers = .*.b.example"], "is not NAME"), (["identifiers = *.*.b"], "is not NAME"),
@@ -137,6 +152,7 @@ def test_two_policies(place: Place) -> None:
     (["identifiers = a", "origins = http://ca.example"], "is not https://HOST"),
     (["identifiers = fe80::1%eth0"], "an address with a zone"),
     (["identifiers = a", "operations = everything"], "“everything” is not one of read, respond"),
+    (["identifiers = a", "urls = some"], "not one of canonical, any"),
     (["identifiers = a", "requests-per-hour = many"], "not a whole number from 0 to 100000")])
 def test_bad_settings(lines: list[str], problem: str, place: Place) -> None:
     """Also of a policy that nobody asks for."""
@@ -191,7 +207,8 @@ def test_explain(place: Place, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         f"1: policy=web1 verdict=allowed operation=new-order origin={LE} identifiers=example.org",
         f"2: policy=web1 verdict=refused operation=account-update origin={LE} "
-        'why="policy “web1”: account-update is not allowed" identifiers=-',
+        'why="policy “web1”: account-update is not allowed (setting “operations” of '
+        '[policy web1])" identifiers=-',
         '3: policy=web1 verdict=refused operation=- origin=- why="not a JWS signing input '
         '(RFC 7515 §5.1)" identifiers=-']
     good = le(order("example.org")) + b"\n"
@@ -209,7 +226,8 @@ def test_policy_on_a_descriptor(place: Place) -> None:
     """What the master hands over; together with one that the administrator chose."""
     def talk(request: bytes, *policies: str) -> int:
         reader, writer = os.pipe()
-        os.write(writer, signer_policy.format_policy(signing.derive(f"{LE}/directory", [ORDER])))
+        os.write(writer, signer_policy.format_policy(
+            signing.derive(Access(f"{LE}/directory"), [ORDER])))
         os.close(writer)
         try:
             return place.talk(request, policies=(f"fd:{reader}", *policies),

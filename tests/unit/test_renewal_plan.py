@@ -24,8 +24,8 @@ NEVER = 1 << 40
 def valid(begin: int, end: int, names: Sequence[tuple[str, str]] = NAMES) -> Installed:
     """Return what is installed: a certificate that is valid for so long, of which that counts."""
     fields: dict[str, Any] = {name: None for name in Certificate._fields}
-    return Installed(Certificate(**{**fields, "not_before": begin, "not_after": end,
-                                    "names": tuple(names)}))
+    return Installed(Certificate(**{**fields, "issuer": b"CA", "not_before": begin,
+                                    "not_after": end, "names": tuple(names)}))
 
 
 def told(installed: Installed, now: float = 50 * DAY, min_days: int | None = None,
@@ -73,8 +73,8 @@ def test_the_option_beats_the_setting() -> None:
 
 @pytest.mark.parametrize("lifetime, seconds", [
     (90 * DAY, 30 * DAY), (45 * DAY, 15 * DAY), (10 * DAY, 10 * DAY / 3), (99 * DAY, 33 * DAY),
-    (10 * DAY - 1, 5 * DAY - 0.5), (6 * DAY, 3 * DAY), (160 * HOUR, 80 * HOUR), (DAY, DAY / 2),
-    (HOUR, HOUR / 2)])
+    (10 * DAY - 1, 5 * DAY - 0.5), (6 * DAY, 3 * DAY), (160 * HOUR, 80 * HOUR), (2 * DAY, DAY),
+    (2 * DAY - 3, 2 * (2 * DAY - 3) / 3), (DAY, 2 * DAY / 3), (HOUR, 2 * HOUR / 3)])
 def test_margin(lifetime: int, seconds: float) -> None:
     assert margin(lifetime, None) == seconds
     assert margin(lifetime, 21) == 21 * DAY and margin(lifetime, 0) == 0

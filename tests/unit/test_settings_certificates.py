@@ -11,7 +11,8 @@ import pytest
 from letsencrypt_tiny.common.errors import ConfigError
 from letsencrypt_tiny.master.pki import openssl
 from letsencrypt_tiny.master.settings import certificates as certs, main as config
-from letsencrypt_tiny.master.settings.certificates import SECTION, Section
+from letsencrypt_tiny.master.settings.certificates import (SECTION, Certificates, Section,
+                                                           SectionError)
 from letsencrypt_tiny.master.settings.identifiers import parse_identifier
 
 TREE = Path(__file__).resolve().parents[2]
@@ -29,11 +30,21 @@ class Files:
         (self.path / name).parent.mkdir(exist_ok=True)
         (self.path / name).write_text(text)
 
+    def all(self, *names: str) -> Certificates:
+        """Load the certificates, and what is wrong with them."""
+        return certs.load(config.load(str(self.path / "main.conf")), names or None)
+
     def load(self, text: str = "", *names: str) -> dict[str, Section]:
-        """Load the certificates of certs.conf, written if there's a text, or of other files."""
+        """Load the certificates of certs.conf, written if there's a text, or of other files.
+
+        Raises what is wrong with the first that can't be.
+        """
         if text:
             self.write("certs.conf", text)
-        return certs.load(config.load(str(self.path / "main.conf")), names or None)
+        found = self.all(*names)
+        for fault in found.faults.values():
+            raise fault
+        return found.sections
 
     def one(self, text: str, section: str = "a") -> Section:
         """Load the only section, with this text and a name if the text has none."""
@@ -45,9 +56,9 @@ class Files:
 
     def fault(self, text: str, section: str = "a") -> str:
         """Return the message for a section, which must name file and section."""
-        with pytest.raises(ConfigError) as caught:
+        with pytest.raises(SectionError) as caught:
             self.one(text, section)
-        assert caught.value.exit_status == 2
+        assert caught.value.exit_status == 1
         message = str(caught.value)
         assert message.startswith(f"{self.path}/certs.conf, [{section}]: ")
         return message.partition("]: ")[2]
@@ -294,7 +305,7 @@ def test_nothing_strange_gets_onto_a_command_line(files: Files,
             try:
                 found = files.one(f"{key} = {value}" + ("" if key == "names" else
                                                         "\nnames = a.example"))
-            except ConfigError:
+            except (ConfigError, SectionError):
                 continue
             openssl.request("openssl", descriptor, found)
             openssl.generate_key("openssl", found.key_type)
@@ -347,14 +358,14 @@ def test_unknown_settings(files: Files) -> None:
 
 def test_no_names(files: Files) -> None:
     for text in ("hash = sha256", "names =", "names = ,", "subject = /O=x", "subject = /"):
-        with pytest.raises(ConfigError, match=r"\[a\]: no names: set names = "):
+        with pytest.raises(SectionError, match=r"\[a\]: no names: set names = "):
             files.load(f"[a]\n{text}\n")
 
 
 def test_too_many_names(files: Files) -> None:
     names = [f"a{n}.example" for n in range(certs.MAX_NAMES + 1)]
     files.one(f"names = {', '.join(names[1:])}")
-    with pytest.raises(ConfigError, match="more than 1000 names"):
+    with pytest.raises(SectionError, match="more than 1000 names"):
         files.one(f"names = {', '.join(names)}")
 
 
@@ -370,7 +381,7 @@ KEYS = ("certificate", "certificate-chain")
 def test_two_sections_for_one_file(files: Files, first: str, second: str) -> None:
     texts = (f"[a]\nnames = a.example\n{first}\n", f"[b]\nnames = b.example\n{second}\n")
     for text in (texts[0] + texts[1], texts[1] + texts[0]):
-        with pytest.raises(ConfigError) as caught:
+        with pytest.raises(SectionError) as caught:
             files.load(text)
         assert "[a]" in str(caught.value) and "[b]" in str(caught.value)
 
@@ -392,3 +403,75 @@ def test_ten_thousand_sections_in_a_moment(files: Files) -> None:
     start = time.process_time()
     assert len(files.load()) == 3000
     assert time.process_time() - start < 4
+
+
+# --- what a section's fault is to the others -----------------------------------------------------
+
+@pytest.mark.parametrize("text, expected", [
+    ("names = b.example\nowner = nosuchuser", "owner = nosuchuser: there is no user"),
+    ("notify = x", "no names"), ("names = https://b.example/", "a URL"),
+    ("names = b.example\nname = x", "unknown setting “name”"), ("names = b..example", "not a host"),
+    ("names = b.example\nmode = 0666", "mode = 0666")])
+def test_a_bad_section_is_its_own_fault(files: Files, text: str, expected: str) -> None:
+    files.write("certs.conf", f"[a]\nnames = a.example\n[b]\n{text}\n[c]\nnames = c.example\n")
+    files.write("certs.conf.d/d.conf", "[d]\nnames = d.example\n")
+    found = files.all()
+    assert list(found.sections) == ["a", "c", "d"] and list(found.faults) == ["b"]
+    assert str(found.faults["b"]).startswith(f"{files.path}/certs.conf, [b]: ")
+    assert expected in str(found.faults["b"]) and found.faults["b"].exit_status == 1
+    # a later file may replace it, for better or worse
+    files.write("certs.conf.d/e.conf", f"[b]\nnames = e.example\n[a]\n{text}\n")
+    found = files.all()
+    assert list(found.sections) == ["c", "d", "b"] and list(found.faults) == ["a"]
+
+
+def test_of_two_sections_for_one_file_neither_is_right(files: Files) -> None:
+    files.write("certs.conf", "".join(f"[{name}]\nnames = {name}.example\ncertificate = /c{path}\n"
+                                      for name, path in (("a", 1), ("b", 2), ("c", 1))))
+    found = files.all()
+    assert list(found.sections) == ["b"] and set(found.faults) == {"a", "c"}
+    assert "is also the file of" in str(found.faults["a"])
+    assert "is already the file of" in str(found.faults["c"])
+
+
+@pytest.mark.parametrize("name", [
+    ".#a.conf", ".b.conf", "#a.conf#", "#a.conf", "a.conf~", "a.conf.dpkg-new", "a.conf.dpkg-old",
+    "a.conf.dpkg-dist", "a.conf.ucf-old", "a.conf.swp", "a.conf.bak", ".a.conf.swp"])
+def test_files_that_are_nobodys_wish(files: Files, name: str) -> None:
+    files.write("certs.conf.d/good.conf", "[good]\nnames = good.example\n")
+    for make in (lambda path: path.symlink_to("root@host.1234:567"),
+                 lambda path: path.write_text("nonsense")):
+        make(files.path / "certs.conf.d" / name)
+        assert list(files.load()) == ["good"]
+        (files.path / "certs.conf.d" / name).unlink()
+
+
+def test_lacme_files_beside_are_found_where_ours_have_no_section(files: Files) -> None:
+    files.write("lacme-certs.conf", "owner = nobody ; comment\n[a] ; x\nsubject = /CN=a.example\n")
+    files.write("lacme-certs.conf.d/b.conf", "[b]\nsubject = /CN=x.example\n"
+                "subject = /CN=b.example\n[b]\nhash = sha512 ; \xfc\n")
+    files.write("certs.conf", "# nothing\n")
+    found = files.load()
+    assert [section.identifiers[0][1] for section in found.values()] == ["a.example", "b.example"]
+    assert found["a"].owner is not None and found["b"].hash == "sha512"
+    files.write("certs.conf", "[c]\nnames = c.example\n")
+    assert list(files.load()) == ["c"]
+    # our own are read strictly
+    files.write("certs.conf", "[c]\nnames = c.example\nhash = sha512 ; x\n")
+    assert "only in lacme's files" in str(files.all().faults["c"])
+
+
+def test_what_lacme_conf_names_is_lacmes(files: Files) -> None:
+    files.write("lacme.conf", "config-certs = x.d/ y.conf ; more\n")
+    files.write("x.d/a.conf", "[a]\nsubject = /CN=a.example ; x\n")
+    files.write("y.conf", "[b]\nsubject = /CN=b.example ; x\n")
+    main = config.load(str(files.path / "lacme.conf"))
+    assert list(certs.load(main).sections) == ["a", "b"]
+    assert list(certs.load(main, ["y.conf"]).faults) == ["b"], "named by somebody else"
+
+
+def test_no_section_at_all(files: Files) -> None:
+    found = files.all()
+    assert found.empty and f"{files.path}/certs.conf" in found.hint
+    files.write("certs.conf", "[a]\n")
+    assert not files.all().empty, "a bad one is one, too"

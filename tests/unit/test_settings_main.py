@@ -42,7 +42,8 @@ def test_an_empty_file_has_good_defaults(file: Path) -> None:
         f"{file}, [client]", "_letsencrypt-client", "_letsencrypt-client",
         ("/usr/libexec/letsencrypt-tiny/client",), "auto")
     assert client.socket == "%t/S.letsencrypt-tiny"
-    assert client.access == (paths.DIRECTORY_URL, 90, True, "", "", "", "", "", 4)
+    assert client.access == (paths.DIRECTORY_URL, 90, True, "", "", "", "", "", 4, 90,
+                             ())
     assert webserver.program == config.Program(
         f"{file}, [webserver]", "_letsencrypt-www", "_letsencrypt-www",
         ("/usr/libexec/letsencrypt-tiny/webserver",), "auto")
@@ -66,6 +67,8 @@ group =
 command = /x/client --opt  y
 server = https://a.example/dir
 timeout = 0
+answer-timeout = 3600
+origins = https://B.example:443/, https://[2001:DB8::1]:8443 https://b.example
 SSL_verify = No
 SSL_version = TLSv1_3
 SSL_cipher_list = EECDH+AESGCM:!aNULL
@@ -96,7 +99,8 @@ quiet = no
     assert client.program[1:] == ("", "", ("/x/client", "--opt", "y"), "required")
     assert client.socket == "/run/S"
     assert client.access == ("https://a.example/dir", 0, False, "/ca.pem", "TLSv1.3", "TLSv1.3",
-                             "EECDH+AESGCM:!aNULL", "http://u:p@proxy:3128", 64)
+                             "EECDH+AESGCM:!aNULL", "http://u:p@proxy:3128", 64, 3600,
+                             ("https://b.example", "https://[2001:db8::1]:8443"))
     webserver = loaded.webserver
     assert webserver.program[1:] == ("nobody", "nogroup", ("webserver",), "no")
     assert webserver.listen == (Address(socket.AF_INET, "0.0.0.0", 80),
@@ -130,7 +134,11 @@ def test_the_socket_option_beats_accountd(file: Path) -> None:
     ("client", "names = x", "unknown"), ("client", "listen = x", "unknown"),
     ("client", "server = http://x/", "not an https URL"), ("client", "server = x", "https"),
     ("client", "server = https://a b", "https"), ("client", "server = HTTP://a", "https"),
+    ("client", "origins = https://a, b", "“b” is not https://HOST[:PORT]: not an https URL"),
+    ("client", "origins = https://a/x", "HOST[:PORT]: it has a path or a query"),
+    ("client", f"origins = {' '.join(f'https://h{n}' for n in range(17))}", "more than 16"),
     ("client", "timeout = 1.5", "from 0 to 86400"), ("client", "timeout = -1", "from 0"),
+    ("client", "answer-timeout = 0", "from 1 to 3600"),
     ("client", "timeout = 86401", "to 86400"), ("client", "timeout = ninety", "from 0"),
     ("client", "jobs = 0", "from 1 to 64"), ("client", "jobs = 65", "from 1 to 64"),
     ("client", "SSL_verify = maybe", "neither"), ("client", "SSL_version = SSLv3", "is not SSLv23"),
@@ -216,8 +224,8 @@ def test_unknown_section(file: Path) -> None:
 
 
 def test_empty_values_are_defaults(file: Path) -> None:
-    keys = ["socket", "server", "timeout", "SSL_verify", "SSL_version", "SSL_cipher_list",
-            "ca-file", "proxy", "jobs", "confine"]
+    keys = ["socket", "server", "origins", "timeout", "answer-timeout", "SSL_verify", "SSL_version",
+            "SSL_cipher_list", "ca-file", "proxy", "jobs", "confine"]
     text = "config-certs =\nlibrary-directory =\nrun-directory =\nopenssl =\n[client]\n"
     empty = load(file, text + "".join(f"{key} =\n" for key in keys))
     assert empty == load(file, "")
@@ -289,9 +297,9 @@ def test_lacme_own_file(file: Path) -> None:
 def test_lacme_own_certificates_file(file: Path) -> None:
     main = load(file, "config-certs = certs.conf")
     (file.parent / "certs.conf").write_text((LACME / "lacme-certs.conf").read_text())
-    assert certs.load(main) == {}
+    assert certs.load(main).empty
     (file.parent / "certs.conf").write_text(uncommented((LACME / "lacme-certs.conf").read_text()))
-    found = certs.load(main)
+    found = certs.load(main).sections
     assert list(found) == ["www", "smtp"]
     www, smtp = found.values()
     assert www[2:10] == (

@@ -69,7 +69,12 @@ def test_what_is_not_given_is_inherited() -> None:
 
 @pytest.mark.parametrize("text, message", [
     ("five = 1", "F, [s]: unknown setting “five” (valid: deux, four, one, three, two, zwei)"),
-    ("One = a", "F, [s]: unknown setting “One” (valid: deux, four, one, three, two, zwei)"),
+    ("One = a", "F, [s]: unknown setting “One” (valid: deux, four, one, three, two, zwei): "
+                "did you mean “one”?"),
+    ("thre = a", "F, [s]: unknown setting “thre” (valid: deux, four, one, three, two, zwei): "
+                 "did you mean “three”?"),
+    ("one = z ; no", "F, [s]: one = z ; no: no such letter (only in lacme's files a value may be "
+                     "followed by a comment)"),
     ("first = a", "F, [s]: unknown setting “first” (valid: deux, four, one, three, two, zwei)"),
     ("one = z", "F, [s]: one = z: no such letter"),
     ("zwei = z", "F, [s]: zwei = z: no such letter"),

@@ -11,6 +11,7 @@ from harness.talk import Talk
 from letsencrypt_tiny.common import log
 from letsencrypt_tiny.common.errors import ConfigError, Error
 from letsencrypt_tiny.common.wire import signer as wire
+from letsencrypt_tiny.common.wire.access import Access
 from letsencrypt_tiny.common.wire.order import AccountUpdate, Failed
 from letsencrypt_tiny.master.peers import signer as signers
 from letsencrypt_tiny.master.peers.conversation import greet
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.root
 
 GREETED = wire.format_greeting(words.GREETING)
 ENOUGH = Failed("a", "enough", "unfinished")
+
+CA = Access("https://ca.example/d")
 
 
 # --- the greeting --------------------------------------------------------------------------------
@@ -155,7 +158,7 @@ def test_what_a_signer_of_ours_is_given(machine: Machine) -> None:
                                "--policy=fd:4"])):
         with Talk(machine) as talk:
             made = signers.connect(talk.config, talk.messages.pipe,
-                                   signing.derive("https://ca.example/d", [AccountUpdate()]), key)
+                                   signing.derive(CA, [AccountUpdate()]), key)
             seen = signer.wait_for("started")
             made.close()
             assert made.child is not None and made.child.wait(5) == 0
@@ -172,7 +175,7 @@ def test_what_another_program_is_given(machine: Machine) -> None:
     signer = machine.spawns_signer()
     with Talk(machine) as talk:
         made = signers.connect(talk.config, talk.messages.pipe,
-                               signing.derive("https://ca.example/d", []))
+                               signing.derive(CA, []))
         seen = signer.wait_for("started")
         made.close()
         assert made.child is not None and made.child.wait(5) == 0
@@ -181,7 +184,7 @@ def test_what_another_program_is_given(machine: Machine) -> None:
 
 def test_no_other_key_for_a_signer_that_is_there_already(machine: Machine) -> None:
     with Talk(machine) as talk, pytest.raises(ConfigError, match=r"--certificate-key needs \[acc"):
-        signers.connect(talk.config, talk.messages.pipe, signing.derive("https://c/", []), 0)
+        signers.connect(talk.config, talk.messages.pipe, signing.derive(CA, []), 0)
 
 
 # --- its socket ----------------------------------------------------------------------------------
@@ -189,7 +192,7 @@ def test_no_other_key_for_a_signer_that_is_there_already(machine: Machine) -> No
 def connect(machine: Machine) -> None:
     """Try to connect, as a conversation does."""
     with Talk(machine) as talk:
-        signers.connect(talk.config, talk.messages.pipe, signing.derive("https://c/", [])).close()
+        signers.connect(talk.config, talk.messages.pipe, signing.derive(CA, [])).close()
 
 
 def test_a_socket_that_nobody_else_may_use(machine: Machine) -> None:

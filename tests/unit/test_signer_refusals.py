@@ -96,7 +96,8 @@ def test_explain(key: Path) -> None:
              for payload in (order, foreign, None)] + [EXPLAIN + BAD, EXPLAIN, EXPLAIN + b"OK"]
     answers, log, status = talk(key, HELLO + b"\r\n".join(lines * 2) + b"\r\n", *limited(key, 1))
     assert answers == 2 * [
-        b"OK", b'NOSIGN policy "p": example.com is not one of its identifiers', b"OK",
+        b"OK", b'NOSIGN policy "p": example.com is not one of its identifiers '
+        b'(setting "identifiers" of [policy p])', b"OK",
         b"NOSIGN alg is not that of the account key, ES256",
         b"NOSIGN not a JWS signing input (RFC 7515 section 5.1)",
         b"NOSIGN not a JWS signing input (RFC 7515 section 5.1)"]

@@ -1,5 +1,6 @@
 """The signer's socket: whose it is, how many it serves at once, and where it may be."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harness.accountd import (AS_ROOT, GOOD, PYTHON, Client, Home, Running, as_nobody, run,
+from harness.accountd import (AS_ROOT, GOOD, HELLO, PYTHON, Client, Home, Running, as_nobody, run,
                               write_key)
 
 
@@ -272,3 +273,91 @@ def test_confined_while_it_serves(running: Running) -> None:
     with running.connect() as client:
         client.sign(GOOD)
     assert running.stop() == 0 and not running.path.exists()
+
+
+CROWD = """
+import socket, sys, time
+path, count, said = sys.argv[1], int(sys.argv[2]), bytes.fromhex(sys.argv[3])
+held = []
+def more():
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(path)
+    sock.settimeout(10)
+    sock.recv(4096)
+    held.append(sock)
+    try:
+        sock.sendall(said)
+    except OSError:
+        pass
+for _ in range(count):
+    more()
+print("crowded", flush=True)
+while True:      # and whenever one is hung up on, it comes again
+    time.sleep(0.005)
+    more()
+    del held[:-200]
+"""
+
+
+@contextlib.contextmanager
+def crowd(path: Path, said: bytes, count: int = 32) -> Iterator[None]:
+    """Another process that takes every place, and never lets go."""
+    with subprocess.Popen([PYTHON, "-c", CROWD, str(path), str(count), said.hex()],
+                          stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"crowded\n"
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("said", [b"", GOOD[:20], HELLO, (GOOD + b"\r\n") * 30],
+                         ids=["idle", "half a line", "hello", "busy"])
+def test_one_peer_does_not_take_the_places_of_others(tmp_path: Path, key: Path,
+                                                     said: bytes) -> None:
+    """70 of 70 are served, whatever it does with them; and one that was there before, too."""
+    with Running(tmp_path, key) as running, running.connect() as before:
+        with crowd(running.path, said):
+            for _ in range(70):
+                with running.connect() as client:
+                    client.sign(GOOD)
+        before.sign(GOOD)
+        assert running.stop() == 0
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="needs another user")
+def test_one_user_does_not_take_the_places_of_others(key: Path) -> None:
+    """However many processes he has."""
+    limit = "from letsencrypt_tiny.signer import server as s\ns.MAX_CONNECTIONS = 6"
+    with contextlib.ExitStack() as stack, Home() as home, \
+            Running(home, key, before=limit) as running:
+        running.path.chmod(0o666)
+        script = ("import socket, sys\nsock = socket.socket(socket.AF_UNIX)\n"
+                  f"sock.connect({str(running.path)!r})\nsock.recv(4096)\n"
+                  "print(flush=True)\nsys.stdin.read()")
+        for _ in range(6):
+            other = stack.enter_context(subprocess.Popen(
+                [PYTHON, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                **as_nobody()))
+            assert other.stdout.readline()
+        for _ in range(5):
+            with running.connect() as client:
+                client.sign(GOOD)
+        assert running.stop() == 0
+
+
+def test_who_has_asked_for_nothing_goes_first(tmp_path: Path, key: Path) -> None:
+    """Of the greediest peer: then who waits, and who is in the middle of a line last."""
+    limit = "from letsencrypt_tiny.signer import server as s\ns.MAX_CONNECTIONS = 3"
+    with Running(tmp_path, key, before=limit) as running:
+        waits, silent, busy = (running.connect() for _ in range(3))
+        waits.sign(GOOD)
+        busy.sign(GOOD)
+        busy.sock.sendall(b"x")
+        time.sleep(0.2)
+        with crowd(running.path, b"", 1):
+            assert silent.lines.readline() == b""
+            busy.sock.sendall(b"\r\n")
+        for client in (waits, silent, busy):
+            client.__exit__()
+        assert running.stop() == 0

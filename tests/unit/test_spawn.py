@@ -18,9 +18,10 @@ import pytest
 
 from harness import daemon, proc
 from harness.parent import SLEEP, Parent, parent, program
+from letsencrypt_tiny.common.environment import PROXIES
 from letsencrypt_tiny.common.errors import Error
 from letsencrypt_tiny.master.peers.identity import identity
-from letsencrypt_tiny.master.peers.spawn import PROXIES, inherited, sealed, spawn
+from letsencrypt_tiny.master.peers.spawn import inherited, sealed, spawn
 
 pytestmark = pytest.mark.root
 

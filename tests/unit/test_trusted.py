@@ -1,5 +1,6 @@
 """Walking to a directory: whom each component belongs to, links, and races."""
 
+import grp
 import os
 import shutil
 import socket
@@ -86,8 +87,8 @@ def test_component_of_somebody_else(top: Path, below: str) -> None:
 
 
 @pytest.mark.parametrize("mode, owner, match", [
-    (0o757, 0, "everybody"), (0o1777, 0, "everybody"), (0o777, OWNER, "everybody"),
-    (0o1757, OWNER, "everybody"), (0o775, OWNER, "its group"), (0o2775, OWNER, "its group")])
+    (0o757, 0, "everybody"), (0o777, OWNER, "everybody"),
+    (0o775, OWNER, "its group"), (0o2775, OWNER, "its group")])
 def test_component_that_others_can_write(top: Path, mode: int, owner: int, match: str) -> None:
     (top / "a/b").mkdir(parents=True)
     os.chown(top / "a", owner, OTHER)
@@ -128,9 +129,99 @@ def test_access_control_list(top: Path) -> None:
     opens(top / "a")
 
 
-def test_below_tmp_is_refused() -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
-        refused(directory, "^/tmp: writable by everybody")
+@pytest.mark.parametrize("mode, owner, match", [
+    (0o1777, 0, "everybody"), (0o1757, OWNER, "everybody"), (0o1775, OWNER, "its group")])
+def test_in_a_sticky_directory_only_directories_of_ours(top: Path, mode: int, owner: int,
+                                                        match: str) -> None:
+    """Nobody else can rename or remove one (unlink(2)); files and links could be anybody's."""
+    (top / "a/b").mkdir(parents=True)
+    (top / "a/his").mkdir()
+    (top / "a/hidden").mkdir(0o777)
+    (top / "a/hidden").chmod(0o777)
+    (top / "a/f").touch()
+    (top / "a/l").symlink_to("b")
+    (top / "a/m").symlink_to(f"{top}/a/b")
+    os.chown(top / "a/his", OTHER, OTHER)
+    os.chown(top / "a", owner, OTHER)
+    (top / "a").chmod(mode)
+    assert opens(top / "a/b", OWNER) == opens(top / "a/b/../b", OWNER)
+    refused(top / "a", f"^{top}/a: writable by {match}", OWNER)
+    for link in ("l", "m"):
+        refused(top / "a" / link, f"^{top}/a: writable by {match}", OWNER)
+    refused(top / "a/his", f"^{top}/a/his: belongs to", OWNER)
+    refused(top / "a/hidden", f"^{top}/a/hidden: writable by everybody", OWNER)
+    with pytest.raises(Error, match=f"^{top}/a: writable by {match}"):
+        trusted.open_file(f"{top}/a/f", OWNER)
+    with pytest.raises(Error, match=f"^{top}/a: writable by {match}"):
+        trusted.open_parent(f"{top}/a/x", OWNER)
+    (top / "a/b/f").touch()
+    os.close(trusted.open_file(f"{top}/a/b/f", OWNER))
+    if owner == 0:   # and a new one is ours
+        trusted.make_directory(f"{top}/a/new")
+        assert opens(top / "a/new") and (top / "a/new").stat().st_uid == 0
+        with pytest.raises(Error, match="belongs to"):
+            trusted.make_directory(f"{top}/a/his")
+        with pytest.raises(Error, match="writable by"):
+            trusted.make_directory(f"{top}/a/l")
+
+
+def test_no_race_wins_in_a_sticky_directory(top: Path) -> None:
+    """Somebody tries all the time to put his own in the place of ours."""
+    (top / "s").mkdir()
+    (top / "s").chmod(0o1777)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setresuid(OTHER, OTHER, OTHER)
+            os.chdir(top / "s")
+            while True:
+                for action in (lambda: os.mkdir("ours"), lambda: os.rmdir("ours"),
+                               lambda: os.symlink("/etc", "ours"), lambda: os.unlink("ours"),
+                               lambda: os.rename("ours", "his")):
+                    try:
+                        action()
+                    except OSError:
+                        pass
+        finally:
+            os._exit(0)
+    made = failed = 0
+    try:
+        deadline = time.monotonic() + 1
+        while time.monotonic() < deadline:
+            try:
+                trusted.make_directory(f"{top}/s/ours")
+                made += 1
+                descriptor = trusted.open_directory(f"{top}/s/ours")
+                assert os.fstat(descriptor).st_uid == 0
+                os.close(descriptor)
+                os.rmdir(top / "s/ours")
+            except (Error, FileNotFoundError):   # his; he has taken it away meanwhile
+                failed += 1
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    assert made and failed
+
+
+@pytest.mark.parametrize("place, accepted", [("/usr/local", True), ("/var/local", True),
+                                             ("/srv", False)])
+def test_group_staff_writes_where_the_distribution_made_it_so(place: str, accepted: bool) -> None:
+    """Debian Policy §9.1.2."""
+    with tempfile.TemporaryDirectory(dir=place) as name:
+        path = Path(name)
+        staff = grp.getgrnam("staff").gr_gid
+        users = grp.getgrnam("users").gr_gid
+        for gid, expected in ((staff, accepted), (users, False), (OTHER, False)):
+            os.chown(path, 0, gid)
+            path.chmod(0o2775)
+            if expected:
+                opens(path)
+            else:
+                refused(path, f"^{path}: writable by its group")
+        os.chown(path, OWNER, staff)
+        path.chmod(0o2775)
+        refused(path, f"^{path}: writable by its group", OWNER)
 
 
 def test_trusted_links(top: Path) -> None:
@@ -160,6 +251,8 @@ def test_links_to_what_is_not_trusted(top: Path) -> None:
     refused(top / "n", f"^{top}/bad: belongs to")
     (top / "t").symlink_to("/tmp")
     refused(top / "t", "^/tmp: writable by everybody")
+    (top / "shm").symlink_to("/dev/shm")
+    refused(top / "shm", "^/dev/shm: writable by everybody")
     (top / "dangling").symlink_to("nothing")
     with pytest.raises(FileNotFoundError):
         opens(top / "dangling")

@@ -11,7 +11,7 @@ import pytest
 from letsencrypt_tiny.client import transport
 from letsencrypt_tiny.common import urls
 from letsencrypt_tiny.common.errors import ConfigError, Error, ProtocolError
-from letsencrypt_tiny.common.wire.policy import OPERATIONS, Policy, origin_of, parse_origin
+from letsencrypt_tiny.common.wire.policy import OPERATIONS, Policy, origin_of
 from letsencrypt_tiny.master.settings import main as settings
 from letsencrypt_tiny.signer.policy import origin_within
 from letsencrypt_tiny.signer.request import is_https_url
@@ -137,7 +137,7 @@ def short(text: object) -> str:
 def is_origin(text: str) -> bool:
     """True if the setting “origins” takes it."""
     try:
-        return bool(parse_origin(text))
+        return bool(urls.parse_origin(text))
     except ValueError:
         return False
 
@@ -148,9 +148,10 @@ def test_every_judge_takes_it(tmp_path: Path, text: str, origin: str, canonical:
     assert url.origin == origin
     # signer: what is signed at all; the policies of the master and of the administrator
     assert is_https_url(text)
-    assert origin_of(text) == origin == parse_origin(origin)
+    assert origin_of(text) == origin == urls.parse_origin(origin)
     assert is_origin(text) == (url.target == "/")   # the setting “origins”
     assert origin_within(policy_for(origin), text) == (origin if canonical else "")
+    assert origin_within(policy_for(origin)._replace(urls="any"), text) == origin
     # client
     parsed = transport.parse_url(text, "the URL")
     assert (parsed.host, parsed.port, parsed.target) == url[:3]
@@ -170,6 +171,7 @@ def test_every_judge_refuses_it(tmp_path: Path, text: str) -> None:
     seeming = text[:text.find("/", len("https://"))]
     for origin in CA, "https://evil.example", seeming if is_origin(seeming) else CA:
         assert not origin_within(policy_for(origin), text)
+        assert not origin_within(policy_for(origin)._replace(urls="any"), text)
     with pytest.raises(ProtocolError, match="the URL"):
         transport.parse_url(text, "the URL")
     if text == text.strip():   # white space around a setting is no part of it

@@ -21,6 +21,12 @@ def test_silence() -> None:
     assert dog.deadline == end and dog.overdue(end - 0.1) == "" and dog.overdue(end) == SILENT
 
 
+def test_one_answer_may_take_its_time() -> None:
+    """And two in a row: a request may need a nonce first."""
+    assert Watchdog(1000, 90, 1, 45).deadline == 1000 + 90 + 2 * 45 + GRACE
+    assert Watchdog(1000, 0, 1, 45).deadline == 1000 + 2 * 45 + GRACE
+
+
 def test_a_sign_of_life() -> None:
     dog = Watchdog(1000, 90, 1)
     dog.heard(1100, 0)

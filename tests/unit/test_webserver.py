@@ -15,6 +15,7 @@ from harness.webserver import (AS_ROOT, AUTHORIZATION, PATH, TOKEN, WebServer, c
                                get, read_all, running, status)
 from letsencrypt_tiny.common.wire.challenge import MAX_KEY_AUTHORIZATION
 from letsencrypt_tiny.webserver.challenges import Challenges
+from letsencrypt_tiny.webserver.http import MAX_HEAD, respond
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +57,16 @@ def test_other_methods(server: WebServer, method: str) -> None:
 @pytest.mark.parametrize("path", [
     "/", "*", "/favicon.ico", "/.well-known/acme-challenge", "/.well-known/acme-challenge/",
     PATH + "/", PATH + "?", PATH + "?a=b", PATH + "#", PATH + ".", PATH + ";x", PATH[:-1],
-    PATH.replace("-", "%2d"), PATH.upper(), "/" + PATH, PATH[1:], "http://example.org" + PATH,
+    PATH.replace("-", "%2d"), PATH.upper(), "/" + PATH, PATH[1:],
     "/.well-known/acme-challenge/.", "/.well-known/acme-challenge/..",
     "/.well-known/acme-challenge/../../../../../../etc/passwd",
     "/.well-known/acme-challenge/..%2f..%2fetc%2fpasswd", "/.well-known/acme-challenge//etc/passwd",
     "/.well-known/acme-challenge/" + "a" * 129, "/.well-known/acme-challenge/json.py",
     "/x/.." + PATH, "/.well-known/./acme-challenge/" + TOKEN, PATH + "%00", PATH + "%0d%0aX:y",
+    "https://example.org" + PATH, "ftp://example.org" + PATH, "http:" + PATH,
+    "//example.org" + PATH, "http://example.org", "http://example.org/",
+    "http://example.org//", "http://example.org/" + PATH,
+    "http://example.org" + PATH + "?", "http://example.org/x/.." + PATH,
 ])
 def test_other_paths(server: WebServer, path: str) -> None:
     response = exchange(server.addresses[0], get(path))
@@ -70,7 +75,8 @@ def test_other_paths(server: WebServer, path: str) -> None:
 
 
 @pytest.mark.parametrize("request_", [
-    b"\r\n\r\n", b"GET\r\n\r\n", b"GET " + PATH.encode() + b"\r\n", b"GET  / HTTP/1.1\r\n\r\n",
+    b"\n\n", b"\r\r\n", b"\n" + get(PATH), b"\r\n " + get(PATH), b"GET\r\n\r\n",
+    b"GET " + PATH.encode() + b"\r\n", b"GET  / HTTP/1.1\r\n\r\n",
     b"GET / HTTP/1.1 \r\n\r\n", b" GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/2.0\r\n\r\n",
     b"GET / HTTP/1.1\n\n", b"GET /\0 HTTP/1.1\r\n\r\n", b"GET /\xe9 HTTP/1.1\r\n\r\n",
     b"GET /\r X HTTP/1.1\r\n\r\n", b"GET /\t HTTP/1.1\r\n\r\n", b"GET\x0b/ HTTP/1.1\r\n\r\n",
@@ -80,6 +86,71 @@ def test_other_paths(server: WebServer, path: str) -> None:
 ], ids=repr)
 def test_malformed(server: WebServer, request_: bytes) -> None:
     assert status(exchange(server.addresses[0], request_)) == 400
+
+
+# --- what else it answers: RFC 9112 ---------------------------------------------------------------
+
+@pytest.mark.parametrize("uri", [
+    "http://example.org", "http://example.org:80", "http://example.org:", "http://192.0.2.1:8080",
+    "http://[2001:db8::1]", "http://[2001:db8::1]:80", "HTTP://EXAMPLE.ORG", "http://a_b.example",
+    "http://example.org.", "http://other.example"])
+def test_absolute_form(server: WebServer, uri: str) -> None:
+    """§3.2.2: whatever the Host field says."""
+    response = exchange(server.addresses[0], get(uri + PATH))
+    assert status(response) == 200 and response.endswith(AUTHORIZATION.encode())
+
+
+@pytest.mark.parametrize("uri", [
+    "http://", "http://:80", "http://me@example.org", "http://example.org:80:80", "http://[::1",
+    "http://example.org:http", "http://[example.org]", "http://example.org\\", "http://a[b]"])
+def test_absolute_form_without_a_host(server: WebServer, uri: str) -> None:
+    assert status(exchange(server.addresses[0], get(uri + PATH))) == 400
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 3000])
+def test_empty_lines_before_the_request(server: WebServer, count: int) -> None:
+    """§2.2"""
+    for method in ("GET", "HEAD"):
+        response = exchange(server.addresses[0], b"\r\n" * count + get(PATH, method))
+        assert response.startswith(b"HTTP/1.1 200 ")
+        assert response.endswith(AUTHORIZATION.encode()) == (method == "GET")
+
+
+def test_nothing_but_empty_lines(server: WebServer) -> None:
+    """They cost no time, byte by byte, and come to an end."""
+    request = b"\r\n" * (MAX_HEAD // 2)
+    assert status(exchange(server.addresses[0], request)) == 431
+    start = time.process_time()
+    for end in range(1, MAX_HEAD):
+        assert respond(request[:end], no_file) is None
+    assert time.process_time() - start < 5
+
+
+HOSTS = ["example.org", "example.org:80", "example.org:", "192.0.2.1", "[2001:db8::1]:8080", "",
+         " \texample.org\t ", "EXAMPLE.ORG.", "a_b.example", "x%41"]
+NO_HOSTS = ["example.org/", "example.org, example.org", "a b", "example.org:http", "me@example.org",
+            "http://example.org", "[::1", "::1", "[x]", "a:1:2", "a\\b", '"a"', "\xe9", "a\tb",
+            "<a>"]
+
+
+@pytest.mark.parametrize("version, fields, code", [
+    ("1.1", [], 400), ("1.1", ["Hos: a"], 400), ("1.1", ["X-Host: a"], 400), ("1.0", [], 200),
+    ("1.1", ["hOST:a"], 200), ("1.1", ["X: é", "A:", "Host: a", "B: :"], 200),
+    *((version, [f"Host: {host}"], 200) for host in HOSTS for version in ("1.0", "1.1")),
+    *((version, [f"Host: {host}"], 400) for host in NO_HOSTS for version in ("1.0", "1.1")),
+    *((version, ["Host: a", f"X: y{line}"], 400) for version in ("1.0", "1.1") for line in (
+        "\r\nHost: a", "\r\nhost: b", "\r\nHost:", "\r\nHost : a", "\r\n Host: b", "\r\n\tb",
+        "\r\nb", "\r\n: b", "\r\nA B: c", "\0", "\nb: c", "\rb: c", "\r\n(: c")),
+    ("1.1", [" Host: a"], 400), ("1.1", ["X: y", "Host : a"], 400),
+    ("1.1", ["Host\t: a"], 400)])
+def test_host(server: WebServer, version: str, fields: list[str], code: int) -> None:
+    """One, from HTTP/1.1 on, and a good one (§3.2, §5.1, §5.2)."""
+    head = "\r\n".join([f"GET {PATH} HTTP/{version}", *fields, "", ""]).encode("latin-1")
+    assert status(exchange(server.addresses[0], head)) == code
+
+
+def no_file(token: str) -> None:
+    """No challenge at all."""
 
 
 def test_nothing_is_reflected(server: WebServer) -> None:

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from harness.flood import flood
 from harness.webserver import (AS_ROOT, PATH, TOKEN, TREE, Address, WebServer, check_serving,
                                connect, directory, exchange, get, processor_time, read_all,
                                running, status, write_program)
 from letsencrypt_tiny.common.errors import UsageError
 from letsencrypt_tiny.webserver import main as webserver
 from letsencrypt_tiny.webserver.challenges import Challenges
-from letsencrypt_tiny.webserver.server import Server
+from letsencrypt_tiny.webserver.server import Server, peer_of
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,106 @@ def test_slow_connections_and_one_validation(server: WebServer) -> None:
             sock.close()
 
 
+ROUND_TRIP = 0.2   # seconds between a validator's connection and its request
+
+
+def validations(address: Address, source: str) -> list[int]:
+    """Return the status of five validations at once, over a long line; 0 if there is none."""
+    socks = [connect(address, source=source) for _ in range(5)]
+    time.sleep(ROUND_TRIP)
+    found = []
+    for sock in socks:
+        with sock:
+            try:
+                sock.sendall(get(PATH))
+                found.append(status(read_all(sock)))
+            except (OSError, ValueError, AssertionError):
+                found.append(0)
+    return found
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("index, source, others", [
+    (0, "127.0.0.3", ["127.0.0.2"]),
+    (1, "2001:db8:0:2::1", [f"2001:db8:0:1::{number:x}" for number in range(1, 9)]),
+    (2, "", [])], ids=["TCP v4", "TCP v6", "UNIX"])
+def test_a_flood_from_one_peer(index: int, source: str, others: list[str]) -> None:
+    """A thousand new connections a second from one address, network or user: those of others
+    are served, however long their line."""
+    for address in [source, *others] if index == 1 else ():
+        subprocess.run(["ip", "address", "replace", f"{address}/128", "dev", "lo"], check=True)
+    with running() as server:
+        (server.base / "www.socket").chmod(0o666)
+        with flood(server.addresses[index], others) as reached:
+            found = [code for _ in range(3)
+                     for code in validations(server.addresses[index], source)]
+        assert reached[0] > 800, "no flood"
+        assert found == [200] * 15
+
+
+PEERS = {"a": "192.0.2.1", "a mapped": "::ffff:192.0.2.1", "b": "2001:db8::1",
+         "b again": "2001:db8::ffff:0:0:1", "c": "2001:db8:0:1::1", "d": "fe80::1%lo",
+         "e": "192.0.2.2"}
+
+
+def test_who_is_one_peer() -> None:
+    """An IPv4 address, however it comes, an IPv6 /64, a user."""
+    found = {}
+    for name, address in PEERS.items():
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family) as sock:
+            found[name] = peer_of(sock, (address, 80))
+    assert found["a mapped"] == found["a"] and found["b again"] == found["b"]
+    assert len(set(found.values())) == 5
+    one, two = socket.socketpair()
+    with one, two:
+        assert peer_of(one, "") == b"uid %d" % os.getuid()
+
+
+def opened(listener: socket.socket, server: Server, source: str, count: int, request: bytes = b""
+           ) -> list[socket.socket]:
+    """Connect, and have the server see it."""
+    socks = []
+    for _ in range(count):
+        socks.append(connect(listener.getsockname(), source=source))
+        socks[-1].sendall(request)
+        server.step()
+    return socks
+
+
+def is_open(sock: socket.socket) -> bool:
+    """Whether the server has left it open."""
+    sock.setblocking(False)
+    try:
+        return sock.recv(65536) != b""
+    except BlockingIOError:
+        return True
+
+
+def test_who_makes_room() -> None:
+    """The peer with most connections: the oldest without a whole request, else the oldest."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = SmallServer([listener], Challenges().find)
+        answered = opened(listener, server, "127.0.0.2", 1, get("/"))
+        greedy = opened(listener, server, "127.0.0.2", 2, b"GET")
+        other = opened(listener, server, "127.0.0.3", 1, b"GET")
+        another = opened(listener, server, "127.0.0.4", 1, b"GET")
+        assert not is_open(greedy[0]) and len(server.connections) == server.MAX_CONNECTIONS
+        third = opened(listener, server, "127.0.0.3", 1, b"GET")   # two of two of them
+        assert not is_open(greedy[1]) and is_open(other[0]) and is_open(another[0])
+        fourth = opened(listener, server, "127.0.0.2", 1, get("/"))   # again
+        assert not is_open(other[0]) and is_open(third[0])
+        fifth = opened(listener, server, "127.0.0.2", 1, get("/"))
+        assert read_all(answered[0]) and [conn.trailer >= 0 for conn in server.connections] == [
+            False, False, True, True]
+        for sock in answered + greedy + other + another + third + fourth + fifth:
+            sock.close()
+        while server.connections:
+            server.step()
+        assert not server.places
+        server.selector.close()
+
+
 def test_many_validations_at_once(server: WebServer) -> None:
     socks = [connect(server.addresses[0]) for _ in range(100)]
     for sock in socks:
@@ -71,6 +172,12 @@ def test_idle_costs_nothing(server: WebServer) -> None:
         before = processor_time(server.process.pid)
         time.sleep(0.3)
         assert processor_time(server.process.pid) - before <= 2
+
+
+class SmallServer(Server):
+    """The same with little room."""
+
+    MAX_CONNECTIONS = 4
 
 
 class ShortServer(Server):

@@ -82,7 +82,10 @@ def enter(plan: Plan) -> list[str]:
     done = ["no_new_privs", "not dumpable", "rlimits"]
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_DUMPABLE, 0)
-    _limit_resources(plan)
+    try:
+        _limit_resources(plan)
+    except OSError as exc:   # by another filter
+        raise ConfinementError(f"{plan.name}: limits can't be set ({_name(exc)})") from exc
     if plan.lock_memory:
         done.append(_lock_memory())
     if plan.mode == "no":

@@ -82,7 +82,15 @@ def prepare(*, read: bool, create: bool, remove: bool, connect: bool, listen: bo
     if listen:
         rules += _plain(_ACCEPT)
 
-    module = _load_module()
+    try:
+        return _filter(_load_module(), rules)
+    except (RuntimeError, ValueError) as exc:
+        # libseccomp asks the kernel by seccomp(2) what it knows, and gets no answer where another
+        # filter, a container's for instance, has taken that call away
+        raise OSError("the kernel, or what this runs in, refuses seccomp(2)") from exc
+
+
+def _filter(module: Any, rules: list[_Rule]) -> Any:
     syscalls = module.SyscallFilter(defaction=module.ERRNO(errno.EPERM))
     # i386 and x32 calls have other numbers: no list of ours judges them
     syscalls.set_attr(module.Attr.ACT_BADARCH, module.KILL_PROCESS)

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+MAX_ORIGINS = 16
+
 
 class Access(NamedTuple):
     """How a CA is reached: what the settings of a CA say of it, for master and client."""
@@ -15,3 +17,5 @@ class Access(NamedTuple):
     ciphers: str = ""              # openssl cipher list; "" is the library's default
     proxy: str = ""                # http://[user:password@]host:port; "" is the environment's
     jobs: int = 4                  # connections to the server at most
+    answer_timeout: int = 90       # seconds for one answer of the server, connecting included
+    origins: tuple[str, ...] = ()  # https://HOST[:PORT], other than the directory's, of its URLs

@@ -142,6 +142,11 @@ def get_objects(obj: JsonObject, key: str, limit: int = 1000) -> list[JsonObject
     return values
 
 
+def get_optional_objects(obj: JsonObject, key: str, limit: int = 1000) -> list[JsonObject]:
+    """Like get_objects, empty where the key is absent or null."""
+    return [] if obj.get(key) is None else get_objects(obj, key, limit)
+
+
 def get_strs(obj: JsonObject, key: str, limit: int = 1000) -> list[str]:
     """Return the array of strings ``key`` of ``obj``; raises ProtocolError."""
     values = get_list(obj, key, limit)
@@ -160,8 +165,13 @@ def get_int(obj: JsonObject, key: str, least: int, most: int) -> int:
 
 
 def get_bool(obj: JsonObject, key: str, default: bool = False) -> bool:
-    """Return the boolean ``key`` of ``obj``, ``default`` where absent; raises ProtocolError."""
-    value = obj.get(key, default)
+    """Return the boolean ``key`` of ``obj``, ``default`` where it is absent or null.
+
+    Raises ProtocolError.
+    """
+    value = obj.get(key)
+    if value is None:
+        return default
     if not isinstance(value, bool):
         raise ProtocolError(f"“{key}” is not true or false")
     return value

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from . import jose
 from ..errors import LocalProtocolError, ProtocolError
 from ..names import Identifier
-from .access import Access
+from .access import MAX_ORIGINS, Access
 from .jsonfields import (JsonObject, dump, get_bool, get_int, get_list, get_object,
                          get_optional_object, get_optional_str, get_str, get_strs, parse_object)
 
@@ -51,7 +51,9 @@ def parse_config(text: bytes) -> ClientConfig:
         verify=get_bool(given, "verify", True), ca_file=get_str(given, "ca_file"),
         tls_minimum=get_str(given, "tls_minimum"), tls_maximum=get_str(given, "tls_maximum"),
         ciphers=get_str(given, "ciphers"), proxy=get_str(given, "proxy"),
-        jobs=get_int(given, "jobs", 1, 64))
+        jobs=get_int(given, "jobs", 1, 64),
+        answer_timeout=get_int(given, "answer_timeout", 1, MAX_WAIT),
+        origins=tuple(get_strs(given, "origins", MAX_ORIGINS)))
     return ClientConfig(access, confine=get_str(obj, "confine"),
                         account_url=get_str(obj, "account_url"),
                         account_key=get_str(obj, "account_key", 64))
@@ -71,6 +73,7 @@ class Order(NamedTuple):
     replaces: str | None = None       # certID (RFC 9773 §5)
     alternates: bool = False             # fetch the alternate chains too
     challenges: tuple[str, ...] = ("http-01",)
+    finalize: str | None = None          # where the earlier order is finalized, if known
 
 
 class AccountUpdate(NamedTuple):
@@ -116,7 +119,8 @@ def parse_request(line: bytes) -> Request:
             csr=_get_bytes(obj, "csr"), url=get_optional_str(obj, "url"),
             account=get_str(obj, "account", 64),
             profile=get_optional_str(obj, "profile"), replaces=get_optional_str(obj, "replaces"),
-            alternates=get_bool(obj, "alternates"), challenges=tuple(get_strs(obj, "challenges")))
+            alternates=get_bool(obj, "alternates"), challenges=tuple(get_strs(obj, "challenges")),
+            finalize=get_optional_str(obj, "finalize", 2048))
     if kind == "AccountUpdate":
         contact = None if obj.get("contact") is None else tuple(get_strs(obj, "contact"))
         return AccountUpdate(get_bool(obj, "register"), get_bool(obj, "terms_agreed"),
@@ -157,6 +161,7 @@ class Progress(NamedTuple):
     state: str                           # new, pending, ready, processing, valid
     url: str | None = None            # the order's
     wait: int = 0                        # seconds to the next poll
+    finalize: str | None = None          # where it is finalized: not all servers say it twice
 
 
 class Issued(NamedTuple):
@@ -223,7 +228,8 @@ def parse_answer(line: bytes) -> Answer:
     kind = get_str(obj, "answer", 32)
     if kind == "Progress":
         return Progress(get_str(obj, "section"), get_str(obj, "state", 32),
-                        get_optional_str(obj, "url", 2048), get_int(obj, "wait", 0, MAX_WAIT))
+                        get_optional_str(obj, "url", 2048), get_int(obj, "wait", 0, MAX_WAIT),
+                        get_optional_str(obj, "finalize", 2048))
     if kind == "Issued":
         alternates = get_list(obj, "alternates", MAX_ALTERNATES)
         if not all(isinstance(chain, str) and len(chain) <= MAX_CHAIN for chain in alternates):

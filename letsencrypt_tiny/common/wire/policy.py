@@ -20,6 +20,11 @@ OPERATIONS = ("read", "respond", "new-order", "finalize", "lookup", "register",
               "external-account-binding", "account-update", "deactivate", "revoke", "key-change")
 # What orders need, and so the default
 ORDERING = OPERATIONS[:5]
+# Revocation signed as the certificate's own key (§7.6), by a signer that was lent it for that.
+# No administrator's policy has it: theirs are for account keys, which no certificate is for.
+BY_CERTIFICATE_KEY = "revoke-by-certificate-key"
+# How URLs may be spelled
+URLS = ("canonical", "any")
 
 
 class Policy(NamedTuple):
@@ -27,21 +32,12 @@ class Policy(NamedTuple):
 
     name: str
     origins: frozenset[str]                 # https://HOST[:PORT] as ``origin_of`` returns them
-    operations: frozenset[str]              # of OPERATIONS
+    operations: frozenset[str]              # of OPERATIONS, and BY_CERTIFICATE_KEY
     identifiers: frozenset[str] = frozenset()   # names, .SUFFIXES, addresses; "*" is any
     profiles: frozenset[str] = frozenset()      # draft-ietf-acme-profiles; "*" is any
     per_hour: int = 0                       # requests; 0 is no limit
     only: frozenset[str] | None = None      # ``digest`` of each CSR and certificate; None: any
-
-
-def parse_origin(text: str) -> str:
-    """Return an origin in its canonical form (RFC 6454 §6.2): an https URL without path and
-    query, in whatever spelling.  Raises ValueError.
-    """
-    url = urls.parse(text)
-    if url.target != "/":
-        raise ValueError("it has a path or a query")
-    return url.origin
+    urls: str = URLS[0]                     # of URLS
 
 
 def origin_of(url: str) -> str:
@@ -66,7 +62,7 @@ def format_policy(policy: Policy) -> bytes:
         "name": policy.name, "origins": sorted(policy.origins),
         "operations": sorted(policy.operations), "identifiers": sorted(policy.identifiers),
         "profiles": sorted(policy.profiles), "per_hour": policy.per_hour,
-        "only": None if policy.only is None else sorted(policy.only)})
+        "only": None if policy.only is None else sorted(policy.only), "urls": policy.urls})
     if len(text) > MAX_POLICY:
         raise LocalProtocolError(f"a policy of more than {MAX_POLICY} bytes")
     return text
@@ -78,10 +74,13 @@ def parse_policy(text: bytes) -> Policy:
     if set(obj) != set(Policy._fields):    # one that limits in a way we don't know
         raise ProtocolError("the policy has other members than those of this version")
 
+    if obj["urls"] not in URLS:
+        raise ProtocolError("the policy has an unknown rule for URLs")
+
     def strings(key: str) -> frozenset[str]:
         return frozenset(get_strs(obj, key, _MAX_ITEMS))
 
     return Policy(get_str(obj, "name", 64), strings("origins"), strings("operations"),
                   strings("identifiers"), strings("profiles"),
                   get_int(obj, "per_hour", 0, MAX_PER_HOUR),
-                  None if obj["only"] is None else strings("only"))
+                  None if obj["only"] is None else strings("only"), obj["urls"])

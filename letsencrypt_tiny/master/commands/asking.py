@@ -24,7 +24,7 @@ def ask(config: Config, requests: Sequence[Request], key: int | None = None) -> 
     messages = Messages(loop)
     conversation = Conversation(loop, messages, config, issuer)
     try:
-        conversation.start_signer(signing.derive(issuer.access.server, requests), key)
+        conversation.start_signer(signing.derive(issuer.access, requests), key)
         conversation.start_client(requests, identity(config.client.program))
         greet(loop, [conversation])
         if conversation.greeting is None:

@@ -1,7 +1,6 @@
 """The check command: all that can be known without asking the CA."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -12,16 +11,19 @@ from ...common.wire.policy import origin_of
 from ...common.wire.signer import MAX_REFUSALS, Greeting, explanations
 from ...common.x509.csr import CSR, parse_csr
 from ..peers.conversation import Conversation, greet
-from ..peers.identity import Identity, drop, identity
+from ..peers.identity import identity
 from ..peers.loop import Loop
 from ..peers.messages import Messages
 from ..pki import openssl
 from ..plan import issuers, signing
+from ..responders.neighbours import advice, holder
 from ..responders.table import responders_for
 from ..settings import certificates
-from ..settings.certificates import Section
+from ..settings.certificates import Certificates, Section, SectionError
 from ..settings.main import Config, Program
+from ..settings.network import HTTP_PORT
 from ..store import keys, trusted
+from . import programs
 
 
 class Wanted(NamedTuple):
@@ -65,11 +67,11 @@ def check(config: Config) -> int:
     findings = Findings()
     sections: dict[str, Section] = {}
     wanted: list[Wanted] = []
-    findings.attempt(lambda: sections.update(certificates.load(config)))
+    findings.attempt(lambda: sections.update(_check_certificates(config, findings)))
     for program in config.programs:
-        findings.attempt(lambda p=program: _check_program(p))   # type: ignore[misc]
+        findings.attempt(lambda p=program: _check_program(config, p))   # type: ignore[misc]
     actions: tuple[Callable[[], object], ...] = (
-        lambda: _check_executable(config.openssl, f"{config.file}: openssl"),
+        lambda: programs.check_executable(config.openssl, f"{config.file}: openssl"),
         lambda: os.close(trusted.open_directory(config.library_directory)),
         lambda: trusted.make_directory(config.run_directory),
         lambda: _check_ca_file(config),
@@ -81,38 +83,50 @@ def check(config: Config) -> int:
             findings.attempt(action)
     findings.attempt(lambda: _check_signer(config, wanted, findings))
     if not findings.exit_status:
-        log.info(f"{len(sections)} certificates configured; nothing wrong was found")
+        count = f"{len(sections)} certificate{'' if len(sections) == 1 else 's'}"
+        log.info(f"{count} configured; nothing wrong was found")
     return findings.exit_status
 
 
-def _check_program(program: Program) -> None:
-    identity(program)
-    if "%" not in program.command[0]:   # else it depends on the child's user
-        _check_executable(program.command[0], f"{program.where}: command")
+def _check_program(config: Config, program: Program) -> None:
+    signers = config.accountd is not None and program is config.accountd.program
+    programs.check(program, identity(program), expanded=signers)
 
 
-def _check_executable(path: str, where: str) -> None:
-    if shutil.which(path, path="/usr/sbin:/usr/bin:/sbin:/bin") is None:
-        raise ConfigError(f"{where} = {path}: not an executable file")
+def _check_certificates(config: Config, findings: Findings) -> dict[str, Section]:
+    """Read what is wanted, and tell of what can't be; return the rest."""
+    found = certificates.load(config)
+    for fault in found.faults.values():
+        findings.add(fault)
+    if found.empty:
+        findings.add(Error(found.hint))
+    _tell_of_lacme(config, found)
+    return found.sections
 
 
-def _readable_by(path: str, who: Identity) -> bool:
-    """True if ``who`` can read ``path``, found out by trying as that user."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            drop(who)
-            os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitpid(pid, 0)[1] == 0
+def _tell_of_lacme(config: Config, found: Certificates) -> None:
+    """Say which files have their names from lacme and are not read."""
+    directory = os.path.dirname(config.file)
+    read = {config.file, *(path.rstrip("/") for path in found.files)}
+    for name in ("lacme.conf", "lacme-certs.conf", "lacme-certs.conf.d"):
+        path = os.path.join(directory, name)
+        if path not in read and os.path.exists(path) and not _is_empty(path):
+            log.info(f"{path} is not read" + (
+                " (--config names another main configuration)" if name == "lacme.conf" else
+                f": {', '.join(found.files)} have sections"))
+
+
+def _is_empty(path: str) -> bool:
+    """True for a directory, as the package makes it, in which there is nothing."""
+    try:
+        return not os.listdir(path)
+    except OSError:
+        return False   # a file
 
 
 def _check_ca_file(config: Config) -> None:
     path = config.client.access.ca_file
-    if path and not _readable_by(path, identity(config.client.program)):
+    if path and not programs.readable_by(path, identity(config.client.program)):
         raise ConfigError(f"{config.file}, [client]: ca-file = {path}: "
                           f"{config.client.program.user or 'the client'} cannot read it")
 
@@ -120,9 +134,17 @@ def _check_ca_file(config: Config) -> None:
 def _check_responders(config: Config, findings: Findings) -> None:
     types: Iterable[str] = {kind for issuer in issuers.configured(config).values()
                             for kind in issuer.challenges}
+    _tell_of_port(config)
     for responder in responders_for(types, config, identity(config.client.program), _no_pipe):
         for fault in responder.faults():
             findings.add(fault)
+
+
+def _tell_of_port(config: Config) -> None:
+    """Say what the web server at our port, if there is one, has to do for us."""
+    if config.webserver.listen is None and not config.webserver.challenge_directory \
+            and holder(HTTP_PORT)[1]:
+        log.info(advice(HTTP_PORT, f"{config.run_directory}/www.socket"))
 
 
 def _no_pipe(name: str) -> int:
@@ -134,21 +156,20 @@ def _section_checks(config: Config, section: Section, wanted: list[Wanted]
     if section.ca_file:
         def ca_file() -> None:
             if not os.access(section.ca_file, os.R_OK):
-                raise ConfigError(f"{section.where}: CAfile = {section.ca_file}: cannot be read")
+                raise SectionError(f"{section.where}: CAfile = {section.ca_file}: cannot be read")
         yield ca_file
     yield lambda: wanted.append(Wanted(section, _csr(config, section)))
     for path in section.outputs:
         parent = os.path.dirname(path)
         if not parent.startswith(config.certs_directory + "/"):   # those are made when needed
-            owner = section.owner[0] if section.owner else 0
-            yield lambda p=parent, o=owner: os.close(       # type: ignore[misc]
-                trusted.open_directory(p, o))
+            yield lambda p=parent: os.close(       # type: ignore[misc]
+                trusted.open_directory(p, section.trusted))
 
 
 def _csr(config: Config, section: Section) -> CSR | None:
     """Return what would be sent, if there is a key already; raises Error if it is of no use."""
     try:
-        descriptor = keys.open_key(section.key)
+        descriptor = keys.open_key(section.key, section.trusted)
     except FileNotFoundError:
         return None   # it is generated when needed
     try:
@@ -167,7 +188,7 @@ def _check_signer(config: Config, wanted: list[Wanted], findings: Findings) -> N
     messages = Messages(loop)
     conversation = Conversation(loop, messages, config, issuer)
     try:
-        conversation.start_signer(signing.derive(issuer.access.server,
+        conversation.start_signer(signing.derive(issuer.access,
                                                  [item.order() for item in wanted]))
         greet(loop, [conversation])
         greeting = conversation.greeting

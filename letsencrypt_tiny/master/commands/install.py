@@ -1,6 +1,12 @@
-"""What has arrived -> verified -> installed; then whoever uses the files is told."""
+"""What has arrived -> verified -> installed; then whoever uses the files is told.
 
+A new key is installed with its certificate: both are written beside their places, then renamed,
+the key first, by a process that does nothing else and that a kill of this one does not end.
+"""
+
+import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ...common import log
 from ...common.errors import Error
@@ -8,43 +14,73 @@ from ...common.x509.certificate import Certificate
 from ...common.x509.der import encode_pem
 from ..peers.shell import run_shell
 from ..pki import verification
-from ..pki.verification import Arrived
-from ..plan import lifecycle
+from ..pki.verification import Arrived, NotNow
+from ..plan import lifecycle, renewal
 from ..plan.lifecycle import Facts
 from ..plan.orders import OrderPlan
 from ..report.run import Report
 from ..settings.certificates import Section
-from ..store import files
+from ..settings.main import Config
+from ..store import files, keys
+from ..store.journal import Journal
+from . import wishes
 from .life import Life
 
 NOTIFY_SECONDS = 300
 
 
-def install_arrived(openssl: str, arrived: Sequence[tuple[OrderPlan, Life, str]],
-                    report: Report) -> None:
-    """Verify chains (PEM) that arrived for plans, together, and install those that are good."""
+class Chain(NamedTuple):
+    """A chain (PEM) that is here for a plan; ``kept``: an earlier run could not install it."""
+
+    plan: OrderPlan
+    life: Life
+    pem: str
+    kept: bool = False
+
+
+def install_arrived(config: Config, arrived: Sequence[Chain], report: Report) -> None:
+    """Verify chains, together, and install those that are good.
+
+    One that isn't is dropped if it is wrong for good; else the next run tries it again.
+    """
     if not arrived:
         return
-    chains = verification.verify(openssl, [
-        Arrived(pem, plan.csr.spki, plan.section.identifiers, plan.section.ca_file)
-        for plan, _, pem in arrived])
-    for (_, life, _), chain in zip(arrived, chains):
-        if isinstance(chain, Error):
-            report.failed(life.name, f"the server's certificate is not installed: {chain}")
-            life.happens(lifecycle.REJECTED)
+    chains = verification.verify(config.openssl, [
+        Arrived(one.pem, one.plan.csr.spki, one.plan.section.identifiers,
+                one.plan.section.ca_file) for one in arrived])
+    for one, chain in zip(arrived, chains):
+        if not isinstance(chain, Error):
+            _install(config, one, chain, report)
+        elif isinstance(chain, NotNow) and (
+                not one.kept or not one.life.forced and renewal.worth_keeping(
+                    chain.leaf, one.life.state.kept, time.time())):
+            report.failed(one.life.name, f"the server's certificate is not installed: {chain}; it "
+                          "is kept, and tried again by the next run")
+            one.life.happens(lifecycle.KEPT)
+        elif one.kept:
+            log.info(f"{one.life.name}: what was issued is of no use: {chain}")
+            one.life.happens(lifecycle.REJECTED)
         else:
-            _install(life, chain, report)
+            report.failed(one.life.name, f"the server's certificate is not installed: {chain}")
+            one.life.happens(lifecycle.REJECTED)
 
 
-def _install(life: Life, chain: Sequence[Certificate], report: Report) -> None:
+def _install(config: Config, one: Chain, chain: Sequence[Certificate], report: Report) -> None:
+    life, new_key = one.life, one.plan.new_key
     life.happens(lifecycle.VERIFIED, Facts(notify=bool(life.section.notify)))
     try:
-        files.install(_files(life.section, chain))
+        contents = _files(life.section, chain)
+        if new_key is not None:
+            contents.insert(0, keys.replacement(life.section.key, new_key, life.section.trusted))
+        files.install(contents, together=new_key is not None, owner=life.section.trusted)
     except Error as exc:
         report.failed(life.name, str(exc))
         life.happens(lifecycle.NOT_WRITTEN)
         return
-    life.happens(lifecycle.WRITTEN)
+    life.happens(lifecycle.WRITTEN,
+                 wishes.facts(life.section)._replace(directory=one.plan.issuer.directory))
+    if new_key is not None:
+        files.remove(Journal(config.state_directory).pending_key(life.section.key))
     report.installed(life.name, chain[0])
 
 

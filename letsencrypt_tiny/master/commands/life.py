@@ -1,5 +1,6 @@
 """A section in this run: its phase, and what the journal has of it."""
 
+from ...common import log
 from ...common.errors import Error
 from ..plan import lifecycle
 from ..plan.lifecycle import Facts
@@ -16,17 +17,38 @@ class Life:
         self.section = section
         self.state = state
         self.phase = lifecycle.resume(state)
+        self.forced = False
+        self.report = report
         self._journal = journal
-        self._report = report
 
     @property
     def name(self) -> str:
         """The section's."""
         return self.section.name
 
-    def renew(self) -> None:
-        """It wants a certificate, whatever was left to do of the last one."""
+    def renew(self, forced: bool = False) -> None:
+        """It wants a certificate, whatever was left to do of the last one; ``forced``: another
+        one than can't be installed."""
         self.phase = lifecycle.DUE
+        self.forced = forced
+
+    def issued(self, pem: str, facts: Facts, now: int) -> None:
+        """A chain has come: it is written down before anybody looks at it."""
+        try:
+            self._journal.keep_chain(self.name, pem)
+        except Error as exc:   # the order is remembered: the CA has it
+            log.debug(f"{self.name}: {exc}")
+            now = 0
+        self.happens(lifecycle.CHAIN, facts._replace(issued=now))
+
+    def kept(self) -> str:
+        """Return the chain that an earlier run could not install; "" if it can't be read."""
+        return self._journal.kept_chain(self.name) if self.state.kept else ""
+
+    def tidy(self) -> None:
+        """Nothing waits any more: remove what a run left that was killed once it had installed."""
+        if not self.state.kept:
+            self._journal.tidy(self.name, self.section.key)
 
     def happens(self, event: str, facts: Facts = Facts()) -> None:
         """Go on to the next phase; a journal that can't be written is reported."""
@@ -35,6 +57,8 @@ class Life:
             return
         try:
             self._journal.remember(self.name, state)
+            if self.state.kept and not state.kept:
+                self._journal.drop_chain(self.name)
             self.state = state
         except Error as exc:
-            self._report.failed(self.name, str(exc))
+            self.report.failed(self.name, str(exc))

@@ -6,19 +6,21 @@ greeting → responders serve → what happens; then ``install``: verify → ins
 What goes wrong with one section is told and leaves its files as they were; the others go on.
 """
 
+import os
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...common import log
 from ...common.clock import when
-from ..plan import lifecycle
+from ..plan import lifecycle, renewal
 from ..report.run import Report
-from ..settings import certificates
+from ..settings.certificates import Certificates
 from ..settings.main import Config
 from ..store.journal import Journal, SectionState
 from . import due
 from .life import Life
+from .wishes import settle
 
 
 class Options(NamedTuple):
@@ -26,17 +28,18 @@ class Options(NamedTuple):
 
     sections: Sequence[str] = ()
     min_days: int | None = None       # negative: force
-    config_certs: Sequence[str] | None = None
 
 
-def new_order(config: Config, options: Options) -> int:
+def new_order(config: Config, certificates: Certificates, options: Options) -> int:
     """Obtain, verify and install every certificate that is due; return the exit status.
 
     Raises UsageError and ConfigError before anything is touched.
     """
     journal, report = Journal(config.state_directory), Report()
-    lives = _read(config, options, journal, report)
-    wanting = [life for life in lives if _wants(config, options, life)]
+    if certificates.empty and not options.sections:
+        log.info(certificates.hint)
+    lives = _read(certificates, options, journal, report)
+    wanting = [life for life in lives if _wants(config, options, life) and _usable(life, report)]
     if wanting:   # a night with nothing due doesn't load what it doesn't need
         from .ordering import order
         order(config, journal, report, wanting)
@@ -47,9 +50,12 @@ def new_order(config: Config, options: Options) -> int:
     return report.exit_status
 
 
-def _read(config: Config, options: Options, journal: Journal, report: Report) -> list[Life]:
-    """Read what is wanted and what is remembered of it."""
-    sections = due.select(certificates.load(config, options.config_certs), options.sections)
+def _read(certificates: Certificates, options: Options, journal: Journal, report: Report
+          ) -> list[Life]:
+    """Read what is remembered of what is wanted; tell of the sections that cannot be."""
+    sections, faults = due.select(certificates, options.sections)
+    for name, fault in faults.items():
+        report.failed(name, str(fault))
     known = journal.known()
     return [Life(section, journal.section(section.name) if journal.has(section.name, known)
                  else SectionState(), journal, report) for section in sections]
@@ -61,10 +67,20 @@ def _wants(config: Config, options: Options, life: Life) -> bool:
     verdict = due.judge(config, life.section, life.state, now, options.min_days)
     if not verdict.due:
         log.info(f"{life.name}: {verdict.reason}")
+        settle(life)
         return False
-    life.renew()
-    waits = life.state.not_before > now and not options.sections and options.min_days is None
+    life.renew(forced=options.min_days is not None and options.min_days < 0)
+    waits = renewal.waits(life.state, now) and not options.sections and options.min_days is None
     log.info(f"{life.name}: {verdict.reason}" + (
         f", but the server asked not to order again before {when(life.state.not_before)} (name "
         "the section to try all the same)" if waits else ""))
     return not waits
+
+
+def _usable(life: Life, report: Report) -> bool:
+    """Say whether what the section refers to is there; what isn't is told."""
+    path = life.section.ca_file
+    if not path or os.access(path, os.R_OK):
+        return True
+    report.failed(life.name, f"{life.section.where}: CAfile = {path}: cannot be read")
+    return False

@@ -4,11 +4,11 @@ responders serve → what happens → install.
 From the CSRs on a section's failure is its own.
 """
 
-import os
 import time
 from collections.abc import Iterable, Sequence
 
 from ...common import log
+from ...common.clock import when
 from ...common.errors import ConfigError, Error
 from ...common.wire.order import Account, Answer, Failed, Issued, Progress
 from ..peers import signals
@@ -18,63 +18,90 @@ from ..peers.loop import Loop, Tick
 from ..peers.messages import Messages
 from ..peers.watchdog import Crowd
 from ..pki import csr
-from ..plan import issuers, lifecycle, orders, signing
+from ..plan import issuers, lifecycle, orders, renewal, signing
 from ..plan.issuers import Issuer
 from ..plan.lifecycle import Facts
 from ..plan.orders import OrderPlan
 from ..report.run import Report
 from ..responders.table import Responder, responders_for
-from ..settings.certificates import Section
 from ..settings.main import Config
+from ..store import installed
 from ..store.journal import Journal
-from .install import install_arrived
+from .install import Chain, install_arrived
 from .life import Life
 
 
 def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Life]) -> None:
     """Obtain and install certificates for the sections that want one; ``report`` has the outcome.
 
-    Raises ConfigError before anything is touched.
+    What was issued earlier, and could not be installed, comes first.  Raises ConfigError before
+    anything is touched, and Error where nothing can be remembered.
     """
-    _check_settings(config, [life.section for life in wanting])
-    plans = _prepare(config, wanting, report)
+    for program in config.programs:   # what is configured must be there before anything is touched
+        identity(program)
+    try:
+        journal.check()   # what is ordered must be remembered
+    except Error as exc:
+        raise Error(f"nothing is ordered: {exc}") from exc
+    plans = _prepare(config, journal, wanting, report)
+    plans = _install_kept(config, plans, report)
     if plans:
         _Run(config, journal, report, plans).execute()
 
 
-def _check_settings(config: Config, sections: Sequence[Section]) -> None:
-    """What the configuration refers to must be there before anything is touched."""
-    for program in config.programs:
-        identity(program)
-    for section in sections:
-        if section.ca_file and not os.access(section.ca_file, os.R_OK):
-            raise ConfigError(f"{section.where}: CAfile = {section.ca_file}: cannot be read")
+Plans = dict[str, tuple[OrderPlan, Life]]
 
 
-def _prepare(config: Config, lives: Sequence[Life], report: Report
-             ) -> dict[str, tuple[OrderPlan, Life]]:
+def _prepare(config: Config, journal: Journal, lives: Sequence[Life], report: Report) -> Plans:
     """Make keys and CSRs; what is to be ordered, by section."""
     known = issuers.configured(config)
-    plans: dict[str, tuple[OrderPlan, Life]] = {}
-    for life, made in zip(lives, csr.make_all(config, [life.section for life in lives])):
+    plans: Plans = {}
+    wants = [_want(life) for life in lives]
+    for life, made in zip(lives, csr.make_all(config, wants, journal.revoked().keys)):
         if isinstance(made, Error):
             report.failed(life.name, str(made))
         else:
             issuer = known[life.section.issuer]
-            plans[life.name] = orders.plan(life.section, issuer, made, life.state), life
+            plans[life.name] = orders.plan(life.section, issuer, made.csr, life.state,
+                                           made.new_key), life
     return plans
+
+
+def _want(life: Life) -> csr.Want:
+    section, state = life.section, life.state
+    certificate = installed.read(section).certificate
+    return csr.Want(section, certificate is not None,
+                    certificate is not None and renewal.other_key_type(section, certificate, state),
+                    state.order_key or "" if state.kept else "")
+
+
+def _install_kept(config: Config, plans: Plans, report: Report) -> Plans:
+    """Try again what was issued and could not be installed; return what is left to order."""
+    tried = [Chain(plan, life, pem, kept=True) for plan, life in plans.values()
+             if plan.kept and (pem := life.kept())]
+    for one in tried:
+        log.info(f"{one.life.name}: what was issued {when(one.life.state.kept)} is tried again")
+        one.life.happens(lifecycle.TAKEN_UP)
+    install_arrived(config, tried, report)
+    left = dict(plans)
+    for one in tried:
+        if one.life.phase == lifecycle.DUE and not one.life.state.kept:
+            left[one.life.name] = one.plan.anew(), one.life
+        else:
+            del left[one.life.name]
+    return left
 
 
 class _Run:
     """The orders of one run, with whoever works on them."""
 
     def __init__(self, config: Config, journal: Journal, report: Report,
-                 plans: dict[str, tuple[OrderPlan, Life]]) -> None:
+                 plans: Plans) -> None:
         self._config = config
         self._journal = journal
         self._report = report
         self._left = plans                  # what has neither come nor failed
-        self._arrived: list[tuple[OrderPlan, Life, str]] = []   # chains not looked at yet
+        self._arrived: list[Chain] = []     # not looked at yet
         self._loop = Loop()
         self._messages = Messages(self._loop)
         self._client = identity(config.client.program)
@@ -109,7 +136,7 @@ class _Run:
             mine = [plan.order() for plan in plans if plan.issuer == issuer]
             conversation = Conversation(self._loop, self._messages, self._config, issuer)
             self._conversations[issuer] = conversation
-            conversation.start_signer(signing.derive(issuer.access.server, mine))
+            conversation.start_signer(signing.derive(issuer.access, mine))
 
     def _open_responders(self, plans: Sequence[OrderPlan]) -> None:
         types = dict.fromkeys(kind for plan in plans for kind in plan.issuer.challenges)
@@ -171,11 +198,11 @@ class _Run:
         elif isinstance(answer, Progress):
             self._report.progress(answer)
             plan, life = self._left[answer.section]
-            life.happens(lifecycle.PROGRESS, plan.facts(answer.url, key))
+            life.happens(lifecycle.PROGRESS, plan.facts(answer.url, key, answer.finalize))
         elif isinstance(answer, Issued):
             plan, life = self._left.pop(answer.section)
-            life.happens(lifecycle.CHAIN)
-            self._arrived.append((plan, life, answer.chain))
+            life.issued(answer.chain, plan.facts(None, key), int(time.time()))
+            self._arrived.append(Chain(plan, life, answer.chain))
         elif isinstance(answer, Failed):
             _, life = self._left.pop(answer.section)
             self._report.failed(answer.section, answer.message)
@@ -185,7 +212,7 @@ class _Run:
 
     def _install_arrived(self) -> None:
         arrived, self._arrived = self._arrived, []
-        install_arrived(self._config.openssl, arrived, self._report)
+        install_arrived(self._config, arrived, self._report)
 
     def _of(self, conversation: Conversation) -> list[str]:
         """The sections that are left to a conversation."""

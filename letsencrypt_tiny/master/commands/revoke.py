@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from ...common import log
 from ...common.clock import when
 from ...common.errors import Error, UsageError
-from ...common.wire.order import Failed, Request, Revocation, Revoked
+from ...common.wire.order import Failed, Revocation, Revoked
+from ...common.x509.certificate import Certificate
 from ..settings.main import Config
 from ..store import trusted
 from ..store.installed import read_certificate
+from ..store.journal import Journal
 from .asking import ask
 
 # RFC 5280 §5.3.1; those a subscriber may choose at public CAs are the first four
 REASONS = {"unspecified": 0, "keyCompromise": 1, "superseded": 4, "cessationOfOperation": 5,
            "affiliationChanged": 3, "privilegeWithdrawn": 9}
+_COMPROMISE = REASONS["keyCompromise"]
 
 
 def revoke(config: Config, files: Sequence[str], reason: int | None, key: str | None) -> int:
@@ -23,7 +26,9 @@ def revoke(config: Config, files: Sequence[str], reason: int | None, key: str | 
     ``key`` is the path of the certificates' private key, to sign with instead of the
     account's.
     """
-    requests = [_request(file, reason, key is not None) for file in dict.fromkeys(files)]
+    certificates = {file: _read(file) for file in dict.fromkeys(files)}
+    requests = [Revocation(file, certificate.der, reason, key is not None)
+                for file, certificate in certificates.items()]
     descriptor = None
     if key is not None:
         try:
@@ -34,7 +39,9 @@ def revoke(config: Config, files: Sequence[str], reason: int | None, key: str | 
     try:
         for answer in ask(config, requests, descriptor):
             if isinstance(answer, Revoked):
-                log.info(f"{answer.section}: revoked (newOrder --force replaces it)")
+                log.info(f"{answer.section}: revoked (the next newOrder replaces it" + (
+                    ", with a new key)" if reason == _COMPROMISE else ")"))
+                _remember(config, certificates[answer.section], reason == _COMPROMISE)
             elif isinstance(answer, Failed):
                 log.error(f"{answer.section}: {answer.message}")
                 status = 1
@@ -44,14 +51,23 @@ def revoke(config: Config, files: Sequence[str], reason: int | None, key: str | 
     return status
 
 
-def _request(file: str, reason: int | None, with_certificate_key: bool) -> Request:
+def _read(file: str) -> Certificate:
     try:
         certificate = read_certificate(file)
     except OSError as exc:
         raise Error(f"{file}: cannot read the certificate: {exc.strerror}") from exc
     log.info(f"revoking {file}: serial {certificate.serial.hex()}, valid until "
              f"{when(certificate.not_after)}")
-    return Revocation(file, certificate.der, reason, with_certificate_key)
+    return certificate
+
+
+def _remember(config: Config, certificate: Certificate, compromised: bool) -> None:
+    """The sections that it is installed for are due; so are all with a compromised key."""
+    try:
+        Journal(config.state_directory).remember_revoked(
+            certificate.der, certificate.spki if compromised else None)
+    except Error as exc:
+        log.warning(f"{exc}: newOrder will not know that it is revoked")
 
 
 def parse_reason(text: str) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ...common import log
+from ...common.environment import PROXIES
 from ...common.errors import Error, ProtocolError
 from ...common.wire.order import (Answer, ClientConfig, Log, Progress, Request, format_config,
                                   format_request)
@@ -85,7 +86,7 @@ class Conversation:
         try:
             self._client = spawn.spawn(
                 program, who, [*arguments, *("3", "4")[:1 + len(lent)]], [*descriptors, *lent],
-                directory=directory, extra=spawn.inherited(spawn.PROXIES))
+                directory=directory, extra=spawn.inherited(PROXIES))
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -190,7 +191,7 @@ class _Answers:
         self._descriptor = descriptor
         self._reader = Reader(requests)
         self._watchdog = Watchdog(time.monotonic(), conversation.issuer.access.timeout,
-                                  len(requests))
+                                  len(requests), conversation.issuer.access.answer_timeout)
 
     def fileno(self) -> int:
         return self._descriptor

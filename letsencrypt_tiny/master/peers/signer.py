@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ...common import log, paths, specifiers
+from ...common.environment import TERMINAL
 from ...common.errors import ConfigError, Error, ProtocolError
 from ...common.wire import signer as wire
 from ...common.wire.policy import Policy, format_policy
@@ -124,7 +125,7 @@ def _spawn(settings: Accountd, stderr: Callable[[str], int], policy: Policy,
         child = spawn.spawn(
             settings.program, identity(settings.program), arguments, descriptors, signer=True,
             network=not ours or settings.program.confine == "no",
-            extra=spawn.inherited(spawn.TERMINAL))
+            extra=spawn.inherited(TERMINAL))
     except BaseException:
         own.close()
         raise

@@ -13,14 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
 from ...common import log, specifiers
+from ...common.environment import search_path
 from ...common.errors import Error
 from ..settings.main import Program
 from .child import Child
 from .identity import Identity, drop
 
-# What a child may inherit of the master's environment, besides what is rebuilt for it
-PROXIES = ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")   # the client
-TERMINAL = ("TERM", "GPG_TTY")                                     # the signer
 LOCKED_MEMORY = 256 << 20   # bytes that the signer may keep from being swapped
 _PR_SET_PDEATHSIG = 1       # prctl(2)
 _CLONE_NEWNET = 0x40000000  # unshare(2)
@@ -49,7 +47,7 @@ def spawn(program: Program, who: Identity, arguments: Sequence[str], descriptors
     child = Child(pid, program.command[0])
     try:
         os.close(error)
-        complaint = os.read(report, 1000).decode("utf-8", "replace")
+        complaint = os.read(report, 2000).decode("utf-8", "replace")
     except BaseException:   # a signal: nobody else knows the child yet
         child.stop(0)
         raise
@@ -57,7 +55,7 @@ def spawn(program: Program, who: Identity, arguments: Sequence[str], descriptors
         os.close(report)
     if complaint:
         child.wait(None)
-        raise Error(f"{program.where}: cannot run {program.command[0]}: {complaint}")
+        raise Error(f"{program.where}: cannot run {complaint}")
     if log.level >= log.DEBUG:
         log.debug(f"started {' '.join([*program.command, *arguments])} as process {pid}, "
                   f"user {who.name} (uid {who.uid}, gid {who.gid}), in {directory}"
@@ -78,8 +76,7 @@ def inherited(names: Sequence[str]) -> dict[str, str]:
 
 
 def _environment(who: Identity) -> dict[str, str]:
-    path = "/usr/sbin:/usr/bin:/sbin:/bin" if who.uid == 0 else "/usr/bin:/bin"
-    return {"PATH": path, "USER": who.name, "LOGNAME": who.name, "HOME": who.home,
+    return {"PATH": search_path(who.uid), "USER": who.name, "LOGNAME": who.name, "HOME": who.home,
             "SHELL": who.shell, "LANG": "C.UTF-8"}
 
 
@@ -103,6 +100,7 @@ class _Birth(NamedTuple):
 def _become(birth: _Birth) -> NoReturn:
     """In the child: never returns, never lets an exception out into the master's code."""
     error = birth.error
+    name = birth.program.command[0][:300]
     try:
         for default in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(default, signal.SIG_DFL)
@@ -128,11 +126,12 @@ def _become(birth: _Birth) -> NoReturn:
         command = list(birth.program.command)
         if birth.signer:
             command = [specifiers.expand(word) for word in command]
+            name = command[0][:300]
         os.execvpe(command[0], command + birth.arguments, birth.environment)
     except OSError as exc:
-        os.write(error, (exc.strerror or str(exc)).encode("utf-8", "replace"))
+        os.write(error, f"{name}: {exc.strerror or exc}".encode("utf-8", "replace"))
     except (Error, ValueError) as exc:
-        os.write(error, str(exc).encode("utf-8", "replace"))
+        os.write(error, f"{name}: {exc}".encode("utf-8", "replace"))
     finally:
         os._exit(127)
 

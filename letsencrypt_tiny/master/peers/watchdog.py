@@ -14,10 +14,11 @@ MORE_FILES = 100         # in the challenge directory than there are identifiers
 class Watchdog:
     """The time limits of one client: moments are those of time.monotonic."""
 
-    def __init__(self, now: float, timeout: int, requests: int) -> None:
-        """``timeout``: seconds that an order may wait for the server; 0 is no limit."""
+    def __init__(self, now: float, timeout: int, requests: int, answer: int = 0) -> None:
+        """``timeout``: seconds that an order may wait for the server; 0 is no limit.
+        ``answer``: those that one answer may take; a request may need two, with its nonce."""
         self._timeout = timeout
-        self.patience = timeout + GRACE
+        self.patience = timeout + 2 * answer + GRACE
         self._silent = now + self.patience
         self._end = now + LONGEST + self.patience * requests if timeout else float("inf")
 

@@ -2,62 +2,136 @@
 
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ...common import log
 from ...common.errors import Error
 from ...common.x509.csr import CSR, parse_csr
 from ..peers import parallel
+from ..plan.keytype import key_type
 from ..settings.certificates import Section
 from ..settings.main import Config
 from ..store import files, keys, trusted
+from ..store.journal import Journal
 from . import openssl
 
 
-def make_all(config: Config, sections: Sequence[Section]) -> list[CSR | Error]:
-    """Return a CSR for each of ``sections``, or why there is none.
+class Want(NamedTuple):
+    """What a CSR is made for."""
+
+    section: Section
+    certificate: bool = False    # there is one already, and a pair with its key
+    new_key: bool = False        # the key that there is is not wanted any more
+    kept_key: str = ""           # digest of the key that a chain has been issued for, and kept
+
+
+class Made(NamedTuple):
+    """A CSR, and the key that is to be installed with the certificate if it is a new one."""
+
+    csr: CSR
+    new_key: bytes | None = None   # PEM
+
+
+def digest(spki: bytes) -> str:
+    """Return what stands for a public key in the journal."""
+    from hashlib import sha256
+    return sha256(spki).hexdigest()
+
+
+def make_all(config: Config, wanted: Sequence[Want], compromised: frozenset[str]
+             ) -> list[Made | Error]:
+    """Return a CSR for each of ``wanted``, or why there is none; none for a ``compromised`` key.
 
     Several are made at once; sections with one key take turns.
     """
     by_key: dict[str, list[int]] = {}
-    for index, section in enumerate(sections):
-        by_key.setdefault(section.key, []).append(index)
-    made: dict[int, CSR | Error] = {}
+    for index, want in enumerate(wanted):
+        by_key.setdefault(want.section.key, []).append(index)
+    made: dict[int, Made | Error] = {}
 
     def work(group: list[int]) -> None:
         for index in group:
             try:
-                made[index] = make(config, sections[index])
+                made[index] = make(config, wanted[index], compromised)
             except Error as exc:
                 made[index] = exc
 
     parallel.each(work, list(by_key.values()))
-    return [made[index] for index in range(len(sections))]
+    return [made[index] for index in range(len(wanted))]
 
 
-def make(config: Config, section: Section) -> CSR:
-    """Make the CSR, and before it the key if there is none yet.  Raises Error."""
-    for path in section.outputs:
+def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) -> Made:
+    """Make the CSR, and before it the key if there is none yet.  Raises Error.
+
+    A key that takes the place of another one, or of one that a certificate is there for, waits in
+    the state directory until its own certificate is installed: whatever happens meanwhile, the
+    old pair stays whole.
+    """
+    section = want.section
+    for path in section.outputs:   # rather now than with a certificate in hand
         _make_parent(config, path)
-        files.check(path, section.owner)   # rather now than with a certificate in hand
-    keys.tidy(section.key)
+        files.probe(path, files.TRIAL, section.owner)
+    keys.tidy(section.key, section.trusted)
+    waiting = Journal(config.state_directory).pending_key(section.key)
+    keys.tidy(waiting)
+    csr = None
     try:
-        key = keys.open_key(section.key)
+        csr = _request(config, section, keys.open_key(section.key, section.trusted), section.key)
     except FileNotFoundError:
-        key = _new_key(config, section)
+        pass
+    wants_new = csr is None or want.new_key or digest(csr.spki) in compromised
+    made = _waiting(config, want, waiting, wants_new, compromised)
+    if made is not None:
+        return made
+    if csr is not None and not wants_new:
+        return Made(csr)
+    return _with_new_key(config, section,
+                         section.key if csr is None and not want.certificate else waiting)
+
+
+def _waiting(config: Config, want: Want, waiting: str, wants_new: bool,
+             compromised: frozenset[str]) -> Made | None:
+    """Return a CSR for the key that waits, if there is one and it is wanted."""
     try:
-        der = openssl.request(config.openssl, key, section)
+        made = _pending(config, want.section, waiting)
+        found = digest(made.csr.spki)
+        if found not in compromised and (found == want.kept_key or (
+                wants_new and key_type(made.csr.spki) == want.section.key_type)):
+            return made
+    except FileNotFoundError:
+        return None
     except Error as exc:
-        raise Error(f"cannot make a signing request with {section.key}: {exc}") from exc
+        log.debug(f"{waiting}: {exc}")
+    if wants_new:
+        files.remove(waiting)   # another one is made
+    return None
+
+
+def _pending(config: Config, section: Section, waiting: str, owner: int = 0) -> Made:
+    key = keys.open_key(waiting, owner)
+    pem = os.pread(key, keys.MAX_KEY, 0)
+    return Made(_request(config, section, key, waiting), pem)
+
+
+def _with_new_key(config: Config, section: Section, path: str) -> Made:
+    """Make a key at ``path``, and a CSR with it."""
+    owner = section.trusted if path == section.key else 0
+    _make_parent(config, section.key)
+    files.probe(section.key, files.TRIAL, None, section.trusted)
+    log.info(f"{section.name}: generating the private key {section.key} ({section.key_type})")
+    keys.create(path, openssl.generate_key(config.openssl, section.key_type), owner)
+    made = _pending(config, section, path, owner)
+    return made._replace(new_key=None) if path == section.key else made
+
+
+def _request(config: Config, section: Section, key: int, path: str) -> CSR:
+    """Make a CSR with the key on a descriptor, which is closed; ``path`` is for the message."""
+    try:
+        return parse_csr(openssl.request(config.openssl, key, section))
+    except Error as exc:
+        raise Error(f"cannot make a signing request with {path}: {exc}") from exc
     finally:
         os.close(key)
-    return parse_csr(der)
-
-
-def _new_key(config: Config, section: Section) -> int:
-    _make_parent(config, section.key)
-    log.info(f"{section.name}: generating the private key {section.key} ({section.key_type})")
-    keys.create(section.key, openssl.generate_key(config.openssl, section.key_type))
-    return keys.open_key(section.key)
 
 
 def _make_parent(config: Config, path: str) -> None:

@@ -13,12 +13,29 @@ from collections.abc import Sequence
 from ...common import log
 from ...common.errors import Error
 from ..settings.certificates import Section
+from ..store.keys import MAX_KEY
 
 MAX_LEAVES = 64   # certificates verified by one process: descriptors are limited
 TIMEOUT = 120   # seconds; RSA-4096 keys take a few
 # A line of openssl's error queue: THREAD:error:CODE:LIBRARY:FUNCTION:REASON:FILE:LINE:DATA
 _QUEUED = re.compile(r"[0-9A-F]+:error:[0-9A-F]+:[^:]*:[^:]*:([^:]*):")
+# A verdict of openssl-verify(1): error NUMBER at DEPTH depth lookup: REASON
+_VERDICT = re.compile(r"error ([0-9]+) at ([0-9]+) depth lookup: ")
+# A key whose passphrase openssl would ask for (RFC 7468 §11; RFC 1421 §4.6.1.1), and not what is
+# written about one before it
+_ENCRYPTED = re.compile(rb"^-----BEGIN (?:ENCRYPTED PRIVATE KEY-----|[A-Z ]*PRIVATE KEY-----\s+"
+                        rb"Proc-Type:[^\n]*ENCRYPTED)", re.M)
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "OPENSSL_CONF": "/dev/null", "LANG": "C.UTF-8"}
+
+
+class Unverified(Error):
+    """A certificate does not chain to where it should; ``number`` is X509_V_ERR_…, ``depth``
+    where in the chain (0 is the certificate's own)."""
+
+    def __init__(self, message: str, number: int, depth: int) -> None:
+        super().__init__(message)
+        self.number = number
+        self.depth = depth
 
 
 def _run(openssl: str, arguments: Sequence[str], descriptors: tuple[int, ...] = ()) -> bytes:
@@ -33,7 +50,9 @@ def _run(openssl: str, arguments: Sequence[str], descriptors: tuple[int, ...] = 
     except subprocess.TimeoutExpired as exc:
         raise Error(f"{openssl} {arguments[0]} took longer than {TIMEOUT} seconds") from exc
     if done.returncode != 0:
-        raise Error(f"openssl {arguments[0]} failed: {_complaint(done.stderr)}")
+        why = f"openssl {arguments[0]} failed: {_complaint(done.stderr)}"
+        verdict = _VERDICT.search(done.stderr.decode("utf-8", "replace"))
+        raise Unverified(why, *map(int, verdict.groups())) if verdict else Error(why)
     return done.stdout
 
 
@@ -72,7 +91,7 @@ def request(openssl: str, key: int, section: Section) -> bytes:
     Names and everything else come from the section (RFC 8555 §7.4, RFC 8738 §3).
     Raises Error, for instance if the key is encrypted.
     """
-    if b"ENCRYPTED" in os.pread(key, 4096, 0):
+    if _ENCRYPTED.search(os.pread(key, MAX_KEY, 0)):
         raise Error("the private key is encrypted, and nobody is there to type the passphrase "
                     "(openssl pkey -in OLD -out NEW decrypts it)")
     subject = "/" + "/".join(f"{kind}={value}" for kind, value in section.subject)
@@ -91,15 +110,19 @@ def request(openssl: str, key: int, section: Section) -> bytes:
     return _run(openssl, arguments, (key,))
 
 
-def verify(openssl: str, leaves: Sequence[bytes], intermediates: bytes, ca_file: str) -> None:
-    """Verify that certificates (PEM) chain to ``ca_file`` for a TLS server.
+def verify(openssl: str, leaves: Sequence[bytes], intermediates: bytes, ca_file: str,
+           at: int | None = None) -> None:
+    """Verify that certificates (PEM) chain to ``ca_file`` for a TLS server, ``at`` a moment (Unix
+    time; None is now).
 
-    Raises Error with openssl's reason if one of them does not.
+    Raises Unverified with openssl's reason if one of them does not, and Error.
     """
     descriptors: list[int] = []
     try:
         arguments = ["verify", "-CAfile", ca_file, "-no-CApath", "-no-CAstore",
                      "-purpose", "sslserver"]
+        if at is not None:
+            arguments += ["-attime", str(at)]
         if intermediates:
             descriptors.append(_memory(intermediates))
             arguments += ["-untrusted", f"/dev/fd/{descriptors[-1]}"]
@@ -112,21 +135,21 @@ def verify(openssl: str, leaves: Sequence[bytes], intermediates: bytes, ca_file:
             os.close(descriptor)
 
 
-def verify_each(openssl: str, leaves: Sequence[bytes], intermediates: bytes, ca_file: str
-                ) -> list[Error | None]:
+def verify_each(openssl: str, leaves: Sequence[bytes], intermediates: bytes, ca_file: str,
+                at: int | None = None) -> list[Error | None]:
     """Return for each of ``leaves`` None, or the Error that ``verify`` raises for it alone."""
     results: list[Error | None] = []
     for start in range(0, len(leaves), MAX_LEAVES):
         batch = leaves[start:start + MAX_LEAVES]
         try:
-            verify(openssl, batch, intermediates, ca_file)
+            verify(openssl, batch, intermediates, ca_file, at)
             results += [None] * len(batch)
         except Error as exc:
             if len(batch) == 1:
                 results.append(exc)
                 continue
             for leaf in batch:   # at least one is bad: which, and why
-                results += verify_each(openssl, [leaf], intermediates, ca_file)
+                results += verify_each(openssl, [leaf], intermediates, ca_file, at)
     return results
 
 

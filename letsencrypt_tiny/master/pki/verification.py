@@ -20,6 +20,18 @@ MAX_CERTIFICATES = 10    # in a chain
 
 Chain = list[Certificate]
 
+# Verdicts on the certificate itself that no other CAfile and no other moment would change:
+# not for a TLS server, a critical extension that nobody knows (X509_V_ERR_… of openssl)
+_FOR_GOOD = (26, 34)
+
+
+class NotNow(Error):
+    """A certificate can't be used for a reason that may pass, and be ours: it is to be kept."""
+
+    def __init__(self, message: str, leaf: Certificate) -> None:
+        super().__init__(message)
+        self.leaf = leaf
+
 
 class Arrived(NamedTuple):
     """A chain as the client delivered it, and what it must be for."""
@@ -31,48 +43,64 @@ class Arrived(NamedTuple):
 
 
 def verify(command: str, arrived: Sequence[Arrived]) -> list[Chain | Error]:
-    """Return each chain, or what is wrong with it.
+    """Return each chain, or what is wrong with it: NotNow, unless it is wrong for good.
 
     The openssl ``command``, which has to read CAfile, runs once for all that share that and
     their intermediates.
     """
+    now = int(time.time())
     results: list[Chain | Error] = []
-    groups: dict[tuple[str, bytes], list[int]] = {}
+    groups: dict[tuple[str, bytes, int | None], list[int]] = {}
     for index, one in enumerate(arrived):
         try:
-            chain = _parse(one)
+            chain = _parse(one, now)
         except Error as exc:
             results.append(exc)
             continue
         results.append(chain)
         if one.ca_file:
             intermediates = b"".join(encode_pem(item.der) for item in chain[1:])
-            groups.setdefault((one.ca_file, intermediates), []).append(index)
-    for (ca_file, intermediates), members in groups.items():
-        leaves = [encode_pem(chain[0].der) for chain in
+            groups.setdefault((one.ca_file, intermediates, _moment(chain, now)), []).append(index)
+    for (ca_file, intermediates, at), members in groups.items():
+        leaves = [chain[0] for chain in
                   (results[index] for index in members) if not isinstance(chain, Error)]
-        verdicts = openssl.verify_each(command, leaves, intermediates, ca_file)
-        for index, problem in zip(members, verdicts):
+        verdicts = openssl.verify_each(command, [encode_pem(leaf.der) for leaf in leaves],
+                                       intermediates, ca_file, at)
+        for index, leaf, problem in zip(members, leaves, verdicts):
             if problem is not None:
-                results[index] = Error(f"it does not chain to {ca_file} ({problem})")
+                results[index] = _unchained(leaf, ca_file, problem)
     return results
 
 
-def _parse(one: Arrived) -> Chain:
+def _moment(chain: Chain, now: int) -> int | None:
+    """When all of a chain is valid, if that is soon: the CA's clock may be ahead of ours."""
+    begin = max((item.not_before for item in chain if item.not_before <= now + CLOCK_SKEW),
+                default=now)
+    return begin if begin > now else None
+
+
+def _unchained(leaf: Certificate, ca_file: str, problem: Error) -> Error:
+    message = f"it does not chain to {ca_file} ({problem})"
+    if isinstance(problem, openssl.Unverified) and problem.depth == 0 \
+            and problem.number in _FOR_GOOD:
+        return Error(message)
+    return NotNow(message, leaf)
+
+
+def _parse(one: Arrived, now: int) -> Chain:
     """Parse a chain and check all but its signatures; raises Error with the reason."""
     try:
         chain = parse_chain(one.pem.encode("utf-8", "replace"), MAX_CERTIFICATES)
     except X509Error as exc:
         raise Error(f"it is malformed ({exc})") from exc
     leaf = chain[0]
-    now = time.time()
     if leaf.spki != one.spki:
         raise Error("it is for another key than that of the request")
     if set(leaf.names) != set(one.identifiers):
         raise Error("it is for other names: " +
                     ", ".join(log.printable(value, 100) for _, value in leaf.names[:10]))
     if leaf.not_before > now + CLOCK_SKEW:
-        raise Error(f"it is not valid before {when(leaf.not_before)} (is the clock right?)")
+        raise NotNow(f"it is not valid before {when(leaf.not_before)} (is the clock right?)", leaf)
     if leaf.not_after <= now:
         raise Error(f"it expired {when(leaf.not_after)} (is the clock right?)")
     return chain

@@ -13,7 +13,7 @@ from ..store.journal import SectionState
 # Phases of a section in a run
 DUE = "due"                  # wants a certificate, or had its chance in this run
 ORDERING = "ordering"        # its order is the client's
-ISSUED = "issued"            # a chain has come, and is not verified yet
+ISSUED = "issued"            # a chain is here, written down, and not verified yet
 INSTALLING = "installing"    # its files are being replaced
 INSTALLED = "installed"      # they are in place, and whoever uses them does not know it yet
 DONE = "done"                # nothing is left to do
@@ -21,8 +21,10 @@ DONE = "done"                # nothing is left to do
 # Events.  Those of a failed order are its outcomes (common/wire/order.py).
 ORDERED, PROGRESS, CHAIN = "ordered", "progress", "chain"
 REFUSED, BUSY, UNFINISHED, LOST = "refused", "busy", "unfinished", "lost"
-REJECTED, VERIFIED, NOT_WRITTEN, WRITTEN = "rejected", "verified", "not written", "written"
+TAKEN_UP, REJECTED, KEPT, VERIFIED = "taken up", "rejected", "kept", "verified"
+NOT_WRITTEN, WRITTEN = "not written", "written"
 NOTIFIED, NOT_NOTIFIED = "notified", "not notified"
+SETTLED = "settled"
 
 
 class Facts(NamedTuple):
@@ -34,6 +36,12 @@ class Facts(NamedTuple):
     order_key: str = ""          # what the order is for: SHA-256 of the SubjectPublicKeyInfo
     not_before: int = 0          # when to ask again, Unix time
     notify: bool = False         # there is a notification to deliver
+    finalize: str | None = None  # where the order is finalized
+    issued: int = 0              # when the chain came that was written down; 0 if it couldn't be
+    # The wishes that what is installed was made by
+    key_type: str = ""
+    ca_file: str = ""            # see SectionState
+    access: str = ""
 
 
 Edit = Callable[[SectionState, Facts], SectionState]
@@ -46,12 +54,23 @@ def _keep(state: SectionState, _: Facts) -> SectionState:
 def _note_order(state: SectionState, facts: Facts) -> SectionState:
     if not facts.order:
         return state
+    # whoever orders anew doesn't want what was kept of the last order
     return state._replace(directory=facts.directory, account=facts.account, order=facts.order,
-                          order_key=facts.order_key)
+                          order_key=facts.order_key, finalize=facts.finalize,
+                          kept=state.kept if facts.order == state.order else 0)
+
+
+def _note_chain(state: SectionState, facts: Facts) -> SectionState:
+    # the order is remembered, too: the CA has the chain should ours be lost
+    same = (state.directory, state.order_key) == (facts.directory, facts.order_key)
+    return state._replace(directory=facts.directory, account=facts.account,
+                          order=state.order if same else None, order_key=facts.order_key,
+                          finalize=state.finalize if same else None,
+                          kept=facts.issued, not_before=0)
 
 
 def _drop_order(state: SectionState, _: Facts) -> SectionState:
-    return state._replace(order=None, order_key=None, not_before=0)
+    return state._replace(order=None, order_key=None, finalize=None, not_before=0, kept=0)
 
 
 def _wait(state: SectionState, facts: Facts) -> SectionState:
@@ -62,8 +81,16 @@ def _begin_installing(state: SectionState, facts: Facts) -> SectionState:
     return state._replace(installing=True, notify=facts.notify)
 
 
-def _end_installing(state: SectionState, _: Facts) -> SectionState:
-    return state._replace(installing=False, order=None, order_key=None, not_before=0)
+def _end_installing(state: SectionState, facts: Facts) -> SectionState:
+    return state._replace(installing=False, order=None, order_key=None, finalize=None,
+                          not_before=0, kept=0, issuer=facts.directory,
+                          key_type=facts.key_type, ca_file=facts.ca_file,
+                          access=facts.access)
+
+
+def _settle(state: SectionState, facts: Facts) -> SectionState:
+    return state._replace(ca_file=facts.ca_file or state.ca_file,
+                          access=facts.access or state.access)
 
 
 def _delivered(state: SectionState, _: Facts) -> SectionState:
@@ -82,7 +109,8 @@ class Row(NamedTuple):
 ROWS = (
     Row(DUE, ORDERED, ORDERING),
     Row(ORDERING, PROGRESS, ORDERING, _note_order),
-    Row(ORDERING, CHAIN, ISSUED),
+    # From here on it is not asked for again, unless it turns out to be of no use
+    Row(ORDERING, CHAIN, ISSUED, _note_chain),
     # The order is dead, or there never was one: the next run makes another
     Row(ORDERING, REFUSED, DUE, _drop_order),
     # It lives; the CA may have said when to come back
@@ -90,13 +118,21 @@ ROWS = (
     Row(ORDERING, UNFINISHED, DUE, _wait),
     # Nobody knows: what was remembered still holds
     Row(ORDERING, LOST, DUE),
+    # What an earlier run could not install
+    Row(DUE, TAKEN_UP, ISSUED),
+    # Wrong for good: another key or name, expired, not a certificate at all
     Row(ISSUED, REJECTED, DUE, _drop_order),
+    # For a reason on our side, such as a clock or CAfile: the next run tries it again
+    Row(ISSUED, KEPT, DUE),
     # Killed from here on, the next run finds that there is work left
     Row(ISSUED, VERIFIED, INSTALLING, _begin_installing),
     Row(INSTALLING, NOT_WRITTEN, DUE),
     Row(INSTALLING, WRITTEN, INSTALLED, _end_installing),
     Row(INSTALLED, NOTIFIED, DONE, _delivered),
     Row(INSTALLED, NOT_NOTIFIED, INSTALLED),
+    # Wishes that changed and needed no order
+    Row(DUE, SETTLED, DUE, _settle),
+    Row(INSTALLED, SETTLED, INSTALLED, _settle),
 )
 _TABLE = {(row.phase, row.event): row for row in ROWS}
 

@@ -19,6 +19,9 @@ class OrderPlan(NamedTuple):
     order_key: str               # SHA-256 of its SubjectPublicKeyInfo, in hexadecimal
     resume: str | None = None    # URL of an earlier order for the same …
     account: str = ""            # … made by the account of this key
+    finalize: str | None = None  # where that order is finalized, if known
+    kept: bool = False           # its chain was issued, and kept
+    new_key: bytes | None = None   # PEM: to be installed with the certificate
 
     @property
     def name(self) -> str:
@@ -29,18 +32,25 @@ class OrderPlan(NamedTuple):
         """What the client is asked for."""
         return Order(self.name, self.section.identifiers, self.csr.der, url=self.resume,
                      account=self.account, profile=self.issuer.profile,
-                     challenges=self.issuer.challenges)
+                     challenges=self.issuer.challenges, finalize=self.finalize)
 
-    def facts(self, url: str | None, account: str) -> Facts:
+    def facts(self, url: str | None, account: str, finalize: str | None = None) -> Facts:
         """What to remember of the order at ``url``, which is of the account of that key."""
         return Facts(directory=self.issuer.directory, account=account, order=url,
-                     order_key=self.order_key)
+                     order_key=self.order_key, finalize=finalize)
+
+    def anew(self) -> "OrderPlan":
+        """The same, but for whatever there is of an earlier order."""
+        return self._replace(resume=None, account="", finalize=None, kept=False)
 
 
-def plan(section: Section, issuer: Issuer, csr: CSR, state: SectionState) -> OrderPlan:
+def plan(section: Section, issuer: Issuer, csr: CSR, state: SectionState,
+         new_key: bytes | None = None) -> OrderPlan:
     """Plan the order of a section; an earlier one is taken up if it is for the same key."""
     from hashlib import sha256
     key = sha256(csr.spki).hexdigest()
-    if state.order and state.directory == issuer.directory and state.order_key == key:
-        return OrderPlan(section, issuer, csr, key, state.order, state.account or "")
-    return OrderPlan(section, issuer, csr, key)
+    made = OrderPlan(section, issuer, csr, key, new_key=new_key)
+    if (state.directory, state.order_key) != (issuer.directory, key):
+        return made
+    return made._replace(resume=state.order, account=state.account or "",
+                         finalize=state.finalize, kept=bool(state.kept))

@@ -9,10 +9,14 @@ from ...common.clock import DAY, when
 from ...common.x509.certificate import Certificate
 from ..settings.certificates import Section
 from ..store.installed import Installed
-from ..store.journal import SectionState
+from ..store.journal import Revoked, SectionState
+from .keytype import key_type
 
 LONG = 10 * DAY   # a lifetime from which on a third of it is enough to renew in
+SHORT = 2 * DAY   # and one below which half is not: runs are hours apart, and one may fail
 FORCED = -1       # as ``min_days``
+PATIENCE = DAY    # how far ahead a moment to wait for can be: beyond it, a clock was wrong
+KEEPING = 7 * DAY   # how long what was issued is tried again instead of ordering another
 
 
 class Due(NamedTuple):
@@ -24,9 +28,9 @@ class Due(NamedTuple):
 
 
 def decide(section: Section, installed: Installed, state: SectionState, now: float,
-           min_days: int | None = None) -> Due:
+           min_days: int | None = None, directory: str = "", revoked: Revoked = Revoked()) -> Due:
     """Decide about one section.  ``min_days`` is the option, which beats the setting; a negative
-    one forces."""
+    one forces.  ``directory`` is that of its CA, "" whatever that is."""
     days = section.min_days if min_days is None else min_days
     certificate = installed.certificate
     if certificate is None:
@@ -42,6 +46,11 @@ def decide(section: Section, installed: Installed, state: SectionState, now: flo
         return Due(True, "its names have changed", certificate)
     if installed.misfit:
         return Due(True, installed.misfit, certificate)
+    change = _change(section, certificate, state, directory, revoked)
+    if change:
+        return Due(True, change, certificate)
+    if state.kept:
+        return Due(True, f"what was issued {when(state.kept)} is not installed yet", certificate)
     left = end - now
     if left <= margin(end - certificate.not_before, days):
         verb = "expires" if left > 0 else "expired"
@@ -49,9 +58,56 @@ def decide(section: Section, installed: Installed, state: SectionState, now: flo
     return Due(False, f"valid until {when(end)}", certificate)
 
 
+def _change(section: Section, certificate: Certificate, state: SectionState, directory: str,
+            revoked: Revoked) -> str:
+    """Return why a certificate that is valid is not the one that is wanted, or ""."""
+    if certificate.issuer == certificate.subject:
+        return "it is self-signed"
+    if revoked.certificates or revoked.keys:
+        from hashlib import sha256
+        if sha256(certificate.spki).hexdigest() in revoked.keys:
+            return "its private key was compromised"
+        if sha256(certificate.der).hexdigest() in revoked.certificates:
+            return "it was revoked"
+    # 1.0 remembered the CA of the last order alone
+    issuer = state.issuer or (None if state.order else state.directory)
+    if issuer and directory and issuer != directory:
+        return f"its CA has changed, from {issuer}"
+    if other_key_type(section, certificate, state):
+        return f"its key-type has changed, to {section.key_type}"
+    return ""
+
+
+def other_key_type(section: Section, certificate: Certificate, state: SectionState) -> bool:
+    """Say whether the setting key-type was changed, and wants a new key.
+
+    Where it wasn't, a key of another type is one that the administrator made.
+    """
+    return bool(state.key_type) and section.key_type not in (
+        state.key_type, key_type(certificate.spki))
+
+
+def waits(state: SectionState, now: float) -> bool:
+    """Say whether the server asked not to order again before a moment that is still to come.
+
+    A moment in the far future was computed while the clock was wrong.
+    """
+    return now < state.not_before <= now + PATIENCE
+
+
+def worth_keeping(certificate: Certificate, issued: int, now: float) -> bool:
+    """Say whether a certificate ``issued`` some time ago, and not installed for a reason on our
+    side, is to be tried once more: another one would be no better, unless this one grows old.
+    """
+    lifetime = certificate.not_after - certificate.not_before
+    return 0 <= now - issued < KEEPING and certificate.not_after - now > margin(lifetime, None)
+
+
 def margin(lifetime: int, days: int | None) -> float:
     """Return how long before its end a certificate of ``lifetime`` is renewed; all in seconds,
     but ``days``, which were configured."""
     if days is not None:
         return days * DAY
+    if lifetime < SHORT:
+        return lifetime * 2 / 3
     return lifetime / 3 if lifetime >= LONG else lifetime / 2

@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 
 from ...common.wire import jose
+from ...common.wire.access import Access
 from ...common.wire.order import AccountUpdate, Order, Request, Revocation
-from ...common.wire.policy import ORDERING, Policy, digest, origin_of
+from ...common.wire.policy import BY_CERTIFICATE_KEY, ORDERING, Policy, digest, origin_of
 from ...common.wire.signer import Greeting
 from ...common.x509.certificate import parse_certificate
 from ...common.x509.csr import CSR
 
 
-def derive(server: str, requests: Sequence[Request]) -> Policy:
-    """Return the policy that allows what ``requests`` to ``server`` need, and nothing else.
+def derive(access: Access, requests: Sequence[Request]) -> Policy:
+    """Return the policy that allows what ``requests`` to a CA need, and nothing else.
 
     Of CSRs and certificates those in ``requests`` alone: a client that has gone over to somebody
-    else gets no certificate for a key of its own, not even for the configured names.
+    else gets no certificate for a key of its own, not even for the configured names.  How the
+    CA spells its URLs is then its own business, as long as they are of its origins.
     """
     operations: set[str] = set()
     names: set[str] = set()
@@ -32,14 +34,14 @@ def derive(server: str, requests: Sequence[Request]) -> Policy:
             operations.update(["account-update"] if request.contact is not None else [])
             operations.update(["deactivate"] if request.deactivate else [])
         elif isinstance(request, Revocation):
-            operations.update(["revoke"] if request.with_certificate_key
-                              else ["revoke", "lookup"])
+            operations.update(("revoke", BY_CERTIFICATE_KEY if request.with_certificate_key
+                               else "lookup"))
             names.update(value for _, value
                          in parse_certificate(request.certificate).names)
             only.add(digest(request.certificate))
-    return Policy("auto", frozenset([origin_of(server)]),
+    return Policy("auto", frozenset([origin_of(access.server), *access.origins]),
                   frozenset(operations), frozenset(names), frozenset(profiles), 0,
-                  frozenset(only))
+                  frozenset(only), "any")
 
 
 def is_account_key(greeting: Greeting, csr: CSR) -> bool:

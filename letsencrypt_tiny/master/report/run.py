@@ -65,7 +65,7 @@ class Report:
         """A section failed; it may do so more than once."""
         self._done(section)
         self._failed.setdefault(section, []).append(reason)
-        log.error(f"{section}: {reason}")
+        log.error(_line(section, reason))
 
     def notify_failed(self, command: str, status: int, sections: Sequence[str]) -> None:
         """A notification was not delivered; the next run tries again."""
@@ -80,9 +80,14 @@ class Report:
             return
         log.info(f"{len(self._installed)} installed, {len(self._failed)} failed")
         for section, reasons in self._failed.items():
-            log.info(f"  {section}: {reasons[0]}")
+            log.info(f"  {_line(section, reasons[0])}")
 
     @property
     def exit_status(self) -> int:
         """0, or 1 if a section failed."""
         return 1 if self._failed else 0
+
+
+def _line(section: str, reason: str) -> str:
+    """What became of a section, with its name once: some reasons say where it stands."""
+    return reason if f"[{section}]" in reason else f"{section}: {reason}"

@@ -11,6 +11,7 @@ from ...common.errors import Error
 from ..settings.network import Address
 from ..store import trusted
 from .firewall_tools import Opening
+from .neighbours import advice
 
 BACKLOG = 128   # connections that wait to be accepted (listen(2))
 
@@ -54,7 +55,7 @@ class Listener:
                 found.append(address)
             except InUseError:
                 unix = Address(socket.AF_UNIX, otherwise)
-                log.debug(f"something listens on {address}: using {unix}")
+                log.info(advice(port, otherwise))
                 self.hand_over()
                 self._bind(unix, False)
                 return [unix]

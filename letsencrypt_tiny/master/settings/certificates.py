@@ -7,11 +7,11 @@ unexpected ever reaches an openssl command line.
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ...common import inifile, log, paths, specifiers
-from ...common.errors import ConfigError
+from ...common.errors import ConfigError, Error
 from ...common.inifile import Settings
 from ...common.names import Identifier
 from . import identifiers, values
@@ -27,6 +27,10 @@ MAX_NAMES = 1000     # of one certificate; a bigger order would not fit into its
 
 _DIRECTORY = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9._*@+ -]{0,199}\Z")
 _MAX_SECTION = 255   # characters of a section's name
+
+
+class SectionError(Error):
+    """A section is wrong; the others are not."""
 
 
 class Section(NamedTuple):
@@ -55,6 +59,30 @@ class Section(NamedTuple):
     def outputs(self) -> list[str]:
         """The paths of the files to install, the one that tells most of the state first."""
         return [path for path in (self.fullchain, self.certificate, self.chain) if path]
+
+    @property
+    def trusted(self) -> int:
+        """The uid that may, besides root, own directories of its files."""
+        return self.owner[0] if self.owner else 0
+
+
+class Certificates(NamedTuple):
+    """What is configured."""
+
+    sections: dict[str, Section]          # by name, in order
+    faults: dict[str, SectionError]       # what is wrong with the others, by name
+    files: tuple[str, ...]                # that were read, or would have been, for messages
+
+    @property
+    def empty(self) -> bool:
+        """True if there is no section."""
+        return not self.sections and not self.faults
+
+    @property
+    def hint(self) -> str:
+        """What to say where there is no section."""
+        return ("no certificate is configured: add a section such as [example.org] with names = "
+                f"example.org to {self.files[0]}")
 
 
 def _hash(text: str) -> str:
@@ -85,31 +113,57 @@ SECTION = Table(
     Setting("tlsfeature", "tls_feature", values.words_of(TLS_FEATURES), "", "TLS Feature"))
 
 
-def load(config: Config, filenames: Sequence[str] | None = None) -> dict[str, Section]:
-    """Read the certificates' configuration: section name -> Section, in order.
+def _private() -> Table:
+    """The table for a CA whose business it is which names it certifies."""
+    def private(parse: Callable[..., object]) -> Callable[[str], object]:
+        return lambda text: parse(text, public=False)
+    return Table(*(row._replace(parse=private(row.parse))
+                   if row.name in ("names", "subject", "subjectAltName") else row
+                   for row in SECTION.rows))
+
+
+def load(config: Config, filenames: Sequence[str] | None = None) -> Certificates:
+    """Read the certificates' configuration.
 
     ``filenames`` are those of --config-certs.  A section of a later file replaces that of an
-    earlier one; settings before the first section are defaults for all that follow.
-    Raises ConfigError.
+    earlier one; settings before the first section are defaults for all that follow.  Where
+    neither says anything, and the default files have no section, lacme's are read.
+    Raises ConfigError for what can't be read at all, or is wrong with those defaults.
     """
-    optional = filenames is None and config.config_certs is None
-    names = list(filenames or config.config_certs or paths.CERTS_CONFIG)
-    result: dict[str, Section] = {}
-    defaults = SECTION.defaults()
-    for file in _files(config, names, optional):
+    if filenames is not None or config.config_certs is not None:
+        names = list(filenames or config.config_certs or ())
+        lacme = True if filenames is None and inifile.is_lacme(config.file) else None
+        return _load(config, names, False, lacme)
+    found = _load(config, paths.CERTS_CONFIG, True, None)
+    return _load(config, paths.LACME_CERTS_CONFIG, True, True, found) if found.empty else found
+
+
+def _load(config: Config, names: Sequence[str], optional: bool, lacme: bool | None,
+          before: Certificates | None = None) -> Certificates:
+    found = Certificates({}, {}, tuple(
+        os.path.join(os.path.dirname(config.file), specifiers.expand(name)) for name in names))
+    table = SECTION if identifiers.is_public(config.client.access.server) else _private()
+    defaults = table.defaults()
+    for file in _files(found.files, optional):
         log.debug(f"reading {file}")
-        sections = inifile.read(file)
-        defaults = SECTION.read(sections.pop(""), defaults)   # once, for all that follow
+        sections = inifile.read(file, lacme)
+        defaults = table.read(sections.pop(""), defaults)   # once, for all that follow
         for name, settings in sections.items():
-            result[name] = _section(settings, SECTION.read(settings, defaults), config)
-    _check_unique(result)
-    return result
+            found.sections.pop(name, None)
+            found.faults.pop(name, None)
+            try:
+                found.sections[name] = _section(settings, table.read(settings, defaults), config)
+            except ConfigError as exc:
+                found.faults[name] = SectionError(str(exc))
+    for name, fault in _clashes(found.sections):
+        del found.sections[name]
+        found.faults[name] = SectionError(fault)
+    return before if before is not None and found.empty else found
 
 
-def _files(config: Config, names: Sequence[str], optional: bool) -> list[str]:
+def _files(wanted: Sequence[str], optional: bool) -> list[str]:
     files = []
-    for name in names:
-        path = os.path.join(os.path.dirname(config.file), specifiers.expand(name))
+    for path in wanted:
         if path.endswith("/") or os.path.isdir(path):
             try:
                 entries = sorted(os.listdir(path))
@@ -119,28 +173,36 @@ def _files(config: Config, names: Sequence[str], optional: bool) -> list[str]:
                 raise ConfigError(f"{path}: no such directory") from None
             except OSError as exc:
                 raise ConfigError(f"{path}: cannot list it: {exc.strerror}") from exc
-            files += [os.path.join(path, entry) for entry in entries if entry.endswith(".conf")]
+            # hidden files and editors' locks and copies are nobody's wishes
+            files += [os.path.join(path, entry) for entry in entries
+                      if entry.endswith(".conf") and not entry.startswith((".", "#"))]
         elif not optional or os.path.lexists(path):
             files.append(path)
     return files
 
 
-def _check_unique(sections: dict[str, Section]) -> None:
-    """Two sections that install to one path would undo each other's work at each run.
+def _clashes(sections: dict[str, Section]) -> list[tuple[str, str]]:
+    """Return the sections that would undo each other's work at each run, and why.
 
-    A key may be shared, but no certificate may take its place.
+    Whichever of two was meant: neither may replace the other's files.  A key may be shared, but
+    no certificate may take its place.
     """
     seen: dict[str, Section] = {}
+    faults: dict[str, str] = {}
     keys = {section.key: section for section in sections.values()}
     for section in sections.values():
         for path in section.outputs:
             if path in keys:
-                raise ConfigError(f"{section.where}: {path} is the certificate-key of "
-                                  f"{keys[path].where}")
+                faults.setdefault(section.name, f"{section.where}: {path} is the certificate-key "
+                                                f"of {keys[path].where}")
             if path in seen:
-                raise ConfigError(f"{section.where}: {path} is already the file of "
-                                  f"{seen[path].where}")
+                other = seen[path]
+                faults.setdefault(section.name, f"{section.where}: {path} is already the file of "
+                                                f"{other.where}")
+                faults.setdefault(other.name, f"{other.where}: {path} is also the file of "
+                                              f"{section.where}")
             seen[path] = section
+    return list(faults.items())
 
 
 def _section(settings: Settings, found: Values, config: Config) -> Section:

@@ -19,12 +19,30 @@ _LONG_TYPES = {"commonName": "CN", "countryName": "C", "stateOrProvinceName": "S
 _SUBJECT_VALUE = r"[\w .,:@'()&*!?-]{1,64}\Z"   # no slash, backslash, equals, dollar
 
 
-def parse_identifier(text: str) -> Identifier:
+# Who issues for the Internet, by the end of the directory's host
+_PUBLIC = ("letsencrypt.org", "pki.goog", "zerossl.com", "ssl.com", "buypass.com", "buypass.no")
+
+
+def is_public(server: str) -> bool:
+    """True if the CA with the directory at this URL is known to certify public names only."""
+    host = server.partition("://")[2].partition("/")[0].partition(":")[0].lower()
+    return any(host == name or host.endswith(f".{name}") for name in _PUBLIC)
+
+
+def parse_identifier(text: str, public: bool = True) -> Identifier:
     """Return the ACME identifier for a host name or an IP address; raises ValueError.
 
     Host names in lower case, addresses as RFC 5952 writes them (RFC 8555 §7.1.4, RFC 8738 §3).
-    A certificate's name has two labels at least.
+    A ``public`` CA certifies no name of one label or with an underscore; others may.
     """
+    try:
+        return _parse(text, public)
+    except ValueError:
+        _explain(text, public)
+        raise
+
+
+def _parse(text: str, public: bool) -> Identifier:
     if not text.isascii():
         raise ValueError(f"“{text}”: write an internationalized name in its A-label form (xn--…)")
     name = text.lower()
@@ -36,36 +54,61 @@ def parse_identifier(text: str) -> Identifier:
     if name.startswith("*."):
         raise ValueError(f"“{text}”: a wildcard needs the dns-01 challenge, "
                          "which is not supported; list the names")
-    if "." in name and names.is_dns(name):
+    if names.is_dns(name) and not (public and ("." not in name or "_" in name)):
         return "dns", name
     if name.endswith("."):
         raise ValueError(f"“{text}”: write it without the final dot")
-    if "." not in name:
+    if names.is_dns(name) and "." not in name:
         raise ValueError(f"“{text}” has one label only: no public CA signs it")
+    if names.is_dns(name):
+        raise ValueError(f"“{text}” has an underscore: no public CA signs it")
     raise ValueError(f"“{text}” is not a host name (letters, digits, hyphens and dots; RFC 1123)")
 
 
-def name_list(text: str) -> tuple[Identifier, ...]:
+def _explain(text: str, public: bool) -> None:
+    """Raise ValueError for what is a name but for something around it, which it tells."""
+    host, what = text, ""
+    if match := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/@]*@)?([^/?#]*)", text):
+        host, what = match.group(1), "a URL"
+    elif match := re.match(r"(?:DNS|IP):(.+)\Z", text):
+        host, what = match.group(1), "in openssl's notation, for subjectAltName"
+    elif match := re.match(r"([^/@]+)/.*\Z", text):
+        host, what = match.group(1), "a name and a path"
+    elif match := re.match(r"[^@]+@(.+)\Z", text):
+        host, what = match.group(1), "an address of mail"
+    if match := re.match(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(:[0-9]*)?\Z", host):
+        what = what or ("a name and a port" if match.group(2) else
+                        "an address in brackets" if host.startswith("[") else "")
+        host = match.group(1).strip("[]")
+    if what:
+        try:
+            _, host = _parse(host, public)
+        except ValueError:   # nor is what is left a name
+            return
+        raise ValueError(f"“{text}” is {what}, but a certificate is for a name alone: “{host}”")
+
+
+def name_list(text: str, public: bool = True) -> tuple[Identifier, ...]:
     """Parse names and addresses between commas or white space."""
-    return tuple(map(parse_identifier, text.replace(",", " ").split()))
+    return tuple(parse_identifier(word, public) for word in text.replace(",", " ").split())
 
 
-def alternative_names(text: str) -> tuple[Identifier, ...]:
+def alternative_names(text: str, public: bool = True) -> tuple[Identifier, ...]:
     """Parse DNS:NAME and IP:ADDRESS between commas, as in openssl's subjectAltName."""
-    return tuple(map(_alternative_name, text.replace(",", " ").split()))
+    return tuple(_alternative_name(word, public) for word in text.replace(",", " ").split())
 
 
-def _alternative_name(item: str) -> Identifier:
+def _alternative_name(item: str, public: bool) -> Identifier:
     kind, colon, value = item.partition(":")
     if kind not in ("DNS", "IP") or not colon:
         raise ValueError(f"“{item}” is not DNS:NAME or IP:ADDRESS")
-    identifier = parse_identifier(value)
+    identifier = parse_identifier(value, public)
     if identifier[0] != kind.lower():
         raise ValueError(f"“{value}” is no {kind} name")
     return identifier
 
 
-def parse_subject(text: str) -> tuple[tuple[str, str], ...]:
+def parse_subject(text: str, public: bool = True) -> tuple[tuple[str, str], ...]:
     """Parse ``/type0=value0/type1=value1/…``, of which a CN must be a name; raises ValueError."""
     if not text or text == "/":
         return ()
@@ -81,11 +124,11 @@ def parse_subject(text: str) -> tuple[tuple[str, str], ...]:
             raise ValueError(f"“{item}” is not TYPE=VALUE (letters, digits, spaces and . , : @ ' "
                              "( ) & * ! ? - _ , 64 characters at most)")
         if kind == "CN":
-            parse_identifier(value)
+            parse_identifier(value, public)
         pairs.append((kind, value))
     return tuple(pairs)
 
 
 def common_names(subject: tuple[tuple[str, str], ...]) -> tuple[Identifier, ...]:
     """Return the identifiers among the values of ``subject``."""
-    return tuple(parse_identifier(value) for kind, value in subject if kind == "CN")
+    return tuple(parse_identifier(value, False) for kind, value in subject if kind == "CN")

@@ -7,7 +7,7 @@ touched.  The certificates have a room of their own (``certificates.py``).
 from typing import NamedTuple
 
 from ...common import inifile, paths, specifiers
-from ...common.errors import ConfigError
+from ...common.errors import ConfigError, did_you_mean
 from ...common.inifile import Settings
 from ...common.wire.access import Access
 from . import network, values
@@ -99,8 +99,12 @@ def _program_rows(user: str, command: str) -> tuple[Setting, ...]:
 _ACCESS = (
     Setting("server", "server", network.server, paths.DIRECTORY_URL,
             "URL of the ACME server's directory", secret=True),
+    Setting("origins", "origins", network.origins, "",
+            "other origins that URLs of this server may have"),
     Setting("timeout", "timeout", values.integer(0, 86400), "90",
             "seconds that an order may wait"),
+    Setting("answer-timeout", "answer_timeout", values.integer(1, 3600), "90",
+            "seconds for one answer of the server"),
     Setting("jobs", "jobs", values.integer(1, 64), "4", "connections to the server at most"),
     Setting("ca-file", "ca_file", values.absolute, "", "CA certificates to check the server by"),
     Setting("proxy", "proxy", network.proxy, "", "HTTP proxy", secret=True),
@@ -155,7 +159,8 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
     for name in sections:
         if name not in TABLES:
             valid = ", ".join(f"[{known}]" for known in TABLES if known)
-            raise ConfigError(f"{path}: unknown section [{name}] (valid: {valid})")
+            raise ConfigError(f"{path}: unknown section [{name}] (valid: {valid})"
+                              f"{did_you_mean(name, filter(None, TABLES))}")
     accountd = _accountd(sections["accountd"]) if "accountd" in sections else None
     client = _client(sections.get("client") or Settings(path, "client", {}))
     found = MAIN.read(sections[""])

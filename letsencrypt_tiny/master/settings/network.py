@@ -9,6 +9,7 @@ import socket
 from typing import NamedTuple
 
 from ...common import paths
+from ...common.wire.access import MAX_ORIGINS
 
 HTTP_PORT = 80
 TLS_VERSIONS = ("TLSv1", "TLSv1_1", "TLSv1_2", "TLSv1_3")
@@ -36,6 +37,17 @@ def server(text: str) -> str:
         from ...common import urls
         urls.parse(text)
     return text
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """Parse https://HOST[:PORT] between commas or spaces, in whatever spelling."""
+    if not text:
+        return ()
+    from ...common import urls
+    found = urls.parse_origins(text)
+    if len(found) > MAX_ORIGINS:
+        raise ValueError(f"more than {MAX_ORIGINS} origins")
+    return tuple(found)
 
 
 def proxy(text: str) -> str:

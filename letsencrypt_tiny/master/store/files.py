@@ -10,6 +10,9 @@ from ...common.errors import Error
 from . import trusted
 
 
+TRIAL = 16 << 10   # bytes that must find room before anything is ordered
+
+
 class File(NamedTuple):
     """A file to install."""
 
@@ -19,21 +22,25 @@ class File(NamedTuple):
     mode: int = 0o644
 
 
-def install(files: Sequence[File], durable: bool = True) -> None:
+def install(files: Sequence[File], durable: bool = True, together: bool = False, owner: int = 0
+            ) -> None:
     """Replace every file of ``files``; each is at any instant the old one or the new one.
 
     All are written beside their places before the first is renamed, so that nothing is
     replaced when one can't be written.  ``durable``: so it is after a power cut, too, for
-    which all is synced.  Raises Error naming the file.
+    which all is synced.  ``together``: all are renamed even if this process is killed after
+    the first.  ``owner`` is a uid that may, besides root and that of a file, own directories on
+    the way.  Raises Error naming the file.
     """
     written: list[_Written] = []
     try:
         for file in files:
-            written.append(_write(file, durable))
+            written.append(_write(file, durable, owner))
+        if together:
+            _rename_together(written)
         for item in written:
-            os.rename(item.temporary, item.name, src_dir_fd=item.directory,
-                      dst_dir_fd=item.directory)
-            item.renamed = True
+            if not item.renamed:
+                item.rename()
             if durable:
                 os.fsync(item.directory)
     except OSError as exc:
@@ -43,9 +50,12 @@ def install(files: Sequence[File], durable: bool = True) -> None:
             item.close()
 
 
-def create(file: File) -> None:
-    """Write a new file, durably, never replacing one that exists.  Raises Error naming it."""
-    item = _write(file)
+def create(file: File, owner: int = 0) -> None:
+    """Write a new file, durably, never replacing one that exists.  Raises Error naming it.
+
+    ``owner`` is a uid that may, besides root, own directories on the way.
+    """
+    item = _write(file, True, owner)
     try:
         # link(2), unlike rename(2), fails if the name is taken
         os.link(item.temporary, item.name, src_dir_fd=item.directory, dst_dir_fd=item.directory,
@@ -57,10 +67,10 @@ def create(file: File) -> None:
         item.close()
 
 
-def tidy(path: str) -> None:
+def tidy(path: str, owner: int = 0) -> None:
     """Remove what a run killed while it wrote the file at ``path`` left beside it."""
     try:
-        directory, name = trusted.open_parent(path)
+        directory, name = trusted.open_parent(path, owner)
     except FileNotFoundError:
         return
     try:
@@ -71,9 +81,33 @@ def tidy(path: str) -> None:
         os.close(directory)
 
 
+def remove(path: str) -> None:
+    """Remove the file at ``path`` if there is one, and it can be removed."""
+    try:
+        directory, name = trusted.open_parent(path)
+    except (FileNotFoundError, Error):
+        return
+    try:
+        _remove(name, directory)
+    except OSError:
+        pass
+    finally:
+        os.close(directory)
+
+
+def probe(path: str, size: int, owner: tuple[int, int] | None = None, trusted_owner: int = 0
+          ) -> None:
+    """Raise Error if a file of ``owner`` with that many bytes could not be installed at ``path``.
+
+    It is tried, and taken back: file systems are read-only, or full, in many ways.
+    ``trusted_owner`` is a uid that may own directories on the way.
+    """
+    _write(File(path, bytes(size), owner, 0o600), False, trusted_owner).close()
+
+
 def check(path: str, owner: tuple[int, int] | None = None) -> None:
     """Raise Error if a file of ``owner`` could not be installed at ``path``."""
-    directory, name = _open_parent(path, owner)
+    directory, name = _open_parent(path, owner[0] if owner else 0)
     try:
         if _is_directory(name, directory):
             raise Error(f"{path}: cannot install it: {os.strerror(errno.EISDIR)}")
@@ -90,6 +124,10 @@ class _Written:
         self.temporary = temporary
         self.renamed = False
 
+    def rename(self) -> None:
+        os.rename(self.temporary, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+        self.renamed = True
+
     def close(self) -> None:
         if not self.renamed:
             try:
@@ -99,15 +137,38 @@ class _Written:
         os.close(self.directory)
 
 
-def _open_parent(path: str, owner: tuple[int, int] | None) -> tuple[int, str]:
+def _rename_together(written: "list[_Written]") -> None:
+    """Rename all, in a process of its own that no signal and no kill of this one stops half-way.
+
+    A failure leaves some that are not ``renamed``: renaming those again tells why.
+    """
+    import signal
+    mask = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
     try:
-        return trusted.open_parent(path, owner[0] if owner else 0)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setsid()
+                for item in written:
+                    item.rename()
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    for item in written:
+        item.renamed = not _exists(item.temporary, item.directory)
+
+
+def _open_parent(path: str, owner: int) -> tuple[int, str]:
+    try:
+        return trusted.open_parent(path, owner)
     except FileNotFoundError as exc:
         raise Error(f"{exc.filename}: no such directory, needed for {path}") from exc
 
 
-def _write(file: File, durable: bool = True) -> _Written:
-    directory, name = _open_parent(file.path, file.owner)
+def _write(file: File, durable: bool = True, owner: int = 0) -> _Written:
+    directory, name = _open_parent(file.path, owner or (file.owner[0] if file.owner else 0))
     temporary = _temporary(name)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     item = _Written(directory, name, temporary)
@@ -149,6 +210,14 @@ def _remove(name: str, directory: int) -> None:
         os.unlink(name, dir_fd=directory)
     except FileNotFoundError:
         pass
+
+
+def _exists(name: str, parent: int) -> bool:
+    try:
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _is_directory(name: str, parent: int) -> bool:

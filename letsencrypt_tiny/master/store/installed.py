@@ -7,7 +7,7 @@ import os
 import stat
 from typing import NamedTuple
 
-from ...common.x509.certificate import Certificate, parse_certificate
+from ...common.x509.certificate import Certificate, parse_certificate, parse_chain
 from ...common.x509.der import MAX_PEM, X509Error, read_block
 from ..settings.certificates import Section
 
@@ -55,14 +55,7 @@ def read_certificate(path: str) -> Certificate:
 
     Raises X509Error (naming ``path``) and OSError.
     """
-    # A section's owner may have put a link there: to open some devices does something already
-    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        if stat.S_IFMT(os.fstat(place).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
-            raise X509Error(f"{path}: not a plain file")
-        descriptor = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        os.close(place)
+    descriptor = _open(path)
     try:
         text = os.read(descriptor, _FIRST_READ)
         while _END not in text and len(text) <= MAX_PEM \
@@ -77,3 +70,57 @@ def read_certificate(path: str) -> Certificate:
         return parse_certificate(read_block(text, start)[1])
     except X509Error as exc:
         raise X509Error(f"{path}: {exc}") from exc
+
+
+def read_chain(path: str) -> list[Certificate]:
+    """Read a PEM file of certificates and nothing else; it may be empty.
+
+    Raises X509Error (naming ``path``) and OSError.
+    """
+    descriptor = _open(path)
+    try:
+        text = b""
+        while len(text) <= MAX_PEM and (more := os.read(descriptor, MAX_PEM)):
+            text += more
+    finally:
+        os.close(descriptor)
+    try:
+        return parse_chain(text) if text.strip() else []
+    except X509Error as exc:
+        raise X509Error(f"{path}: {exc}") from exc
+
+
+def has_access(section: Section) -> bool:
+    """Say whether the files have the owner and mode that are wanted, as far as they are there."""
+    uid, gid = section.owner or (-1, -1)
+    for path in section.outputs:
+        try:
+            info = os.stat(path)
+        except OSError:
+            continue
+        if stat.S_IMODE(info.st_mode) != section.mode or uid not in (-1, info.st_uid) \
+                or gid not in (-1, info.st_gid):
+            return False
+    return True
+
+
+def authorities(path: str) -> str:
+    """Return what stands in the journal for CAfile as it is now; "" if it can't be read."""
+    if not path:
+        return "-"
+    try:
+        info = os.stat(path)
+    except OSError:
+        return ""
+    return f"{info.st_mtime_ns} {info.st_size} {path}"[:2000]
+
+
+def _open(path: str) -> int:
+    # A section's owner may have put a link there: to open some devices does something already
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if stat.S_IFMT(os.fstat(place).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+            raise X509Error(f"{path}: not a plain file")
+        return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(place)

@@ -1,8 +1,9 @@
 """What must be remembered between runs: small JSON files, replaced atomically.
 
-``accounts.json`` holds the account URL of each directory and key; a file for each section what is
-known of its certificate.  A state file that can't be read is as good as none: everything
-in it can be found out again, at the cost of a request or an order.
+``accounts.json`` holds the account URL of each directory and key, ``revoked.json`` what we had
+revoked; a file for each section what is known of its certificate, and another one a chain that
+the CA has issued and that is not installed yet.  A state file that can't be read is as good as
+none: everything in it can be found out again, at the cost of a request or an order.
 """
 
 import os
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from ...common.wire.order import Account
 
 MAX_SIZE = 256 << 10   # bytes
+MAX_MOMENT = 1 << 40   # Unix time
+MAX_REVOKED = 1000     # certificates, and keys, that are remembered
 _ACCOUNTS = "accounts.json"
+_REVOKED = "revoked.json"
 
 
 class SectionState(NamedTuple):
@@ -31,6 +35,21 @@ class SectionState(NamedTuple):
     installing: bool = False             # a certificate was being installed
     notify: bool = False                 # a notification is not yet delivered
     not_before: int = 0                  # the server asked not to order again before (Unix time)
+    finalize: str | None = None          # where the order is finalized: not all say it twice
+    kept: int = 0                        # when a chain was issued that is not installed yet
+    # Of the certificate that is installed: under which wishes that was
+    issuer: str | None = None            # the URL of the directory that issued it
+    key_type: str | None = None          # the setting
+    ca_file: str | None = None           # what it chains to (``CAFILE`` of commands/due.py)
+    access: str | None = None            # owner and mode of its files
+
+
+class Revoked(NamedTuple):
+    """What we had revoked: SHA-256, in hexadecimal, of certificates (DER) and compromised keys
+    (SubjectPublicKeyInfo)."""
+
+    certificates: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
 
 
 class Journal:
@@ -38,6 +57,7 @@ class Journal:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
+        self._waits: bool | None = None   # whether there is a chain or a key, when last looked
 
     def section(self, name: str) -> SectionState:
         """Return what is remembered of the section ``name``."""
@@ -48,7 +68,10 @@ class Journal:
                 get_optional_str(obj, "order"),
                 get_optional_str(obj, "order_key"), get_bool(obj, "installing"),
                 get_bool(obj, "notify"),
-                get_int(obj, "not_before", 0, 1 << 40) if "not_before" in obj else 0)
+                _moment(obj, "not_before"), get_optional_str(obj, "finalize"),
+                _moment(obj, "kept"),
+                get_optional_str(obj, "issuer"), get_optional_str(obj, "key_type"),
+                get_optional_str(obj, "ca_file"), get_optional_str(obj, "access"))
         except ProtocolError as exc:
             log.debug(f"{self._directory}/{_filename(name)}: ignored: {exc}")
             return SectionState()
@@ -57,6 +80,76 @@ class Journal:
         """Replace what is remembered of the section ``name``; raises Error."""
         values = {key: value for key, value in state._asdict().items() if value}
         self._write(_filename(name), values)
+
+    def check(self) -> None:
+        """Raise Error if nothing can be written here: rather now than with a chain in hand."""
+        self._make_directory()
+        files.probe(f"{self._directory}/trial", files.TRIAL)
+
+    # --- chains that are not installed yet ---------------------------------------------------
+
+    def keep_chain(self, name: str, pem: str) -> None:
+        """Write down, durably, the chain that was issued for the section ``name``; raises Error."""
+        self._make_directory()
+        files.install([files.File(self._chain(name), pem.encode("utf-8", "replace"), None, 0o600)])
+
+    def kept_chain(self, name: str) -> str:
+        """Return the chain that was kept for the section ``name``; "" if there is none."""
+        return self._text(_filename(name, "issued-", ".pem")).decode("utf-8", "replace")
+
+    def drop_chain(self, name: str) -> None:
+        """Remove what ``keep_chain`` wrote; it does no harm if it can't be removed."""
+        files.remove(self._chain(name))
+
+    def _chain(self, name: str) -> str:
+        return f"{self._directory}/{_filename(name, 'issued-', '.pem')}"
+
+    def pending_key(self, path: str) -> str:
+        """Return where the key waits that takes the place of the one at ``path`` together with
+        its certificate."""
+        return f"{self._directory}/{_filename(path, 'key-', '.pem')}"
+
+    def tidy(self, name: str, path: str) -> None:
+        """Remove a chain that nobody remembers, and a key that is in its place already."""
+        if self._waits is None:
+            self._waits = any(file.endswith(".pem") for file in self.known())
+        if not self._waits:
+            return
+        waiting = self.pending_key(path)
+        if os.path.exists(self._chain(name)):
+            self.drop_chain(name)
+        if os.path.exists(waiting):
+            try:
+                with open(waiting, "rb") as ours, open(path, "rb") as theirs:
+                    if ours.read() != theirs.read(MAX_SIZE):
+                        return
+            except OSError:
+                return
+            files.remove(waiting)
+
+    # --- what we had revoked -----------------------------------------------------------------
+
+    def revoked(self) -> Revoked:
+        """Return what was revoked by us."""
+        obj = self._read(_REVOKED)
+        found = [obj.get(member) for member in ("certificates", "keys")]
+        return Revoked(*(frozenset(map(str, item)) if isinstance(item, list) else frozenset()
+                         for item in found))
+
+    def remember_revoked(self, certificate: bytes, key: bytes | None = None) -> None:
+        """Remember that a certificate (DER) is revoked and, if its ``key``
+        (SubjectPublicKeyInfo) is given, that this is compromised.  Raises Error."""
+        from hashlib import sha256
+        obj = self._read(_REVOKED)
+        for member, data in (("certificates", certificate), ("keys", key)):
+            known = obj.get(member)
+            digests = [item for item in known if isinstance(item, str)] \
+                if isinstance(known, list) else []
+            if data is not None:
+                digest = sha256(data).hexdigest()
+                digests = [item for item in digests if item != digest] + [digest]
+            obj[member] = digests[-MAX_REVOKED:]
+        self._write(_REVOKED, obj)
 
     def known(self) -> "set[str]":
         """The file names there are: lets a run over many sections skip those without state."""
@@ -114,32 +207,45 @@ class Journal:
 
     def _read(self, filename: str) -> JsonObject:
         try:
-            with open(f"{self._directory}/{filename}", "rb") as file:
-                return parse_object(file.read(MAX_SIZE + 1), filename, MAX_SIZE)
-        except FileNotFoundError:
-            return {}
-        except OSError as exc:
-            log.debug(f"{self._directory}/{filename}: {exc.strerror}")
+            text = self._text(filename)
+            return parse_object(text, filename, MAX_SIZE) if text else {}
         except ProtocolError as exc:
             log.debug(f"{self._directory}/{filename}: ignored: {exc}")
         return {}
 
-    def _write(self, filename: str, values: JsonObject) -> None:
+    def _text(self, filename: str) -> bytes:
+        try:
+            with open(f"{self._directory}/{filename}", "rb") as file:
+                return file.read(MAX_SIZE + 1)
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            log.debug(f"{self._directory}/{filename}: {exc.strerror}")
+        return b""
+
+    def _make_directory(self) -> None:
         try:
             trusted.make_directory(self._directory, 0o700)
         except FileNotFoundError as exc:
             raise Error(f"{exc.filename}: no such directory; create it (mkdir {exc.filename}) or "
                         "set library-directory") from exc
+
+    def _write(self, filename: str, values: JsonObject) -> None:
+        self._make_directory()
         # not durable: after a power cut the old state, or none, is as good (see above)
         files.install([files.File(f"{self._directory}/{filename}", dump(values) + b"\n", None,
                                   0o600)], durable=False)
 
 
-def _filename(section: str) -> str:
+def _moment(obj: JsonObject, name: str) -> int:
+    return get_int(obj, name, 0, MAX_MOMENT) if name in obj else 0
+
+
+def _filename(section: str, prefix: str = "cert-", suffix: str = ".json") -> str:
     """A file name for a section: what is neither letter, digit, dot nor hyphen becomes %XX."""
     encoded = "".join(chr(byte) if chr(byte).isalnum() and byte < 128 or byte in b"-_." else
                       f"%{byte:02X}" for byte in section.encode("utf-8"))
     if len(encoded) > 200:
         import hashlib
         encoded = encoded[:120] + "%" + hashlib.sha256(section.encode("utf-8")).hexdigest()
-    return f"cert-{encoded}.json"
+    return f"{prefix}{encoded}{suffix}"

@@ -6,14 +6,23 @@ so each component must belong to root (or to us, or to the section's owner) and 
 writable by nobody else; symbolic links are followed only where they stand in a directory
 of root's (or ours): the section's owner must not lead us out of his own.  Descriptors, not
 names, are kept: no race can win.
+
+Two kinds of directory are written by others and yet harmless.  In a sticky one (such as /tmp)
+nobody can rename or remove what belongs to root: it may be on the way to such a directory, but
+holds neither a file nor a link that we would use.  And below /usr/local and /var/local the
+distribution itself lets the group staff write (Debian Policy §9.1.2): as what lies there is
+executed by root, its members are root's equals.
 """
 
 import os
+import re
 import stat
 
 from ...common.errors import Error
 
 MAX_LINKS = 40   # as the kernel's own limit (path_resolution(7))
+
+_STAFF = re.compile(r"/(?:usr|var)/local(?:/|\Z)")
 
 
 def open_directory(path: str, owner: int = 0) -> int:
@@ -22,8 +31,7 @@ def open_directory(path: str, owner: int = 0) -> int:
     ``owner`` is a uid that may own components besides root.  Raises Error naming the
     component at fault; the caller closes the descriptor.
     """
-    descriptor, _ = _walk(path, owner, directory=True)
-    return descriptor
+    return _walk(path, owner, directory=True)
 
 
 def open_parent(path: str, owner: int = 0) -> tuple[int, str]:
@@ -43,13 +51,13 @@ def open_file(path: str, owner: int = 0) -> int:
     A symbolic link is followed if it stands in a trusted directory.  Raises Error;
     FileNotFoundError if there is no such file.
     """
-    descriptor, _ = _walk(path, owner, directory=False)
-    return descriptor
+    return _walk(path, owner, directory=False)
 
 
 def make_directory(path: str, mode: int = 0o755) -> None:
-    """Create the directory at ``path`` unless it exists; its parent must be trusted."""
-    descriptor, name = open_parent(path)
+    """Create the directory at ``path`` unless it exists; its parent must be trusted, or sticky."""
+    parent, name = os.path.split(path)
+    descriptor = _walk(parent, 0, directory=True, sticky=True)
     try:
         os.mkdir(name, mode, dir_fd=descriptor)
         os.chmod(name, mode, dir_fd=descriptor, follow_symlinks=True)
@@ -62,8 +70,11 @@ def make_directory(path: str, mode: int = 0o755) -> None:
     os.close(open_directory(path))
 
 
-def _walk(path: str, owner: int, directory: bool) -> tuple[int, str]:
-    """Return a descriptor of what is at ``path``, and where that really is."""
+def _walk(path: str, owner: int, directory: bool, sticky: bool = False) -> int:
+    """Return a descriptor of what is at ``path``.
+
+    ``sticky``: others may write in the directory if it is so, and a new one be made in it.
+    """
     if not path.startswith("/"):
         raise Error(f"{path}: not an absolute path")
     walk = _Walk(path, owner)
@@ -72,7 +83,9 @@ def _walk(path: str, owner: int, directory: bool) -> tuple[int, str]:
             walk.step(directory)
         if not directory and not stat.S_ISREG(os.fstat(walk.current).st_mode):
             raise Error(f"{path}: not a plain file")
-        return walk.current, walk.done
+        if walk.shared is not None and not sticky:
+            raise walk.shared
+        return walk.current
     except BaseException:
         os.close(walk.current)
         raise
@@ -85,12 +98,13 @@ class _Walk:
         self.path = path
         self.todo = _components(path)
         self.done = ""
+        self.shared: Error | None = None   # why only what belongs to root can be used where we are
         self.current = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._ours = {0, os.geteuid()}
         self._trusted = self._ours | {owner}
         self._links = 0
         try:
-            _check(self.current, "/", self._trusted)
+            self.shared = _check(self.current, "/", self._trusted)
         except BaseException:
             os.close(self.current)
             raise
@@ -116,9 +130,11 @@ class _Walk:
         os.close(self.current)
         self.current, self.done = descriptor, here
         if want_directory:
-            _check(self.current, here or "/", self._trusted)
+            self.shared = _check(self.current, here or "/", self._trusted)
 
     def _follow(self, here: str, target: str) -> None:
+        if self.shared is not None:
+            raise self.shared
         if os.fstat(self.current).st_uid not in self._ours:
             raise Error(f"{here}: a symbolic link in a directory that is not root's is not "
                         "followed")
@@ -144,18 +160,35 @@ def _link(name: str, directory: int) -> "str | None":
         return None
 
 
-def _check(descriptor: int, path: str, trusted: "set[int]") -> None:
+def _check(descriptor: int, path: str, trusted: "set[int]") -> Error | None:
+    """Raise Error unless the directory can be trusted; return that Error if it is a sticky one."""
     info = os.fstat(descriptor)
     if info.st_uid not in trusted:
         raise Error(f"{path}: belongs to uid {info.st_uid}, who could change what lies below; "
                     "use a directory of root's")
-    if info.st_mode & stat.S_IWOTH:
-        raise Error(f"{path}: writable by everybody, who could change what lies below; "
-                    "use another directory")
+    fault = None
     # With an access control list the bits of the group are the most that others can have
-    if info.st_mode & stat.S_IWGRP and (info.st_gid != 0 or _has_list(descriptor)):
-        raise Error(f"{path}: writable by its group, who could change what lies below "
-                    "(chmod g-w it, or use another directory)")
+    if info.st_mode & stat.S_IWGRP and (
+            info.st_gid != 0 and not _is_staffs(info, path) or _has_list(descriptor)):
+        fault = Error(f"{path}: writable by its group, who could change what lies below "
+                      "(chmod g-w it, or use another directory)")
+    if info.st_mode & stat.S_IWOTH:
+        fault = Error(f"{path}: writable by everybody, who could change what lies below; "
+                      "use another directory")
+    if fault is not None and not info.st_mode & stat.S_ISVTX:
+        raise fault
+    return fault
+
+
+def _is_staffs(info: os.stat_result, path: str) -> bool:
+    """True for a directory of root's in which the group staff may write by Debian's rules."""
+    if info.st_uid != 0 or not _STAFF.match(path):
+        return False
+    import grp
+    try:
+        return grp.getgrgid(info.st_gid).gr_name == "staff"
+    except KeyError:
+        return False
 
 
 def _has_list(descriptor: int) -> bool:

@@ -1,0 +1,111 @@
+"""newOrder (RFC 8555 §7.4), and what became of one whose answer never came (§7.1.2.1)."""
+
+from collections.abc import Callable
+
+from ..common import log
+from ..common.errors import Error, ProtocolError
+from ..common.wire import jsonfields
+from ..common.wire.jsonfields import JsonObject
+from ..common.wire.order import Order
+from .connection import Response
+from .order import OrderObject
+from .patience import Patience
+from .problem import ProblemError
+from .scheduler import Steps
+from .session import Session
+from .transport import CutOff, NoAnswer
+
+# What newOrder may answer if it doesn't like “replaces” (RFC 9773 §5; Boulder)
+_NOT_REPLACEABLE = ("alreadyReplaced", "notFound", "unauthorized", "malformed")
+MAX_ORDERS = 10000      # in the account's list
+LOOKED_AT = 6           # of them, from each end: servers differ in where the new ones are
+
+
+class NotOffered(Error):
+    """The CA has not what is asked for, and says so beforehand."""
+
+
+def make(session: Session, request: Order, patience: Patience, order: OrderObject) -> Steps[str]:
+    """Ask for a new order and return its URL; ``order`` learns what it holds.
+
+    Where nobody knows whether there is one by now, the account's orders are looked through
+    before it is asked for again (servers without a list answer with the same order).
+    Raises Error.
+    """
+    payload = _payload(session, request)
+    target = session.directory.new_order
+    tries = 0
+    while True:
+        try:
+            response = patience.timed(lambda: session.post(target, payload, "newOrder"))
+        except (ProblemError, CutOff, NoAnswer) as exc:
+            if isinstance(exc, ProblemError) and not exc.busy and "replaces" in payload \
+                    and exc.problem.type in _NOT_REPLACEABLE:
+                del payload["replaces"]
+                log.debug(f"{request.section}: newOrder again without “replaces”: {exc}")
+                continue
+            if not isinstance(exc, NoAnswer):
+                yield patience.pause(exc, tries)
+            elif tries:
+                raise
+            tries += 1
+            if isinstance(exc, (CutOff, NoAnswer)) or exc.doubtful:
+                url = yield from _find(session, request, patience, order)
+                if url is not None:
+                    return url
+        else:
+            url = session.location(response, target, "newOrder")
+            order.update(response)
+            return url
+
+
+def _payload(session: Session, request: Order) -> JsonObject:
+    directory = session.directory
+    payload: JsonObject = {"identifiers": [{"type": kind, "value": value}
+                                           for kind, value in request.identifiers]}
+    if request.profile is not None:
+        if request.profile not in (directory.profiles or {}):
+            offered = ", ".join(sorted(directory.profiles or {})) or "none"
+            raise NotOffered(f"the CA has no profile “{request.profile}” (it offers "
+                             f"{log.printable(offered, 300)})")
+        payload["profile"] = request.profile
+    if request.replaces is not None and directory.renewal_info is not None:
+        payload["replaces"] = request.replaces
+    return payload
+
+
+def _find(session: Session, request: Order, patience: Patience,
+          order: OrderObject) -> Steps[str | None]:
+    """Return the URL of an order of the account's that can be gone on with, if there is one."""
+    kid = session.kid or ""
+    if not kid:
+        return None
+    try:
+        account = yield from patience.busy(lambda: session.post_as_get(kid, "the account"))
+        members = session.json(account, "the account")
+        if not members.get("orders"):    # §7.1.2; Boulder has none
+            return None
+        listed = yield from patience.busy(
+            lambda: session.post_as_get(session.url(members, "orders"), "the account's orders"))
+        urls = jsonfields.get_strs(session.json(listed, "the account's orders"), "orders",
+                                   MAX_ORDERS)
+    except (ProblemError, ProtocolError) as exc:
+        log.debug(f"{request.section}: no list of orders: {exc}")
+        return None
+    for url in dict.fromkeys(urls[:-LOOKED_AT - 1:-1] + urls[:LOOKED_AT]):
+        try:
+            session.check_url(url, "an order")
+            response = yield from patience.busy(_fetching(session, url))
+            candidate = OrderObject(session, request)
+            candidate.update(response)
+        except (ProblemError, ProtocolError) as exc:    # another's, mostly
+            log.debug(f"{request.section}: {exc}")
+            continue
+        if candidate.can_be_finalized and candidate.profile in (None, request.profile):
+            order.update(response)
+            return url
+    return None
+
+
+def _fetching(session: Session, url: str) -> Callable[[], Response]:
+    return lambda: session.post_as_get(url, "an order")

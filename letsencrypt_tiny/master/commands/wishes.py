@@ -1,0 +1,54 @@
+"""Wishes that changed and need no order: owner and mode of a section's files."""
+
+from ...common import log
+from ...common.errors import Error
+from ...common.x509.der import encode_pem
+from ..plan import lifecycle
+from ..plan.lifecycle import Facts
+from ..settings.certificates import Section
+from ..store import files, installed
+from .life import Life
+
+
+def settle(life: Life) -> None:
+    """Bring the files of a section that is not due in line with its settings.
+
+    What was settled once is left alone, should somebody change it by hand.
+    """
+    life.tidy()
+    section, state = life.section, life.state
+    wanted = facts(section)
+    access = ca_file = ""
+    if state.access != wanted.access and (
+            state.access or not installed.has_access(section)):
+        try:
+            _apply(section)
+        except (OSError, Error) as exc:
+            life.report.failed(life.name, f"owner and mode are not changed: {exc}")
+        else:
+            access = wanted.access
+    if state.ca_file and state.ca_file != wanted.ca_file:   # it chains to this one as well
+        ca_file = wanted.ca_file
+    life.happens(lifecycle.SETTLED, Facts(access=access, ca_file=ca_file))
+
+
+def facts(section: Section) -> Facts:
+    """Return what to remember of the wishes that a certificate was installed under."""
+    uid, gid = section.owner or (-1, -1)
+    return Facts(key_type=section.key_type, ca_file=installed.authorities(section.ca_file),
+                 access=f"{uid}:{gid} {section.mode:04o}")
+
+
+def _apply(section: Section) -> None:
+    """Replace each file by its own content, with the owner and mode that are wanted.
+
+    To change what is there would follow what the directory's owner may have put there; and what
+    is written is certificates, whatever was read.
+    """
+    if installed.has_access(section):
+        return
+    contents = [files.File(path, b"".join(encode_pem(item.der)
+                                          for item in installed.read_chain(path)),
+                           section.owner, section.mode) for path in section.outputs]
+    files.install(contents)
+    log.info(f"{section.name}: its files have the owner and mode that are wanted now")

@@ -1,0 +1,140 @@
+"""Chains and keys that wait, and what was revoked: junk is as good as nothing."""
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from letsencrypt_tiny.common.errors import Error
+from letsencrypt_tiny.master.store import files, keys
+from letsencrypt_tiny.master.store.journal import MAX_REVOKED, Journal, Revoked
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+
+
+@pytest.fixture
+def top() -> Iterator[Path]:
+    """The parent of the state directory, which isn't there yet."""
+    path = Path(tempfile.mkdtemp(prefix="test-kept-", dir="/srv"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def test_chains(top: Path) -> None:
+    journal = Journal(f"{top}/state")
+    assert journal.kept_chain("a") == ""
+    journal.drop_chain("a")
+    assert not (top / "state").exists(), "looking makes nothing"
+    for name in ("a", "ä/../b", "x" * 255):
+        journal.keep_chain(name, f"chain of {name}\udc80")
+        assert journal.kept_chain(name) == f"chain of {name}?"
+    assert len(os.listdir(top / "state")) == 3
+    for path in (top / "state").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    journal.drop_chain("a")
+    assert journal.kept_chain("a") == "" and len(os.listdir(top / "state")) == 2
+
+
+def test_what_nobody_remembers_is_tidied_up(top: Path) -> None:
+    journal = Journal(f"{top}/state")
+    path = f"{top}/key"
+    journal.keep_chain("a", "chain")
+    waiting = journal.pending_key(path)
+    keys.create(waiting, b"key")
+    journal.tidy("a", path)
+    assert journal.kept_chain("a") == ""
+    assert os.path.exists(waiting), "it may be wanted"
+    Path(path).write_text("another")
+    journal.tidy("a", path)
+    assert os.path.exists(waiting)
+    Path(path).write_text("key")
+    journal.tidy("a", path)
+    assert not os.path.exists(waiting)
+
+
+def test_revoked(top: Path) -> None:
+    journal = Journal(f"{top}/state")
+    assert journal.revoked() == Revoked()
+    journal.remember_revoked(b"one")
+    journal.remember_revoked(b"two", b"key")
+    journal.remember_revoked(b"one")
+    digests = {text: sha256(text).hexdigest() for text in (b"one", b"two", b"key")}
+    assert journal.revoked() == Revoked(frozenset([digests[b"one"], digests[b"two"]]),
+                                        frozenset([digests[b"key"]]))
+    for junk in (b"", b"[]", b"{", b'{"keys": 1, "certificates": {"a": 1}}', b"\0" * 300_000):
+        (top / "state/revoked.json").write_bytes(junk)
+        assert journal.revoked() == Revoked()
+    journal.remember_revoked(b"two", b"key")
+    assert journal.revoked().keys == {digests[b"key"]}
+
+
+def test_what_is_remembered_has_an_end(top: Path) -> None:
+    journal = Journal(f"{top}/state")
+    for number in range(3):
+        journal.remember_revoked(b"%d" % number, b"k")
+    path = top / "state/revoked.json"
+    path.write_text('{"certificates": [%s]}' % ", ".join(f'"{n:064}"' for n in range(MAX_REVOKED)))
+    journal.remember_revoked(b"x")
+    found = journal.revoked().certificates
+    assert len(found) == MAX_REVOKED and sha256(b"x").hexdigest() in found
+    assert f"{0:064}" not in found and path.stat().st_size < 256 << 10
+
+
+def test_a_journal_that_cannot_be_written(top: Path) -> None:
+    journal = Journal(f"{top}/state")
+    journal.check()
+    assert os.listdir(top / "state") == []
+    (top / "state").rmdir()
+    (top / "state").write_text("")
+    with pytest.raises(Error):
+        journal.check()
+    with pytest.raises(Error, match="no such directory; create it"):
+        Journal(f"{top}/none/state").check()
+
+
+def test_a_probe_leaves_nothing(top: Path) -> None:
+    (top / "file").write_text("old")
+    files.probe(f"{top}/file", 100)
+    assert (top / "file").read_text() == "old" and os.listdir(top) == ["file"]
+    (top / "directory").mkdir()
+    with pytest.raises(Error, match="directory: cannot write it: Is a directory"):
+        files.probe(f"{top}/directory", 100)
+    with pytest.raises(Error, match="no such directory, needed for"):
+        files.probe(f"{top}/none/file", 100)
+    assert sorted(os.listdir(top)) == ["directory", "file"]
+
+
+def test_together(top: Path) -> None:
+    """All are renamed by another process; a failure names the file that is at fault."""
+    files.install([files.File(f"{top}/{name}", name.encode()) for name in "abc"], together=True)
+    assert {path.name: path.read_text() for path in top.iterdir()} == {n: n for n in "abc"}
+    written = [files._write(files.File(f"{top}/{name}", b"new")) for name in "abc"]
+    (top / "b").unlink()
+    (top / "b").mkdir()
+    files._rename_together(written)
+    assert [item.renamed for item in written] == [True, False, False]
+    for item in written:
+        item.close()
+    assert sorted(os.listdir(top)) == ["a", "b", "c"] and (top / "a").read_text() == "new"
+
+
+def test_replacement_of_a_key(top: Path) -> None:
+    path = top / "key"
+    assert keys.replacement(str(path), b"new") == files.File(str(path), b"new", None, 0o600)
+    path.write_bytes(b"old")
+    os.chown(path, 0, 4)
+    path.chmod(0o644)
+    new = keys.replacement(str(path), b"new")
+    assert new == files.File(str(path), b"new", (0, 4), 0o640), "never open to everybody"
+    assert path.read_bytes() == b"old"
+    kept = top / "key.old"
+    assert kept.read_bytes() == b"old" and stat.S_IMODE(kept.stat().st_mode) == 0o640
+    files.install([new])
+    keys.replacement(str(path), b"new")
+    assert kept.read_bytes() == b"old", "what is in its place already replaces nothing"

@@ -1,0 +1,134 @@
+"""Ten years of the shipped timer and cron job, and no certificate that is renewed too late."""
+
+import random
+import re
+from pathlib import Path
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+
+from letsencrypt_tiny.common.clock import DAY
+from letsencrypt_tiny.master.plan import renewal
+from letsencrypt_tiny.master.store.journal import SectionState
+
+TREE = Path(__file__).resolve().parents[2]
+TIMER = (TREE / "debian/letsencrypt-tiny.timer").read_text()
+CRON = (TREE / "debian/letsencrypt-tiny.cron.d").read_text()
+HOUR, MINUTE = 3600, 60
+YEARS = 10
+LIFETIMES = {"24 h": DAY, "36 h": 36 * HOUR, "160 h": 160 * HOUR, "45 d": 45 * DAY,
+             "90 d": 90 * DAY}
+# As it was: up to twice twelve hours between two runs
+REDRAWN = "OnCalendar=*-*-* 00,12:00:00\nRandomizedDelaySec=12h\n"
+
+
+class Schedule(NamedTuple):
+    """When runs begin."""
+
+    hours: list[int]     # of the day, local time
+    delay: int           # seconds: the most that is added
+    fixed: bool          # the same each time
+    accuracy: int = 0    # seconds: what else may be added each time
+
+
+def timer(text: str) -> Schedule:
+    """Read a timer unit (systemd.timer(5)); AccuracySec= is a minute unless set."""
+    settings = dict(re.findall(r"^(\w+)=(.*)$", text, re.M))
+    calendar = re.fullmatch(r"\*-\*-\* ([0-9,]+):00:00", settings["OnCalendar"])
+    delay = re.fullmatch(r"(\d+)h", settings["RandomizedDelaySec"])
+    assert calendar and delay and "AccuracySec" not in settings
+    return Schedule([int(hour) for hour in calendar.group(1).split(",")],
+                    int(delay.group(1)) * HOUR, settings.get("FixedRandomDelay") == "yes", MINUTE)
+
+
+def cron(text: str) -> Schedule:
+    """Read the cron job; what it waits depends on the host alone."""
+    found = re.search(r"^\d+ ([0-9,]+) \* \* \* root .*sleep \$\(\( .*cksum.* \\% (\d+) \)\);",
+                      text, re.M)
+    assert found
+    return Schedule([int(hour) for hour in found.group(1).split(",")], int(found.group(2)), True)
+
+
+def runs(schedule: Schedule, host: random.Random) -> Iterator[float]:
+    """Yield the moments of ten years in a country with summer time."""
+    own = host.uniform(0, schedule.delay)
+    for day in range(YEARS * 365):
+        for hour in schedule.hours:
+            moment = day * DAY + hour * HOUR
+            if 87 * DAY + HOUR < moment % (365 * DAY) < 301 * DAY + HOUR:
+                moment -= HOUR
+            moment += own if schedule.fixed else host.uniform(0, schedule.delay)
+            yield moment + host.uniform(0, schedule.accuracy)
+
+
+def late(schedule: Schedule, lifetime: int, backdated: int = 0, failing: float = 0,
+         seed: int = 0) -> tuple[int, int]:
+    """Return how many certificates were issued, and before how many the last one had expired.
+
+    ``backdated``: by so many seconds they are valid before; of the runs with something to do a
+    share of ``failing`` fails, never two in a row.
+    """
+    host = random.Random(seed)
+    section: Any = SimpleNamespace(min_days=None, identifiers=())
+    state, failed = SectionState(), False
+    end, issued, expired = 0.0, 0, 0
+    for now in runs(schedule, host):
+        certificate = SimpleNamespace(not_before=end - lifetime, not_after=end, names=(),
+                                      der=b"", issuer=b"CA", subject=b"")
+        installed: Any = SimpleNamespace(certificate=certificate, missing="", misfit="")
+        if issued and not renewal.decide(section, installed, state, now).due:
+            continue
+        failed = issued > 0 and not failed and host.random() < failing
+        if failed:
+            continue
+        now += host.uniform(0, 5 * MINUTE)   # an order takes its time
+        expired += issued > 0 and now > end
+        end, issued = now - backdated + lifetime, issued + 1
+    return issued, expired
+
+
+@pytest.mark.parametrize("lifetime", LIFETIMES.values(), ids=LIFETIMES)
+@pytest.mark.parametrize("schedule", [timer(TIMER), cron(CRON)], ids=["timer", "cron"])
+def test_no_certificate_is_late(schedule: Schedule, lifetime: int) -> None:
+    """On five hosts; nor where a run in three fails, and the CA dates back by an hour."""
+    for seed in range(5):
+        for backdated, failing in ((0, 0.0), (HOUR, 1 / 3)):
+            issued, expired = late(schedule, lifetime, backdated, failing, seed)
+            assert expired == 0
+            assert issued > YEARS * 365 * DAY / lifetime   # and they are renewed at all
+
+
+def test_what_was_late() -> None:
+    """A delay that is redrawn, with the same margins and with half of the lifetime."""
+    issued, expired = late(timer(REDRAWN), DAY, failing=0.1)
+    assert expired > issued / 100
+
+
+def test_half_of_a_day_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewal, "SHORT", 0)
+    issued, expired = late(timer(REDRAWN), DAY)
+    assert expired > issued / 20
+    assert late(timer(TIMER), DAY, failing=1 / 3)[1] > 0
+
+
+@pytest.mark.parametrize("schedule", [timer(TIMER), cron(CRON)], ids=["timer", "cron"])
+def test_the_greatest_gap(schedule: Schedule) -> None:
+    """As letsencrypt-tiny(8) has it."""
+    moments = list(runs(schedule, random.Random(1)))
+    gaps = sorted(after - before for before, after in zip(moments, moments[1:]))
+    assert gaps[-1] <= 7 * HOUR + MINUTE
+    assert gaps[-1 - YEARS] <= 6 * HOUR + MINUTE
+    text = (TREE / "man/letsencrypt-tiny.8").read_text()
+    assert "never more than six hours and a minute between two runs" in text
+
+
+def test_margins() -> None:
+    """Seconds before the end."""
+    for lifetime, margin in ((HOUR, 40 * MINUTE), (DAY, 16 * HOUR), (36 * HOUR, DAY),
+                             (2 * DAY, DAY), (160 * HOUR, 80 * HOUR), (10 * DAY, 80 * HOUR),
+                             (45 * DAY, 15 * DAY), (90 * DAY, 30 * DAY)):
+        assert renewal.margin(lifetime, None) == margin
+        assert renewal.margin(lifetime, 7) == 7 * DAY
+    assert renewal.margin(2 * DAY - 1, None) > DAY

@@ -100,7 +100,7 @@ class Patience:
 
     def _why(self, asked: int | None) -> str:
         """Say whose wish it is that nothing is waited for any more."""
-        if asked is None:
+        if not asked:
             return f"the {self._limit} seconds of the setting “timeout” are over"
         return (f"the CA asks to come back in {asked} s, which is more than what is left of the "
                 f"{self._limit} s of the setting “timeout”")

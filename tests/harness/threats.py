@@ -12,7 +12,7 @@ from .hostile import Hostile, Response
 
 METADATA = "169.254.169.254"    # of many a cloud, where secrets are to be had
 TIMEOUT = 5                     # seconds of the setting “timeout”
-REQUEST = 30                    # seconds that the client waits for one answer
+REQUEST = 20                    # seconds of the setting “answer-timeout”
 
 Misbehave = Callable[[Hostile], Any]
 
@@ -70,8 +70,8 @@ case("a8-silence", f"no complete answer within {REQUEST} seconds", m.silence, "a
 
 for number, value in enumerate(m.RETRY_AFTER):
     far = value == "1000000000" or "9999" in value and "Dec" in value
-    case(f"a9-retry-{number}", "still processing, and the 5 seconds" if far else None,
-         m.retry_after, value)
+    case(f"a9-retry-{number}", "still processing, and the CA asks to come back in 86400 s" if far
+         else None, m.retry_after, value)
     case(f"a9-busy-{number}", "too busy", m.busy, "newOrder", value)
 case("a9-processing", "still processing, and the 5 seconds", m.retry_after, "0", 1000)
 

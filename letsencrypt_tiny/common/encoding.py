@@ -9,13 +9,26 @@ import sys
 
 
 def use_utf8() -> None:
-    """Start this program anew in Python's UTF-8 mode, unless names are UTF-8 already."""
+    """Start this program anew in Python's UTF-8 mode, unless names are UTF-8 already.
+
+    Arguments in the locale's encoding arrive in UTF-8; those that are UTF-8 already as they are.
+    """
     if sys.getfilesystemencoding() == "utf-8":
         return
+    argv = [sys.orig_argv[0], "-Xutf8", *sys.orig_argv[1:]]
     try:
-        os.execv("/proc/self/exe", [sys.orig_argv[0], "-Xutf8", *sys.orig_argv[1:]])
+        os.execv("/proc/self/exe", [_utf8(word) for word in argv])
     except OSError:
         pass   # without /proc; ASCII is the same in all of them
+
+
+def _utf8(word: str) -> bytes:
+    raw = os.fsencode(word)
+    try:
+        raw.decode("utf-8")
+        return raw
+    except UnicodeDecodeError:
+        return word.encode("utf-8", "surrogateescape")
 
 
 def argument(text: str) -> str:

@@ -10,7 +10,6 @@ time at most.  First all these tests must pass in an unchanged copy.
 import argparse
 import concurrent.futures
 import itertools
-import os
 import re
 import shutil
 import subprocess
@@ -20,6 +19,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from harness import proc
 
 TREE = Path(__file__).resolve().parents[1]
 MODULES = "letsencrypt_tiny"
@@ -339,16 +340,18 @@ def failures(tree: Path, tests: Sequence[str]) -> tuple[set[str], int, str]:
 def _pytest(tree: Path, tests: Sequence[str]) -> tuple[set[str], int, str]:
     argv = ["/usr/bin/python3", "-B", "-m", "pytest", "-q", "--tb=no", "-rfE", "-p",
             "no:cacheprovider", *(f"tests/{test}" for test in tests)]
-    with subprocess.Popen(argv, cwd=tree, env=ENVIRONMENT, stdin=subprocess.DEVNULL, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          start_new_session=True) as process:
+    # a file: what a test leaves behind could keep a pipe open
+    with tempfile.TemporaryFile("w+") as output, subprocess.Popen(
+            argv, cwd=tree, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=output,
+            stderr=subprocess.STDOUT, start_new_session=True) as process:
         try:
-            text, _ = process.communicate(timeout=SECONDS)
+            process.wait(SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 15)
-            text, _ = process.communicate()
+            proc.kill_tree(process.pid)
             return set(), -1, f"more than {SECONDS} seconds"
-    failed = re.findall(r"^FAILED tests/([^ \[]*)", text, re.M)
+        output.seek(0)
+        text = output.read()
+    failed = re.findall(r"^FAILED tests/([^ \[\n]*)", text, re.M)
     errors = re.findall(r"^ERROR tests/.*", text, re.M)
     if errors:
         return set(failed), 1, f"{text.strip().rpartition(chr(10))[2]}; {errors[0][:300]}"

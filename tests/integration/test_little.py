@@ -190,12 +190,12 @@ def test_the_webserver_without(call: str, error: str, prefix: Prefix, tmp_path: 
             told = [line for line in process.stderr.read().splitlines()
                     if f"no {missing(call)}" in line]
             assert len(told) == 1 and process.wait() == 0
-        with start("--confine=required") as process:
-            assert process.stderr is not None
-            line, = process.stderr.read().splitlines()
-            assert line.startswith("error: webserver: confine = required, but there is no "
-                                   + missing(call))
-            assert process.wait() == 1
+        done = run([*without(call, error), str(prefix.webserver), "--confine=required",
+                    str(sock.fileno())], b"", (sock.fileno(),), 5)
+        assert done.returncode == 1
+        line, = done.stderr.decode().splitlines()
+        assert line.startswith("error: webserver: confine = required, but there is no "
+                               + missing(call))
 
 
 @pytest.mark.parametrize("call, error", REFUSED)

@@ -54,7 +54,7 @@ OUTSIDER = """
            for name in ("mem", "environ", "maps")},
         "fd": attempt(lambda: os.listdir(f"/proc/{pid}/fd")),
         "cwd": attempt(lambda: os.readlink(f"/proc/{pid}/cwd")),
-        "ptrace": attempt(lambda: call(libc.ptrace, 16, int(pid), 0, 0)),
+        "ptrace": attempt(lambda: call(libc.ptrace, 0x4206, int(pid), 0, 0)),   # PTRACE_SEIZE
         "process_vm_readv": attempt(lambda: peek(int(pid)))} for pid in sys.argv[1:]}))
 """
 

@@ -95,6 +95,8 @@ install: all
 	@$(call put,0755,programs/letsencrypt-tiny-accountd,$(bindir)/letsencrypt-tiny-accountd)
 	@$(call put,0755,programs/client,$(libexecdir)/client)
 	@$(call put,0755,programs/webserver,$(libexecdir)/webserver)
+	@$(call put,0755,programs/dns,$(libexecdir)/dns)
+	@$(call put,0755,programs/tlsserver,$(libexecdir)/tlsserver)
 	@set -e; for f in $(CONFFILES); do \
 	  if [ -z "$(DESTDIR)" ] && [ -e $(confdir)/$$f ]; then echo "kept $(confdir)/$$f"; \
 	  else $(call put,0644,config/$$f,$(confdir)/$$f); fi; done

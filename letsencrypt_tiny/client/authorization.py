@@ -3,8 +3,9 @@
 How a challenge is made ready is its solver's matter (``challenges/``), whatever its type.
 """
 
+import time
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..common.errors import Error, ProtocolError
 from ..common.log import debug, printable
@@ -20,6 +21,16 @@ from .scheduler import Steps
 from .session import Session
 
 MAX_CHALLENGES = 50
+SIGN_OF_LIFE = 20    # seconds between those given while a challenge is being made ready
+
+# What would let a type of challenges be done
+NEEDS = {
+    "http-01": "see the setting “challenge” of the section, and [webserver]",
+    "dns-01": "dns-01 needs a section [dns], and to be among the section's “challenge”",
+    "tls-alpn-01": "tls-alpn-01 must be among the section's “challenge”",
+}
+
+T = TypeVar("T")
 
 
 class Invalid(Error):
@@ -125,10 +136,9 @@ class Authorizer:
         if authorization.status != "pending":
             raise failure(authorization)
         name = authorization.identifier[1]
-        challenge = preferred(self._session, authorization)
+        challenge = preferred(self._session, self._doable(authorization))
         if challenge is None:
-            raise Error(f"{printable(name)}: the CA offers no {' or '.join(self._solvers)} "
-                        f"challenge, but only {', '.join(authorization.offered) or 'none at all'}")
+            raise Error(f"{printable(name)}: {_impossible(authorization, self._solvers)}")
         first = yield from self._present(challenge, authorization.identifier)
         if challenge.status == "pending" and first:    # else another order responds, or has
             answered = yield from self._respond(url, challenge, name)
@@ -163,14 +173,36 @@ class Authorizer:
             raise ProtocolError(f"the order has two authorizations for “{identifier[1]}”")
         return authorization
 
+    def _doable(self, authorization: Authorization) -> Authorization:
+        """Return it without the challenges that nobody can do for its identifier."""
+        plain = _plain(authorization.identifier)
+        return authorization._replace(challenges=tuple(
+            item for item in authorization.challenges if self._solvers[item["type"]].serves(plain)))
+
     def _present(self, challenge: Challenge, identifier: Identifier) -> Steps[bool]:
         """Make the challenge ready; True if it is ours to respond to it."""
         solver = self._solvers[challenge.type]
-        plain = identifier[0], identifier[1].removeprefix("*.")
-        first = yield from solver.present(plain, challenge.token,
-                                          self._session.greeting.thumbprint)
+        plain = _plain(identifier)
+        first = yield from self._told(solver.present(plain, challenge.token,
+                                                     self._session.greeting.thumbprint))
         self._held.append((solver, plain, challenge.token))
         return first
+
+    def _told(self, steps: Steps[T]) -> Steps[T]:
+        """Go through steps that wait, and let the master know now and then that they do."""
+        told = time.monotonic()
+        try:
+            while True:
+                pause = next(steps)
+                if time.monotonic() - told > SIGN_OF_LIFE:
+                    told = time.monotonic()
+                    self._patience.announce(2 * SIGN_OF_LIFE)
+                yield pause
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        finally:
+            steps.close()
 
     def _respond(self, url: str, challenge: Challenge, name: str) -> Steps[int | None]:
         what = f"the {challenge.type} challenge of {printable(name)}"
@@ -190,6 +222,19 @@ class Authorizer:
             elif authorization.status != "valid":
                 raise
         return self._session.retry_after(response)
+
+
+def _plain(identifier: Identifier) -> Identifier:
+    """Return what is validated of a wildcard: the name below which it is (§7.1.4)."""
+    return identifier[0], identifier[1].removeprefix("*.")
+
+
+def _impossible(authorization: Authorization, solvers: Mapping[str, Solver]) -> str:
+    """Say what the CA offers, and which setting would help."""
+    offered = authorization.offered
+    hints = [NEEDS[kind] for kind in offered if kind in NEEDS and kind not in solvers]
+    return (f"the CA offers no {' or '.join(solvers)} challenge that can be done here, but only "
+            f"{', '.join(offered) or 'none at all'}{f' ({hints[0]})' if hints else ''}")
 
 
 def failure(authorization: Authorization) -> Invalid:

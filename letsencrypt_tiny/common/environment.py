@@ -20,7 +20,7 @@ _GPG = ("GNUPGHOME", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "DBUS_SESSION_B
 # What each program keeps.  The master hands on PROXIES to the client, TERMINAL to the signer
 _KEPT = {"master": (*_USER, *_DIRECTORIES, *PROXIES, *TERMINAL),
          "signer": (*_USER, *_DIRECTORIES, *TERMINAL, *_GPG),
-         "client": (*_USER, *PROXIES), "webserver": _USER}
+         "client": (*_USER, *PROXIES), "webserver": _USER, "dns": _USER, "tlsserver": _USER}
 # They become part of the names of files that libraries read: a word, never a path
 _WORDS = ("TERM", "LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES")
 

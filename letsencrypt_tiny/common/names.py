@@ -33,3 +33,21 @@ def address(value: str) -> str:
     if "%" in value:   # a zone (RFC 4007 §11), of any characters
         raise ValueError("an address with a zone")
     return str(ipaddress.ip_address(value))
+
+
+def is_identifier(identifier: tuple[object, object]) -> bool:
+    """True for a canonical host name or address with its type."""
+    kind, value = identifier
+    if not isinstance(value, str):
+        return False
+    if kind == "ip":
+        try:
+            return address(value) == value
+        except ValueError:
+            return False
+    return kind == "dns" and is_dns(value)
+
+
+def in_zone(name: str, zone: str) -> bool:
+    """True if a name is that of a zone, or below it; every name is in the zone ""."""
+    return not zone or name == zone or name.endswith("." + zone)

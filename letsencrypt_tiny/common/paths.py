@@ -22,11 +22,15 @@ LACME_CERTS_CONFIG = ("lacme-certs.conf", "lacme-certs.conf.d/")   # under their
 ACCOUNTD = f"{PREFIX}/bin/letsencrypt-tiny-accountd"
 CLIENT = f"{PREFIX}/libexec/{PROGRAM}/client"
 WEBSERVER = f"{PREFIX}/libexec/{PROGRAM}/webserver"
+DNS = f"{PREFIX}/libexec/{PROGRAM}/dns"
+TLSSERVER = f"{PREFIX}/libexec/{PROGRAM}/tlsserver"
 OPENSSL = "/usr/bin/openssl"
 
 ACCOUNTD_USER = "_letsencrypt-accountd"
 CLIENT_USER = "_letsencrypt-client"
 WEBSERVER_USER = "_letsencrypt-www"
+DNS_USER = "_letsencrypt-dns"
+TLSSERVER_USER = "_letsencrypt-tls"
 
 SIGNER_SOCKET = "%t/S.letsencrypt-tiny"
 

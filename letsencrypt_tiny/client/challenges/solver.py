@@ -16,6 +16,9 @@ class Solver(Protocol):
 
     type: str    # the RFC's name, as in a challenge's “type”
 
+    def serves(self, identifier: Identifier) -> bool:
+        """True if challenges of this identifier (without “*.”) can be done at all."""
+
     def present(self, identifier: Identifier, token: str, thumbprint: str) -> Steps[bool]:
         """Publish the key authorization (§8.1), ready when this returns.
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from . import jose
 from ..errors import LocalProtocolError, ProtocolError
-from ..names import Identifier
+from ..names import MAX_NAME, Identifier
 from .access import MAX_ORIGINS, Access
-from .jsonfields import (JsonObject, dump, get_bool, get_int, get_list, get_object,
+from .jsonfields import (JsonObject, dump, get_bool, get_int, get_list, get_object, get_objects,
                          get_optional_object, get_optional_str, get_str, get_strs, parse_object)
 
 MAX_REQUEST = 256 << 10   # bytes of a line to the client
@@ -28,6 +28,14 @@ MAX_WAIT = 86400          # seconds
 
 # --- the client's configuration ----------------------------------------------------------
 
+class Door(NamedTuple):
+    """A socket to a process that answers challenges (``wire/responder.py``)."""
+
+    type: str                                # of the challenges
+    descriptor: int
+    zone: str = ""                           # of the names that it answers for; "" is any
+
+
 class ClientConfig(NamedTuple):
     """What the client must know; it never reads the configuration files."""
 
@@ -35,11 +43,13 @@ class ClientConfig(NamedTuple):
     confine: str = "auto"          # auto | required | no
     account_url: str = ""          # at this directory, if known from an earlier run …
     account_key: str = ""          # … and the thumbprint of the key that has it (RFC 7638)
+    doors: tuple[Door, ...] = ()
 
 
 def format_config(config: ClientConfig) -> bytes:
     """Return the JSON object that the client reads from its configuration descriptor."""
-    return dump({**config._asdict(), "access": config.access._asdict()})
+    return dump({**config._asdict(), "access": config.access._asdict(),
+                 "doors": [door._asdict() for door in config.doors]})
 
 
 def parse_config(text: bytes) -> ClientConfig:
@@ -56,7 +66,13 @@ def parse_config(text: bytes) -> ClientConfig:
         origins=tuple(get_strs(given, "origins", MAX_ORIGINS)))
     return ClientConfig(access, confine=get_str(obj, "confine"),
                         account_url=get_str(obj, "account_url"),
-                        account_key=get_str(obj, "account_key", 64))
+                        account_key=get_str(obj, "account_key", 64),
+                        doors=tuple(_get_door(door) for door in get_objects(obj, "doors", 1000)))
+
+
+def _get_door(obj: JsonObject) -> Door:
+    return Door(get_str(obj, "type", 32), get_int(obj, "descriptor", 0, 1 << 20),
+                get_str(obj, "zone", MAX_NAME))
 
 
 # --- requests ----------------------------------------------------------------------------

@@ -15,13 +15,14 @@ from ..peers.identity import identity
 from ..peers.loop import Loop
 from ..peers.messages import Messages
 from ..pki import openssl
-from ..plan import issuers, signing
+from ..plan import challenges, issuers, signing
 from ..responders.neighbours import advice, holder
 from ..responders.table import responders_for
 from ..settings import certificates
 from ..settings.certificates import Certificates, Section, SectionError
-from ..settings.main import Config, Program
+from ..settings.main import Config
 from ..settings.network import HTTP_PORT
+from ..settings.program import Program
 from ..store import keys, trusted
 from . import programs
 
@@ -75,7 +76,7 @@ def check(config: Config) -> int:
         lambda: os.close(trusted.open_directory(config.library_directory)),
         lambda: trusted.make_directory(config.run_directory),
         lambda: _check_ca_file(config),
-        lambda: _check_responders(config, findings))
+        lambda: _check_responders(config, sections.values(), findings))
     for action in actions:
         findings.attempt(action)
     for section in sections.values():
@@ -131,9 +132,9 @@ def _check_ca_file(config: Config) -> None:
                           f"{config.client.program.user or 'the client'} cannot read it")
 
 
-def _check_responders(config: Config, findings: Findings) -> None:
-    types: Iterable[str] = {kind for issuer in issuers.configured(config).values()
-                            for kind in issuer.challenges}
+def _check_responders(config: Config, sections: Iterable[Section], findings: Findings) -> None:
+    types: Iterable[str] = {kind for section in sections
+                            for kind in challenges.types(section, config)} or {"http-01"}
     _tell_of_port(config)
     for responder in responders_for(types, config, identity(config.client.program), _no_pipe):
         for fault in responder.faults():

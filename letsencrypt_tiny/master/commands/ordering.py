@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from ...common import log
 from ...common.clock import when
 from ...common.errors import ConfigError, Error
+from ...common.names import Identifier
 from ...common.wire.order import Account, Answer, Failed, Issued, Progress
 from ..peers import signals
 from ..peers.conversation import Answered, Conversation, Ended, greet
@@ -18,7 +19,7 @@ from ..peers.loop import Loop, Tick
 from ..peers.messages import Messages
 from ..peers.watchdog import Crowd
 from ..pki import csr
-from ..plan import issuers, lifecycle, orders, renewal, signing
+from ..plan import challenges, issuers, lifecycle, orders, renewal, signing
 from ..plan.issuers import Issuer
 from ..plan.lifecycle import Facts
 from ..plan.orders import OrderPlan
@@ -62,7 +63,8 @@ def _prepare(config: Config, journal: Journal, lives: Sequence[Life], report: Re
             report.failed(life.name, str(made))
         else:
             issuer = known[life.section.issuer]
-            plans[life.name] = orders.plan(life.section, issuer, made.csr, life.state,
+            types = challenges.types(life.section, config)
+            plans[life.name] = orders.plan(life.section, issuer, made.csr, life.state, types,
                                            made.new_key), life
     return plans
 
@@ -139,15 +141,19 @@ class _Run:
             conversation.start_signer(signing.derive(issuer.access, mine))
 
     def _open_responders(self, plans: Sequence[OrderPlan]) -> None:
-        types = dict.fromkeys(kind for plan in plans for kind in plan.issuer.challenges)
-        self._responders = responders_for(types, self._config, self._client, self._messages.pipe)
+        wanted: dict[str, set[Identifier]] = {}
+        for plan in plans:
+            for kind in plan.challenges:
+                wanted.setdefault(kind, set()).update(challenges.names(plan.section, kind))
+        self._responders = responders_for(wanted, self._config, self._client, self._messages.pipe)
         for responder in self._responders:   # meanwhile the signers start
-            responder.open([name for plan in plans for name in plan.section.identifiers])
+            responder.open(set().union(*(wanted.get(kind, ()) for kind in responder.types)))
 
     def _start_clients(self, plans: Sequence[OrderPlan]) -> None:
         for issuer, conversation in self._conversations.items():
             mine = [plan.order() for plan in plans if plan.issuer == issuer]
-            conversation.start_client(mine, self._client, self._directory)
+            doors = [door for responder in self._responders for door in responder.doors()]
+            conversation.start_client(mine, self._client, self._directory, doors)
 
     @property
     def _directory(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from ...common import specifiers
 from ...common.errors import ConfigError, Error
 from ..peers.identity import Identity, drop
-from ..settings.main import Program
+from ..settings.program import Program
 
 _PATH_OF_ROOT = "/usr/sbin:/usr/bin:/sbin:/bin"
 _PATH = "/usr/bin:/bin"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ...common import log
 from ...common.environment import PROXIES
 from ...common.errors import Error, ProtocolError
-from ...common.wire.order import (Answer, ClientConfig, Log, Progress, Request, format_config,
+from ...common.wire.order import (Answer, ClientConfig, Door, Log, Progress, Request, format_config,
                                   format_request)
 from ...common.wire.policy import Policy
 from ...common.wire.signer import Greeting
@@ -53,6 +53,7 @@ class Conversation:
         self._messages = messages
         self._config = config
         self._requests: Sequence[Request] = ()
+        self._doors: list[Door] = []
         self._signer: signers.Signer | None = None
         self._client: Child | None = None
         self._uid = 0       # the client's
@@ -68,8 +69,10 @@ class Conversation:
         self._loop.add(self._signer)
 
     def start_client(self, requests: Sequence[Request], who: Identity,
-                     directory: str = "/") -> None:
+                     directory: str = "/", doors: Sequence[Door] = ()) -> None:
         """Start the client in ``directory`` with ``requests``.  Raises Error.
+
+        ``doors`` are its own, to the responders it may ask; they are handed over.
 
         It waits for its configuration: so it can start beside the signer, but reads nothing of
         what that says before the master has.
@@ -80,12 +83,15 @@ class Conversation:
         config, self._go = os.pipe()
         self._reader, writer = os.pipe()
         stderr = self._messages.pipe("client")
-        descriptors = [stdin, writer, stderr, config]
+        descriptors = [stdin, writer, stderr, config, *(door.descriptor for door in doors)]
         lent = [] if self._signer is None else [self._signer.fileno()]
+        # as the client will know them
+        self._doors = [door._replace(descriptor=number) for number, door in enumerate(doors, 4)]
         orphans.adopt()
         try:
             self._client = spawn.spawn(
-                program, who, [*arguments, *("3", "4")[:1 + len(lent)]], [*descriptors, *lent],
+                program, who, [*arguments, "3", *(str(len(descriptors)) for _ in lent)],
+                [*descriptors, *lent],
                 directory=directory, extra=spawn.inherited(PROXIES))
         finally:
             for descriptor in descriptors:
@@ -123,7 +129,8 @@ class Conversation:
         """
         thumbprint = self.greeting.thumbprint if self.greeting is not None else ""
         text = format_config(ClientConfig(self.issuer.access, self._config.client.program.confine,
-                                          account_url, thumbprint if account_url else ""))
+                                          account_url, thumbprint if account_url else "",
+                                          tuple(self._doors)))
         try:
             os.set_blocking(self._go, False)
             if os.write(self._go, text) < len(text):    # a pipe takes 64 kB at once

@@ -4,7 +4,7 @@ import os
 from typing import NamedTuple
 
 from ...common.errors import ConfigError
-from ..settings.main import Program
+from ..settings.program import Program
 
 
 class Identity(NamedTuple):

@@ -3,7 +3,7 @@
 import os
 
 from ...common import log
-from ..settings.main import Program
+from ..settings.program import Program
 from .identity import identity
 from .spawn import spawn
 

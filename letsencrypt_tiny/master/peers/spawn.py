@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 from ...common import log, specifiers
 from ...common.environment import search_path
 from ...common.errors import Error
-from ..settings.main import Program
+from ..settings.program import Program
 from .child import Child
 from .identity import Identity, drop
 

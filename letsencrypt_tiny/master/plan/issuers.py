@@ -11,7 +11,6 @@ class Issuer(NamedTuple):
 
     name: str                                    # "" is the one of [client]
     access: Access
-    challenges: tuple[str, ...] = ("http-01",)   # types, in order of preference
     profile: str | None = None                   # that its orders name
 
     @property

@@ -22,6 +22,7 @@ class OrderPlan(NamedTuple):
     finalize: str | None = None  # where that order is finalized, if known
     kept: bool = False           # its chain was issued, and kept
     new_key: bytes | None = None   # PEM: to be installed with the certificate
+    challenges: tuple[str, ...] = ("http-01",)   # types, in order of preference
 
     @property
     def name(self) -> str:
@@ -32,7 +33,7 @@ class OrderPlan(NamedTuple):
         """What the client is asked for."""
         return Order(self.name, self.section.identifiers, self.csr.der, url=self.resume,
                      account=self.account, profile=self.issuer.profile,
-                     challenges=self.issuer.challenges, finalize=self.finalize)
+                     challenges=self.challenges, finalize=self.finalize)
 
     def facts(self, url: str | None, account: str, finalize: str | None = None) -> Facts:
         """What to remember of the order at ``url``, which is of the account of that key."""
@@ -45,11 +46,11 @@ class OrderPlan(NamedTuple):
 
 
 def plan(section: Section, issuer: Issuer, csr: CSR, state: SectionState,
-         new_key: bytes | None = None) -> OrderPlan:
+         challenges: tuple[str, ...], new_key: bytes | None = None) -> OrderPlan:
     """Plan the order of a section; an earlier one is taken up if it is for the same key."""
     from hashlib import sha256
     key = sha256(csr.spki).hexdigest()
-    made = OrderPlan(section, issuer, csr, key, new_key=new_key)
+    made = OrderPlan(section, issuer, csr, key, new_key=new_key, challenges=challenges)
     if (state.directory, state.order_key) != (issuer.directory, key):
         return made
     return made._replace(resume=state.order, account=state.account or "",

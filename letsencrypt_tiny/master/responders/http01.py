@@ -7,11 +7,12 @@ socket to which a reverse proxy passes the requests.
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from ...common import log
 from ...common.errors import Error, LocalProtocolError
 from ...common.names import Identifier
+from ...common.wire.order import Door
 from ..peers.child import Child
 from ..peers.identity import Identity, identity
 from ..peers.spawn import spawn
@@ -50,7 +51,7 @@ class Http01:
         except Error as exc:
             yield exc
 
-    def open(self, identifiers: Sequence[Identifier]) -> None:
+    def open(self, identifiers: Collection[Identifier]) -> None:
         """Make the directory, the sockets and the way through the firewall.
 
         The files tell which tokens there are, so ``identifiers`` are not needed.  Raises Error,
@@ -75,6 +76,10 @@ class Http01:
         if self._settings.firewall:
             self._firewall.open([opening for address in addresses
                                  for opening in listening.openings(address)])
+
+    def doors(self) -> list[Door]:
+        """The client asks for nothing: it writes files."""
+        return []
 
     def serve(self, thumbprints: Sequence[str]) -> None:
         """Start the web server, unless it is an administrator's.  Raises Error.

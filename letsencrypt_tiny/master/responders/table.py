@@ -4,13 +4,16 @@ A new type is a row here, and a room of its own that is imported when a run need
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from ...common.errors import ConfigError, Error
 from ...common.names import Identifier
 from ..peers.identity import Identity
 from ..settings.main import Config
+
+if TYPE_CHECKING:
+    from ...common.wire.order import Door
 
 
 class Responder(Protocol):
@@ -25,11 +28,17 @@ class Responder(Protocol):
     def faults(self) -> Iterator[Error]:
         """Yield what can be found wrong without starting anything; leaves nothing behind."""
 
-    def open(self, identifiers: Sequence[Identifier]) -> None:
+    def open(self, identifiers: Collection[Identifier]) -> None:
         """Make directory, sockets, the way through the firewall: everything but processes.
 
-        ``identifiers``: all those of the run.  Raises Error, ConfigError; what was opened by then
-        is there to ``close``.
+        ``identifiers``: all those of the run that it may be asked for, without “*.”.  Raises
+        Error, ConfigError; what was opened by then is there to ``close``.
+        """
+
+    def doors(self) -> "list[Door]":
+        """Return sockets for one more client to ask it by; the receiver's to close.
+
+        Between ``open`` and ``serve``.  None if it is asked in another way.
         """
 
     def serve(self, thumbprints: Sequence[str]) -> None:
@@ -54,8 +63,22 @@ def _http01(config: Config, client: Identity, stderr: Callable[[str], int]) -> R
     return Http01(config, client, stderr)
 
 
-RESPONDERS: dict[str, Factory] = {
+def _dns01(config: Config, client: Identity, stderr: Callable[[str], int]) -> Responder:
+    from .dns01 import Dns01
+    return Dns01(config, stderr)
+
+
+def _tlsalpn01(config: Config, client: Identity, stderr: Callable[[str], int]) -> Responder:
+    from .tlsalpn01 import TlsAlpn01
+    return TlsAlpn01(config, stderr)
+
+
+RESPONDERS: dict[str, Factory | None] = {
     "http-01": _http01,
+    "dns-01": _dns01,
+    "tls-alpn-01": _tlsalpn01,
+    "dns-persist-01": None,   # somebody has answered it beforehand
+    "stateless": None,
 }
 
 
@@ -71,16 +94,24 @@ def responders_for(types: Iterable[str], config: Config, client: Identity,
         if name not in RESPONDERS:
             raise ConfigError(f"{config.file}: nothing answers challenges of type {name} "
                               f"(valid: {', '.join(RESPONDERS)})")
-        factories[RESPONDERS[name]] = None
+        factory = RESPONDERS[name]
+        if factory is not None:
+            factories[factory] = None
     return [factory(config, client, stderr) for factory in factories]
 
 
 def remove_stale(config: Config) -> None:
-    """Remove what a killed run left in the run directory, and what that tells of.
+    """Remove what a killed run left: in the run directory, what that tells of, and in zones.
 
     To be called at the start of a run, which must hold the lock.  Raises nothing: what stays is
     warned about.
     """
+    if config.dns:
+        from ..store.records import Records
+        zones = Records(config.state_directory).left()
+        if zones:
+            from . import dns01
+            dns01.remove_stale(config, zones)
     run = config.run_directory
     try:
         names = os.listdir(run)

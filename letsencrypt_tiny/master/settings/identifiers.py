@@ -51,9 +51,6 @@ def _parse(text: str, public: bool) -> Identifier:
             return "ip", names.address(name)
         except ValueError:
             raise ValueError(f"“{text}” is not an IP address") from None
-    if name.startswith("*."):
-        raise ValueError(f"“{text}”: a wildcard needs the dns-01 challenge, "
-                         "which is not supported; list the names")
     if names.is_dns(name) and not (public and ("." not in name or "_" in name)):
         return "dns", name
     if name.endswith("."):

@@ -4,7 +4,7 @@ Whatever is wrong is a ConfigError that names file, section and setting, before 
 touched.  The certificates have a room of their own (``certificates.py``).
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...common import inifile, paths, specifiers
 from ...common.errors import ConfigError, did_you_mean
@@ -12,19 +12,11 @@ from ...common.inifile import Settings
 from ...common.wire.access import Access
 from . import network, values
 from .network import Address
+from .program import CONFINE, Program, program_rows
 from .rows import Setting, Table, Values, record
 
-CONFINE = ("auto", "required", "no")
-
-
-class Program(NamedTuple):
-    """A child of the master: what to run, as whom, and where that is configured."""
-
-    where: str                     # FILE, [SECTION]: for messages
-    user: str                      # "" keeps the master's
-    group: str
-    command: tuple[str, ...]
-    confine: str                   # auto | required | no
+if TYPE_CHECKING:
+    from .challenges import Dns, Tlsserver
 
 
 class Client(NamedTuple):
@@ -65,12 +57,18 @@ class Config(NamedTuple):
     client: Client
     webserver: Webserver
     accountd: Accountd | None                 # None: an existing signer on client.socket
+    dns: "dict[str, Dns]"                     # by zone; "" is for all names
+    tlsserver: "Tlsserver | None"             # None: as the defaults say
 
     @property
     def programs(self) -> list[Program]:
         """The programs of the children."""
         found = [self.client.program, self.webserver.program]
-        return found if self.accountd is None else [*found, self.accountd.program]
+        if self.accountd is not None:
+            found.append(self.accountd.program)
+        if self.tlsserver is not None:
+            found.append(self.tlsserver.program)
+        return found + [zone.program for zone in self.dns.values()]
 
     @property
     def certs_directory(self) -> str:
@@ -84,16 +82,6 @@ class Config(NamedTuple):
 
 
 # --- the tables ----------------------------------------------------------------------------------
-
-def _program_rows(user: str, command: str) -> tuple[Setting, ...]:
-    return (
-        Setting("user", "user", str, user, "whom to run it as", empty=True),
-        Setting("group", "group", str, user, "in which group", empty=True),
-        Setting("command", "command", values.command, command, "program and first arguments",
-                empty=True),
-        Setting("confine", "confine", values.choice(*CONFINE), "auto",
-                "confinement by the kernel"))
-
 
 # How a CA is reached
 _ACCESS = (
@@ -125,14 +113,14 @@ MAIN = Table(
 CLIENT = Table(
     *_ACCESS,
     Setting("socket", "socket", str, paths.SIGNER_SOCKET, "of a signer that runs already"),
-    *_program_rows(paths.CLIENT_USER, paths.CLIENT))
+    *program_rows(paths.CLIENT_USER, paths.CLIENT))
 
 WEBSERVER = Table(
     Setting("listen", "listen", network.listen, "auto", "addresses to listen on", empty=True),
     Setting("challenge-directory", "challenge_directory", values.expanded_absolute, "",
             "that another web server serves"),
     Setting("iptables", "firewall", inifile.boolean, "yes", "whether to open the firewall"),
-    *_program_rows(paths.WEBSERVER_USER, paths.WEBSERVER))
+    *program_rows(paths.WEBSERVER_USER, paths.WEBSERVER))
 
 ACCOUNTD = Table(
     Setting("config", "config", str, "", "its configuration file"),
@@ -140,9 +128,11 @@ ACCOUNTD = Table(
     Setting("quiet", "quiet", inifile.boolean, "yes", "whether to say only what went wrong"),
     Setting("policy", "policy", values.choice(*CONFINE), "auto",
             "whether it signs only what the task needs"),
-    *_program_rows(paths.ACCOUNTD_USER, paths.ACCOUNTD))
+    *program_rows(paths.ACCOUNTD_USER, paths.ACCOUNTD))
 
 TABLES = {"": MAIN, "client": CLIENT, "webserver": WEBSERVER, "accountd": ACCOUNTD}
+# A room of their own (challenges.py), which most need not enter
+OTHERS = ("dns", "dns ZONE", "tlsserver")
 
 
 # --- the file ------------------------------------------------------------------------------------
@@ -157,10 +147,11 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
     path = specifiers.expand(filename)
     sections = inifile.read(path)
     for name in sections:
-        if name not in TABLES:
-            valid = ", ".join(f"[{known}]" for known in TABLES if known)
-            raise ConfigError(f"{path}: unknown section [{name}] (valid: {valid})"
-                              f"{did_you_mean(name, filter(None, TABLES))}")
+        if name not in TABLES and name not in OTHERS and not name.startswith("dns "):
+            known = [*filter(None, TABLES), *OTHERS]
+            raise ConfigError(f"{path}: unknown section [{name}] (valid: "
+                              f"{', '.join(f'[{item}]' for item in known)})"
+                              f"{did_you_mean(name, known)}")
     accountd = _accountd(sections["accountd"]) if "accountd" in sections else None
     client = _client(sections.get("client") or Settings(path, "client", {}))
     found = MAIN.read(sections[""])
@@ -169,7 +160,13 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
     found.update(
         file=path, client=client if signer is None else client._replace(socket=signer),
         webserver=_webserver(sections.get("webserver") or Settings(path, "webserver", {})),
-        accountd=accountd if signer is None else None)
+        accountd=accountd if signer is None else None,
+        dns={}, tlsserver=None)
+    if not TABLES.keys() >= sections.keys():
+        from . import challenges
+        found["dns"] = challenges.zones(sections.values())
+        if "tlsserver" in sections:
+            found["tlsserver"] = challenges.tlsserver(sections["tlsserver"])
     return record(Config, found)
 
 

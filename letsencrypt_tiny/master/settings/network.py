@@ -12,6 +12,7 @@ from ...common import paths
 from ...common.wire.access import MAX_ORIGINS
 
 HTTP_PORT = 80
+TLS_PORT = 443
 TLS_VERSIONS = ("TLSv1", "TLSv1_1", "TLSv1_2", "TLSv1_3")
 
 _PORT = r"(?::([0-9]{1,5}))?\Z"
@@ -60,12 +61,24 @@ def proxy(text: str) -> str:
 
 def listen(text: str) -> tuple[Address, ...] | None:
     """Parse ``auto`` (None), or IPV4[:PORT], [IPV6][:PORT] and /PATH between commas or spaces."""
+    return _listen(text, HTTP_PORT)
+
+
+def listen_tls(text: str) -> tuple[Address, ...] | None:
+    """Parse the same, with the port of HTTPS where none is given; at least one address."""
+    found = _listen(text, TLS_PORT)
+    if found == ():
+        raise ValueError("no address")
+    return found
+
+
+def _listen(text: str, port: int) -> tuple[Address, ...] | None:
     if text == "auto":
         return None
-    return tuple(map(_address, text.replace(",", " ").split()))
+    return tuple(_address(word, port) for word in text.replace(",", " ").split())
 
 
-def _address(word: str) -> Address:
+def _address(word: str, default: int) -> Address:
     if word.startswith("/"):
         if len(os.fsencode(word)) > 107:   # sockaddr_un
             raise ValueError(f"“{word}” is too long for a UNIX socket (107 bytes)")
@@ -74,7 +87,7 @@ def _address(word: str) -> Address:
                             (socket.AF_INET6, r"\[([0-9A-Fa-f:.]{2,45})\]")):
         match = re.match(pattern + _PORT, word)
         if match is not None:
-            port = int(match.group(2) or HTTP_PORT)
+            port = int(match.group(2) or default)
             try:
                 socket.inet_pton(family, match.group(1))
             except OSError:
@@ -82,6 +95,23 @@ def _address(word: str) -> Address:
             if 0 < port < 65536:
                 return Address(family, match.group(1), port)
     raise ValueError(f"“{word}” is not IPV4[:PORT], [IPV6][:PORT] or /PATH")
+
+
+def host_port(text: str, default: int, name: bool = True) -> tuple[str, int]:
+    """Parse HOST[:PORT]; HOST is an address, an IPv6 one in brackets if a port follows, or a
+    ``name``."""
+    from ...common import names
+    match = re.match(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+)|([0-9A-Fa-f:.]+\Z))" + _PORT, text)
+    host = next(filter(None, match.groups()[:3]), "").lower() if match else ""
+    port = int(match.group(4) or default) if match else 0
+    try:
+        host = names.address(host)
+    except ValueError:
+        if not name or not names.is_dns(host):
+            host = ""
+    if not host or not 0 < port < 65536:
+        raise ValueError(f"“{text}” is not {'HOST' if name else 'ADDRESS'}[:PORT]")
+    return host, port
 
 
 def ciphers(text: str) -> str:

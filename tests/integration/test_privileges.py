@@ -168,7 +168,10 @@ def moment(request: Any, prefix: Prefix, hostile_ca: ca.CA) -> Iterator[Moment]:
             _wait_until_idle(site.lib / "state")
             seen = {}
             for pid in proc.descendants(os.getpid()):
-                program = proc.read(pid).program
+                try:
+                    program = proc.read(pid).program
+                except ProcessLookupError:   # of an earlier test, and not collected yet
+                    continue
                 if program in (MASTER, *USER):
                     seen[program] = _look(pid, secrets)
             pids = [str(one.process.pid) for one in seen.values()]

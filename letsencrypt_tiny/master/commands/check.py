@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from ...common import log
+from ...common import log, trusted
 from ...common.errors import ConfigError, Error
 from ...common.wire.order import Order
 from ...common.wire.policy import origin_of
@@ -22,7 +22,7 @@ from ..settings import certificates
 from ..settings.certificates import Certificates, Section, SectionError
 from ..settings.main import Config, Program
 from ..settings.network import HTTP_PORT
-from ..store import keys, trusted
+from ..store import keys
 from . import programs
 
 

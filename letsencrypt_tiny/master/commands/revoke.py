@@ -3,13 +3,12 @@
 import os
 from collections.abc import Sequence
 
-from ...common import log
+from ...common import log, trusted
 from ...common.clock import when
 from ...common.errors import Error, UsageError
 from ...common.wire.order import Failed, Revocation, Revoked
 from ...common.x509.certificate import Certificate
 from ..settings.main import Config
-from ..store import trusted
 from ..store.installed import read_certificate
 from ..store.journal import Journal
 from .asking import ask

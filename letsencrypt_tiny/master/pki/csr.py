@@ -4,14 +4,14 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ...common import log
+from ...common import log, trusted
 from ...common.errors import Error
 from ...common.x509.csr import CSR, parse_csr
 from ..peers import parallel
 from ..plan.keytype import key_type
 from ..settings.certificates import Section
 from ..settings.main import Config
-from ..store import files, keys, trusted
+from ..store import files, keys
 from ..store.journal import Journal
 from . import openssl
 

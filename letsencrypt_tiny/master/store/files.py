@@ -6,8 +6,8 @@ import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ...common import trusted
 from ...common.errors import Error
-from . import trusted
 
 
 TRIAL = 16 << 10   # bytes that must find room before anything is ordered

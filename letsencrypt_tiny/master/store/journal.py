@@ -9,11 +9,11 @@ none: everything in it can be found out again, at the cost of a request or an or
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...common import log
+from ...common import log, trusted
 from ...common.errors import Error, ProtocolError
 from ...common.wire.jsonfields import (JsonObject, dump, get_bool, get_int, get_optional_str,
                                        parse_object)
-from . import files, trusted
+from . import files
 
 if TYPE_CHECKING:
     from ...common.wire.order import Account

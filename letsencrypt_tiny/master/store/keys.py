@@ -3,8 +3,9 @@
 import os
 import stat
 
+from ...common import trusted
 from ...common.errors import Error
-from . import files, trusted
+from . import files
 
 MAX_KEY = 64 << 10   # bytes
 

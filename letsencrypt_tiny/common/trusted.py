@@ -18,7 +18,7 @@ import os
 import re
 import stat
 
-from ...common.errors import Error
+from .errors import Error
 
 MAX_LINKS = 40   # as the kernel's own limit (path_resolution(7))
 

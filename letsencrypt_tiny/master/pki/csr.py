@@ -76,7 +76,7 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     keys.tidy(waiting)
     csr = None
     try:
-        csr = _request(config, section, keys.open_key(section.key, section.trusted), section.key)
+        csr = _request(config, section, keys.open_key(section.key, section.trusted, section.group), section.key)
     except FileNotFoundError:
         pass
     wants_new = csr is None or want.new_key or digest(csr.spki) in compromised
@@ -108,7 +108,7 @@ def _waiting(config: Config, want: Want, waiting: str, wants_new: bool,
 
 
 def _pending(config: Config, section: Section, waiting: str, owner: int = 0) -> Made:
-    key = keys.open_key(waiting, owner)
+    key = keys.open_key(waiting, owner, section.group)
     pem = os.pread(key, keys.MAX_KEY, 0)
     return Made(_request(config, section, key, waiting), pem)
 

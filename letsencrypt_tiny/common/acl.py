@@ -6,6 +6,7 @@ they tell that there may be somebody, and not who.
 
 import errno
 import os
+from collections.abc import Sequence
 
 from .errors import Error
 
@@ -61,6 +62,13 @@ def listed(descriptor: int) -> bool:
         return bool(os.getxattr(f"/proc/self/fd/{descriptor}", "system.posix_acl_access"))
     except OSError:
         return False
+
+
+def describe(descriptor: int, parties: Sequence[Party]) -> tuple[str, str]:
+    """Return who ``parties`` are, which may write to a file, and the command that is the cure."""
+    if not listed(descriptor):
+        return "its group", "chmod g-w"
+    return f"its group or access control list ({', '.join(map(name, parties))})", "setfacl -b"
 
 
 def name(party: Party) -> str:

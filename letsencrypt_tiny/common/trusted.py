@@ -89,7 +89,7 @@ def open_unchangeable(path: str, *owners: int) -> int:
 def check_program(path: str, *owners: int) -> None:
     """Raise Untrusted if somebody else could change the program at an absolute ``path``.
 
-    Whether it is there, and one, whoever runs it will see.
+    Whether it is one, whoever runs it will see.
     """
     try:
         place = open_place(path, *owners)
@@ -99,15 +99,12 @@ def check_program(path: str, *owners: int) -> None:
             os.close(place)
     except Untrusted:
         raise
-    except (OSError, Error):
+    except (OSError, ValueError, Error):
         pass
 
 
 def open_place(path: str, *owners: int, anybody: bool = False) -> int:
-    """Return a descriptor (O_PATH) of whatever is at ``path`` and no link: to look at it, only.
-
-    Raises as ``open_file`` does.
-    """
+    """Return a descriptor (O_PATH) of whatever is at ``path``; raises as ``open_file`` does."""
     return _walk(path, owners, directory=False, anybody=anybody)
 
 
@@ -193,9 +190,9 @@ class _Walk:
                                  dir_fd=self.current)
         except OSError as exc:
             target = _link(part, self.current)
+            if target is None and isinstance(exc, FileNotFoundError):
+                raise FileNotFoundError(exc.errno, exc.strerror, here) from exc
             if target is None:
-                if isinstance(exc, FileNotFoundError):
-                    raise FileNotFoundError(exc.errno, exc.strerror, here) from exc
                 raise Error(f"{here}: cannot open it: {exc.strerror}") from exc
         else:
             if stat.S_ISLNK(os.fstat(descriptor).st_mode):
@@ -268,10 +265,10 @@ def _check(descriptor: int, path: str, trusted: set[int], anybody: bool = False)
                           "below; use a directory of root's")
         if not anybody:
             raise fault
-    group = _writers(descriptor, info, path, trusted)
+    group, cure = _writers(descriptor, info, path, trusted)
     if group:
         fault = Untrusted(f"{path}: writable by {group}, who could change what lies below "
-                          f"({_cure(descriptor)} it, or use another directory)")
+                          f"({cure} it, or use another directory)")
     if info.st_mode & stat.S_IWOTH:
         fault = Untrusted(f"{path}: writable by everybody, who could change what lies below; "
                           "use another directory")
@@ -288,27 +285,16 @@ def _check_file(descriptor: int, path: str, trusted: set[int]) -> None:
                         "it, if it says what you want)")
     if info.st_mode & stat.S_IWOTH:
         raise Untrusted(f"{path}: writable by everybody (chmod o-w it)")
-    group = _writers(descriptor, info, path, trusted)
+    group, cure = _writers(descriptor, info, path, trusted)
     if group:
-        raise Untrusted(f"{path}: writable by {group} ({_cure(descriptor)} it)")
+        raise Untrusted(f"{path}: writable by {group} ({cure} it)")
 
 
-def _writers(descriptor: int, info: os.stat_result, path: str, trusted: set[int]) -> str:
-    """Say who else may write, by the group's bits; "" if nobody."""
+def _writers(descriptor: int, info: os.stat_result, path: str, trusted: set[int]
+             ) -> tuple[str, str]:
+    """Say who else may write, by the group's bits, and the cure; "" if nobody."""
+    staff = info.st_uid == 0 and _STAFF.match(path) is not None
     found = [party for party in acl.others(descriptor, info, acl.WRITE)
              if not (party[1] in trusted if party[0] == "user" else
-                     party[1] == 0 or info.st_uid == 0 and _is_staff(party[1], path))]
-    if not found:
-        return ""
-    if not acl.listed(descriptor):
-        return "its group"
-    return f"its group or access control list ({', '.join(map(acl.name, found))})"
-
-
-def _cure(descriptor: int) -> str:
-    return "setfacl -b" if acl.listed(descriptor) else "chmod g-w"
-
-
-def _is_staff(gid: int, path: str) -> bool:
-    """True for the group staff where it may write by Debian's rules."""
-    return bool(_STAFF.match(path)) and acl.name(("group", gid)) == "group staff"
+                     party[1] == 0 or staff and acl.name(party) == "group staff")]
+    return acl.describe(descriptor, found) if found else ("", "")

@@ -76,7 +76,8 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     keys.tidy(waiting)
     csr = None
     try:
-        csr = _request(config, section, keys.open_key(section.key, section.trusted, section.group), section.key)
+        csr = _request(config, section, keys.open_key(section.key, section.trusted, section.group),
+                       section.key)
     except FileNotFoundError:
         pass
     wants_new = csr is None or want.new_key or digest(csr.spki) in compromised

@@ -215,7 +215,7 @@ def _remove(name: str, directory: int) -> None:
 
 
 def _remove_list(descriptor: int) -> None:
-    """A directory's default access control list (acl(5)) would let others in by the group's bits."""
+    """A directory's default access control list (acl(5)) would let others in by the group's."""
     try:
         os.removexattr(descriptor, "system.posix_acl_access")
     except OSError:

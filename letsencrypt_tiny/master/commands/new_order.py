@@ -6,17 +6,18 @@ greeting → responders serve → what happens; then ``install``: verify → ins
 What goes wrong with one section is told and leaves its files as they were; the others go on.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...common import log
 from ...common.clock import when
+from ...common.errors import Error
 from ..plan import lifecycle, renewal
 from ..report.run import Report
 from ..settings.certificates import Certificates
 from ..settings.main import Config
+from ..store.installed import Busy, check_authorities
 from ..store.journal import Journal, SectionState
 from . import due
 from .life import Life
@@ -64,7 +65,11 @@ def _read(certificates: Certificates, options: Options, journal: Journal, report
 def _wants(config: Config, options: Options, life: Life) -> bool:
     """Say whether a section is due, and decide whether it is to be ordered in this run."""
     now = time.time()
-    verdict = due.judge(config, life.section, life.state, now, options.min_days)
+    try:
+        verdict = due.judge(config, life.section, life.state, now, options.min_days)
+    except Busy as exc:
+        life.report.failed(life.name, str(exc))
+        return False
     if not verdict.due:
         log.info(f"{life.name}: {verdict.reason}")
         settle(life)
@@ -79,8 +84,9 @@ def _wants(config: Config, options: Options, life: Life) -> bool:
 
 def _usable(life: Life, report: Report) -> bool:
     """Say whether what the section refers to is there; what isn't is told."""
-    path = life.section.ca_file
-    if not path or os.access(path, os.R_OK):
-        return True
-    report.failed(life.name, f"{life.section.where}: CAfile = {path}: cannot be read")
-    return False
+    try:
+        check_authorities(life.section)
+    except Error as exc:
+        report.failed(life.name, str(exc))
+        return False
+    return True

@@ -7,7 +7,7 @@ From the CSRs on a section's failure is its own.
 import time
 from collections.abc import Iterable, Sequence
 
-from ...common import log
+from ...common import log, trusted
 from ...common.clock import when
 from ...common.errors import ConfigError, Error
 from ...common.wire.order import Account, Answer, Failed, Issued, Progress
@@ -40,6 +40,10 @@ def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Li
     for program in config.programs:   # what is configured must be there before anything is touched
         identity(program)
     try:
+        trusted.check_program(config.openssl)
+    except Error as exc:
+        raise ConfigError(f"{config.file}: openssl = {exc}") from exc
+    try:
         journal.check()   # what is ordered must be remembered
     except Error as exc:
         raise Error(f"nothing is ordered: {exc}") from exc
@@ -69,7 +73,10 @@ def _prepare(config: Config, journal: Journal, lives: Sequence[Life], report: Re
 
 def _want(life: Life) -> csr.Want:
     section, state = life.section, life.state
-    certificate = installed.read(section).certificate
+    try:
+        certificate = installed.read(section).certificate
+    except installed.Busy:   # there is one
+        return csr.Want(section, True, False, state.order_key or "" if state.kept else "")
     return csr.Want(section, certificate is not None,
                     certificate is not None and renewal.other_key_type(section, certificate, state),
                     state.order_key or "" if state.kept else "")

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from ...common import specifiers
+from ...common import specifiers, trusted
 from ...common.errors import ConfigError, Error
 from ..peers.identity import Identity, drop
 from ..settings.main import Program
@@ -23,6 +23,7 @@ def check(program: Program, who: Identity, expanded: bool) -> None:
     try:
         found = _as_user(who, lambda: _find(
             specifiers.expand(command) if expanded else command, path))
+        trusted.check_program(found, who.uid)
         header = _header(found)
         if header is not None:
             _check_header(found, header, who, path)
@@ -33,7 +34,7 @@ def check(program: Program, who: Identity, expanded: bool) -> None:
 def check_executable(path: str, where: str) -> None:
     """Raise ConfigError unless ``path``, of the setting ``where``, is a program's."""
     try:
-        _find(path, _PATH_OF_ROOT)
+        trusted.check_program(_find(path, _PATH_OF_ROOT))
     except Error as exc:
         raise ConfigError(f"{where} = {path}: {exc}") from exc
 

@@ -11,6 +11,7 @@ from ..report.table import status_table
 from ..settings import certificates
 from ..settings.certificates import Section
 from ..settings.main import Config
+from ..store.installed import Busy
 from ..store.journal import Journal
 from . import due
 
@@ -38,7 +39,7 @@ def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] 
            as_json: bool) -> int:
     """Print a table, or with ``as_json`` a JSON array of objects, on standard output.
 
-    Returns the exit status: 1 if a section cannot be.
+    Returns the exit status: 1 if a section cannot be, or nothing is known of it.
     """
     found = certificates.load(config, config_certs)
     if found.empty and not sections:
@@ -47,18 +48,24 @@ def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] 
     journal = Journal(config.state_directory)
     now = time.time()
     rows = [_row(config, section, journal, now) for section in chosen.sections]
-    rows += [Row(name, False, str(fault), [], None, None, str(fault))
-             for name, fault in chosen.faults.items()]
+    rows += [_faulty(name, str(fault)) for name, fault in chosen.faults.items()]
     if as_json:
         print(json.dumps([row._asdict() for row in rows], indent=4))
     else:
         print(status_table([(log.printable(row.section), row.expires or "-", row.state,
                              log.printable(row.fault or " ".join(row.names))) for row in rows]))
-    return 1 if chosen.faults else 0
+    return 1 if any(row.fault is not None for row in rows) else 0
+
+
+def _faulty(name: str, fault: str) -> Row:
+    return Row(name, False, fault, [], None, None, fault)
 
 
 def _row(config: Config, section: Section, journal: Journal, now: float) -> Row:
-    verdict = due.judge(config, section, journal.section(section.name), now)
+    try:
+        verdict = due.judge(config, section, journal.section(section.name), now)
+    except Busy as exc:
+        return _faulty(section.name, str(exc))
     certificate = verdict.certificate
     return Row(section.name, verdict.due, verdict.reason,
                [value for _, value in section.identifiers],

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
-from ...common import log, specifiers
+from ...common import log, specifiers, trusted
 from ...common.environment import search_path
 from ...common.errors import Error
 from ..settings.main import Program
@@ -35,6 +35,12 @@ def spawn(program: Program, who: Identity, arguments: Sequence[str], descriptors
     namespace of its own, in which there is nobody else, if the master has the power to make one;
     sockets among its descriptors remain those of the host.  Raises Error if it can't be started.
     """
+    command = program.command[0]
+    if command.startswith("/") and "%" not in command:
+        try:
+            trusted.check_program(command, who.uid)
+        except Error as exc:
+            raise Error(f"{program.where}: cannot run {exc}") from exc
     import ctypes   # loaded before the fork: a child imports nothing
     libc = ctypes.CDLL(None)
     environment = {**_environment(who), **(extra or {})}

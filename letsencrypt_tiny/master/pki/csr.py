@@ -4,14 +4,14 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ...common import log
+from ...common import log, trusted
 from ...common.errors import Error
 from ...common.x509.csr import CSR, parse_csr
 from ..peers import parallel
 from ..plan.keytype import key_type
 from ..settings.certificates import Section
 from ..settings.main import Config
-from ..store import files, keys, trusted
+from ..store import files, keys
 from ..store.journal import Journal
 from . import openssl
 
@@ -76,7 +76,8 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     keys.tidy(waiting)
     csr = None
     try:
-        csr = _request(config, section, keys.open_key(section.key, section.trusted), section.key)
+        csr = _request(config, section, keys.open_key(section.key, section.trusted, section.group),
+                       section.key)
     except FileNotFoundError:
         pass
     wants_new = csr is None or want.new_key or digest(csr.spki) in compromised
@@ -108,7 +109,7 @@ def _waiting(config: Config, want: Want, waiting: str, wants_new: bool,
 
 
 def _pending(config: Config, section: Section, waiting: str, owner: int = 0) -> Made:
-    key = keys.open_key(waiting, owner)
+    key = keys.open_key(waiting, owner, section.group)
     pem = os.pread(key, keys.MAX_KEY, 0)
     return Made(_request(config, section, key, waiting), pem)
 

@@ -18,7 +18,7 @@ def compare(command: str, section: Section, installed: Installed) -> Installed:
     if not installed.key_changed or installed.certificate is None:
         return installed
     try:
-        key = open_key(section.key, section.trusted)
+        key = open_key(section.key, section.trusted, section.group)
         try:
             fits = openssl.public_key(command, key) == installed.certificate.spki
         finally:

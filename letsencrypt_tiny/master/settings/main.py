@@ -65,6 +65,7 @@ class Config(NamedTuple):
     client: Client
     webserver: Webserver
     accountd: Accountd | None                 # None: an existing signer on client.socket
+    signer_user: str = paths.ACCOUNTD_USER    # who runs the signer; "" is the master's
 
     @property
     def programs(self) -> list[Program]:
@@ -155,7 +156,7 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
     if filename is None:
         filename = f"%E/{paths.PROGRAM}/{paths.MASTER_CONFIG}"
     path = specifiers.expand(filename)
-    sections = inifile.read(path)
+    sections = inifile.read(path, opener=values.open_own)
     for name in sections:
         if name not in TABLES:
             valid = ", ".join(f"[{known}]" for known in TABLES if known)
@@ -169,7 +170,8 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
     found.update(
         file=path, client=client if signer is None else client._replace(socket=signer),
         webserver=_webserver(sections.get("webserver") or Settings(path, "webserver", {})),
-        accountd=accountd if signer is None else None)
+        accountd=accountd if signer is None else None,
+        signer_user=paths.ACCOUNTD_USER if accountd is None else accountd.program.user)
     return record(Config, found)
 
 

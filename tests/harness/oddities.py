@@ -96,7 +96,7 @@ def account_bare(server: Hostile, status: object = None) -> None:
         server.edit(resource, lambda account: account.update(status=status))
 
 
-def typed_json(server: Hostile) -> None:
+def typed_json(server: Hostile, namespace: str = "urn:ietf:params:acme:error:") -> None:
     """Problem documents are typed application/json; the first three nonces are bad."""
     left = 3
 
@@ -104,7 +104,7 @@ def typed_json(server: Hostile) -> None:
         nonlocal left
         left -= 1
         if left >= 0:
-            return Response.problem("badNonce", "no", 400, {"Content-Type": "application/json"})
+            return Response.json({"type": f"{namespace}badNonce", "detail": "no"}, 400)
         return default()
     server.on["newOrder"] = handler
 
@@ -261,7 +261,9 @@ WORDS: dict[str, Word] = {
     "authz-valid-absent": lambda server: authz_valid_bare(server, absent=True),
     "parent-authz": parent_authz, "nulls": nulls,
     "account-bare": account_bare, "account-empty": lambda server: account_bare(server, ""),
-    "json-problem": typed_json, "same-url-twice": same_url_twice, "capitals": capitals,
+    "json-problem": typed_json,
+    "urn-acme-error": lambda server: typed_json(server, "urn:acme:error:"),
+    "same-url-twice": same_url_twice, "capitals": capitals,
     "poll-429": poll_429, "html-502": html_502, "cut-header": cut_header,
     "no-identifiers": no_identifiers, "spaces": spaces,
     "query": query, "relative": relative, "head-405": head_405, "two-answers": two_answers,
@@ -269,8 +271,9 @@ WORDS: dict[str, Word] = {
 }
 # Those that are about one order, so that several of them may be one server's
 OF_AN_ORDER = ("finalize-once", "valid-bare", "authz-null", "authz-absent", "authz-valid-bare",
-               "authz-valid-absent", "parent-authz", "json-problem", "same-url-twice", "poll-429",
-               "html-502", "cut-header", "no-identifiers", "two-answers", "skewed-date")
+               "authz-valid-absent", "parent-authz", "json-problem", "urn-acme-error",
+               "same-url-twice", "poll-429", "html-502", "cut-header", "no-identifiers",
+               "two-answers", "skewed-date")
 WAITING = ("poll-429", "html-502", "cut-header", "skewed-date")
 
 

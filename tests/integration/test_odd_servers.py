@@ -67,10 +67,10 @@ def test_port_443(master: Master, hostile_ca: Any) -> None:
 
 
 def test_burst(hostile: Hostile, master: Master) -> None:
-    """Six sections, three requests a second."""
+    """Six sections, eight requests a second; three: tests/soak/test_slow_servers.py."""
     master.use(hostile)
     master.register()
-    oddities.burst(hostile)
+    oddities.burst(hostile, 8)
     names = [f"{name}.test" for name in "abcdef"]
     outcome = master.run(*(master.order(name) for name in names))
     assert sorted(issued.section for issued in outcome.of(Issued)) == names, outcome

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from harness import judge, misbehaviour, oddities
-from harness.hostile import Hostile
+from harness.hostile import Hostile, Response
 from harness.judge import expect
 from harness.run import Site
 
@@ -54,6 +54,19 @@ def test_an_account_can_be_had(site: Site, hostile: Hostile, word: str) -> None:
     before = len(hostile.asked("newAccount"))
     expect(site.run("--quiet", "newOrder"), 0)
     assert len(hostile.asked("newAccount")) == before and site.file("a").exists()
+
+
+def test_finalize_once_and_a_later_run(ready: Site, hostile: Hostile) -> None:
+    """Where the order is finalized stands in the journal, too."""
+    oddities.finalize_once(hostile)
+    bare = hostile.on["finalize"]
+    hostile.on["finalize"] = lambda _request, _default: Response.problem(
+        "rateLimited", "later", 429, {"Retry-After": "600"})
+    assert ready.run("--quiet", "newOrder").returncode == 1
+    assert hostile.url("finalize/0") in remembered(ready).values()
+    hostile.on["finalize"] = bare
+    expect(ready.run("--quiet", "newOrder", "--force"), 0)
+    assert len(hostile.orders) == 1 and ready.file("a").exists()
 
 
 def test_come_back(ready: Site, hostile: Hostile) -> None:

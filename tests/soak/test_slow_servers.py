@@ -1,4 +1,4 @@
-"""slow-order, slow-finalize: servers that take their time, in real time and with no setting.
+"""slow-order, slow-finalize, burst: servers that take their time, in real time, with no setting.
 
 What takes longer than answer-timeout, which is shorter there: test_slow_answers in
 tests/integration/test_odd_servers.py.
@@ -9,9 +9,22 @@ from typing import Any
 
 import pytest
 
-from harness import judge
+from harness import judge, oddities
 from harness.hostile import Hostile, Request, Response
 from harness.run import Site
+
+
+def test_burst(site: Site, hostile: Hostile) -> None:
+    """At most 3 POSTs a second: all of six sections in one run."""
+    site.use(hostile)
+    site.genkey()
+    assert site.register().returncode == 0
+    for name in "abcdef":
+        site.certificate(name, [f"{name}.example"])
+    oddities.burst(hostile)
+    done = site.run("--quiet", "newOrder")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(site.file(name).exists() for name in "abcdef") and len(hostile.orders) == 6
 
 
 @pytest.mark.parametrize("resource, seconds", [("newOrder", 35), ("finalize", 50)])

@@ -316,7 +316,7 @@ def test_what_passes_ends_in_a_certificate(resource: str, fault: Exception) -> N
 
 @pytest.mark.parametrize("status", [429, 500])
 def test_poll_429(status: int) -> None:
-    """It was asked too early: a poll that is refused without a moment to come back is made again."""
+    """It was asked too early: what is refused without a moment to come back is asked again."""
     refused = refusal("rateLimited" if status == 429 else "", status)
     _, asked, _ = run(order=[refused, refused, READY, refused, VALID],
                       finalize=[{"status": "processing"}])

@@ -216,6 +216,7 @@ def names_of(chain: str) -> list[str]:
 
 Answer = dict[str, Any] | Exception
 CA = "https://ca.example"
+NONCE = ("replay-nonce", "n")    # each answer to a POST has one (§6.5)
 
 
 def refusal(kind: str, status: int = 403, retry_after: int | None = None) -> ProblemError:
@@ -245,10 +246,10 @@ class Words(Session):
         if isinstance(answer, Exception):
             raise answer
         if "chain" in answer:
-            return Response(200, (("content-type", "application/pem-certificate-chain"),),
+            return Response(200, (("content-type", "application/pem-certificate-chain"), NONCE),
                             answer["chain"].encode())
-        return Response(201, (("content-type", "application/json"), ("location", f"{CA}/order")),
-                        json.dumps(answer).encode())
+        return Response(201, (("content-type", "application/json"), ("location", f"{CA}/order"),
+                              NONCE), json.dumps(answer).encode())
 
 
 def order_object(**changes: Any) -> dict[str, Any]:

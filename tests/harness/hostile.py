@@ -96,9 +96,9 @@ Issuer = Callable[[str, list[str]], str | bytes]
 class Hostile:
     """The server, on a free port of 127.0.0.1.
 
-    ``names`` are those in its HTTPS certificate, unless ``identity`` is its chain and key.  ``authority`` issues, else a new CA does.
-    ``directory``, ``ca_file`` and ``roots()`` are as Pebble's; it validates nothing, so
-    ``http_port`` is just a free port.
+    ``names`` are those in its HTTPS certificate, unless ``identity`` is its chain and key.
+    ``authority`` issues, else a new CA does.  ``directory``, ``ca_file`` and ``roots()`` are as
+    Pebble's; it validates nothing, so ``http_port`` is just a free port.
 
     ``on``          resource or path -> what answers instead (see the module)
     ``issuer``      CSR in PEM, names of the order -> PEM of certificate and chain

@@ -160,7 +160,6 @@ def _walk(path: str, owners: tuple[int, ...], directory: bool, sticky: bool = Fa
 
 class _Walk:
     """On the way: the place reached, and the components still to go."""
-
     def __init__(self, path: str, owners: tuple[int, ...], directory: bool, anybody: bool) -> None:
         self.path = path
         self.todo = _components(path)
@@ -213,9 +212,10 @@ class _Walk:
         self.shared = _check(self.current, self.done or "/", self._trusted, self._anybody)
 
     def _follow(self, here: str, target: str) -> None:
-        if self.shared is not None:
+        theirs = os.fstat(self.current).st_uid not in self._ours
+        if self.shared is not None and not (theirs and self._anybody):
             raise self.shared
-        if os.fstat(self.current).st_uid not in self._ours:
+        if theirs:
             raise Untrusted(f"{here}: a symbolic link in a directory that is not root's is not "
                             "followed")
         self._links += 1

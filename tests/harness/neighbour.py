@@ -51,7 +51,7 @@ def lease(path: Path, user: pwd.struct_passwd = NOBODY) -> Iterator[None]:
 @contextlib.contextmanager
 def listening(path: Path, greeting: bytes, user: pwd.struct_passwd = NOBODY,
               owner: int | None = None) -> Iterator[list[bytes]]:
-    """The user listens at ``path`` and greets as a signer; the socket is ``owner``'s if there is one.
+    """The user listens at ``path`` and greets as a signer; the socket is ``owner``'s, if given.
 
     Yields a list that has what happened, once it is over.
     """

@@ -55,6 +55,9 @@ def read(section: Section) -> Installed:
     except FileNotFoundError:
         return Installed(certificate, missing=missing,
                          misfit=f"its private key {section.key} is missing")
+    except trusted.Untrusted as exc:
+        return Installed(certificate, missing=missing,
+                         misfit=f"its private key can't be relied on ({exc})")
     except Error:   # status may be asked for by somebody else than root
         changed = True
     return Installed(certificate, missing=missing, key_changed=changed)

@@ -160,6 +160,7 @@ def _walk(path: str, owners: tuple[int, ...], directory: bool, sticky: bool = Fa
 
 class _Walk:
     """On the way: the place reached, and the components still to go."""
+
     def __init__(self, path: str, owners: tuple[int, ...], directory: bool, anybody: bool) -> None:
         self.path = path
         self.todo = _components(path)
@@ -194,7 +195,7 @@ class _Walk:
             if target is None:
                 raise Error(f"{here}: cannot open it: {exc.strerror}") from exc
         else:
-            if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+            if not want_directory and stat.S_ISLNK(os.fstat(descriptor).st_mode):
                 try:
                     target = os.readlink("", dir_fd=descriptor)
                 finally:
@@ -254,11 +255,11 @@ def _open_plain(place: int, path: str) -> int:
 
 
 def _check(descriptor: int, path: str, trusted: set[int], anybody: bool = False) -> Error | None:
-    """Raise Untrusted unless the directory can be trusted; return that if it is a sticky one.
-
-    ``anybody``: it need not be.
-    """
+    """Raise Untrusted unless the directory can be trusted; return that if it is a sticky one, or
+    ``anybody``'s will do."""
     info = os.fstat(descriptor)
+    if not info.st_mode & 0o022 and info.st_uid in trusted:
+        return None   # the most
     fault = None
     if info.st_uid not in trusted:
         fault = Untrusted(f"{path}: belongs to uid {info.st_uid}, who could change what lies "

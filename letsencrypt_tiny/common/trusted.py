@@ -195,7 +195,7 @@ class _Walk:
             if target is None:
                 raise Error(f"{here}: cannot open it: {exc.strerror}") from exc
         else:
-            if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+            if not want_directory and stat.S_ISLNK(os.fstat(descriptor).st_mode):
                 try:
                     target = os.readlink("", dir_fd=descriptor)
                 finally:
@@ -213,9 +213,10 @@ class _Walk:
         self.shared = _check(self.current, self.done or "/", self._trusted, self._anybody)
 
     def _follow(self, here: str, target: str) -> None:
-        if self.shared is not None:
+        theirs = os.fstat(self.current).st_uid not in self._ours
+        if self.shared is not None and not (theirs and self._anybody):
             raise self.shared
-        if os.fstat(self.current).st_uid not in self._ours:
+        if theirs:
             raise Untrusted(f"{here}: a symbolic link in a directory that is not root's is not "
                             "followed")
         self._links += 1
@@ -254,11 +255,11 @@ def _open_plain(place: int, path: str) -> int:
 
 
 def _check(descriptor: int, path: str, trusted: set[int], anybody: bool = False) -> Error | None:
-    """Raise Untrusted unless the directory can be trusted; return that if it is a sticky one.
-
-    ``anybody``: it need not be.
-    """
+    """Raise Untrusted unless the directory can be trusted; return that if it is a sticky one, or
+    ``anybody``'s will do."""
     info = os.fstat(descriptor)
+    if not info.st_mode & 0o022 and info.st_uid in trusted:
+        return None   # the most
     fault = None
     if info.st_uid not in trusted:
         fault = Untrusted(f"{path}: belongs to uid {info.st_uid}, who could change what lies "

@@ -37,24 +37,33 @@ def read(section: Section) -> Installed:
 
     Whether a key that changed fits is for pki/keys.py to see: that takes openssl.  Raises Busy.
     """
-    owner = section.trusted
+    place = section.outputs[0]
     try:
-        certificate = read_certificate(section.outputs[0], owner)
+        certificate = read_certificate(place, section.trusted)
+        near = _Directory(os.path.dirname(place), section.trusted)
     except FileNotFoundError:
         return Installed(fault="there is no certificate yet")
     except BlockingIOError as exc:
-        raise Busy(f"{section.outputs[0]}: cannot be read: {exc.strerror}") from exc
+        raise Busy(f"{place}: cannot be read: {exc.strerror}") from exc
     except X509Error as exc:
         return Installed(fault=f"the installed certificate is not valid ({exc})")
     except Error as exc:
         return Installed(fault=f"the installed certificate cannot be read ({exc})")
-    missing = next((path for path in section.outputs[1:] if not _exists(path, owner)), "")
+    with near:
+        return _beside(section, certificate, near)
+
+
+def _beside(section: Section, certificate: Certificate, near: "_Directory") -> Installed:
+    """Look at the other files."""
+    missing = next((path for path in section.outputs[1:] if not near.has(path)), "")
     try:
-        changed = trusted.look(section.key, owner).st_ctime > \
-            trusted.look(section.outputs[0], owner).st_ctime
+        changed = near.look(section.key).st_ctime > near.look(section.outputs[0]).st_ctime
     except FileNotFoundError:
         return Installed(certificate, missing=missing,
                          misfit=f"its private key {section.key} is missing")
+    except trusted.Untrusted as exc:
+        return Installed(certificate, missing=missing,
+                         misfit=f"its private key can't be relied on ({exc})")
     except Error:   # status may be asked for by somebody else than root
         changed = True
     return Installed(certificate, missing=missing, key_changed=changed)
@@ -140,12 +149,35 @@ def authorities(path: str) -> str:
     return f"{info.st_mtime_ns} {info.st_size} {path}"[:2000]
 
 
-def _exists(path: str, owner: int) -> bool:
-    """As os.path.exists, but that no link of others' is followed."""
-    try:
-        trusted.look(path, owner)
-    except FileNotFoundError:
-        return False
-    except Error:
-        pass
-    return True
+class _Directory:
+    """Where most of a section's files are: it is walked to once."""
+
+    def __init__(self, path: str, owner: int) -> None:
+        self._path = path
+        self._owner = owner
+        self._descriptor = trusted.open_directory(path, owner)
+
+    def __enter__(self) -> "_Directory":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def look(self, path: str) -> os.stat_result:
+        """As ``trusted.look``."""
+        parent, _, name = path.rpartition("/")
+        if parent == self._path:
+            info = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+            if not stat.S_ISLNK(info.st_mode):
+                return info
+        return trusted.look(path, self._owner)
+
+    def has(self, path: str) -> bool:
+        """As os.path.exists, but that no link of others' is followed."""
+        try:
+            self.look(path)
+        except FileNotFoundError:
+            return False
+        except Error:
+            pass
+        return True

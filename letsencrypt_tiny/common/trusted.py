@@ -255,8 +255,7 @@ def _open_plain(place: int, path: str) -> int:
 
 
 def _check(descriptor: int, path: str, trusted: set[int], anybody: bool = False) -> Error | None:
-    """Raise Untrusted unless the directory can be trusted; return that if it is a sticky one, or
-    ``anybody``'s will do."""
+    """Raise Untrusted unless the directory can be trusted; return that if sticky or ``anybody``."""
     info = os.fstat(descriptor)
     if not info.st_mode & 0o022 and info.st_uid in trusted:
         return None   # the most

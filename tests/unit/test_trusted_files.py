@@ -62,6 +62,17 @@ def test_a_file_that_others_can_change(change: Callable[[Path], object], told: s
         trusted.open_unchangeable(f"{top}/file")
 
 
+def test_a_sticky_directory_of_others(top: Path) -> None:
+    """Whoever owns it can rename what is ours in it."""
+    (top / "his/ours").mkdir(parents=True)
+    (top / "his/ours/file").touch()
+    os.chown(top / "his", OTHER, OTHER)
+    for mode in (0o1777, 0o1755):
+        (top / "his").chmod(mode)
+        with pytest.raises(Untrusted, match=f"^{top}/his: belongs to uid"):
+            trusted.open_unchangeable(f"{top}/his/ours/file")
+
+
 def test_a_file_that_a_list_lets_others_change(top: Path) -> None:
     path = top / "file"
     if not set_acl(path, acl_entries(6, 0, 4, {NOBODY.pw_uid: 6})):

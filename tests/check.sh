@@ -12,6 +12,7 @@ stages=("$@")
 [ $# -gt 0 ] || stages=(lint types unit integration package installed other)
 failed=()
 closing=()
+declare -A running logs
 
 root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -E "$@"; fi
@@ -40,20 +41,19 @@ tests() {  # tests PATH…: run pytest there, keep its last line
     rm -f "$out"
 }
 
-# Two runs of pytest have a network namespace each, and don't meet; most of either is waiting
-unit_beside_integration() {
-    local log unit stage
-    log=$(mktemp)
-    root "$python" -m pytest -q tests/unit >"$log" 2>&1 &
-    unit=$!
-    stage=integration
-    tests tests/integration
-    stage=unit
-    wait "$unit" || failed+=("$stage: pytest tests/unit")
-    printf '\n=== %s ===\n' "$stage"
-    cat "$log"
-    closing+=("$stage: $(tail -n 1 "$log")")
-    rm -f "$log"
+# Runs of pytest have a network namespace each, and don't meet; most of any is waiting.  So with
+# integration the unit tests and the other release's run beside it, and are told of at the end.
+beside() {  # beside STAGE: start it
+    logs[$1]=$(mktemp)
+    setsid tests/check.sh "$1" >"${logs[$1]}" 2>&1 &
+    running[$1]=$!
+    trap 'kill -- "${running[@]/#/-}" 2>/dev/null; rm -f "${logs[@]}"' EXIT
+}
+
+told() {  # told STAGE: wait for it, and repeat what it said
+    wait "${running[$1]}" || failed+=("$1")
+    cat "${logs[$1]}"
+    closing+=("$(tail -n 1 "${logs[$1]}")")
 }
 
 lint() {
@@ -138,22 +138,26 @@ other() {
     rm -f "$out"
 }
 
+if [[ " ${stages[*]} " = *" integration "* ]]; then
+    for stage in unit other; do
+        [[ " ${stages[*]} " != *" $stage "* ]] || beside "$stage"
+    done
+fi
 for stage in "${stages[@]}"; do
+    [ -z "${running[$stage]:-}" ] || continue
     printf '\n=== %s ===\n' "$stage"
     case $stage in
         lint|types|package|installed|other) "$stage" ;;
-        unit) [[ " ${stages[*]} " = *" integration "* ]] || tests tests/unit ;;
-        integration)
-            if [[ " ${stages[*]} " = *" unit "* ]]; then unit_beside_integration
-            else tests tests/integration; fi
-            ;;
+        unit) tests tests/unit ;;
+        integration) tests tests/integration ;;
         soak)
             tests tests/soak
-            CONFINE=no tests tests/integration
+            CONFINE=no SOAK=yes tests tests/integration
             ;;
         *) echo "no such stage: $stage" >&2; exit 2 ;;
     esac
 done
+for stage in "${!running[@]}"; do told "$stage"; done
 
 printf '\n=== %s ===\n' "${#failed[@]} failed"
 [ ${#failed[@]} -eq 0 ] || printf 'failed: %s\n' "${failed[@]}"

@@ -101,8 +101,11 @@ def _runs(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("call", ["renameat", "wait4", "unlinkat"])
-def test_killed_at_any_step_of_a_replacement(call: str, issued: Site, hostile: Hostile) -> None:
+# Most of unlinkat(2) tidies up what is never there: of those each is tried by the soak alone
+@pytest.mark.parametrize("call, stride", [
+    ("renameat", 1), ("wait4", 1), ("unlinkat", 1 if os.environ.get("SOAK") else 4)])
+def test_killed_at_any_step_of_a_replacement(call: str, stride: int, issued: Site,
+                                             hostile: Hostile) -> None:
     """The pair on the disk is the old one or the new one, and the next run needs no new order."""
     kinds = ["ec:P-384", "ec:P-256"]
     number, kills, was_killed = 1, 0, True
@@ -116,7 +119,7 @@ def test_killed_at_any_step_of_a_replacement(call: str, issued: Site, hostile: H
         assert whole(issued)
         assert f"NIST CURVE: {kinds[1][3:]}" in judge.x509(issued.file("a"), "-text")
         assert len(hostile.asked("newOrder")) - before <= 2
-        number += 1
+        number += stride
         kills += was_killed
     assert kills >= 3
     expect(issued.run("--quiet", "newOrder"), 0)

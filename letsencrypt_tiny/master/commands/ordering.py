@@ -5,7 +5,7 @@ From the CSRs on a section's failure is its own.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ...common import log, trusted
 from ...common.clock import when
@@ -22,6 +22,7 @@ from ..plan import issuers, lifecycle, orders, renewal, signing
 from ..plan.issuers import Issuer
 from ..plan.lifecycle import Facts
 from ..plan.orders import OrderPlan
+from ..report import validation
 from ..report.run import Report
 from ..responders.table import Responder, responders_for
 from ..settings.main import Config
@@ -109,6 +110,7 @@ class _Run:
         self._report = report
         self._left = plans                  # what has neither come nor failed
         self._arrived: list[Chain] = []     # not looked at yet
+        self._ordered: set[str] = set()     # sections with an order at the CA
         self._loop = Loop()
         self._messages = Messages(self._loop)
         self._client = identity(config.client.program)
@@ -205,17 +207,29 @@ class _Run:
         elif isinstance(answer, Progress):
             self._report.progress(answer)
             plan, life = self._left[answer.section]
+            self._ordered.update([answer.section] if answer.url else [])
             life.happens(lifecycle.PROGRESS, plan.facts(answer.url, key, answer.finalize))
         elif isinstance(answer, Issued):
             plan, life = self._left.pop(answer.section)
             life.issued(answer.chain, plan.facts(None, key), int(time.time()))
             self._arrived.append(Chain(plan, life, answer.chain))
         elif isinstance(answer, Failed):
-            _, life = self._left.pop(answer.section)
-            self._report.failed(answer.section, answer.message)
+            plan, life = self._left.pop(answer.section)
+            self._report.failed(answer.section, "; ".join([answer.message,
+                                                           *self._why(plan, answer)]))
             life.happens(answer.outcome, Facts(
                 not_before=int(time.time()) + answer.retry_after if answer.retry_after
                 and answer.outcome == lifecycle.BUSY else 0))
+
+    def _why(self, plan: OrderPlan, answer: Failed) -> Iterator[str]:
+        """Yield what to say of a validation that failed, if that is what happened."""
+        if answer.outcome != lifecycle.REFUSED or plan.name not in self._ordered:
+            return
+        if sentence := validation.sentence(answer.type):
+            yield sentence
+        if answer.type in validation.REACHING:
+            yield from filter(None, (responder.told(plan.section.identifiers)
+                                     for responder in self._responders))
 
     def _install_arrived(self) -> None:
         arrived, self._arrived = self._arrived, []

@@ -120,7 +120,7 @@ ROWS = (
     Row(ORDERING, LOST, DUE),
     # What an earlier run could not install
     Row(DUE, TAKEN_UP, ISSUED),
-    # Wrong for good: another key or name, expired, not a certificate at all
+    # Wrong for good: another key or name, not a certificate at all
     Row(ISSUED, REJECTED, DUE, _drop_order),
     # For a reason on our side, such as a clock or CAfile: the next run tries it again
     Row(ISSUED, KEPT, DUE),

@@ -52,8 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         return status
     except Error as exc:
         if debug:
-            import traceback
-            traceback.print_exc()
+            log.trace()
         log.error(exc)
         return exc.exit_status
     except signals.Interrupted as exc:
@@ -61,8 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except OSError as exc:   # of the system's, or of whoever reads standard output
         if debug:
-            import traceback
-            traceback.print_exc()
+            log.trace()
         if not isinstance(exc, BrokenPipeError):
             log.error(exc)
         os.dup2(os.open("/dev/null", os.O_WRONLY), 1)   # what is left in the buffer

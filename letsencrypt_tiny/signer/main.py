@@ -131,8 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Error as exc:
         log.error(exc)
         if log.level >= log.DEBUG:
-            import traceback
-            traceback.print_exc()
+            log.trace()
         return exc.exit_status
     except KeyboardInterrupt:
         log.error("interrupted")

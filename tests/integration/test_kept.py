@@ -113,7 +113,7 @@ def test_not_for_ever(ready: Site, hostile: Hostile, other: Path) -> None:
 
 @pytest.mark.parametrize("seconds", [3, 50 * 60])
 def test_a_clock_that_is_ahead(seconds: int, ready: Site, hostile: Hostile) -> None:
-    """future: ours is an hour behind the CA's at most: openssl verify is asked about the CA's time."""
+    """future: ours is an hour behind the CA's at most, and openssl verify asked about its time."""
     hostile.issuer = lambda csr, _: hostile.issue(csr, not_before=ahead(seconds))
     expect(ready.run("--quiet", "newOrder"), 0)
     assert ready.file("a").exists()

@@ -14,6 +14,7 @@ from ...common.x509.certificate import Certificate
 from ...common.x509.der import encode_pem
 from ..peers.shell import run_shell
 from ..pki import verification
+from ..pki.keys import unchanged
 from ..pki.verification import Arrived, NotNow
 from ..plan import lifecycle, renewal
 from ..plan.lifecycle import Facts
@@ -51,9 +52,7 @@ def install_arrived(config: Config, arrived: Sequence[Chain], report: Report) ->
     for one, chain in zip(arrived, chains):
         if not isinstance(chain, Error):
             _install(config, one, chain, report)
-        elif isinstance(chain, NotNow) and (
-                not one.kept or not one.life.forced and renewal.worth_keeping(
-                    chain.leaf, one.life.state.kept, time.time())):
+        elif isinstance(chain, NotNow) and _is_kept(one, chain.leaf, time.time()):
             report.failed(one.life.name, f"the server's certificate is not installed: {chain}; it "
                           "is kept, and tried again by the next run")
             one.life.happens(lifecycle.KEPT)
@@ -65,8 +64,19 @@ def install_arrived(config: Config, arrived: Sequence[Chain], report: Report) ->
             one.life.happens(lifecycle.REJECTED)
 
 
+def _is_kept(one: Chain, leaf: Certificate, now: float) -> bool:
+    """Say whether what can't be installed in this run is tried again by the next."""
+    if one.kept:
+        return not one.life.forced and renewal.worth_keeping(leaf, one.life.state.kept, now)
+    # What was ordered just now has not expired: our clock is ahead.  What an earlier run had
+    # ordered may be as old as it looks.
+    return one.plan.resume is None or leaf.not_after > now
+
+
 def _install(config: Config, one: Chain, chain: Sequence[Certificate], report: Report) -> None:
     life, new_key = one.life, one.plan.new_key
+    if new_key is None and not _has_its_key(config, one, report):
+        return
     life.happens(lifecycle.VERIFIED, Facts(notify=bool(life.section.notify)))
     try:
         contents = _files(life.section, chain)
@@ -82,6 +92,23 @@ def _install(config: Config, one: Chain, chain: Sequence[Certificate], report: R
     if new_key is not None:
         files.remove(Journal(config.state_directory).pending_key(life.section.key))
     report.installed(life.name, chain[0])
+
+
+def _has_its_key(config: Config, one: Chain, report: Report) -> bool:
+    """Say whether the key in place is still the one that was ordered for; tell if it isn't."""
+    life, key = one.life, one.life.section.key
+    try:
+        if unchanged(config.openssl, life.section, one.plan.key_text, one.plan.csr.spki):
+            return True
+        why = f"{key} was replaced meanwhile"
+    except FileNotFoundError:
+        why = f"{key} was removed meanwhile"
+    except Error as exc:
+        why = str(exc)
+    report.failed(life.name, f"the server's certificate is not installed: {why}; the next run "
+                  "orders for the key that is there then")
+    life.happens(lifecycle.REJECTED)
+    return False
 
 
 def _files(section: Section, chain: Sequence[Certificate]) -> list[files.File]:

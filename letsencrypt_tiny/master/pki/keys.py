@@ -6,7 +6,7 @@ from ...common import log
 from ...common.errors import Error
 from ..settings.certificates import Section
 from ..store.installed import Installed
-from ..store.keys import open_key
+from ..store.keys import MAX_KEY, open_key
 from . import openssl
 
 
@@ -31,3 +31,18 @@ def compare(command: str, section: Section, installed: Installed) -> Installed:
     if fits:
         return installed
     return installed._replace(misfit=f"it is not for the private key {section.key}")
+
+
+def unchanged(command: str, section: Section, text: str, spki: bytes) -> bool:
+    """Say whether the private key of a section is the one of ``spki`` still.
+
+    ``text`` is the SHA-256 of what its file held: openssl is asked only if that has changed.
+    Raises Error; FileNotFoundError if there is no key.
+    """
+    from hashlib import sha256
+    key = open_key(section.key, section.trusted, section.group)
+    try:
+        return (sha256(os.pread(key, MAX_KEY, 0)).hexdigest() == text
+                or openssl.public_key(command, key) == spki)
+    finally:
+        os.close(key)

@@ -151,6 +151,26 @@ def test_a_clock_that_makes_it_look_expired(days: int, lifetime: int, ready: Sit
     assert orders(hostile) == 1 and ready.file("a").exists() and kept(ready) == []
 
 
+@pytest.mark.parametrize("min_days", ["", "40"])
+def test_a_clock_that_makes_it_look_old(min_days: str, ready: Site, hostile: Hostile) -> None:
+    """By a clock that is ahead by 70 of 90 days it is due as soon as it is installed."""
+    ready.certs["a"]["min-days"] = min_days
+    hostile.issuer = lambda csr, _: hostile.issue(csr, not_before=ahead(-70 * 86400), days=90)
+    for _ in range(5):
+        expect(ready.run("--quiet", "newOrder"), 0)
+    assert orders(hostile) == 1
+    # two weeks later it is old by any clock; and what was installed in the future is as it looks
+    past = int(time.time()) - 14 * 86400
+    for installed, begin, number in ((past, -84, 2), (past + 60 * 86400, -70, 3)):
+        key = ready.file("a", "privkey.pem").read_text()
+        ready.file("a").write_text(hostile.issue(ca.request(["a.example"], key), days=90,
+                                                 not_before=ahead(begin * 86400)))
+        path = ready.lib / "state/cert-a.json"
+        path.write_text(json.dumps({**state(ready), "installed": installed}))
+        expect(ready.run("--quiet", "newOrder"), 0)
+        assert orders(hostile) == number
+
+
 def test_an_order_of_long_ago(ready: Site, hostile: Hostile, other: Path) -> None:
     """What was ordered by an earlier run may be as old as it looks: another one is ordered."""
     right, ready.certs["a"]["CAfile"] = ready.certs["a"]["CAfile"], str(other)

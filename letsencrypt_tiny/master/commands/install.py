@@ -87,8 +87,8 @@ def _install(config: Config, one: Chain, chain: Sequence[Certificate], report: R
         report.failed(life.name, str(exc))
         life.happens(lifecycle.NOT_WRITTEN)
         return
-    life.happens(lifecycle.WRITTEN,
-                 wishes.facts(life.section)._replace(directory=one.plan.issuer.directory))
+    life.happens(lifecycle.WRITTEN, wishes.facts(life.section)._replace(
+        directory=one.plan.issuer.directory, installed=int(time.time())))
     if new_key is not None:
         files.remove(Journal(config.state_directory).pending_key(life.section.key))
     report.installed(life.name, chain[0])

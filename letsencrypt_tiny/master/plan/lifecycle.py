@@ -39,6 +39,7 @@ class Facts(NamedTuple):
     finalize: str | None = None  # where the order is finalized
     issued: int = 0              # when the chain came that was written down; 0 if it couldn't be
     told: int = 0                # see SectionState
+    installed: int = 0
     # The wishes that what is installed was made by
     key_type: str = ""
     ca_file: str = ""            # see SectionState
@@ -86,7 +87,7 @@ def _end_installing(state: SectionState, facts: Facts) -> SectionState:
     return state._replace(installing=False, order=None, order_key=None, finalize=None,
                           not_before=0, kept=0, told=0, issuer=facts.directory,
                           key_type=facts.key_type, ca_file=facts.ca_file,
-                          access=facts.access)
+                          access=facts.access, installed=facts.installed)
 
 
 def _settle(state: SectionState, facts: Facts) -> SectionState:

@@ -51,8 +51,12 @@ def decide(section: Section, installed: Installed, state: SectionState, now: flo
         return Due(True, change, certificate)
     if state.kept:
         return Due(True, f"what was issued {when(state.kept)} is not installed yet", certificate)
-    left = end - now
-    if left <= margin(end - certificate.not_before, days):
+    left, enough = end - now, margin(end - certificate.not_before, days)
+    if min_days is None and state.installed <= now and end - state.installed <= enough:
+        # Due as soon as it was installed, as the next one would be: a clock is ahead, or the CA
+        # writes a moment of long ago
+        enough = margin(end - state.installed, None)
+    if left <= enough:
         verb = "expires" if left > 0 else "expired"
         return Due(True, f"it {verb} {when(end)}", certificate)
     return Due(False, f"valid until {when(end)}", certificate)

@@ -44,6 +44,7 @@ class SectionState(NamedTuple):
     ca_file: str | None = None           # what it chains to (``CAFILE`` of commands/due.py)
     access: str | None = None            # owner and mode of its files
     told: int = 0                        # when it was said that it waits without a certificate
+    installed: int = 0                   # when we installed it
 
 
 class Revoked(NamedTuple):
@@ -74,7 +75,7 @@ class Journal:
                 _moment(obj, "kept"),
                 get_optional_str(obj, "issuer"), get_optional_str(obj, "key_type"),
                 get_optional_str(obj, "ca_file"), get_optional_str(obj, "access"),
-                _moment(obj, "told"))
+                _moment(obj, "told"), _moment(obj, "installed"))
         except ProtocolError as exc:
             log.debug(f"{self._directory}/{_filename(name)}: ignored: {exc}")
             return SectionState()

@@ -160,9 +160,9 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A conversation failed for a reason nobody thought of: the others go on."""
-        import traceback
         log.error(f"a conversation failed: {sys.exc_info()[1]!r}")
         if log.level >= log.DEBUG:
+            import traceback   # main() has loaded it, before it was confined
             traceback.print_exc()
 
     def shutdown_request(self, request: Any) -> None:

@@ -66,7 +66,12 @@ def _as_user(who: Identity, action: Callable[[], str]) -> str:
     Raises Error if it raised that or OSError; its message says for whom.
     """
     result, told = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as exc:
+        os.close(result)
+        os.close(told)
+        raise Error(f"cannot be tried: {exc.strerror} (for {who.name})") from exc
     if pid == 0:
         try:
             drop(who)

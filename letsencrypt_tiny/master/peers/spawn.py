@@ -46,7 +46,12 @@ def spawn(program: Program, who: Identity, arguments: Sequence[str], descriptors
     environment = {**_environment(who), **(extra or {})}
     report, error = os.pipe()
     master = os.getpid()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as exc:
+        os.close(report)
+        os.close(error)
+        raise Error(f"{program.where}: cannot run {command}: {exc.strerror}") from exc
     if pid == 0:
         _become(_Birth(program, who, list(arguments), list(descriptors), directory, signer,
                        network, environment, error, master, libc.prctl, libc.unshare))

@@ -154,6 +154,8 @@ def _rename_together(written: "list[_Written]") -> None:
             finally:
                 os._exit(0)
         os.waitpid(pid, 0)
+    except OSError:   # no process more (ulimit -u, pids.max): this one renames
+        pass
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for item in written:

@@ -176,3 +176,13 @@ def test_a_web_server_without_our_snippet(refusing: Site, hostile: Hostile) -> N
     assert re.search(rf"; {NOBODY_CAME}: \S+ \(process {os.getpid()}\) listens on port 80: "
                      rf"challenges are answered on {refusing.rundir}/www\.socket, to which it "
                      r"must pass them on \(include \S+/nginx\.conf.*\)$", line), line
+
+
+def test_where_another_web_server_answers(refusing: Site, hostile: Hostile) -> None:
+    """Who reached that one is not ours to know."""
+    directory = refusing.path / "served"
+    directory.mkdir()
+    directory.chmod(0o1777)
+    refusing.main["webserver"].update({"challenge-directory": str(directory), "listen": ""})
+    refuse(hostile, "unauthorized", 0)
+    assert failed(refusing, "v.example").endswith(f" (unauthorized); {sentence('unauthorized')}")

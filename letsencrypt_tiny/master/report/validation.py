@@ -1,12 +1,12 @@
 """What a validation that failed says to an administrator (RFC 8555 §6.7), in a sentence."""
 
 _SENTENCES = {
-    "connection": "the CA could not connect: port 80 of every address of the name, A and AAAA, "
-                  "must lead here",
-    "dns": "the CA could not look the name up: see its A and AAAA records, and its DNSSEC",
-    "unauthorized": "the CA got another answer than ours: the name leads to another host or web "
-                    "server as well, or something on the way changes it",
-    "caa": "the CAA records of the name or of a domain above it let other CAs issue only",
+    "connection": "the CA cannot connect to port 80 of the addresses that the name has in public "
+                  "DNS (A and AAAA records, firewalls and NAT decide that)",
+    "dns": "the CA finds no address of the name in public DNS, or its name servers fail",
+    "unauthorized": "what answers at port 80 of the name is not the challenge: another host has "
+                    "the address, or a web server does not pass /.well-known/acme-challenge/ on",
+    "caa": "a CAA record of the name, or of a domain above it, allows other CAs only",
 }
 _SENTENCES["incorrectResponse"] = _SENTENCES["unauthorized"]
 

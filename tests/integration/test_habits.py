@@ -89,6 +89,18 @@ def test_hidden_and_backup_files(good: Site) -> None:
         shutil.rmtree(directory)
 
 
+def test_min_days_of_more_than_there_are(good: Site, server: Hostile) -> None:
+    """A warning, and no certificate at each run."""
+    good.certs["a"]["min-days"] = "100"
+    told = rf"warning: {good.etc}/certs.conf, \[a\]: min-days = 100: certificates that are valid " \
+           "for 90 days would be renewed at each run; it is taken as not set"
+    for _ in range(3):
+        expect(good.run("--quiet", "newOrder"), 0, told)
+    assert orders(server) == 0
+    assert good.run("--quiet", "newOrder", "--min-days=100").returncode == 0
+    assert orders(server) == 1, "who says so on the command line gets it"
+
+
 # --- names ---------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("name", ["intranet", "a_b.example", "_sip.example"])

@@ -51,12 +51,9 @@ def decide(section: Section, installed: Installed, state: SectionState, now: flo
         return Due(True, change, certificate)
     if state.kept:
         return Due(True, f"what was issued {when(state.kept)} is not installed yet", certificate)
-    left, enough = end - now, margin(end - certificate.not_before, days)
-    if min_days is None and state.installed <= now and end - state.installed <= enough:
-        # Due as soon as it was installed, as the next one would be: a clock is ahead, or the CA
-        # writes a moment of long ago
-        enough = margin(end - state.installed, None)
-    if left <= enough:
+    left = end - now
+    installed_at = state.installed if min_days is None and state.installed <= now else 0
+    if left <= _enough(certificate, days, installed_at):
         verb = "expires" if left > 0 else "expired"
         return Due(True, f"it {verb} {when(end)}", certificate)
     return Due(False, f"valid until {when(end)}", certificate)
@@ -89,6 +86,18 @@ def other_key_type(section: Section, certificate: Certificate, state: SectionSta
     """
     return bool(state.key_type) and section.key_type not in (
         state.key_type, key_type(certificate.spki))
+
+
+def _enough(certificate: Certificate, days: int | None, installed: int) -> float:
+    """Return how long before its end a certificate ``installed`` some time ago (0: who knows) is
+    renewed."""
+    end = certificate.not_after
+    usual = margin(end - certificate.not_before, days)
+    if end - installed > usual:
+        return usual
+    # Due as soon as it was installed, as the next one would be: a clock is ahead, or the CA writes
+    # a moment of long ago
+    return margin(end - installed, None)
 
 
 def waits(state: SectionState, now: float) -> bool:

@@ -16,7 +16,7 @@ from harness import judge
 from harness.hostile import Hostile
 from harness.judge import INSTALLED, NEW, expect
 from harness.run import USERS, Site, run
-from harness.verdict import errors, refused
+from harness.verdict import errors, only_error, refused
 
 FIRST = [rf"x: {NEW}", r"x: generating the private key \S+ \(ec:P-256\)", f"x: {INSTALLED}"]
 NOBODY = pwd.getpwnam("nobody")
@@ -264,9 +264,10 @@ def test_who_has_the_port_is_said(good: Site) -> None:
 # --- locales -------------------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")
-def latin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def latin(ready: Site) -> dict[str, str]:
     """The environment of an administrator whose terminal is not of UTF-8."""
-    path = tmp_path_factory.mktemp("locales")
+    path = ready.path / "locales"   # where the signer's user can read it
+    path.mkdir()
     done = subprocess.run(["/usr/bin/localedef", "-i", "tr_TR", "-f", "ISO-8859-9",
                            str(path / "tr_TR.ISO-8859-9")], capture_output=True, check=False)
     if done.returncode not in (0, 1):   # 1: with warnings
@@ -294,3 +295,29 @@ def test_file_names_are_those_of_utf8(good: Site, latin: dict[str, str]) -> None
     # as that terminal sends it
     argument = "\u00fc".encode("iso-8859-9").decode("utf-8", "surrogateescape")
     expect(good.run("newOrder", argument, env=latin), 0, "\u00fc: valid until .*")
+
+
+def test_the_signers_file_names_too(good: Site, latin: dict[str, str]) -> None:
+    """One that is started by hand makes, and reads, the key that the master's does."""
+    directory = good.lib / "accountd"
+    old, key = good.account_key, directory / "Schl\u00fcssel"
+    good.accountd[""]["privkey"] = f"file:{key}"
+    as_sent = f"--privkey=file:{key}".encode("iso-8859-9").decode("utf-8", "surrogateescape")
+    before = set(os.listdir(directory))
+    try:
+        done = run(good.signer("--genkey=ec:P-256"), env=latin)
+        assert done.returncode == 0 and done.stdout.startswith(f"{key}: "), done
+        assert set(os.listdir(directory)) == {*before, key.name}
+        for argv in (good.signer("--genkey=ec:P-256"),
+                     good.signer(f"--privkey=file:{key}", "--genkey=ec:P-256"),
+                     good.signer(as_sent, "--genkey=ec:P-256")):
+            done = run(argv, env=latin)
+            assert done.returncode == 1 and f"{key}: " in only_error(done, 1), "it is there"
+        for environment in (latin, {}):
+            done = run(good.signer("--stdio"), env=environment)
+            assert done.returncode == 0 and done.stdout.startswith("1 OK "), done
+        shutil.copyfile(old, key)
+        expect(good.run("newOrder", "--force", env=latin), 0, "a: forced", f"a: {INSTALLED}")
+        assert set(os.listdir(directory)) == {*before, key.name}
+    finally:
+        key.unlink(missing_ok=True)

@@ -51,9 +51,7 @@ def install_arrived(config: Config, arrived: Sequence[Chain], report: Report) ->
     for one, chain in zip(arrived, chains):
         if not isinstance(chain, Error):
             _install(config, one, chain, report)
-        elif isinstance(chain, NotNow) and (
-                not one.kept or not one.life.forced and renewal.worth_keeping(
-                    chain.leaf, one.life.state.kept, time.time())):
+        elif isinstance(chain, NotNow) and _is_kept(one, chain.leaf, time.time()):
             report.failed(one.life.name, f"the server's certificate is not installed: {chain}; it "
                           "is kept, and tried again by the next run")
             one.life.happens(lifecycle.KEPT)
@@ -63,6 +61,15 @@ def install_arrived(config: Config, arrived: Sequence[Chain], report: Report) ->
         else:
             report.failed(one.life.name, f"the server's certificate is not installed: {chain}")
             one.life.happens(lifecycle.REJECTED)
+
+
+def _is_kept(one: Chain, leaf: Certificate, now: float) -> bool:
+    """Say whether what can't be installed in this run is tried again by the next."""
+    if one.kept:
+        return not one.life.forced and renewal.worth_keeping(leaf, one.life.state.kept, now)
+    # What was ordered just now has not expired: our clock is ahead.  What an earlier run had
+    # ordered may be as old as it looks.
+    return one.plan.resume is None or leaf.not_after > now
 
 
 def _install(config: Config, one: Chain, chain: Sequence[Certificate], report: Report) -> None:

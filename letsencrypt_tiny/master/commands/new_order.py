@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...common import log
-from ...common.clock import when
+from ...common.clock import DAY, when
 from ...common.errors import Error
 from ..plan import lifecycle, renewal
 from ..report.run import Report
@@ -40,7 +40,10 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
     if certificates.empty and not options.sections:
         log.info(certificates.hint)
     lives = _read(certificates, options, journal, report)
-    wanting = [life for life in lives if _wants(config, options, life) and _usable(life, report)]
+    waiting: list[Life] = []
+    wanting = [life for life in lives
+               if _wants(config, options, life, waiting) and _usable(life, report)]
+    _tell_of_waits(waiting, report)
     if wanting:   # a night with nothing due doesn't load what it doesn't need
         from .ordering import order
         order(config, journal, report, wanting)
@@ -62,8 +65,11 @@ def _read(certificates: Certificates, options: Options, journal: Journal, report
                  else SectionState(), journal, report) for section in sections]
 
 
-def _wants(config: Config, options: Options, life: Life) -> bool:
-    """Say whether a section is due, and decide whether it is to be ordered in this run."""
+def _wants(config: Config, options: Options, life: Life, waiting: list[Life]) -> bool:
+    """Say whether a section is due, and decide whether it is to be ordered in this run.
+
+    To ``waiting`` are added those that wait without a valid certificate.
+    """
     now = time.time()
     try:
         verdict = due.judge(config, life.section, life.state, now, options.min_days)
@@ -79,7 +85,21 @@ def _wants(config: Config, options: Options, life: Life) -> bool:
     log.info(f"{life.name}: {verdict.reason}" + (
         f", but the server asked not to order again before {when(life.state.not_before)} (name "
         "the section to try all the same)" if waits else ""))
+    if waits and (verdict.certificate is None or verdict.certificate.not_after <= now):
+        waiting.append(life)
     return not waits
+
+
+def _tell_of_waits(lives: Sequence[Life], report: Report) -> None:
+    """A certificate that isn't there is a failure at each run, and worth a line once a day."""
+    now = int(time.time())
+    for life in lives:
+        report.waits(life.name, life.state.not_before)
+    fresh = [life for life in lives if not now - DAY < life.state.told <= now]
+    if fresh:
+        report.tell_of_waits([(life.name, life.state.not_before) for life in fresh])
+    for life in fresh:
+        life.happens(lifecycle.TOLD, lifecycle.Facts(told=now))
 
 
 def _usable(life: Life, report: Report) -> bool:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ...common import log
 from ...common.clock import when
+from ..plan import renewal
 from ..report.table import status_table
 from ..settings import certificates
 from ..settings.certificates import Section
@@ -26,13 +27,16 @@ class Row(NamedTuple):
     expires: str | None
     serial: str | None
     fault: str | None = None      # of a section that cannot be
+    waits: str | None = None      # until when it is not ordered, as the CA asked
 
     @property
     def state(self) -> str:
         """What the table says in a word or two."""
         if self.fault is not None:
             return "fault"
-        return f"due: {self.reason}" if self.due else "valid"
+        if not self.due:
+            return "valid"
+        return f"due: {self.reason}" + (f", waits until {self.waits}" if self.waits else "")
 
 
 def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] | None,
@@ -62,12 +66,14 @@ def _faulty(name: str, fault: str) -> Row:
 
 
 def _row(config: Config, section: Section, journal: Journal, now: float) -> Row:
+    state = journal.section(section.name)
     try:
-        verdict = due.judge(config, section, journal.section(section.name), now)
+        verdict = due.judge(config, section, state, now)
     except Busy as exc:
         return _faulty(section.name, str(exc))
     certificate = verdict.certificate
     return Row(section.name, verdict.due, verdict.reason,
                [value for _, value in section.identifiers],
                None if certificate is None else when(certificate.not_after),
-               None if certificate is None else certificate.serial.hex())
+               None if certificate is None else certificate.serial.hex(),
+               waits=when(state.not_before) if verdict.due and renewal.waits(state, now) else None)

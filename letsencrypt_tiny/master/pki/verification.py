@@ -133,7 +133,7 @@ def _parse(one: Arrived, now: int) -> Chain:
     if leaf.not_before > now + CLOCK_SKEW:
         raise NotNow(f"it is not valid before {when(leaf.not_before)} (is the clock right?)", leaf)
     if leaf.not_after <= now:
-        raise Error(f"it expired {when(leaf.not_after)} (is the clock right?)")
+        raise NotNow(f"it expired {when(leaf.not_after)} (is the clock right?)", leaf)
     found = ordered(chain, leaf)
     if len(found) == 1 < len(set(chain)) and not one.ca_file and leaf.issuer != leaf.subject:
         raise NotNow("none of the certificates that came with it certifies it", leaf)

@@ -98,9 +98,14 @@ def waits(state: SectionState, now: float) -> bool:
 def worth_keeping(certificate: Certificate, issued: int, now: float) -> bool:
     """Say whether a certificate ``issued`` some time ago, and not installed for a reason on our
     side, is to be tried once more: another one would be no better, unless this one grows old.
+
+    One that looked old from the first was issued while our clock was ahead, most likely: how
+    long we have had it counts, then.
     """
     lifetime = certificate.not_after - certificate.not_before
-    return 0 <= now - issued < KEEPING and certificate.not_after - now > margin(lifetime, None)
+    begin_of_age = certificate.not_after - margin(lifetime, None)
+    return (0 <= now - issued < min(KEEPING, lifetime - margin(lifetime, None))
+            and not issued < begin_of_age <= now)
 
 
 def margin(lifetime: int, days: int | None) -> float:

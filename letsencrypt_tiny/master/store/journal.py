@@ -43,6 +43,7 @@ class SectionState(NamedTuple):
     key_type: str | None = None          # the setting
     ca_file: str | None = None           # what it chains to (``CAFILE`` of commands/due.py)
     access: str | None = None            # owner and mode of its files
+    told: int = 0                        # when it was said that it waits without a certificate
 
 
 class Revoked(NamedTuple):
@@ -72,7 +73,8 @@ class Journal:
                 _moment(obj, "not_before"), get_optional_str(obj, "finalize"),
                 _moment(obj, "kept"),
                 get_optional_str(obj, "issuer"), get_optional_str(obj, "key_type"),
-                get_optional_str(obj, "ca_file"), get_optional_str(obj, "access"))
+                get_optional_str(obj, "ca_file"), get_optional_str(obj, "access"),
+                _moment(obj, "told"))
         except ProtocolError as exc:
             log.debug(f"{self._directory}/{_filename(name)}: ignored: {exc}")
             return SectionState()

@@ -14,6 +14,7 @@ from ...common.x509.certificate import Certificate
 from ...common.x509.der import encode_pem
 from ..peers.shell import run_shell
 from ..pki import verification
+from ..pki.keys import OtherKey, check_unchanged
 from ..pki.verification import Arrived, NotNow
 from ..plan import lifecycle, renewal
 from ..plan.lifecycle import Facts
@@ -74,6 +75,13 @@ def _is_kept(one: Chain, leaf: Certificate, now: float) -> bool:
 
 def _install(config: Config, one: Chain, chain: Sequence[Certificate], report: Report) -> None:
     life, new_key = one.life, one.plan.new_key
+    try:
+        if new_key is None:   # else they come together
+            check_unchanged(config.openssl, life.section, one.plan.seen, one.plan.csr.spki)
+    except Error as exc:
+        report.failed(life.name, f"the server's certificate is not installed: {exc}")
+        life.happens(lifecycle.REJECTED if isinstance(exc, OtherKey) else lifecycle.KEPT)
+        return
     life.happens(lifecycle.VERIFIED, Facts(notify=bool(life.section.notify)))
     try:
         contents = _files(life.section, chain)

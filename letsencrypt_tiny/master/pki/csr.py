@@ -30,6 +30,7 @@ class Made(NamedTuple):
 
     csr: CSR
     new_key: bytes | None = None   # PEM
+    seen: bytes = b""              # fingerprint of the key in its place, otherwise
 
 
 def digest(spki: bytes) -> str:
@@ -74,10 +75,11 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     keys.tidy(section.key, section.trusted)
     waiting = Journal(config.state_directory).pending_key(section.key)
     keys.tidy(waiting)
-    csr = None
+    csr, seen = None, b""
     try:
-        csr = _request(config, section, keys.open_key(section.key, section.trusted, section.group),
-                       section.key)
+        key = keys.open_key(section.key, section.trusted, section.group)
+        seen = keys.fingerprint(key)
+        csr = _request(config, section, key, section.key)
     except FileNotFoundError:
         pass
     wants_new = csr is None or want.new_key or digest(csr.spki) in compromised
@@ -85,7 +87,7 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     if made is not None:
         return made
     if csr is not None and not wants_new:
-        return Made(csr)
+        return Made(csr, seen=seen)
     return _with_new_key(config, section,
                          section.key if csr is None and not want.certificate else waiting)
 
@@ -110,8 +112,8 @@ def _waiting(config: Config, want: Want, waiting: str, wants_new: bool,
 
 def _pending(config: Config, section: Section, waiting: str, owner: int = 0) -> Made:
     key = keys.open_key(waiting, owner, section.group)
-    pem = os.pread(key, keys.MAX_KEY, 0)
-    return Made(_request(config, section, key, waiting), pem)
+    pem, seen = os.pread(key, keys.MAX_KEY, 0), keys.fingerprint(key)
+    return Made(_request(config, section, key, waiting), pem, seen)
 
 
 def _with_new_key(config: Config, section: Section, path: str) -> Made:

@@ -111,7 +111,7 @@ TABLE = (
          f"{REDTEAM}::test_certificates_that_are_not_the_sections"),
     _row("… which is still there when it is installed", "master/pki/keys.py",
          "if fingerprint(key) != seen and", "if False and",
-         "integration/test_new_keys.py::test_the_key_was_replaced_meanwhile"),
+         "integration/test_keys_meanwhile.py::test_a_key_that_is_replaced"),
     _row("… for the names asked for", "master/pki/verification.py",
          "if set(leaf.names) != set(one.identifiers):", "if False:",
          f"{REDTEAM}::test_certificates_that_are_not_the_sections"),

@@ -99,8 +99,9 @@ def test_a_wait_without_a_certificate_is_told_once_a_day(site: Site, hostile: Ho
     assert done.returncode == 1 and len(re.findall("^error: ", done.stderr, re.M)) == 20
     asked = len(hostile.requests)
     moment = r"[-0-9]{10} [:0-9]{5} UTC"
-    told = r"error: s0, s1, s2, s3, s4 and 15 more: there is no valid certificate, and the server " \
-           rf"asked not to order again before {moment} \(name the section to try all the same\)"
+    told = r"error: s0, s1, s2, s3, s4 and 15 more: there is no valid certificate, and the " \
+           rf"server asked not to order again before {moment} " \
+           r"\(name the section to try all the same\)"
     expect(site.run("--quiet", "newOrder"), 1, told)
     expect(site.run("--quiet", "newOrder"), 1)
     assert len(hostile.requests) == asked, "the server is not troubled"

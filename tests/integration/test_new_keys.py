@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -74,30 +72,6 @@ def test_a_new_key_and_a_wrong_ca_file(issued: Site, hostile: Hostile) -> None:
     expect(issued.run("--quiet", "newOrder"), 0)
     assert whole(issued) and waiting(issued) == []
     assert len(hostile.asked("newOrder")) == 2
-
-
-@pytest.mark.parametrize("change, told", [
-    (lambda key, new: os.rename(new, key), "was replaced meanwhile by another one"),
-    (lambda key, _new: key.unlink(), "is gone"),
-])
-def test_the_key_was_replaced_meanwhile(change: Callable[[Path, Path], None], told: str,
-                                        issued: Site, hostile: Hostile) -> None:
-    """What was issued for the key before is not installed; the next run orders for the new one."""
-    key, before = issued.file("a", "privkey.pem"), issued.file("a").read_bytes()
-    new = key.with_name("new")
-    subprocess.run(["/usr/bin/openssl", "genpkey", "-algorithm", "EC", "-pkeyopt",
-                    "ec_paramgen_curve:P-256", "-out", str(new)], check=True)
-
-    def finalize(_request: Request, default: Default) -> Response:
-        hostile.on.clear()
-        change(key, new)
-        return default()
-    hostile.on["finalize"] = finalize
-    done = issued.run("newOrder", "--force")
-    assert done.returncode == 1 and told in done.stderr, done.stderr
-    assert issued.file("a").read_bytes() == before and waiting(issued) == []
-    expect(issued.run("--quiet", "newOrder"), 0)
-    assert whole(issued) and issued.file("a").read_bytes() != before
 
 
 def test_the_key_cannot_be_read_meanwhile(issued: Site, hostile: Hostile) -> None:

@@ -78,9 +78,15 @@ def _install(config: Config, one: Chain, chain: Sequence[Certificate], report: R
     try:
         if new_key is None:   # else they come together
             check_unchanged(config.openssl, life.section, one.plan.seen, one.plan.csr.spki)
+    except OtherKey as exc:
+        report.failed(life.name, f"the server's certificate is not installed: {exc}; the next run "
+                      "orders for the key that is there then")
+        life.happens(lifecycle.REJECTED)
+        return
     except Error as exc:
-        report.failed(life.name, f"the server's certificate is not installed: {exc}")
-        life.happens(lifecycle.REJECTED if isinstance(exc, OtherKey) else lifecycle.KEPT)
+        report.failed(life.name, f"the server's certificate is not installed: {exc}; it is kept, "
+                      "and tried again by the next run")
+        life.happens(lifecycle.KEPT)
         return
     life.happens(lifecycle.VERIFIED, Facts(notify=bool(life.section.notify)))
     try:

@@ -34,7 +34,7 @@ class Made(NamedTuple):
 
 
 def digest(spki: bytes) -> str:
-    """Return what stands for a public key in the journal."""
+    """Return what stands for a public key in the journal, or for a key's text in this run."""
     from hashlib import sha256
     return sha256(spki).hexdigest()
 
@@ -110,10 +110,10 @@ def _waiting(config: Config, want: Want, waiting: str, wants_new: bool,
     return None
 
 
-def _pending(config: Config, section: Section, waiting: str, owner: int = 0) -> Made:
-    key = keys.open_key(waiting, owner, section.group)
-    pem, seen = os.pread(key, keys.MAX_KEY, 0), keys.fingerprint(key)
-    return Made(_request(config, section, key, waiting), pem, seen)
+def _pending(config: Config, section: Section, waiting: str) -> Made:
+    key = keys.open_key(waiting, 0, section.group)
+    pem = os.pread(key, keys.MAX_KEY, 0)
+    return Made(_request(config, section, key, waiting), pem)
 
 
 def _with_new_key(config: Config, section: Section, path: str) -> Made:
@@ -122,9 +122,15 @@ def _with_new_key(config: Config, section: Section, path: str) -> Made:
     _make_parent(config, section.key)
     files.probe(section.key, files.TRIAL, None, section.trusted)
     log.info(f"{section.name}: generating the private key {section.key} ({section.key_type})")
-    keys.create(path, openssl.generate_key(config.openssl, section.key_type), owner)
-    made = _pending(config, section, path, owner)
-    return made._replace(new_key=None) if path == section.key else made
+    pem = openssl.generate_key(config.openssl, section.key_type)
+    if not 0 < len(pem) <= keys.MAX_KEY:
+        raise Error(f"{config.openssl} genpkey made no private key ({len(pem)} bytes)")
+    # before it is in place: what isn't a key would be in the way of the next run's
+    key = keys.in_memory(pem)
+    seen = keys.fingerprint(key)
+    csr = _request(config, section, key, path)
+    keys.create(path, pem, owner)
+    return Made(csr, seen=seen) if path == section.key else Made(csr, pem)
 
 
 def _request(config: Config, section: Section, key: int, path: str) -> CSR:

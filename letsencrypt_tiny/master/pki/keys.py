@@ -47,9 +47,9 @@ def check_unchanged(command: str, section: Section, seen: bytes, spki: bytes) ->
     try:
         key = open_key(section.key, section.trusted, section.group)
     except FileNotFoundError:
-        raise OtherKey(f"its private key {section.key} is gone") from None
+        raise OtherKey(f"{section.key} was removed meanwhile") from None
     try:
         if fingerprint(key) != seen and openssl.public_key(command, key) != spki:
-            raise OtherKey(f"its private key {section.key} was replaced meanwhile by another one")
+            raise OtherKey(f"{section.key} was replaced meanwhile")
     finally:
         os.close(key)

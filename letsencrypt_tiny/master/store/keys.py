@@ -62,7 +62,14 @@ def open_key(path: str, owner: int = 0, group: int = -1) -> int:
             raise Error(f"{path}: not a private key ({os.fstat(descriptor).st_size} bytes)")
     finally:
         os.close(descriptor)
-    # openssl opens by name what it is given: it shall neither wait nor read without end
+    return in_memory(key)
+
+
+def in_memory(key: bytes) -> int:
+    """Return a descriptor of an anonymous file with a private key.
+
+    openssl opens by name what it is given: it shall neither wait nor read without end.
+    """
     copy = os.memfd_create("key", os.MFD_CLOEXEC)
     os.write(copy, key)
     os.lseek(copy, 0, os.SEEK_SET)

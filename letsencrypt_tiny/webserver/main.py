@@ -11,6 +11,7 @@ Started by the master as the user _letsencrypt-www, or any other without privile
   different keys.  Key authorizations of other keys (§8.1) are not given out: who can write in
   the directory can't have names validated for an account of his own.  Without any KEY those of
   every key are.
+* Standard input: /dev/null, or a pipe that is given a byte for each request for a challenge.
 * Standard error: messages, and with --debug a line for each request.
 * SIGTERM ends it with status 0, and so does nothing else; SIGINT is the master's business.
   Status 2: the arguments make no sense; 1: it can't confine itself as required.
@@ -51,7 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.level = log.DEBUG if arguments.debug else log.NORMAL
         # privileges were dropped by whoever executed us
         confine.die_with_parent(os.getppid())
-        server = Server(arguments.listeners, Challenges(arguments.thumbprints).find)
+        challenges = Challenges(arguments.thumbprints)
+
+        def find(token: str) -> bytes | None:
+            _count()
+            return challenges.find(token)
+
+        server = Server(arguments.listeners, find)
         confine.warm_up()
         plan = confinement(arguments.confine, len(arguments.listeners) + server.MAX_CONNECTIONS)
         log.debug(f"confined: {', '.join(confine.enter(plan))}")
@@ -59,6 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Error as exc:
         log.error(exc)
         return exc.exit_status
+
+
+def _count() -> None:
+    """Tell the master that somebody asked for a challenge."""
+    try:
+        os.write(0, b"+")
+    except OSError:
+        pass   # nobody counts
 
 
 def _terminate(*_: object) -> NoReturn:

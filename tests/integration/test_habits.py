@@ -181,6 +181,18 @@ def test_no_section_at_all(good: Site) -> None:
     expect(good.run("status"), 0, told, stdout="SECTION.*\n")
 
 
+def test_more_days_than_a_certificate_lives(good: Site, server: Hostile) -> None:
+    """min-days = 100, and the CA's are for 90: a warning, and no order at each run."""
+    good.certs["a"]["min-days"] = "100"
+    told = r"warning: .*\[a\]: min-days = 100: certificates that are valid for 90 days would be " \
+           "renewed at each run; it is taken as not set"
+    for _ in range(2):
+        expect(good.run("--quiet", "newOrder"), 0, told)
+    assert orders(server) == 0
+    done = good.run("status")
+    assert done.returncode == 0 and "\na " in done.stdout and " valid " in done.stdout
+
+
 # --- places --------------------------------------------------------------------------------------
 
 def test_a_key_in_a_directory_of_the_owner(good: Site) -> None:

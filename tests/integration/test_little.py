@@ -215,6 +215,22 @@ def test_the_client_without(call: str, error: str, hostile: Hostile, users: User
         assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.parametrize("error", ["EAGAIN", "ENOMEM"])
+@pytest.mark.parametrize("command", ["newOrder", "check", "status"])
+def test_no_process_can_be_started(command: str, error: str, good: Site, server: Hostile) -> None:
+    """One line that says so, and no order; then all is as it was."""
+    before = good.file("a").read_bytes()
+    arguments = [command, "--force"][:1 + (command == "newOrder")]
+    done = run([*without("clone3,clone,fork,vfork", error), *good.command(*arguments)])
+    lines = done.stderr.decode().splitlines()
+    assert "Traceback" not in done.stderr.decode() and done.returncode == (command != "status")
+    told = [line for line in lines if line.startswith("error: ")]
+    assert len(lines) == len(told) + lines.count("a: forced") and "Exception" not in str(lines)
+    assert len(told) == 1 or command != "newOrder", lines
+    assert not server.asked("newOrder") and good.file("a").read_bytes() == before
+    assert good.run(*arguments).returncode == 0
+
+
 @pytest.mark.parametrize("mode", ["auto", "no"])
 def test_limits_that_cannot_be_set(mode: str, prefix: Prefix) -> None:
     """They are no part of what may be missing."""

@@ -23,6 +23,7 @@ from ..plan.issuers import Issuer
 from ..plan.lifecycle import Facts
 from ..plan.orders import OrderPlan
 from ..report.run import Report
+from ..report.validation import explained
 from ..responders.table import Responder, responders_for
 from ..settings.main import Config
 from ..store import installed
@@ -212,7 +213,10 @@ class _Run:
             self._arrived.append(Chain(plan, life, answer.chain))
         elif isinstance(answer, Failed):
             _, life = self._left.pop(answer.section)
-            self._report.failed(answer.section, answer.message)
+            message = answer.message
+            if answer.outcome == lifecycle.REFUSED and life.state.order:   # no refusal of newOrder
+                message = explained(message, answer.type, self._requests())
+            self._report.failed(answer.section, message)
             life.happens(answer.outcome, Facts(
                 not_before=int(time.time()) + answer.retry_after if answer.retry_after
                 and answer.outcome == lifecycle.BUSY else 0))
@@ -220,6 +224,12 @@ class _Run:
     def _install_arrived(self) -> None:
         arrived, self._arrived = self._arrived, []
         install_arrived(self._config, arrived, self._report)
+
+    def _requests(self) -> int | None:
+        """How many requests for challenges have reached us; None if that isn't known."""
+        counts = [count for responder in self._responders
+                  if (count := responder.requests()) is not None]
+        return sum(counts) if counts else None
 
     def _of(self, conversation: Conversation) -> list[str]:
         """The sections that are left to a conversation."""

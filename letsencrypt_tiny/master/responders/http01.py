@@ -37,6 +37,8 @@ class Http01:
         self._listener = listening.Listener(where, "set listen or challenge-directory")
         self._firewall = Firewall(config.run_directory)
         self._child: Child | None = None
+        self._counter = -1    # the reading end of a pipe
+        self._requests = 0
         self.directory = ""   # not yet
 
     def faults(self) -> Iterator[Error]:
@@ -99,15 +101,15 @@ class Http01:
                network: bool) -> Child:
         program = self._settings.program
         numbers = [str(3 + i) for i in range(len(sockets))]
-        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self._counter, count = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         messages = self._stderr("webserver")
         try:
             return spawn(
                 program, identity(program), arguments + numbers,
-                [null, messages, messages, *(sock.fileno() for sock in sockets)],
+                [count, messages, messages, *(sock.fileno() for sock in sockets)],
                 directory=self.directory, network=network)
         finally:
-            os.close(null)
+            os.close(count)
             os.close(messages)
 
     def check(self) -> None:
@@ -116,12 +118,26 @@ class Http01:
         if status is not None:
             raise Error(f"the challenge web server ended with status {status}")
 
+    def requests(self) -> int | None:
+        """Return how many requests for challenges have come; None if another web server has them.
+        """
+        if self._counter < 0:
+            return None
+        try:
+            self._requests += len(os.read(self._counter, 65536))
+        except BlockingIOError:
+            pass   # none since the last time
+        return self._requests
+
     def close(self) -> None:
         """Take everything back, whatever of it was opened; safe to call twice."""
         self._firewall.close()
         if self._child is not None:
             self._child.stop()
             self._child = None
+        if self._counter >= 0:
+            os.close(self._counter)
+            self._counter = -1
         self._listener.close()
         if self.directory and self._settings.challenge_directory:
             challenge_directory.remove_tokens(self.directory, self._client.uid)

@@ -42,6 +42,9 @@ class Responder(Protocol):
     def check(self) -> None:
         """Raise Error if the process has ended."""
 
+    def requests(self) -> int | None:
+        """Return how many requests for challenges have come; None if it can't be known."""
+
     def close(self) -> None:
         """Take everything back, whatever of it was opened; safe to call twice.  Raises nothing."""
 

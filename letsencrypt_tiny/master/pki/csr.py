@@ -34,7 +34,7 @@ class Made(NamedTuple):
 
 
 def digest(spki: bytes) -> str:
-    """Return what stands for a public key in the journal, or for a key's text in this run."""
+    """Return what stands for a public key in the journal."""
     from hashlib import sha256
     return sha256(spki).hexdigest()
 

@@ -110,7 +110,7 @@ installed() {
     before=$(dpkg-query -W -f '${db:Status-Status}' letsencrypt-tiny 2>/dev/null || true)
     step root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends --no-remove \
         --reinstall --allow-downgrades -o Dpkg::Options::=--force-confold install ./build/*.deb
-    INSTALLED=1 tests tests/installed tests/integration/test_{environment,privileges,redteam}.py
+    INSTALLED=1 tests tests/installed tests/integration/test_{environment,neighbours,privileges,redteam}.py
     [ "$before" = installed ] || step root dpkg --purge letsencrypt-tiny
 }
 

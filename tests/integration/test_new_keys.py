@@ -8,7 +8,7 @@ import time
 import pytest
 
 from harness import daemon, judge, proc
-from harness.hostile import Hostile, Response
+from harness.hostile import Default, Hostile, Request, Response
 from harness.judge import expect
 from harness.run import ENVIRONMENT, Site
 
@@ -71,6 +71,22 @@ def test_a_new_key_and_a_wrong_ca_file(issued: Site, hostile: Hostile) -> None:
     issued.certs["a"]["CAfile"] = right
     expect(issued.run("--quiet", "newOrder"), 0)
     assert whole(issued) and waiting(issued) == []
+    assert len(hostile.asked("newOrder")) == 2
+
+
+def test_the_key_cannot_be_read_meanwhile(issued: Site, hostile: Hostile) -> None:
+    """What was issued is kept, and is installed once the key is as it was."""
+    key, before = issued.file("a", "privkey.pem"), issued.file("a").read_bytes()
+
+    def finalize(_request: Request, default: Default) -> Response:
+        key.chmod(0o644)
+        return default()
+    hostile.on["finalize"] = finalize
+    assert issued.run("newOrder", "--force").returncode == 1
+    assert issued.file("a").read_bytes() == before and waiting(issued) == ["issued"]
+    key.chmod(0o600)
+    expect(issued.run("--quiet", "newOrder"), 0)
+    assert whole(issued) and issued.file("a").read_bytes() != before
     assert len(hostile.asked("newOrder")) == 2
 
 

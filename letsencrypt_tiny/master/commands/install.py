@@ -14,7 +14,7 @@ from ...common.x509.certificate import Certificate
 from ...common.x509.der import encode_pem
 from ..peers.shell import run_shell
 from ..pki import verification
-from ..pki.keys import unchanged
+from ..pki.keys import OtherKey, check_unchanged
 from ..pki.verification import Arrived, NotNow
 from ..plan import lifecycle, renewal
 from ..plan.lifecycle import Facts
@@ -75,7 +75,18 @@ def _is_kept(one: Chain, leaf: Certificate, now: float) -> bool:
 
 def _install(config: Config, one: Chain, chain: Sequence[Certificate], report: Report) -> None:
     life, new_key = one.life, one.plan.new_key
-    if new_key is None and not _has_its_key(config, one, report):
+    try:
+        if new_key is None:   # else they come together
+            check_unchanged(config.openssl, life.section, one.plan.seen, one.plan.csr.spki)
+    except OtherKey as exc:
+        report.failed(life.name, f"the server's certificate is not installed: {exc}; the next run "
+                      "orders for the key that is there then")
+        life.happens(lifecycle.REJECTED)
+        return
+    except Error as exc:
+        report.failed(life.name, f"the server's certificate is not installed: {exc}; it is kept, "
+                      "and tried again by the next run")
+        life.happens(lifecycle.KEPT)
         return
     life.happens(lifecycle.VERIFIED, Facts(notify=bool(life.section.notify)))
     try:
@@ -92,23 +103,6 @@ def _install(config: Config, one: Chain, chain: Sequence[Certificate], report: R
     if new_key is not None:
         files.remove(Journal(config.state_directory).pending_key(life.section.key))
     report.installed(life.name, chain[0])
-
-
-def _has_its_key(config: Config, one: Chain, report: Report) -> bool:
-    """Say whether the key in place is still the one that was ordered for; tell if it isn't."""
-    life, key = one.life, one.life.section.key
-    try:
-        if unchanged(config.openssl, life.section, one.plan.key_text, one.plan.csr.spki):
-            return True
-        why = f"{key} was replaced meanwhile"
-    except FileNotFoundError:
-        why = f"{key} was removed meanwhile"
-    except Error as exc:
-        why = str(exc)
-    report.failed(life.name, f"the server's certificate is not installed: {why}; the next run "
-                  "orders for the key that is there then")
-    life.happens(lifecycle.REJECTED)
-    return False
 
 
 def _files(section: Section, chain: Sequence[Certificate]) -> list[files.File]:

@@ -68,7 +68,7 @@ def _prepare(config: Config, journal: Journal, lives: Sequence[Life], report: Re
         else:
             issuer = known[life.section.issuer]
             plans[life.name] = orders.plan(life.section, issuer, made.csr, life.state,
-                                           made.new_key, made.key_text), life
+                                           made.new_key, made.seen), life
     return plans
 
 

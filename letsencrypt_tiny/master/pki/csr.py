@@ -30,11 +30,11 @@ class Made(NamedTuple):
 
     csr: CSR
     new_key: bytes | None = None   # PEM
-    key_text: str = ""             # SHA-256 of what the file of the key in place holds
+    seen: bytes = b""              # fingerprint of the key in its place, otherwise
 
 
 def digest(spki: bytes) -> str:
-    """Return what stands for a public key in the journal, or for a key's text in this run."""
+    """Return what stands for a public key in the journal."""
     from hashlib import sha256
     return sha256(spki).hexdigest()
 
@@ -75,10 +75,10 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     keys.tidy(section.key, section.trusted)
     waiting = Journal(config.state_directory).pending_key(section.key)
     keys.tidy(waiting)
-    csr, text = None, ""
+    csr, seen = None, b""
     try:
         key = keys.open_key(section.key, section.trusted, section.group)
-        text = digest(os.pread(key, keys.MAX_KEY, 0))
+        seen = keys.fingerprint(key)
         csr = _request(config, section, key, section.key)
     except FileNotFoundError:
         pass
@@ -87,7 +87,7 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     if made is not None:
         return made
     if csr is not None and not wants_new:
-        return Made(csr, key_text=text)
+        return Made(csr, seen=seen)
     return _with_new_key(config, section,
                          section.key if csr is None and not want.certificate else waiting)
 
@@ -126,9 +126,11 @@ def _with_new_key(config: Config, section: Section, path: str) -> Made:
     if not 0 < len(pem) <= keys.MAX_KEY:
         raise Error(f"{config.openssl} genpkey made no private key ({len(pem)} bytes)")
     # before it is in place: what isn't a key would be in the way of the next run's
-    csr = _request(config, section, keys.in_memory(pem), path)
+    key = keys.in_memory(pem)
+    seen = keys.fingerprint(key)
+    csr = _request(config, section, key, path)
     keys.create(path, pem, owner)
-    return Made(csr, key_text=digest(pem)) if path == section.key else Made(csr, pem)
+    return Made(csr, seen=seen) if path == section.key else Made(csr, pem)
 
 
 def _request(config: Config, section: Section, key: int, path: str) -> CSR:

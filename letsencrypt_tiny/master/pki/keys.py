@@ -6,8 +6,12 @@ from ...common import log
 from ...common.errors import Error
 from ..settings.certificates import Section
 from ..store.installed import Installed
-from ..store.keys import MAX_KEY, open_key
+from ..store.keys import fingerprint, open_key
 from . import openssl
+
+
+class OtherKey(Error):
+    """The private key is not the one that it was."""
 
 
 def compare(command: str, section: Section, installed: Installed) -> Installed:
@@ -33,16 +37,19 @@ def compare(command: str, section: Section, installed: Installed) -> Installed:
     return installed._replace(misfit=f"it is not for the private key {section.key}")
 
 
-def unchanged(command: str, section: Section, text: str, spki: bytes) -> bool:
-    """Say whether the private key of a section is the one of ``spki`` still.
+def check_unchanged(command: str, section: Section, seen: bytes, spki: bytes) -> None:
+    """Raise OtherKey unless the section's private key is the one that a CSR was made with, Error
+    if nobody can tell.
 
-    ``text`` is the SHA-256 of what its file held: openssl is asked only if that has changed.
-    Raises Error; FileNotFoundError if there is no key.
+    ``seen`` is its fingerprint then, ``spki`` the CSR's SubjectPublicKeyInfo; ``command`` is
+    openssl, asked only if the file is another one.
     """
-    from hashlib import sha256
-    key = open_key(section.key, section.trusted, section.group)
     try:
-        return (sha256(os.pread(key, MAX_KEY, 0)).hexdigest() == text
-                or openssl.public_key(command, key) == spki)
+        key = open_key(section.key, section.trusted, section.group)
+    except FileNotFoundError:
+        raise OtherKey(f"{section.key} was removed meanwhile") from None
+    try:
+        if fingerprint(key) != seen and openssl.public_key(command, key) != spki:
+            raise OtherKey(f"{section.key} was replaced meanwhile")
     finally:
         os.close(key)

@@ -22,7 +22,7 @@ class OrderPlan(NamedTuple):
     finalize: str | None = None  # where that order is finalized, if known
     kept: bool = False           # its chain was issued, and kept
     new_key: bytes | None = None   # PEM: to be installed with the certificate
-    key_text: str = ""             # SHA-256 of what the file of the key in place holds
+    seen: bytes = b""              # fingerprint of the key that the CSR was made with
 
     @property
     def name(self) -> str:
@@ -46,11 +46,11 @@ class OrderPlan(NamedTuple):
 
 
 def plan(section: Section, issuer: Issuer, csr: CSR, state: SectionState,
-         new_key: bytes | None = None, key_text: str = "") -> OrderPlan:
+         new_key: bytes | None = None, seen: bytes = b"") -> OrderPlan:
     """Plan the order of a section; an earlier one is taken up if it is for the same key."""
     from hashlib import sha256
     key = sha256(csr.spki).hexdigest()
-    made = OrderPlan(section, issuer, csr, key, new_key=new_key, key_text=key_text)
+    made = OrderPlan(section, issuer, csr, key, new_key=new_key, seen=seen)
     if (state.directory, state.order_key) != (issuer.directory, key):
         return made
     return made._replace(resume=state.order, account=state.account or "",

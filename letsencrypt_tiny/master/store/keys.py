@@ -76,6 +76,15 @@ def in_memory(key: bytes) -> int:
     return copy
 
 
+def fingerprint(key: int) -> bytes:
+    """Return what tells whether a key file is another one than before: SHA-256 of its content.
+
+    ``key`` is what ``open_key`` returned; it is where it was afterwards.
+    """
+    from hashlib import sha256
+    return sha256(os.pread(key, MAX_KEY, 0)).digest()
+
+
 def _open(path: str, owner: int) -> int:
     try:
         return trusted.open_file(path, owner)

@@ -71,7 +71,7 @@ def test_reach(role: str, mode: str, field: Field) -> None:
     assert "end" in report and report["siblings"] == 2, (done, report)
     assert report["descriptors"] == {
         "client": {"0": "REG", "1": "FIFO", "2": "FIFO", "3": "FIFO", "4": "SOCK"},
-        "webserver": {"0": "FIFO", "1": "FIFO", "2": "FIFO", "3": "SOCK"},
+        "webserver": {"0": "CHR", "1": "FIFO", "2": "FIFO", "3": "SOCK"},
         "signer": {"0": "SOCK", "1": "SOCK", "2": "FIFO"}}[role]
     assert set(report["environment"]) - {"LC_CTYPE"} == {"PATH", "USER", "LOGNAME", "HOME", "SHELL",
                                                          "LANG"}

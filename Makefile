@@ -68,7 +68,7 @@ DEBS_BUILD := build-essential debhelper dh-apparmor dh-python python3
 DEBS_DEMO  := $(DEBS_BUILD) ca-certificates iproute2 iptables nftables openssl pebble procps \
               python3-configobj python3-pycryptodome python3-seccomp
 DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor caddy devscripts gnupg haproxy lacme \
-              lacme-accountd libcrypt-openssl-rsa-perl lintian mandoc mmdebstrap mypy nginx \
+              lacme-accountd libcrypt-openssl-rsa-perl lintian locales mandoc mmdebstrap mypy nginx \
               openssh-client openssh-server pycodestyle pyflakes3 python3-pytest \
               python3-venv strace systemd
 DEBS_BENCH := ca-certificates nftables openssl pebble python3-configobj python3-pycryptodome \

@@ -12,6 +12,7 @@ stages=("$@")
 [ $# -gt 0 ] || stages=(lint types unit integration package installed other)
 failed=()
 closing=()
+declare -A running logs
 
 root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -E "$@"; fi
@@ -38,6 +39,21 @@ tests() {  # tests PATH…: run pytest there, keep its last line
     [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=("$stage: pytest $*")
     closing+=("$stage: $(tail -n 1 "$out")")
     rm -f "$out"
+}
+
+# Runs of pytest have a network namespace each, and don't meet; most of any is waiting.  So with
+# integration the unit tests and the other release's run beside it, and are told of at the end.
+beside() {  # beside STAGE: start it
+    logs[$1]=$(mktemp)
+    setsid tests/check.sh "$1" >"${logs[$1]}" 2>&1 &
+    running[$1]=$!
+    trap 'kill -- "${running[@]/#/-}" 2>/dev/null; rm -f "${logs[@]}"' EXIT
+}
+
+told() {  # told STAGE: wait for it, and repeat what it said
+    wait "${running[$1]}" || failed+=("$1")
+    cat "${logs[$1]}"
+    closing+=("$(tail -n 1 "${logs[$1]}")")
 }
 
 lint() {
@@ -94,7 +110,7 @@ installed() {
     before=$(dpkg-query -W -f '${db:Status-Status}' letsencrypt-tiny 2>/dev/null || true)
     step root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends --no-remove \
         --reinstall --allow-downgrades -o Dpkg::Options::=--force-confold install ./build/*.deb
-    INSTALLED=1 tests tests/installed tests/integration/test_{environment,privileges,redteam}.py
+    INSTALLED=1 tests tests/installed tests/integration/test_{environment,neighbours,privileges,redteam}.py
     [ "$before" = installed ] || step root dpkg --purge letsencrypt-tiny
 }
 
@@ -122,7 +138,13 @@ other() {
     rm -f "$out"
 }
 
+if [[ " ${stages[*]} " = *" integration "* ]]; then
+    for stage in unit other; do
+        [[ " ${stages[*]} " != *" $stage "* ]] || beside "$stage"
+    done
+fi
 for stage in "${stages[@]}"; do
+    [ -z "${running[$stage]:-}" ] || continue
     printf '\n=== %s ===\n' "$stage"
     case $stage in
         lint|types|package|installed|other) "$stage" ;;
@@ -130,11 +152,12 @@ for stage in "${stages[@]}"; do
         integration) tests tests/integration ;;
         soak)
             tests tests/soak
-            CONFINE=no tests tests/integration
+            CONFINE=no SOAK=yes tests tests/integration
             ;;
         *) echo "no such stage: $stage" >&2; exit 2 ;;
     esac
 done
+for stage in "${!running[@]}"; do told "$stage"; done
 
 printf '\n=== %s ===\n' "${#failed[@]} failed"
 [ ${#failed[@]} -eq 0 ] || printf 'failed: %s\n' "${failed[@]}"

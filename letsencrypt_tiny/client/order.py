@@ -29,12 +29,17 @@ NEXT: dict[str, frozenset[str]] = {
 }
 
 
-class OtherOrder(ProtocolError):
-    """The order is for other identifiers than those asked for."""
+# What an order must have said for the step that follows a state, to be one that can be gone on with
+_NEEDED = {"pending": "authorizations", "ready": "finalize", "processing": "status",
+           "valid": "certificate"}
 
 
 class NoOrder(ProtocolError):
-    """What the ACME server has at the URL is no order."""
+    """What the ACME server has at the URL is no order, or none that can be gone on with."""
+
+
+class OtherOrder(NoOrder):
+    """The order is for other identifiers than those asked for."""
 
 
 def advance(state: str, status: str) -> str:
@@ -59,9 +64,17 @@ class OrderObject:
         """``finalize`` is where it is finalized, as far as that is known already."""
         self._session = session
         self._request = request
-        self._members: JsonObject = {"finalize": finalize}
+        self._members: JsonObject = {"finalize": self._believed(finalize)}
         self.status = ""
         self.retry_after: int | None = None    # seconds
+
+    def _believed(self, finalize: str | None) -> str | None:
+        """Return a URL that was remembered, None if a client gone wrong made it be."""
+        try:
+            return finalize and self._session.check_url(finalize, "“finalize”")
+        except ProtocolError as exc:
+            log.debug(exc)
+            return None
 
     def update(self, response: Response) -> None:
         """Learn from a response.
@@ -69,32 +82,44 @@ class OrderObject:
         Raises ProtocolError if it isn't an order (NoOrder if the ACME server itself says so, and
         nobody before it), OtherOrder if it isn't the one asked for; then nothing is learnt.
         """
-        # It answers each POST with a nonce (§6.5)
-        none = NoOrder if response.get("replay-nonce") else ProtocolError
         try:
             obj = self._session.json(response, "the order")
-        except ProtocolError as exc:
-            raise none(str(exc)) from exc
-        try:
-            status = jsonfields.get_str(obj, "status", 32)
-            self._compare(obj)
+            self._check(obj)
         except OtherOrder:
             raise
         except ProtocolError as exc:
-            raise none(f"the order is none as of RFC 8555 §7.1.3: {exc}") from exc
-        self.status = status
+            # The server answers each POST with a nonce (§6.5)
+            kind = NoOrder if response.get("replay-nonce") else ProtocolError
+            raise kind(str(exc)) from exc
+        self.status = obj["status"]
         self.retry_after = self._session.retry_after(response)
         self._members.update((key, value) for key, value in obj.items()
                              if value is not None and value != "" and value != [])
 
-    def _compare(self, obj: JsonObject) -> None:
-        """Raise OtherOrder if the order says that it is for other identifiers."""
-        found = [(jsonfields.get_str(item, "type", 32), jsonfields.get_str(item, "value", 300)
-                  .lower()) for item in jsonfields.get_optional_objects(
-                      obj, "identifiers", MAX_AUTHORIZATIONS)]
+    def _check(self, obj: JsonObject) -> None:
+        """Raise ProtocolError if it isn't an order, OtherOrder if it says that it is another."""
+        try:
+            jsonfields.get_str(obj, "status", 32)
+            found = [(jsonfields.get_str(item, "type", 32),
+                      jsonfields.get_str(item, "value", 300).lower())
+                     for item in jsonfields.get_optional_objects(obj, "identifiers",
+                                                                 MAX_AUTHORIZATIONS)]
+        except ProtocolError as exc:
+            raise ProtocolError(f"the order is none as of RFC 8555 §7.1.3: {exc}") from exc
         if obj.get("identifiers") is not None and set(found) != wanted(self._request):
             raise OtherOrder("the order is for other identifiers than those asked for: " + (
                 ", ".join(log.printable(name, 100) for _, name in found[:10]) or "none"))
+
+    def check_usable(self) -> None:
+        """Raise NoOrder if an earlier order can't be gone on with.
+
+        Other objects have a status, too: accounts, authorizations, challenges.  An order of a
+        status that nobody knows is gone on with, for somebody to complain about it.
+        """
+        needed = _NEEDED.get(self.status, "identifiers")
+        if self.status == "invalid" or not self._members.get(needed):
+            raise NoOrder(f"it is {log.printable(self.status, 60)}"
+                          + ("" if self.status == "invalid" else f", without “{needed}”"))
 
     def authorizations(self) -> list[str]:
         """Return the URLs of the authorizations, each once; raises ProtocolError."""
@@ -130,27 +155,9 @@ class OrderObject:
         """The profile that the server names (draft-ietf-acme-profiles), None if it doesn't."""
         return self._members.get("profile")
 
-    @property
-    def useful(self) -> bool:
-        """True if it can be gone on with, or is an order whose status is to be complained about.
-
-        Other objects have a status, too: accounts, authorizations, challenges.
-        """
-        if self.status == "pending":
-            return bool(self._members.get("authorizations"))
-        if self.status == "valid":
-            return self.has_certificate
-        return self.status in ("ready", "processing") or (
-            self.status not in NEXT and "identifiers" in self._members)
-
-    @property
-    def has_certificate(self) -> bool:
-        """True if the server says where the certificate is."""
-        return bool(self._members.get("certificate"))
-
     def certificate_url(self) -> str:
         """Return where the certificate is; raises ProtocolError."""
-        if not self.has_certificate:
+        if not self._members.get("certificate"):
             raise ProtocolError("the order is valid, but the server names no certificate")
         return self._url("certificate", "the order is valid, but its certificate can't be fetched")
 

@@ -12,7 +12,7 @@ from ..common.wire.order import MAX_ANSWER, Issued, Order
 from . import authorization, certificate, neworder
 from .authorization import Authorizer, Invalid
 from .challenges import table
-from .order import NoOrder, OrderObject, OtherOrder, advance, wanted
+from .order import NoOrder, OrderObject, advance, wanted
 from .patience import Patience
 from .problem import ProblemError
 from .scheduler import Steps
@@ -96,26 +96,27 @@ class Ordering:
 
         It is of use until the server says that it isn't: whatever else it answers is raised.
         """
-        self._patience.url = url
-        self._patience.finalize = self._request.finalize
-        self._order = OrderObject(self._session, self._request, self._request.finalize)
         try:
             self._session.check_url(url, "the earlier order")
         except ProtocolError as exc:    # what a client gone wrong made the master remember
-            log.debug(f"{self._request.section}: {exc}")
-            return False
-        self._url = url
+            return self._useless(exc)
+        self._url = self._patience.url = url
+        self._order = OrderObject(self._session, self._request, self._request.finalize)
+        self._patience.finalize = self._order.finalize
         try:
             yield from self._fetch()
-        except (Gone, NoOrder, OtherOrder) as exc:
-            log.debug(f"{self._request.section}: {exc}")
-            return False
+            self._order.check_usable()
+        except (Gone, NoOrder) as exc:
+            return self._useless(exc)
         except ProblemError as exc:
             if exc.busy or exc.problem.type not in _NOT_OURS:
                 raise
-            log.debug(f"{self._request.section}: {exc}")
-            return False
-        return self._order.useful
+            return self._useless(exc)
+        return True
+
+    def _useless(self, why: Error) -> bool:
+        log.debug(f"{self._request.section}: the earlier order: {why}")
+        return False
 
     def _validate(self, authorizer: Authorizer) -> Steps[None]:
         """Do all authorizations (§7.5), then poll the order until it leaves “pending”."""
@@ -178,14 +179,14 @@ class Ordering:
 
     def _poll(self) -> Steps[None]:
         yield self._patience.poll(self._order.retry_after)
-        yield from self._fetch()
+        yield from self._fetch(polling=True)
         self._enter()
 
-    def _fetch(self) -> Steps[None]:
+    def _fetch(self, polling: bool = False) -> Steps[None]:
         """Learn from the order's URL how it is; raises Gone where nothing is."""
         try:
             response = yield from self._patience.busy(
-                lambda: self._session.post_as_get(self._url, "the order"))
+                lambda: self._session.post_as_get(self._url, "the order"), polling)
         except ProblemError as exc:
             if exc.gone:
                 raise Gone(str(exc)) from exc

@@ -110,14 +110,17 @@ class Patience:
         self.announce(min(MAX_WAIT, int(seconds + 0.999)))
         return seconds
 
-    def busy(self, request: Callable[[], T]) -> Steps[T]:
-        """Make a request; wait and repeat it while it can't be answered just now (§6.6)."""
+    def busy(self, request: Callable[[], T], polling: bool = False) -> Steps[T]:
+        """Make a request; wait and repeat it while it can't be answered just now (§6.6).
+
+        ``polling``: whatever the server says of its load, it was asked too early, no more.
+        """
         tries = 0
         while True:
             try:
                 return self.timed(request)
             except (ProblemError, CutOff) as exc:
-                seconds = self.pause(exc, tries)
+                seconds = self.pause(exc, tries, polling)
             tries += 1
             yield seconds
 
@@ -130,7 +133,7 @@ class Patience:
             if time.monotonic() - began > SLOW:
                 self.announce()
 
-    def pause(self, error: Error, tries: int) -> float:
+    def pause(self, error: Error, tries: int, polling: bool = False) -> float:
         """Return the seconds after which a request that failed is made again.
 
         Where the server says when to come back, that is heeded within what is left; else the
@@ -140,7 +143,7 @@ class Patience:
         pauses: tuple[float, ...] = CUT_OFF_PAUSES
         if isinstance(error, ProblemError):
             asked, pauses = error.retry_after, PAUSES
-            if not error.passing:
+            if not (error.passing or polling and error.busy):
                 raise error
             if asked is not None and asked > self._left:
                 raise error.with_words(f"; {self._why(asked)}")

@@ -142,6 +142,9 @@ class HTTPResponse(http.client.HTTPResponse):
             self.length = None
             self.will_close = self._check_close()    # type: ignore[attr-defined]
 
+    def flush(self) -> None:
+        """Nothing is ever written; the finalizer would flush a stream that is closed by then."""
+
 
 def clean(value: str) -> str:
     """Return a field's value without what surrounds it (RFC 9110 §5.5), on one line."""

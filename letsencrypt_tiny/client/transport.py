@@ -90,6 +90,7 @@ def _bypassed(url: Url, no_proxy: str) -> bool:
 def tls_context(access: Access) -> ssl.SSLContext:
     """Return the TLS settings, with the trusted CAs loaded; raises ConfigError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)    # verifies certificate and host name
+    context.hostname_checks_common_name = False          # RFC 9525 §2
     try:
         context.minimum_version = _TLS_VERSIONS[access.tls_minimum or "TLSv1.2"]
         if access.tls_maximum:

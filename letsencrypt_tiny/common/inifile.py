@@ -16,7 +16,7 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from .errors import ConfigError, did_you_mean
+from .errors import ConfigError, Error, did_you_mean
 
 MAX_SIZE = 8 << 20  # bytes; 10,000 sections take about one MiB
 
@@ -139,14 +139,16 @@ def is_lacme(path: str) -> bool:
     return bool(_LACME.match(name) or _LACME.match(os.path.basename(directory)))
 
 
-def read(path: str, lacme: bool | None = None) -> dict[str, Settings]:
+def read(path: str, lacme: bool | None = None, opener: Callable[[str], int] | None = None
+         ) -> dict[str, Settings]:
     """Read an INI file: section names -> sections, in order; "" is what stands before the first.
 
-    ``lacme`` says whether it is one of lacme's; its name says it where that is None.
+    ``lacme`` says whether it is one of lacme's; its name says it where that is None.  ``opener``
+    returns a descriptor for a path, or raises Error for one that is not to be believed.
     Raises ConfigError naming the file and line at fault.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path if opener is None else opener(path), "rb") as file:
             info = os.fstat(file.fileno())
             if stat.S_ISDIR(info.st_mode):
                 raise ConfigError(f"{path}: is a directory, not a configuration file")
@@ -155,6 +157,10 @@ def read(path: str, lacme: bool | None = None) -> dict[str, Settings]:
             data = file.read(MAX_SIZE + 1)
     except OSError as exc:
         raise ConfigError(f"{path}: cannot read the configuration: {exc.strerror}") from exc
+    except ConfigError:
+        raise
+    except Error as exc:
+        raise ConfigError(str(exc)) from exc
     if len(data) > MAX_SIZE:
         raise ConfigError(f"{path}: larger than {MAX_SIZE} bytes")
     text = data.decode("utf-8-sig", "surrogateescape")   # a surrogate is a byte that isn't UTF-8

@@ -13,6 +13,9 @@ QUIET, NORMAL, DEBUG = 0, 1, 2
 level = NORMAL
 _status = ""             # the line that is rewritten in place, on a terminal
 _logfile: int | None = None
+_PIECE = 4096            # bytes that a pipe takes at once if it takes any (PIPE_BUF)
+_PATIENCE = 5000         # milliseconds to wait for whoever reads standard error
+_patience = _PATIENCE
 
 
 @functools.lru_cache(1)   # it takes a millisecond, and most processes say nothing that needs it
@@ -59,10 +62,26 @@ def _emit(text: str, to_stderr: bool, to_file: bool) -> None:
 
 
 def _write(text: str) -> None:
+    data = text.encode("utf-8", "backslashreplace")
     try:
-        os.write(2, text.encode("utf-8", "backslashreplace"))
+        while data and _is_read():
+            data = data[os.write(2, data[:_PIECE]):]
     except OSError:
         pass  # nobody reads: the work goes on
+
+
+def _is_read() -> bool:
+    """Say whether standard error takes a piece.  A pipe that nobody reads, or a terminal that was
+    stopped, is waited for, but only once until it takes something again."""
+    global _patience
+    import select
+    poll = select.poll()
+    poll.register(2, select.POLLOUT)
+    if poll.poll(0) or _patience and poll.poll(_patience):
+        _patience = _PATIENCE
+        return True
+    _patience = 0
+    return False
 
 
 def status(text: str) -> None:
@@ -97,6 +116,13 @@ def debug(text: object) -> None:
     """Details: shown with --debug only."""
     if level >= DEBUG:
         _emit(str(text), True, True)
+
+
+def trace() -> None:
+    """Where the exception that is being handled comes from, a line for each of its lines."""
+    import traceback
+    for line in traceback.format_exc().splitlines():
+        _emit(line, True, True)
 
 
 def relay(name: str, text: str) -> None:

@@ -8,7 +8,8 @@ import os
 import sys
 from types import TracebackType
 
-MESSAGE = "there is too little memory for this program (ulimit -v, ulimit -d, MemoryMax=)"
+MESSAGE = ("there is too little memory for this program, or no room for a thread "
+           "(ulimit -v, -d and -u; MemoryMax=, TasksMax=)")
 _LINE = f"error: {MESSAGE}\n".encode()
 _ENOMEM = 12
 # Of the loader (dlopen(3)) and of the interpreter, which have no exception of their own for it

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..common import encoding, log
-from ..common.errors import Error, UsageError, did_you_mean
+from ..common.errors import Error, LockedError, UsageError, did_you_mean
 from .peers import signals
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         return status
     except Error as exc:
         if debug:
-            import traceback
-            traceback.print_exc()
+            log.trace()
         log.error(exc)
         return exc.exit_status
     except signals.Interrupted as exc:
@@ -61,8 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except OSError as exc:   # of the system's, or of whoever reads standard output
         if debug:
-            import traceback
-            traceback.print_exc()
+            log.trace()
         if not isinstance(exc, BrokenPipeError):
             log.error(exc)
         os.dup2(os.open("/dev/null", os.O_WRONLY), 1)   # what is left in the buffer
@@ -186,22 +184,36 @@ def _command(command: str, options: "argparse.Namespace") -> int:
     if options.force and options.min_days is not None:
         raise UsageError("newOrder: --force and --min-days exclude each other")
     wanted = certificates.load(config, options.config_certs)
-    with _locked(config):
+    with _locked(config, idle=wanted.empty and not arguments):
         return new_order(config, wanted, Options(
             arguments, -1 if options.force else options.min_days))
 
 
 class _locked:
-    """The lock, for the time of a with statement; what a killed run left is gone then."""
+    """The lock, for the time of a with statement; what a killed run left is gone then.
 
-    def __init__(self, config: "Config") -> None:
+    ``idle``: there is nothing to do, which a run directory that can't be used is no hindrance for.
+    """
+
+    def __init__(self, config: "Config", idle: bool = False) -> None:
         self._config = config
+        self._idle = idle
+        self._descriptor = -1
 
     def __enter__(self) -> None:
         from .responders.table import remove_stale
         from .store.lock import acquire
-        self._descriptor = acquire(self._config)
+        try:
+            self._descriptor = acquire(self._config)
+        except LockedError:
+            raise
+        except Error as exc:
+            if not self._idle:
+                raise
+            log.info(f"{exc} (no hindrance: there is nothing to do)")
+            return
         remove_stale(self._config)
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)

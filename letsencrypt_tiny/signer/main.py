@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .. import __version__
-from ..common import log
+from ..common import encoding, log
 from ..common.errors import ConfigError, Error, UsageError
 from ..common.wire.signer import Greeting
 
@@ -112,8 +112,11 @@ def parse(argv: Sequence[str]) -> Arguments | None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status.  Raises SystemExit(0) on a signal."""
     try:
+        if argv is None:
+            encoding.use_utf8()
+            argv = list(map(encoding.argument, sys.argv[1:]))
         _occupy_standard_descriptors()
-        arguments = parse(sys.argv[1:] if argv is None else argv)
+        arguments = parse(argv)
         if arguments is None:
             return 0
         config = _configure(arguments)
@@ -128,8 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Error as exc:
         log.error(exc)
         if log.level >= log.DEBUG:
-            import traceback
-            traceback.print_exc()
+            log.trace()
         return exc.exit_status
     except KeyboardInterrupt:
         log.error("interrupted")
@@ -257,6 +259,9 @@ def _confine(plan: "confine.Plan") -> None:
     from ..common.sandbox import confine
     confine.warm_up()
     urls.parse("https://[::1]")   # loads what reads an address; once confined it is too late
+    if log.level >= log.DEBUG:
+        import traceback
+        traceback.format_stack(limit=1)   # for a conversation that fails
     log.debug("confined: " + ", ".join(confine.enter(plan)))
 
 

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from typing import Any, NoReturn
 
-from ..common import log
+from ..common import log, trusted
 from ..common.errors import ConfigError, Error
 from .conversation import CHUNK, ENDING, Budget, Peer, Signer, converse
 
@@ -160,9 +160,9 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A conversation failed for a reason nobody thought of: the others go on."""
-        import traceback
         log.error(f"a conversation failed: {sys.exc_info()[1]!r}")
         if log.level >= log.DEBUG:
+            import traceback   # main() has loaded it, before it was confined
             traceback.print_exc()
 
     def shutdown_request(self, request: Any) -> None:
@@ -207,5 +207,9 @@ def _check_place(path: str) -> None:
     if info.st_uid not in (0, os.getuid()):
         raise ConfigError(f"socket {path}: {directory} belongs to another user (uid "
                           f"{info.st_uid}): choose another directory")
+    try:   # and the way to it: who can rename a directory there decides who is connected to
+        os.close(trusted.open_directory(trusted.absolute(directory)))
+    except Error as exc:
+        raise ConfigError(f"socket {path}: {exc}") from exc
     if os.path.lexists(path):
         raise Error(f"socket {path}: exists already; if no other signer runs there, remove it")

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..common.wire.challenge import HTTP_PATH, is_token
+from ..common.wire.visits import Visit, plain_host
 
 MAX_HEAD = 8192        # bytes of a request line and its header fields
 
@@ -26,6 +27,7 @@ _HOST = rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(?::[0-9]*)?"   # 
 _HOST_FIELD = re.compile(rb"[ \t]*" + _HOST + rb"[ \t]*\Z")
 # An http URI without a host is none (RFC 9110 §4.2.1)
 _ABSOLUTE = re.compile(rb"http://(?!:|/|\Z)" + _HOST + rb"((?:/.*)?)\Z", re.I)
+_HOST_VALUE = re.compile(rb"\r\nhost:([ -~\t]*)\r\n", re.I)
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed",
             431: "Request Header Fields Too Large"}
 
@@ -78,6 +80,17 @@ def _are_good(fields: list[bytes], host_needed: bool) -> bool:
             hosts.append(value)
     return (host_needed <= len(hosts) <= 1
             and all(_HOST_FIELD.match(value) is not None for value in hosts))
+
+
+def visit(head: bytes, status: int) -> Visit | None:
+    """Return what is told of a request that was answered so, None if it was for no challenge."""
+    words = request_line(head).split(b" ")
+    target = words[1] if len(words) > 1 else b""
+    match = _ABSOLUTE.match(target)
+    if not (match.group(1) if match else target).startswith(_PREFIX):
+        return None
+    host = _HOST_VALUE.search(head)
+    return Visit(status, plain_host(host.group(1).decode("ascii")) if host else "")
 
 
 def _look_up(target: bytes, find: Find) -> Answer:

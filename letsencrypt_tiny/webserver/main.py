@@ -11,6 +11,7 @@ Started by the master as the user _letsencrypt-www, or any other without privile
   different keys.  Key authorizations of other keys (§8.1) are not given out: who can write in
   the directory can't have names validated for an account of his own.  Without any KEY those of
   every key are.
+* Standard output: which requests for challenges came (common/wire/visits.py), if it is a pipe.
 * Standard error: messages, and with --debug a line for each request.
 * SIGTERM ends it with status 0, and so does nothing else; SIGINT is the master's business.
   Status 2: the arguments make no sense; 1: it can't confine itself as required.
@@ -19,6 +20,7 @@ Started by the master as the user _letsencrypt-www, or any other without privile
 import os
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
@@ -27,6 +29,7 @@ from ..common import log
 from ..common.errors import Error, UsageError
 from ..common.sandbox import confine
 from ..common.wire.challenge import is_thumbprint
+from ..common.wire.visits import MAX_VISITS, Visit, format_visit
 from .challenges import Challenges
 from .server import Server
 
@@ -42,6 +45,30 @@ class Arguments(NamedTuple):
     listeners: tuple[socket.socket, ...]
 
 
+class Visits:
+    """Who listens is told of each kind of request once."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._told: set[Visit] = set()
+        try:
+            self._heard = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        except OSError:   # it is closed
+            self._heard = False
+
+    def tell(self, visit: Visit) -> None:
+        """Never waits: what the pipe doesn't take is told when it is seen again."""
+        # who asks in vain, for name after name, leaves room for those that don't
+        room = MAX_VISITS if visit.status != 200 else 2 * MAX_VISITS
+        if not self._heard or visit in self._told or len(self._told) >= room:
+            return
+        try:
+            os.write(self._descriptor, format_visit(visit))
+            self._told.add(visit)
+        except OSError:
+            pass
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status.  Raises SystemExit(0) on SIGTERM."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -51,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.level = log.DEBUG if arguments.debug else log.NORMAL
         # privileges were dropped by whoever executed us
         confine.die_with_parent(os.getppid())
-        server = Server(arguments.listeners, Challenges(arguments.thumbprints).find)
+        server = Server(arguments.listeners, Challenges(arguments.thumbprints).find,
+                        Visits(1).tell)
         confine.warm_up()
         plan = confinement(arguments.confine, len(arguments.listeners) + server.MAX_CONNECTIONS)
         log.debug(f"confined: {', '.join(confine.enter(plan))}")

@@ -9,11 +9,12 @@ import selectors
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from ..common import log
-from .http import MAX_HEAD, Answer, Find, render, request_line, respond
+from ..common.wire.visits import Visit
+from .http import MAX_HEAD, Answer, Find, render, request_line, respond, visit
 
 MAX_TRAILER = 65536    # bytes read and thrown away after the answer
 
@@ -39,9 +40,12 @@ class Server:
     DEADLINE = 10.0        # seconds from accept to close
     MAX_CONNECTIONS = 128
 
-    def __init__(self, listeners: Sequence[socket.socket], find: Find) -> None:
-        """``find`` tells the key authorization of a token; it must not wait."""
+    def __init__(self, listeners: Sequence[socket.socket], find: Find,
+                 tell: Callable[[Visit], None] = lambda _: None) -> None:
+        """``find`` tells the key authorization of a token, ``tell`` is told of each request for
+        one; neither must wait."""
         self._find = find
+        self._tell = tell
         self.selector = selectors.DefaultSelector()
         # Oldest first, hence also the next deadline first.
         self.connections: dict[Connection, None] = {}
@@ -135,6 +139,9 @@ class Server:
         if log.level >= log.DEBUG:
             line = request_line(conn.head).decode("ascii", "backslashreplace")
             log.debug(f'{peer_name(conn.sock)} "{log.printable(line, 200)}" {answer.status}')
+        seen = visit(conn.head, answer.status)
+        if seen is not None:
+            self._tell(seen)
         response = render(answer, request_line(conn.head).startswith(b"HEAD "))
         conn.trailer = 0
         try:

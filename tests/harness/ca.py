@@ -114,12 +114,22 @@ class CA:
             made = self._servers[tuple(names)] = self._new_server(names)
         return made
 
+    def nominal_server(self, name: str, *extensions: str) -> tuple[Path, Path]:
+        """The same for one that bears its name as a common name only."""
+        key = genkey()
+        added = [word for extension in extensions for word in ("-addext", extension)]
+        return self._keep(openssl("req", "-new", "-config", "/dev/null", "-key", "/dev/stdin",
+                                  "-subj", f"/CN={name}", *added, stdin=key.encode()).decode(), key)
+
     def _new_server(self, names: Sequence[str]) -> tuple[Path, Path]:
+        key = genkey()
+        return self._keep(request(names, key), key)
+
+    def _keep(self, csr: str, key: str) -> tuple[Path, Path]:
         directory = Path(tempfile.mkdtemp(dir=self._directory))
         chain, keyfile = directory / "chain.pem", directory / "key.pem"
-        key = genkey()
         keyfile.write_text(key)
-        chain.write_text(self.issue(request(names, key)) + self.intermediate.read_text())
+        chain.write_text(self.issue(csr) + self.intermediate.read_text())
         return chain, keyfile
 
     def _sign(self, issuer: str, csr: str, days: float, names: Iterable[str] | None = None,

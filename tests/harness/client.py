@@ -86,6 +86,7 @@ class Master:
         self.access: dict[str, Any] = {}
         self.config: dict[str, Any] = {"confine": "auto"}
         self.keyid = ""
+        self.hosts = ""    # what the client finds in /etc/hosts, unless that is empty
         self.signer: subprocess.Popen[bytes] | None = None
         self.http: http.server.ThreadingHTTPServer | None = None
 
@@ -141,7 +142,7 @@ class Master:
         fds = [reading, *(sock.fileno() for sock in signers)]
         argv = [*PROGRAM, "--debug", *map(str, fds)]
         client = subprocess.Popen(
-            as_user("_letsencrypt-client", argv) if os.geteuid() == 0 else argv,
+            self._with_hosts(as_user("_letsencrypt-client", argv) if os.geteuid() == 0 else argv),
             cwd=self.challenges, pass_fds=fds, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **(env or {})})
@@ -153,6 +154,14 @@ class Master:
         client.stdin.close()
         client.stdin = None
         return client
+
+    def _with_hosts(self, argv: list[str]) -> list[str]:
+        if not self.hosts:
+            return argv
+        hosts = self.write("hosts", self.hosts)
+        hosts.chmod(0o644)
+        return ["/usr/bin/unshare", "--mount", "/bin/sh", "-c",
+                'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts), *argv]
 
     def _start_signer(self, key: Path) -> socket.socket:
         ours, theirs = socket.socketpair()
@@ -207,6 +216,7 @@ def names_of(chain: str) -> list[str]:
 
 Answer = dict[str, Any] | Exception
 CA = "https://ca.example"
+NONCE = ("replay-nonce", "n")    # each answer to a POST has one (§6.5)
 
 
 def refusal(kind: str, status: int = 403, retry_after: int | None = None) -> ProblemError:
@@ -236,10 +246,10 @@ class Words(Session):
         if isinstance(answer, Exception):
             raise answer
         if "chain" in answer:
-            return Response(200, (("content-type", "application/pem-certificate-chain"),),
+            return Response(200, (("content-type", "application/pem-certificate-chain"), NONCE),
                             answer["chain"].encode())
-        return Response(201, (("content-type", "application/json"), ("location", f"{CA}/order")),
-                        json.dumps(answer).encode())
+        return Response(201, (("content-type", "application/json"), ("location", f"{CA}/order"),
+                              NONCE), json.dumps(answer).encode())
 
 
 def order_object(**changes: Any) -> dict[str, Any]:

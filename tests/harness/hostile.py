@@ -96,9 +96,9 @@ Issuer = Callable[[str, list[str]], str | bytes]
 class Hostile:
     """The server, on a free port of 127.0.0.1.
 
-    ``names`` are those in its HTTPS certificate.  ``authority`` issues, else a new CA does.
-    ``directory``, ``ca_file`` and ``roots()`` are as Pebble's; it validates nothing, so
-    ``http_port`` is just a free port.
+    ``names`` are those in its HTTPS certificate, unless ``identity`` is its chain and key.
+    ``authority`` issues, else a new CA does.  ``directory``, ``ca_file`` and ``roots()`` are as
+    Pebble's; it validates nothing, so ``http_port`` is just a free port.
 
     ``on``          resource or path -> what answers instead (see the module)
     ``issuer``      CSR in PEM, names of the order -> PEM of certificate and chain
@@ -113,8 +113,9 @@ class Hostile:
     """
 
     def __init__(self, names: Sequence[str] = ca.LOOPBACK, authority: ca.CA | None = None,
-                 port: int = 0) -> None:
+                 port: int = 0, identity: tuple[Path, Path] | None = None) -> None:
         self.port = port
+        self._identity = identity
         self._server_names = names
         self._authority = authority
         self.on: dict[str, Handler] = {}
@@ -143,7 +144,7 @@ class Hostile:
         self.ca = self._authority or ca.CA(path, "Hostile")
         self.ca_file = self.ca.root
         self.http_port = free_port()
-        chain, key = self.ca.server(self._server_names)
+        chain, key = self._identity or self.ca.server(self._server_names)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.load_cert_chain(chain, key)
         self._http = _Server(self, self._tls)

@@ -53,9 +53,13 @@ def authz_null(server: Hostile, absent: bool = False) -> None:
         server.edit(resource, change)
 
 
-def authz_valid_bare(server: Hostile) -> None:
+def authz_valid_bare(server: Hostile, absent: bool = False) -> None:
     """The authorizations are valid already, and have no challenges."""
-    server.edit("authz", lambda authz: authz.update(status="valid", challenges=None))
+    def change(authz: JSON) -> None:
+        authz.update(status="valid", challenges=None)
+        if absent:
+            del authz["challenges"]
+    server.edit("authz", change)
     _ready(server)
 
 
@@ -92,7 +96,7 @@ def account_bare(server: Hostile, status: object = None) -> None:
         server.edit(resource, lambda account: account.update(status=status))
 
 
-def typed_json(server: Hostile) -> None:
+def typed_json(server: Hostile, namespace: str = "urn:ietf:params:acme:error:") -> None:
     """Problem documents are typed application/json; the first three nonces are bad."""
     left = 3
 
@@ -100,9 +104,44 @@ def typed_json(server: Hostile) -> None:
         nonlocal left
         left -= 1
         if left >= 0:
-            return Response.problem("badNonce", "no", 400, {"Content-Type": "application/json"})
+            return Response.json({"type": f"{namespace}badNonce", "detail": "no"}, 400)
         return default()
     server.on["newOrder"] = handler
+
+
+def poll_429(server: Hostile) -> None:
+    """Polls of the order are refused as too many, twice; when to come back isn't said."""
+    once(server, "order", told(429, "rateLimited"), 2)
+
+
+def html_502(server: Hostile) -> None:
+    """A gateway answers the first newOrder and the first request for the certificate."""
+    for resource in "newOrder", "certificate":
+        once(server, resource, page(502))
+
+
+def cut_header(server: Hostile) -> None:
+    """The first answer of newOrder ends within its header."""
+    once(server, "newOrder", FAULTS["cut in the header"])
+
+
+def no_identifiers(server: Hostile) -> None:
+    """Only newOrder's answer has the identifiers."""
+    for resource in "order", "finalize":
+        drop(server, resource, "identifiers")
+
+
+def spaces(server: Hostile) -> None:
+    """White space stands around the values of fields, and newNonce is 404 to HEAD."""
+    def handler(_request: Request, default: Default) -> Response:
+        response = default()
+        return response._replace(headers={
+            "Replay-Nonce": f" {server.nonce()}\t", **{
+                name: f"\t {value} \t" for name, value in response.headers.items()}})
+    for resource in "newAccount", "newOrder", "order", "authz", "finalize", "certificate":
+        server.on[resource] = handler
+    server.on["newNonce"] = lambda request, default: (
+        Response(404, {"Replay-Nonce": None}) if request.method == "HEAD" else default())
 
 
 def same_url_twice(server: Hostile) -> None:
@@ -207,15 +246,35 @@ def interim(server: Hostile) -> None:
                       b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n")
 
 
+def agreement(server: Hostile) -> None:
+    """newOrder wants other terms agreed to (§7.3.3)."""
+    server.on["newOrder"] = lambda _request, _default: Response.problem(
+        "userActionRequired", "Terms have changed", 403,
+        {"Link": '<https://ca.test/terms-2>;rel="terms-of-service"'},
+        instance="https://ca.test/agree?token=x")
+
+
 WORDS: dict[str, Word] = {
     "finalize-once": finalize_once, "valid-bare": valid_bare, "authz-null": authz_null,
     "authz-absent": lambda server: authz_null(server, absent=True),
-    "authz-valid-bare": authz_valid_bare, "parent-authz": parent_authz, "nulls": nulls,
+    "authz-valid-bare": authz_valid_bare,
+    "authz-valid-absent": lambda server: authz_valid_bare(server, absent=True),
+    "parent-authz": parent_authz, "nulls": nulls,
     "account-bare": account_bare, "account-empty": lambda server: account_bare(server, ""),
-    "json-problem": typed_json, "same-url-twice": same_url_twice, "capitals": capitals,
+    "json-problem": typed_json,
+    "urn-acme-error": lambda server: typed_json(server, "urn:acme:error:"),
+    "same-url-twice": same_url_twice, "capitals": capitals,
+    "poll-429": poll_429, "html-502": html_502, "cut-header": cut_header,
+    "no-identifiers": no_identifiers, "spaces": spaces,
     "query": query, "relative": relative, "head-405": head_405, "two-answers": two_answers,
     "bom": with_bom, "interim": interim, "skewed-date": skewed_date,
 }
+# Those that are about one order, so that several of them may be one server's
+OF_AN_ORDER = ("finalize-once", "valid-bare", "authz-null", "authz-absent", "authz-valid-bare",
+               "authz-valid-absent", "parent-authz", "json-problem", "urn-acme-error",
+               "same-url-twice", "poll-429", "html-502", "cut-header", "no-identifiers",
+               "two-answers", "skewed-date")
+WAITING = ("poll-429", "html-502", "cut-header", "skewed-date")
 
 
 # --- faults ------------------------------------------------------------------------------------

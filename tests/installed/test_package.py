@@ -153,7 +153,10 @@ def test_manuals() -> None:
 
 def test_with_nothing_configured_the_nightly_run_is_silent() -> None:
     assert run(MASTER, "--quiet", "newOrder") == ""
-    assert run(MASTER, "status").split() == ["SECTION", "EXPIRES", "STATE", "NAMES"]
+    assert run(MASTER, "--quiet", "status").split() == ["SECTION", "EXPIRES", "STATE", "NAMES"]
+    for command in ("status", "newOrder"):   # who asks is told what to do
+        assert f"no certificate is configured: add a section such as [example.org] with names = " \
+            f"example.org to {CONFIG}/certs.conf" in run(MASTER, command)
 
 
 def test_without_an_account_key_check_says_what_is_missing() -> None:

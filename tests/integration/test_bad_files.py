@@ -4,6 +4,7 @@ import grp
 import os
 import pwd
 import re
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -146,6 +147,38 @@ def test_a_run_directory_that_others_may_change(mode: int, owner: str, good: Sit
         os.chown(good.rundir, 0, 0)
         good.rundir.chmod(0o755)
     assert str(good.rundir) in told
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda path: path.chmod(0o777), lambda path: path.chmod(0o1777),
+    lambda path: os.chown(path, pwd.getpwnam("nobody").pw_uid, 0),
+    lambda path: shutil.rmtree(path.parent), lambda path: path.parent.chmod(0o777),
+    lambda path: (path.rmdir(), path.touch()),
+    lambda path: (path / "lock").symlink_to("/etc/passwd")],
+    ids=["writable", "sticky", "foreign", "missing", "parent", "file", "lock"])
+def test_a_bad_run_directory_with_nothing_to_do(spoil: Callable[[Path], Any], good: Site) -> None:
+    """It is no failure, and at night not a word, where no certificate is configured."""
+    parent = good.path / "spoilt"
+    parent.mkdir()
+    rundir = parent / "run"
+    good.main[""]["run-directory"] = str(rundir)
+    rundir.mkdir()
+    certs, good.certs = good.certs, {}
+    try:
+        spoil(rundir)
+        done = good.run("--quiet", "newOrder")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        done = good.run("newOrder")
+        assert done.returncode == 0 and len(done.stderr.splitlines()) == 2, done.stderr
+        assert str(parent) in done.stderr and "no certificate is configured" in done.stderr
+        good.certs = certs
+        assert str(parent) in only_error(good.run("newOrder"))
+        done = good.run("check")
+        found = done.returncode == 1 and str(parent) in done.stderr
+        assert found or (rundir / "lock").is_symlink(), done.stderr
+    finally:
+        parent.chmod(0o755) if parent.exists() else None
+        shutil.rmtree(parent, ignore_errors=True)
 
 
 @pytest.mark.parametrize("section", ["client", "webserver", "accountd"])

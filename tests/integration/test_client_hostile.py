@@ -187,6 +187,20 @@ def test_a19_untrusted_servers(hostile: Hostile, registered: Master) -> None:
         assert other.requests and "not verified" in outcome.only(Log).text
 
 
+@pytest.mark.parametrize("extensions", [[], ["subjectAltName=IP:127.0.0.1"],
+                                        ["subjectAltName=email:a@b.test"]])
+def test_a19_a_common_name_is_no_name(hostile: Hostile, registered: Master,
+                                      extensions: list[str]) -> None:
+    """RFC 9525 §2: only subjectAltName says whose certificate it is."""
+    identity = hostile.ca.nominal_server("localhost", *extensions)
+    with Hostile(authority=hostile.ca, identity=identity) as other:
+        other.directory = f"https://localhost:{other.port}/directory"
+        registered.access["server"] = other.directory
+        outcome = registered.run(registered.order("s", "a.example"))
+        assert outcome.status == 1 and not other.requests
+        assert re.search("not trusted: Hostname mismatch", outcome.only(Failed).message)
+
+
 def test_a20_too_many_authorizations(hostile: Hostile, registered: Master) -> None:
     misbehaviour.many_authorizations(hostile)
     refused(hostile, registered, "authorizations")

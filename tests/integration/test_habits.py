@@ -16,7 +16,7 @@ from harness import judge
 from harness.hostile import Hostile
 from harness.judge import INSTALLED, NEW, expect
 from harness.run import USERS, Site, run
-from harness.verdict import errors, refused
+from harness.verdict import errors, only_error, refused
 
 FIRST = [rf"x: {NEW}", r"x: generating the private key \S+ \(ec:P-256\)", f"x: {INSTALLED}"]
 NOBODY = pwd.getpwnam("nobody")
@@ -181,6 +181,20 @@ def test_no_section_at_all(good: Site) -> None:
     expect(good.run("status"), 0, told, stdout="SECTION.*\n")
 
 
+def test_more_days_than_a_certificate_lives(good: Site, server: Hostile) -> None:
+    """min-days = 100, and the CA's are for 90: a warning, and no order at each run."""
+    good.certs["a"]["min-days"] = "100"
+    told = r"warning: .*\[a\]: min-days = 100: certificates that are valid for 90 days would be " \
+           "renewed at each run; it is taken as not set"
+    for _ in range(2):
+        expect(good.run("--quiet", "newOrder"), 0, told)
+    assert orders(server) == 0
+    done = good.run("status")
+    assert done.returncode == 0 and "\na " in done.stdout and " valid " in done.stdout
+    assert good.run("--quiet", "newOrder", "--min-days=100").returncode == 0
+    assert orders(server) == 1, "who says so on the command line gets it"
+
+
 # --- places --------------------------------------------------------------------------------------
 
 def test_a_key_in_a_directory_of_the_owner(good: Site) -> None:
@@ -264,9 +278,10 @@ def test_who_has_the_port_is_said(good: Site) -> None:
 # --- locales -------------------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")
-def latin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def latin(ready: Site) -> dict[str, str]:
     """The environment of an administrator whose terminal is not of UTF-8."""
-    path = tmp_path_factory.mktemp("locales")
+    path = ready.path / "locales"   # where the signer's user can read it
+    path.mkdir()
     done = subprocess.run(["/usr/bin/localedef", "-i", "tr_TR", "-f", "ISO-8859-9",
                            str(path / "tr_TR.ISO-8859-9")], capture_output=True, check=False)
     if done.returncode not in (0, 1):   # 1: with warnings
@@ -294,3 +309,29 @@ def test_file_names_are_those_of_utf8(good: Site, latin: dict[str, str]) -> None
     # as that terminal sends it
     argument = "\u00fc".encode("iso-8859-9").decode("utf-8", "surrogateescape")
     expect(good.run("newOrder", argument, env=latin), 0, "\u00fc: valid until .*")
+
+
+def test_the_signers_file_names_too(good: Site, latin: dict[str, str]) -> None:
+    """One that is started by hand makes, and reads, the key that the master's does."""
+    directory = good.lib / "accountd"
+    old, key = good.account_key, directory / "Schl\u00fcssel"
+    good.accountd[""]["privkey"] = f"file:{key}"
+    as_sent = f"--privkey=file:{key}".encode("iso-8859-9").decode("utf-8", "surrogateescape")
+    before = set(os.listdir(directory))
+    try:
+        done = run(good.signer("--genkey=ec:P-256"), env=latin)
+        assert done.returncode == 0 and done.stdout.startswith(f"{key}: "), done
+        assert set(os.listdir(directory)) == {*before, key.name}
+        for argv in (good.signer("--genkey=ec:P-256"),
+                     good.signer(f"--privkey=file:{key}", "--genkey=ec:P-256"),
+                     good.signer(as_sent, "--genkey=ec:P-256")):
+            done = run(argv, env=latin)
+            assert done.returncode == 1 and f"{key}: " in only_error(done, 1), "it is there"
+        for environment in (latin, {}):
+            done = run(good.signer("--stdio"), env=environment)
+            assert done.returncode == 0 and done.stdout.startswith("1 OK "), done
+        shutil.copyfile(old, key)
+        expect(good.run("newOrder", "--force", env=latin), 0, "a: forced", f"a: {INSTALLED}")
+        assert set(os.listdir(directory)) == {*before, key.name}
+    finally:
+        key.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ The master here is patched where it is installed: it kills itself at the row tha
 """
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,11 +115,14 @@ SCENES: dict[str, Callable[[Hostile], Any]] = {
 }
 
 
+TOLD = "due, told"
+
+
 def test_each_row_that_writes_has_a_scene() -> None:
-    assert {*SCENES, *SETTLING} == set(WRITING)
+    assert {*SCENES, *SETTLING, TOLD} == set(WRITING)
 
 
-DONE = {"directory", "account", "issuer", "key_type", "ca_file", "access"}
+DONE = {"directory", "account", "issuer", "key_type", "ca_file", "access", "installed"}
 
 
 def state(site: Site) -> dict[str, Any]:
@@ -178,3 +182,19 @@ def test_killed_while_settling(mortal: Mortal, host: Site, hostile: Hostile, row
     assert judge.mode(host.file("a")) == 0o640 and "0640" in state(host)["access"]
     assert judge.matches(host.file("a"), host.file("a", "privkey.pem"))
     assert len(hostile.asked("newOrder")) == 1 and state(host).keys() <= DONE
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_while_it_is_told_that_it_waits(mortal: Mortal, host: Site, hostile: Hostile,
+                                               when: str) -> None:
+    """Told again at most; it waits still."""
+    host.file("a").unlink()
+    (host.lib / "state/cert-a.json").write_text(
+        json.dumps({**state(host), "not_before": int(time.time()) + 3600}))
+    mortal.where.write_text(f"{TOLD}, {when}")
+    assert host.run("newOrder").returncode == -9
+    done = host.run("--quiet", "newOrder")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == (when == "before")
+    assert len(hostile.asked("newOrder")) == 1 and state(host)["not_before"]
+    assert host.run("newOrder", "a").returncode == 0
+    assert state(host).keys() <= DONE

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import pytest
 from harness import ca, client as harness_client
 from harness.client import Master
 from harness.hostile import Hostile
-from harness.run import ENVIRONMENT, Prefix, Site, Users
+from harness.run import ENVIRONMENT, SIGNER_USER, Prefix, Site, Users
 from letsencrypt_tiny.common import shortage
 from letsencrypt_tiny.common.sandbox import seccomp
 from letsencrypt_tiny.common.wire import order
@@ -215,6 +216,22 @@ def test_the_client_without(call: str, error: str, hostile: Hostile, users: User
         assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.parametrize("error", ["EAGAIN", "ENOMEM"])
+@pytest.mark.parametrize("command", ["newOrder", "check", "status"])
+def test_no_process_can_be_started(command: str, error: str, good: Site, server: Hostile) -> None:
+    """One line that says so, and no order; then all is as it was."""
+    before = good.file("a").read_bytes()
+    arguments = [command, "--force"][:1 + (command == "newOrder")]
+    done = run([*without("clone3,clone,fork,vfork", error), *good.command(*arguments)])
+    lines = done.stderr.decode().splitlines()
+    assert "Traceback" not in done.stderr.decode() and done.returncode == (command != "status")
+    told = [line for line in lines if line.startswith("error: ")]
+    assert len(lines) == len(told) + lines.count("a: forced") and "Exception" not in str(lines)
+    assert len(told) == 1 or command != "newOrder", lines
+    assert not server.asked("newOrder") and good.file("a").read_bytes() == before
+    assert good.run(*arguments).returncode == 0
+
+
 @pytest.mark.parametrize("mode", ["auto", "no"])
 def test_limits_that_cannot_be_set(mode: str, prefix: Prefix) -> None:
     """They are no part of what may be missing."""
@@ -222,3 +239,56 @@ def test_limits_that_cannot_be_set(mode: str, prefix: Prefix) -> None:
         done = run([*without("prlimit64,setrlimit", "EPERM"), str(prefix.webserver),
                     f"--confine={mode}", str(sock.fileno())], b"", (sock.fileno(),), 5)
     assert (done.returncode, done.stderr) == (1, b"error: webserver: limits can't be set (EPERM)\n")
+
+
+# --- no process, no thread -----------------------------------------------------------------------
+
+SECTIONS = "abcd"
+
+
+@pytest.mark.parametrize("call, works", [
+    ("clone3", True), ("vfork", True), ("clone", False), ("clone,clone3,vfork,fork", False)])
+@pytest.mark.parametrize("command", ["newOrder", "check", "account"])
+def test_no_more_processes_or_threads(command: str, call: str, works: bool, good: Site) -> None:
+    """As RLIMIT_NPROC or pids.max has it: without threads (clone3) it takes longer, without
+    processes it is told what could not be run."""
+    for section in SECTIONS:
+        good.certificate(section, [f"{section}.example"])
+    arguments = [command, "--force"][:1 + (command == "newOrder")]
+    done = run([*without(call, "EAGAIN"), *good.command("--quiet", *arguments)])
+    lines = done.stderr.decode().splitlines()
+    assert (done.returncode == 0) is works, lines
+    assert (lines == []) is works and len(set(lines)) == len(lines)
+    assert not [line for line in lines if not line.startswith("error: ")
+                or line.count("Resource temporarily unavailable") != 1], lines
+    if command == "newOrder" and not works:
+        assert [line.split()[1] for line in lines] == [f"{section}:" for section in SECTIONS]
+
+
+@pytest.mark.parametrize("options", [[], ["--debug"]])
+def test_a_signer_without_threads(options: list[str], good: Site) -> None:
+    """On a socket each client has one: it is sent away in a line, and the signer goes on."""
+    directory = good.path / "signer-run"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    shutil.chown(directory, SIGNER_USER)
+    argv = good.signer(f"--socket={directory}/S", *options)
+    with subprocess.Popen([*without("clone3,clone", "EAGAIN"), *argv], stderr=subprocess.PIPE,
+                          text=True, env=ENVIRONMENT) as process:
+        try:
+            assert process.stderr is not None
+            while "listening" not in process.stderr.readline():
+                assert process.poll() is None
+            for _ in range(3):
+                with socket.socket(socket.AF_UNIX) as sock:
+                    sock.settimeout(10)
+                    sock.connect(f"{directory}/S")
+                    try:
+                        assert sock.recv(100) == b""
+                    except ConnectionResetError:
+                        pass
+        finally:
+            process.terminate()
+        rest = process.stderr.read()
+    assert process.returncode == 0
+    assert rest.count("error: a conversation failed: RuntimeError(") == 3
+    assert ("Traceback" in rest) is bool(options)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from harness import ca
 from harness.client import Master
-from harness.hostile import Hostile
+from harness.hostile import RESOURCES, Hostile, Request, Response
 from harness.run import Users
 from letsencrypt_tiny.client import eyeballs, transport
 from letsencrypt_tiny.client.connection import Connection
@@ -123,6 +124,39 @@ def test_within_the_sandbox(hostile: Hostile, users: Users) -> None:
         master.register()
         outcome = master.run(master.order("a.test"))
         assert outcome.only(Issued) and "seccomp" in outcome.stderr
+
+
+def swallowed() -> int:
+    """Return how many packets were lost so far."""
+    table = subprocess.run(["ip6tables", "-L", "INPUT", "-n", "-v", "-x"], check=True,
+                           capture_output=True, text=True).stdout
+    return sum(int(line.split()[0]) for line in table.splitlines() if " DROP " in line)
+
+
+def test_three_that_swallow_within_the_sandbox(hostile_ca: ca.CA, users: Users,
+                                               swallowing: tuple[str, ...]) -> None:
+    """The client, confined, connects dozens of times: one packet is lost, of the first time.
+
+    (Another one follows it only after a second, be it that the machine is busy.)
+    """
+    with Hostile(["eyes.test"], hostile_ca) as server, Master.made() as master:
+        server.base = f"https://eyes.test:{server.port}"
+        server.directory = f"{server.base}/directory"
+
+        def closing(_request: Request, default: Any) -> Response:
+            response: Response = default()
+            return response._replace(headers={**response.headers, "Connection": "close"})
+        for resource in RESOURCES:
+            server.on[resource] = closing
+        master.hosts = "".join(f"{address} eyes.test\n" for address in (*swallowing, "127.0.0.1"))
+        master.config["confine"] = "required"
+        master.use(server)
+        master.register()
+        before = swallowed()
+        outcome = master.run(*(master.order(f"{name}.test") for name in "abc"))
+        assert len(outcome.of(Issued)) == 3, outcome
+        assert "landlock" in outcome.stderr and "seccomp" in outcome.stderr
+        assert outcome.requests > 12 and swallowed() - before in (1, 2)
 
 
 def test_what_failed_goes_last(hostile: Hostile) -> None:

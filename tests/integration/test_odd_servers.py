@@ -19,7 +19,9 @@ def master(users: Users) -> Iterator[Master]:
         yield made
 
 
-@pytest.mark.parametrize("word", oddities.WORDS)
+# The others have one run of the whole program together: test_odd_servers_whole.py
+@pytest.mark.parametrize("word", [word for word in oddities.WORDS if word not in
+                                  oddities.OF_AN_ORDER or word in oddities.WAITING])
 def test_a_certificate_can_be_had(hostile: Hostile, master: Master, word: str) -> None:
     oddities.WORDS[word](hostile)
     master.use(hostile)
@@ -29,11 +31,28 @@ def test_a_certificate_can_be_had(hostile: Hostile, master: Master, word: str) -
                          account_key=account.only(Account).key)
     outcome = master.run(master.order("www.a.test"))
     assert names_of(outcome.only(Issued).chain) == ["www.a.test"], outcome
-    assert len({request.payload["identifiers"][0]["value"]
-                for request in hostile.asked("newOrder")}) == 1
+    assert len(hostile.orders) == len(hostile.certificates) == 1
     assert all(request.headers["accept-encoding"] == "identity" for request in hostile.requests)
     if word == "account-bare":
         assert len(hostile.asked("newAccount")) == 1    # and it was remembered
+    if word == "cut-header":
+        assert "the connection was closed in the middle of an HTTP response" in outcome.stderr
+    if word == "skewed-date":
+        assert 2 in [answer.wait for answer in outcome.of(Progress)]
+    if word == "html-502":
+        assert "newOrder: HTTP status 502: Bad Gateway nginx; trying again" in outcome.stderr
+
+
+def test_two_answers_and_another_section(hostile: Hostile, master: Master) -> None:
+    """What comes unasked on the connection they share is none of the other one's."""
+    oddities.two_answers(hostile)
+    master.use(hostile)
+    master.register()
+    master.access["jobs"] = 1
+    outcome = master.run(*(master.order(f"{name}.test") for name in "abc"))
+    assert {issued.section: names_of(issued.chain) for issued in outcome.of(Issued)} == {
+        f"{name}.test": [f"{name}.test"] for name in "abc"}, outcome
+    assert outcome.connections == 1 and len(hostile.orders) == 3
 
 
 def test_port_443(master: Master, hostile_ca: Any) -> None:
@@ -48,10 +67,10 @@ def test_port_443(master: Master, hostile_ca: Any) -> None:
 
 
 def test_burst(hostile: Hostile, master: Master) -> None:
-    """Six sections, three requests a second."""
+    """Six sections, eight requests a second; three: tests/soak/test_slow_servers.py."""
     master.use(hostile)
     master.register()
-    oddities.burst(hostile)
+    oddities.burst(hostile, 8)
     names = [f"{name}.test" for name in "abcdef"]
     outcome = master.run(*(master.order(name) for name in names))
     assert sorted(issued.section for issued in outcome.of(Issued)) == names, outcome
@@ -77,10 +96,7 @@ def test_agreement(hostile: Hostile, master: Master) -> None:
     """RFC 8555 §7.3.3."""
     master.use(hostile)
     master.register()
-    hostile.on["newOrder"] = lambda _request, _default: Response.problem(
-        "userActionRequired", "Terms have changed", 403,
-        {"Link": '<https://ca.test/terms-2>;rel="terms-of-service"'},
-        instance="https://ca.test/agree?token=x")
+    oddities.agreement(hostile)
     failed = master.run(master.order("a.test")).only(Failed)
     assert "Terms have changed" in failed.message and failed.type == "userActionRequired"
     assert "https://ca.test/agree?token=x" in failed.message
@@ -97,6 +113,21 @@ def test_json_problem_429(hostile: Hostile, master: Master) -> None:
     assert failed.message.startswith("newOrder: not now (rateLimited); the CA asks to come back "
                                      "in 3600 s")
     assert (failed.outcome, failed.retry_after, failed.type) == ("busy", 3600, "rateLimited")
+
+
+def test_valid_bare_is_taken_up(hostile: Hostile, master: Master) -> None:
+    """Whichever run comes to it: of the order that there is."""
+    oddities.valid_bare(hostile)
+    master.use(hostile)
+    master.register()
+    master.access["timeout"] = 4
+    oddities.once(hostile, "certificate", oddities.page(504), 99)
+    request = master.order("a.test")
+    last = master.run(request).of(Progress)[-1]
+    assert last.state == "valid"
+    del hostile.on["certificate"]
+    assert master.run(request._replace(url=last.url, finalize=last.finalize)).only(Issued)
+    assert len(hostile.orders) == len(hostile.certificates) == 1
 
 
 @pytest.mark.parametrize("answer, orders", [

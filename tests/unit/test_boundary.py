@@ -86,7 +86,7 @@ FLOORS = {
                ("commands",), ("main",)),
     "common": (("environment", "shortage", "encoding", "errors", "paths", "names", "urls",
                 "clock"),
-               ("log", "specifiers", "inifile"),
+               ("log", "specifiers", "inifile", "acl"), ("trusted",),
                ("wire", "x509", "sandbox")),
 }
 

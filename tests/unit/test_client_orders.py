@@ -14,6 +14,7 @@ from letsencrypt_tiny.client.challenges.http01 import Http01
 from letsencrypt_tiny.client.connection import Response
 from letsencrypt_tiny.client.ordering import Ordering
 from letsencrypt_tiny.client.patience import Patience
+from letsencrypt_tiny.client.problem import ProblemError
 from letsencrypt_tiny.client.transport import CutOff, NoAnswer
 from letsencrypt_tiny.common.errors import Error, ProtocolError
 from letsencrypt_tiny.common.names import Identifier
@@ -64,7 +65,9 @@ def parse(*objs: dict[str, Any]) -> order.OrderObject:
 
 def test_an_order_is_taken_apart() -> None:
     parsed = parse(order_object(error={"detail": "no"}, certificate=None))
-    assert parsed.status == "pending" and not parsed.has_certificate
+    assert parsed.status == "pending"
+    with pytest.raises(ProtocolError, match="valid, but the server names no certificate"):
+        parsed.certificate_url()
     assert parsed.error == Problem("", "no")
     assert parsed.authorizations() == ["https://ca.example/1", "https://ca.example/2"]
     assert parsed.finalize_url() == parsed.finalize == "https://ca.example/f"
@@ -309,6 +312,18 @@ def test_what_passes_ends_in_a_certificate(resource: str, fault: Exception) -> N
     answers = GOOD[resource]
     _, asked, _ = run(**{resource: [fault, fault, *answers], "order": [fault, READY, VALID]})
     assert asked.count("new") == (3 if resource == "new" else 1)
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_poll_429(status: int) -> None:
+    """It was asked too early: what is refused without a moment to come back is asked again."""
+    refused = refusal("rateLimited" if status == 429 else "", status)
+    _, asked, _ = run(order=[refused, refused, READY, refused, VALID],
+                      finalize=[{"status": "processing"}])
+    assert asked.count("new") == 1 and asked.count("order") == 5
+    # other requests aren't
+    with pytest.raises(ProblemError):
+        run(finalize=[refused], order=[READY])
 
 
 def test_poll_429_drops_no_order() -> None:

@@ -17,6 +17,7 @@ from letsencrypt_tiny.client.problem import ProblemError
 from letsencrypt_tiny.client.session import Session
 from letsencrypt_tiny.client.signer import Signer, SignerError
 from letsencrypt_tiny.client.connection import Connection
+from letsencrypt_tiny.client.connection import Response as ConnectionResponse
 from letsencrypt_tiny.client.transport import CutOff, TransportError
 from letsencrypt_tiny.common.wire import signer as signer_protocol
 from letsencrypt_tiny.common.errors import LocalProtocolError, ProtocolError
@@ -217,6 +218,28 @@ def test_without_a_signer_there_is_get(hostile: Hostile) -> None:
 
 def account(session: Session) -> None:
     session.post(session.directory.new_account, {"termsOfServiceAgreed": True}, "x", with_jwk=True)
+
+
+@pytest.mark.parametrize("reference, meant", [
+    ("/order/7", "/order/7"), ("order/7", "/acme/order/7"), ("../order?7", "/order?7"),
+    ("?7", "/acme/new?7"), ("{base}/order/7", "/order/7")])
+def test_a_relative_location(hostile: Hostile, session: Session, reference: str,
+                             meant: str) -> None:
+    """relative (RFC 9110 §10.2.2): as of the URL that the request was sent to."""
+    response = ConnectionResponse(201, (("location", reference.format(base=hostile.base)),), b"")
+    found = session.location(response, f"{hostile.base}/acme/new", "newOrder")
+    assert found == hostile.base + meant
+
+
+@pytest.mark.parametrize("reference", [
+    "//evil.example/order/7", "https://evil.example/", "http:order", "data:x", "/a b",
+    "https:order/7", "/\n", "\\\\evil.example/x", None])
+def test_a_location_elsewhere(hostile: Hostile, session: Session, reference: str | None) -> None:
+    """What doesn't lead to the server itself is refused."""
+    fields = () if reference is None else (("location", reference),)
+    with pytest.raises(ProtocolError, match="Location"):
+        session.location(ConnectionResponse(201, fields, b""), f"{hostile.base}/acme/new",
+                         "newOrder")
 
 
 def test_nonces_come_from_answers(hostile: Hostile, session: Session) -> None:

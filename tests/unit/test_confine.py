@@ -44,6 +44,19 @@ def guards(request: Any) -> tuple[int, bool]:
     return abi, with_seccomp
 
 
+def test_a_client_that_has_no_challenge_directory(world: World,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    """It works in /, as for another command than newOrder: there and below it makes no file."""
+    monkeypatch.chdir("/")
+    plan = client_plan(world)
+    assert not plan.create
+    prepare(world)
+    result = inside(plan, lambda: verdicts({
+        "create": lambda: create("mine"), "remove": lambda: os.unlink("token")}),
+        cwd=world.challenge)
+    assert (result["create"], result["remove"]) == (False, False)
+
+
 def test_client(world: World, guards: tuple[int, bool]) -> None:
     abi, filtered = guards
     context = ssl.create_default_context(cafile=world.certificate)

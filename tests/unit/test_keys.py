@@ -1,5 +1,6 @@
 """Private keys in files: made once, and of use only to root."""
 
+import grp
 import os
 import shutil
 import stat
@@ -9,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from harness.neighbour import NOBODY, acl_entries, lease, set_acl
 from letsencrypt_tiny.common.errors import Error
-from letsencrypt_tiny.master.store import keys
+from letsencrypt_tiny.master.store import files, keys
 
 pytestmark = pytest.mark.root
 
-OTHER = 65533
+OWNER, OTHER = 65531, 65533
+USERS = grp.getgrnam("users").gr_gid
 OLD = b"old\n" * 5000
 
 
@@ -122,3 +125,99 @@ def test_a_key_below_a_directory_of_the_section_owner(top: Path) -> None:
     (top / "his/link").symlink_to("/etc/passwd")
     with pytest.raises(Error, match="a symbolic link in a directory that is not root's"):
         keys.open_key(f"{top}/his/link", OTHER)
+
+
+def grouped(path: Path, mode: int, uid: int, gid: int) -> None:
+    """Give the key a mode, an owner and a group."""
+    os.chown(path, uid, gid)
+    path.chmod(mode)
+
+
+@pytest.mark.parametrize("mode, uid, gid, told", [
+    (0o600, OTHER, 0, r"belongs to user 65533, who is neither root nor .*\(chown root it"),
+    (0o640, 0, USERS, r"is open to group users \(chmod 0600 it, chgrp it to ssl-cert, or set ow"),
+    (0o660, 0, USERS, "is open to group users"), (0o620, 0, USERS, "is open to group users"),
+    (0o640, OWNER, OTHER, "is open to group 65533"), (0o604, 0, 0, "is open to everybody"),
+    (0o640, OWNER, USERS, "is open to group users")])
+def test_a_key_that_others_can_use(mode: int, uid: int, gid: int, told: str, top: Path) -> None:
+    (top / "key").write_bytes(b"key")
+    grouped(top / "key", mode, uid, gid)
+    with pytest.raises(Error, match=f"^{top}/key: the private key {told}"):
+        keys.open_key(f"{top}/key", OWNER, 65532)
+
+
+@pytest.mark.parametrize("mode, uid, gid", [
+    (0o600, 0, USERS), (0o610, 0, USERS), (0o640, 0, 0), (0o600, OWNER, OTHER),
+    (0o640, OWNER, OTHER), (0o640, 0, OTHER), (0o440, 0, OTHER)])
+def test_a_key_for_the_sections_owner_and_group(mode: int, uid: int, gid: int, top: Path) -> None:
+    (top / "key").write_bytes(b"key")
+    grouped(top / "key", mode, uid, gid)
+    os.close(keys.open_key(f"{top}/key", OWNER, OTHER))
+
+
+def test_a_key_for_the_group_of_keys(top: Path) -> None:
+    try:
+        gid = grp.getgrnam("ssl-cert").gr_gid
+    except KeyError:
+        pytest.skip("there is no group ssl-cert")
+    (top / "key").write_bytes(b"key")
+    grouped(top / "key", 0o640, 0, gid)
+    os.close(keys.open_key(f"{top}/key"))
+
+
+@pytest.mark.parametrize("users, groups, group, told", [
+    ({NOBODY.pw_uid: 4}, {}, 0, "user nobody"), ({}, {USERS: 4}, 0, "group users"),
+    ({0: 6, OTHER: 2}, {}, 0, "user 65533"), ({0: 6, OWNER: 6}, {0: 6, OTHER: 6}, 4, "")])
+def test_access_control_lists_of_a_key(users: dict[int, int], groups: dict[int, int], group: int,
+                                       told: str, top: Path) -> None:
+    path = top / "key"
+    path.write_bytes(b"key")
+    if not set_acl(path, acl_entries(6, group, 0, users, groups)):
+        pytest.skip("the file system has no access control lists")
+    if not told:
+        os.close(keys.open_key(str(path), OWNER, OTHER))
+        return
+    with pytest.raises(Error, match=rf"^{path}: the private key is open to {told} "
+                                    rf"\(setfacl -b {path}\)$"):
+        keys.open_key(str(path), OWNER, OTHER)
+    path.chmod(0o600)   # which takes the mask away
+    os.close(keys.open_key(str(path)))
+
+
+def test_a_default_list_lets_nobody_read_what_is_private(top: Path) -> None:
+    """What is written in a directory with one would have it, too."""
+    if not set_acl(top, acl_entries(7, 5, 5, {NOBODY.pw_uid: 7}), "default"):
+        pytest.skip("the file system has no access control lists")
+    files.install([files.File(f"{top}/key", b"key", None, 0o640),
+                   files.File(f"{top}/cert", b"cert", None, 0o644)])
+    with pytest.raises(OSError):
+        os.getxattr(top / "key", "system.posix_acl_access")
+    keys.create(f"{top}/new", b"key")
+    for name in ("key", "new"):
+        os.close(keys.open_key(f"{top}/{name}"))
+
+
+def test_what_is_read_of_a_key_nobody_changes_any_more(top: Path) -> None:
+    """Its owner might: openssl would read without end."""
+    path = top / "key"
+    path.write_bytes(b"key")
+    os.chown(path, OTHER, OTHER)
+    path.chmod(0o600)
+    descriptor = keys.open_key(str(path), OTHER)
+    path.write_bytes(b"another")
+    os.truncate(path, 1 << 40)
+    with open(f"/proc/self/fd/{descriptor}", "rb") as again:   # as openssl opens it
+        assert again.read() == b"key"
+    os.close(descriptor)
+
+
+def test_a_key_with_a_lease_on_it(top: Path) -> None:
+    path = top / "key"
+    path.write_bytes(b"key")
+    os.chown(path, NOBODY.pw_uid, -1)
+    path.chmod(0o600)
+    with lease(path):
+        for action in (lambda: keys.open_key(str(path), NOBODY.pw_uid),
+                       lambda: keys.replacement(str(path), b"new", NOBODY.pw_uid)):
+            with pytest.raises(Error, match=f"^{path}: cannot be read: somebody has a lease"):
+                action()

@@ -126,7 +126,10 @@ def test_what_is_worth_keeping(tmp_path: Path) -> None:
     leaf = issue(tmp_path)
     begin = leaf.not_before
     for issued, now, worth in ((0, 0, True), (0, 6, True), (0, 7, False), (1, 0, False),
-                               (-400, 0, False), (58, 59, True), (58, 61, False)):
+                               (-400, 0, False), (58, 59, True), (58, 61, False),
+                               # as it looks while our clock is ahead
+                               (61, 62, True), (61, 67, True), (61, 68, False), (100, 106, True),
+                               (100, 107, False), (100, 99, False)):
         assert renewal.worth_keeping(leaf, begin + issued * DAY, begin + now * DAY) is worth
 
 

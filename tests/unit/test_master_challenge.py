@@ -33,7 +33,7 @@ def test_contract_of_the_web_server(host: Host) -> None:
     assert process.uids == (DAEMON.pw_uid,) * 4 and process.groups == (DAEMON.pw_gid,)
     assert process.cwd == responder.directory
     assert {n: target.partition(":")[0] for n, target in process.fds.items() if n < 6} == {
-        0: "/dev/null", 1: "/dev/null", 2: "/dev/null", 3: "socket", 4: "socket", 5: "socket"}
+        0: "/dev/null", 1: "pipe", 2: "/dev/null", 3: "socket", 4: "socket", 5: "socket"}
     assert [n for n, target in process.fds.items() if target.startswith("socket")] == [3, 4, 5]
     assert responder._listener.sockets == [], "the web server has them, the master not any more"
     for family, address in ((socket.AF_INET, ("127.0.0.1", 8001)), (socket.AF_INET6, ("::1", 8001)),

@@ -57,6 +57,17 @@ def test_reasons() -> None:
     assert told(Installed(fault="there is none"), state=interrupted) == (True, "there is none")
 
 
+@pytest.mark.parametrize("installed, now, due", [
+    (0, 60, True), (59, 60, True), (60, 60, False), (70, 70, False), (70, 83, False),
+    (70, 84, True), (85, 85, False), (85, 88, True), (90, 90, True), (95, 95, True),
+    (95, 59, False), (95, 60, True)])
+def test_due_as_soon_as_it_was_installed(installed: int, now: int, due: bool) -> None:
+    """Not again at each run: what was left then is its lifetime.  But a wish is a wish."""
+    state = SectionState(installed=installed * DAY)
+    assert told(GOOD, now * DAY, state=state)[0] is due
+    assert told(GOOD, now * DAY, 30, state)[0] is (now >= 60)
+
+
 def test_what_else_is_remembered_matters_not() -> None:
     state = SectionState("d", "a", "o", "k", False, True, 100 * DAY)
     assert told(GOOD, state=state) == told(GOOD)

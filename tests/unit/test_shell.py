@@ -40,6 +40,26 @@ def test_shell_that_does_not_end(capfd: pytest.CaptureFixture[str],
     assert "“exec sleep 60” did not end within 0 seconds" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("command, status", [
+    ("sleep 1000", signal.SIGTERM), ("sleep 1000; true", signal.SIGTERM),
+    ("sleep 1000 & sleep 1000 & wait", signal.SIGTERM),
+    ("(trap '' TERM; sleep 1000; sleep 1000) & wait", signal.SIGTERM),
+    ("trap '' TERM; sleep 1000; sleep 1000", signal.SIGKILL),
+    ("sleep 1000 | sleep 1000", signal.SIGTERM), ("kill -STOP $$; true", signal.SIGTERM)])
+def test_its_whole_process_group_ends(command: str, status: int) -> None:
+    """What is left would be found, and made fail, by the suite: see no_process_left."""
+    assert run_shell(command, {}, 0.3) == 128 + status
+
+
+def test_what_goes_on_in_the_background_stays(tmp_path: Path) -> None:
+    """Where the command itself has ended in time."""
+    assert run_shell(f"(sleep 0.5; touch {tmp_path}/done) & exit 3", {}, 10) == 3
+    deadline = time.monotonic() + 5
+    while not (tmp_path / "done").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_without_standard_output() -> None:
     """Descriptor 1 was closed when Python started: sys.stdout is None then."""
     code = ("import os, sys; sys.path.insert(0, sys.argv[1]); os.open('/dev/null', os.O_RDWR)\n"

@@ -209,8 +209,12 @@ def test_socket_that_others_may_use(machine: Machine, mode: int) -> None:
 
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
 def test_socket_in_a_directory_of_others(machine: Machine, mode: int) -> None:
-    machine.path.chmod(mode)
-    with pytest.raises(Error, match=f"^{machine.path}: writable by others"):
+    place = machine.path / "place"
+    place.mkdir()
+    place.chmod(mode)
+    os.rename(machine.path / "S", place / "S")
+    machine.main["client"]["socket"] = f"{place}/S"
+    with pytest.raises(Error, match=f"^{place}: writable by others"):
         connect(machine)
 
 

@@ -260,6 +260,25 @@ def test_directory_of_another(tmp_path: Path, key: Path) -> None:
     assert status == 2 and "belongs to another user (uid 65534)" in message
 
 
+@pytest.mark.skipif(not AS_ROOT, reason="needs root")
+@pytest.mark.parametrize("change, told", [
+    (lambda path: path.chmod(0o777), "writable by everybody"),
+    (lambda path: (os.chown(path, 0, 65533), path.chmod(0o775)), "writable by its group"),
+    (lambda path: os.chown(path, 65534, -1), "belongs to uid 65534")])
+def test_directory_below_one_of_others(change: Callable[[Path], object], told: str,
+                                       tmp_path: Path, key: Path) -> None:
+    """They could put another in its place, with a signer of theirs."""
+    above = tmp_path / "above"
+    (above / "place").mkdir(parents=True)
+    change(above)
+    status, message = refused_socket(key, above / "place/S")
+    assert status == 2 and f"socket {above}/place/S: {above}: {told}" in message
+    above.chmod(0o1777)   # nobody else can rename what is ours there
+    os.chown(above, 0, 0)
+    with Running(above / "place", key) as running, running.connect() as client:
+        client.sign(GOOD)
+
+
 def kernel_status(pid: int) -> dict[str, str] | None:
     """/proc/PID/status as a dictionary."""
     lines = Path(f"/proc/{pid}/status").read_text().split("\n")

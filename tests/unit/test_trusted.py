@@ -13,8 +13,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from letsencrypt_tiny.common import trusted
 from letsencrypt_tiny.common.errors import Error
-from letsencrypt_tiny.master.store import files, trusted
+from letsencrypt_tiny.master.store import files
 
 pytestmark = pytest.mark.root
 

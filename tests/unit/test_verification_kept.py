@@ -1,14 +1,17 @@
-"""Which verdicts on a chain are for good, and which may pass."""
+"""Which verdicts on a chain are for good, and which may pass; what of it is installed."""
 
 import datetime
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from harness import ca
 from letsencrypt_tiny.common.errors import Error
+from letsencrypt_tiny.common.x509.certificate import parse_chain
 from letsencrypt_tiny.common.x509.csr import parse_csr
 from letsencrypt_tiny.master.pki import verification
 from letsencrypt_tiny.master.pki.verification import Arrived, NotNow
@@ -61,7 +64,7 @@ def test_verdicts(authority: ca.CA, tmp_path: Path) -> None:
     assert verdict(arrived(authority, plain, chain="")) == ["later"], "a part of it is missing"
     assert verdict(arrived(authority, plain), command="/nonexistent/openssl") == ["later"]
     assert verdict(arrived(authority, request("extendedKeyUsage=clientAuth"))) == ["never"]
-    assert verdict(arrived(authority, plain, ahead=-10 * HOUR, days=9 / 24)) == ["never"]
+    assert verdict(arrived(authority, plain, ahead=-10 * HOUR, days=9 / 24)) == ["later"]
 
 
 def test_each_at_its_own_moment(authority: ca.CA) -> None:
@@ -84,3 +87,112 @@ def test_an_intermediate_from_the_future(tmp_path: Path) -> None:
         begin = datetime.datetime.fromtimestamp(time.time() + ahead, datetime.timezone.utc)
         intermediate = authority._sign("root", csr, 1000, None, begin)
         assert verdict(arrived(authority, request(), chain=intermediate)) == [expected]
+
+
+# --- what comes with it ---------------------------------------------------------------------------
+
+class Certificates(NamedTuple):
+    """Who certifies whom: leaf < lower < upper < root; ``cross``: upper by another root."""
+
+    request: str
+    leaf: str
+    lower: str
+    upper: str
+    root: str
+    cross: str
+    itself: str      # … and by itself
+    other: str       # that other root
+    stranger: str    # certifies nothing here, though it bears upper's name
+    files: Path
+
+
+def _signed(directory: Path, name: str, issuer: str, subject: str = "", key: str = "") -> str:
+    """Return a CA's certificate for ``name``, by ``issuer`` (itself: a root); its key is kept."""
+    key_file = directory / f"{key or name}.key"
+    if not key_file.exists():
+        key_file.write_text(ca.genkey())
+    (directory / "ext").write_text("basicConstraints=critical,CA:TRUE\n"
+                                   "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n")
+    csr = ca.openssl("req", "-new", "-config", "/dev/null", "-key", str(key_file),
+                     "-subj", f"/CN={subject or name}")
+    by = ["-signkey", str(key_file)] if issuer == name else [
+        "-CA", f"{issuer}.pem", "-CAkey", f"{issuer}.key"]
+    text = ca.openssl("x509", "-req", *by, "-days", "99", "-extfile", "ext", stdin=csr,
+                      cwd=directory).decode()
+    (directory / f"{name}.pem").write_text(text)
+    return text
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    files = tmp_path_factory.mktemp("chains")
+    root, other = _signed(files, "root", "root"), _signed(files, "other", "other")
+    upper, lower = _signed(files, "upper", "root"), _signed(files, "lower", "upper")
+    (files / "leaf-ext").write_text("subjectAltName=DNS:a.example\nauthorityKeyIdentifier=keyid\n")
+    leaf = ca.openssl("x509", "-req", "-CA", "lower.pem", "-CAkey", "lower.key", "-days", "9",
+                      "-extfile", "leaf-ext", stdin=request().encode(), cwd=files).decode()
+    return Certificates(request(), leaf, lower, upper, root,
+                        _signed(files, "cross", "other", "upper", "upper"),
+                        _signed(files, "itself", "itself", "upper", "upper"), other,
+                        _signed(files, "stranger", "other", "upper"), files)
+
+
+@pytest.mark.parametrize("came, expected", [
+    ("leaf lower upper", "leaf lower upper"),
+    ("leaf lower upper root", "leaf lower upper root"),
+    ("leaf leaf lower lower upper lower", "leaf lower upper"),               # repeats
+    ("upper lower leaf", "leaf lower upper"),                                # upside down
+    ("root lower leaf upper", "leaf lower upper root"),
+    ("leaf other lower stranger upper", "leaf lower upper"),                 # strangers
+    ("stranger leaf lower stranger upper", "leaf lower upper"),
+    ("leaf lower upper other", "leaf lower upper"),
+    ("leaf lower cross upper root", "leaf lower cross"),                     # it is either
+    ("leaf lower cross other upper root", "leaf lower cross other"),
+    ("leaf lower itself cross", "leaf lower cross"),                         # a root last
+])
+def test_each_certifies_the_one_before(made: Certificates, came: str, expected: str) -> None:
+    """The leaf first, strangers and repeats left out."""
+    def text(words: str) -> str:
+        return "".join(getattr(made, word) for word in words.split())
+    spki = parse_csr(ca.openssl("req", "-outform", "DER", stdin=made.request.encode())).spki
+    roots = ["", str(made.files / "root.pem")] if "cross" not in came else [
+        "", str(made.files / "other.pem")]
+    for root in roots:
+        chain, = verification.verify(OPENSSL, [Arrived(text(came), spki, NAMES, root)])
+        assert not isinstance(chain, Error), chain
+        assert [item.der for item in chain] == [item.der for item in
+                                                parse_chain(text(expected).encode())]
+
+
+@pytest.mark.parametrize("came, root, why", [
+    ("leaf upper root", "root", "does not chain to .*unable to get local issuer certificate"),
+    ("leaf lower stranger", "root", "does not chain to "),
+    ("leaf lower upper", "other", "does not chain to "),
+    ("leaf upper root", "", "none of the certificates that came with it certifies it"),
+    ("leaf stranger", "", "none of the certificates that came with it certifies it"),
+])
+def test_no_chain_can_be_made(made: Certificates, came: str, root: str, why: str) -> None:
+    """One line, which says why; it is kept."""
+    spki = parse_csr(ca.openssl("req", "-outform", "DER", stdin=made.request.encode())).spki
+    text = "".join(getattr(made, word) for word in came.split())
+    problem, = verification.verify(OPENSSL, [Arrived(
+        text, spki, NAMES, str(made.files / f"{root}.pem") if root else "")])
+    assert isinstance(problem, NotNow) and re.search(why, str(problem)), problem
+    assert str(problem).isprintable()
+
+
+def test_a_forged_issuer(made: Certificates) -> None:
+    """It bears name and key identifier of the one that there is, and has another key."""
+    (made.files / "forged.key").write_text(ca.genkey())
+    identifier = parse_chain(made.lower.encode())[0].ski
+    assert identifier is not None
+    (made.files / "ext").write_text("basicConstraints=critical,CA:TRUE\n"
+                                    f"subjectKeyIdentifier={identifier.hex()}\n")
+    csr = ca.openssl("req", "-new", "-config", "/dev/null", "-key", "forged.key",
+                     "-subj", "/CN=lower", cwd=made.files)
+    forged = ca.openssl("x509", "-req", "-CA", "upper.pem", "-CAkey", "upper.key", "-days", "9",
+                        "-extfile", "ext", stdin=csr, cwd=made.files).decode()
+    spki = parse_csr(ca.openssl("req", "-outform", "DER", stdin=made.request.encode())).spki
+    problem, = verification.verify(OPENSSL, [Arrived(
+        made.leaf + forged + made.upper, spki, NAMES, str(made.files / "root.pem"))])
+    assert isinstance(problem, NotNow) and "signature failure" in str(problem), problem

@@ -125,7 +125,7 @@ def test_chain_and_authority_key_identifier(tmp_path: Path) -> None:
     assert first.issuer == second.subject != first.subject
     assert second.is_ca and not first.is_ca
     ski = say(root, "-ext", "subjectKeyIdentifier").splitlines()[1].replace(":", "")
-    assert first.aki == bytes.fromhex(ski.strip())
+    assert first.aki == second.ski == bytes.fromhex(ski.strip())
     assert first.serial == bytes.fromhex("0087654321")
     assert agree(certificate(options=("-days", "1", "-addext",
                                       "authorityKeyIdentifier=none"))).aki is None
@@ -157,6 +157,11 @@ def test_built_certificate_is_good() -> None:
                               (tlv(0x80, b"k") + tlv(0xa1, DNS) + tlv(0x82, b"\1"), b"k")):
         parsed = parse_certificate(build(extensions=[ext(aki, tlv(0x30, value))]))
         assert parsed.aki == identifier
+    for value, identifier in ((tlv(4, b"k"), b"k"), (tlv(4), b"")):
+        assert parse_certificate(build(extensions=[ext("2.5.29.14", value)])).ski == identifier
+    assert parse_certificate(build()).ski is None
+    for value in (b"", tlv(3, b"\0k"), tlv(4, b"k") * 2):
+        refused(parse_certificate, build(extensions=[ext("2.5.29.14", value)]))
     constraints = ext("2.5.29.19", tlv(0x30, b"\1\1\xff\2\1\0"), critical=b"\1\1\xff")
     assert parse_certificate(build(extensions=[constraints])).is_ca
 

@@ -38,6 +38,7 @@ class Certificate(NamedTuple):
     spki: bytes                     # SubjectPublicKeyInfo, DER
     names: Names                    # ("dns", lower case), ("ip", RFC 5952), ("other", DER in hex)
     aki: bytes | None               # keyIdentifier of the authorityKeyIdentifier
+    ski: bytes | None               # subjectKeyIdentifier
     is_ca: bool                     # by basicConstraints
     extensions: tuple[str, ...]     # their OIDs
 
@@ -60,7 +61,7 @@ def parse_certificate(der: bytes) -> Certificate:
                        body[bounds[4]:bounds[5]], fields.subject(contents[4])[0],
                        not_before, not_after, body[bounds[5]:bounds[6]],
                        ext.names(extensions), ext.key_identifier(extensions),
-                       ext.is_ca(extensions), tuple(extensions))
+                       ext.subject_key(extensions), ext.is_ca(extensions), tuple(extensions))
 
 
 def parse_chain(pem: bytes, most: int = 10) -> list[Certificate]:

@@ -4,8 +4,8 @@ Each function takes OID -> DER value, as fields.py found them, and raises X509Er
 is one of RFC 5280.
 """
 
-from .der import (BIT_STRING, BOOLEAN, INTEGER, OID, SEQUENCE, TRUE, X509Error, each, elements,
-                  oid, only)
+from .der import (BIT_STRING, BOOLEAN, INTEGER, OCTET_STRING, OID, SEQUENCE, TRUE, X509Error, each,
+                  elements, oid, only)
 
 Names = tuple[tuple[str, str], ...]   # ("dns", lower case), ("ip", RFC 5952), ("other", hex)
 
@@ -14,7 +14,8 @@ _OTHER_NAMES = b"\xa0\x81\xa3\xa4\xa5\x86\x88"   # the rest of GeneralName (§4.
 _DNS_CHARACTERS = b"abcdefghijklmnopqrstuvwxyz0123456789-_."
 _KEY_CERT_SIGN, _CRL_SIGN = 0x04, 0x02   # in the first octet of keyUsage (§4.2.1.3)
 
-_SUBJECT_ALT_NAME, _AUTHORITY_KEY = "2.5.29.17", "2.5.29.35"   # the latter: authorityKeyIdentifier
+# subjectKeyIdentifier, subjectAltName, authorityKeyIdentifier
+_SUBJECT_KEY, _SUBJECT_ALT_NAME, _AUTHORITY_KEY = "2.5.29.14", "2.5.29.17", "2.5.29.35"
 _BASIC, _KEY_USAGE, _EXTENDED = "2.5.29.19", "2.5.29.15", "2.5.29.37"   # basicConstraints …
 _EMPTY = SEQUENCE + b"\0"
 
@@ -60,6 +61,13 @@ def _ip_address(content: bytes) -> str:
         raise X509Error("malformed IP address")
     from ipaddress import IPv6Address
     return str(IPv6Address(content))
+
+
+def subject_key(extensions: dict[str, bytes]) -> bytes | None:
+    """Return the subjectKeyIdentifier (§4.2.1.2), None if there is none."""
+    if _SUBJECT_KEY not in extensions:
+        return None
+    return only(OCTET_STRING, extensions[_SUBJECT_KEY], "subjectKeyIdentifier")
 
 
 def key_identifier(extensions: dict[str, bytes]) -> bytes | None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from ...common import log
+from ...common import log, trusted
 from ...common.errors import ConfigError, Error
 from ...common.wire.order import Order
 from ...common.wire.policy import origin_of
@@ -19,11 +19,12 @@ from ..plan import challenges, issuers, signing
 from ..responders.neighbours import advice, holder
 from ..responders.table import responders_for
 from ..settings import certificates
-from ..settings.certificates import Certificates, Section, SectionError
+from ..settings.certificates import Certificates, Section
 from ..settings.main import Config
 from ..settings.network import HTTP_PORT
 from ..settings.program import Program
-from ..store import keys, trusted
+from ..store import keys
+from ..store.installed import check_authorities
 from . import programs
 
 
@@ -130,6 +131,8 @@ def _check_ca_file(config: Config) -> None:
     if path and not programs.readable_by(path, identity(config.client.program)):
         raise ConfigError(f"{config.file}, [client]: ca-file = {path}: "
                           f"{config.client.program.user or 'the client'} cannot read it")
+    if path:   # it says whom the client believes
+        os.close(trusted.open_unchangeable(path))
 
 
 def _check_responders(config: Config, sections: Iterable[Section], findings: Findings) -> None:
@@ -154,11 +157,7 @@ def _no_pipe(name: str) -> int:
 
 def _section_checks(config: Config, section: Section, wanted: list[Wanted]
                     ) -> Iterator[Callable[[], object]]:
-    if section.ca_file:
-        def ca_file() -> None:
-            if not os.access(section.ca_file, os.R_OK):
-                raise SectionError(f"{section.where}: CAfile = {section.ca_file}: cannot be read")
-        yield ca_file
+    yield lambda: check_authorities(section)
     yield lambda: wanted.append(Wanted(section, _csr(config, section)))
     for path in section.outputs:
         parent = os.path.dirname(path)
@@ -170,7 +169,7 @@ def _section_checks(config: Config, section: Section, wanted: list[Wanted]
 def _csr(config: Config, section: Section) -> CSR | None:
     """Return what would be sent, if there is a key already; raises Error if it is of no use."""
     try:
-        descriptor = keys.open_key(section.key, section.trusted)
+        descriptor = keys.open_key(section.key, section.trusted, section.group)
     except FileNotFoundError:
         return None   # it is generated when needed
     try:

@@ -25,7 +25,7 @@ class Selection(NamedTuple):
 
 def judge(config: Config, section: Section, state: SectionState, now: float,
           min_days: int | None = None) -> Due:
-    """Decide about one section; see ``plan.renewal.decide``."""
+    """Decide about one section; see ``plan.renewal.decide``.  Raises ``installed.Busy``."""
     found = keys.compare(config.openssl, section, installed.read(section))
     if min_days is None:
         section = _bounded(section, found)
@@ -43,11 +43,11 @@ def _chains(config: Config, section: Section) -> bool:
     from ..pki import openssl
     from ...common.x509.der import encode_pem
     try:
-        chain = installed.read_chain(section.outputs[0])
+        chain = installed.read_chain(section.outputs[0], section.trusted)
         if not section.fullchain:
             if not section.chain:
                 return True   # nobody knows its intermediates
-            chain += installed.read_chain(section.chain)
+            chain += installed.read_chain(section.chain, section.trusted)
         leaf, *rest = [encode_pem(item.der) for item in chain]
         openssl.verify(config.openssl, [leaf], b"".join(rest), section.ca_file)
     except openssl.Unverified:

@@ -14,6 +14,7 @@ from ...common.x509.certificate import Certificate
 from ...common.x509.der import encode_pem
 from ..peers.shell import run_shell
 from ..pki import verification
+from ..pki.keys import OtherKey, check_unchanged
 from ..pki.verification import Arrived, NotNow
 from ..plan import lifecycle, renewal
 from ..plan.lifecycle import Facts
@@ -51,9 +52,7 @@ def install_arrived(config: Config, arrived: Sequence[Chain], report: Report) ->
     for one, chain in zip(arrived, chains):
         if not isinstance(chain, Error):
             _install(config, one, chain, report)
-        elif isinstance(chain, NotNow) and (
-                not one.kept or not one.life.forced and renewal.worth_keeping(
-                    chain.leaf, one.life.state.kept, time.time())):
+        elif isinstance(chain, NotNow) and _is_kept(one, chain.leaf, time.time()):
             report.failed(one.life.name, f"the server's certificate is not installed: {chain}; it "
                           "is kept, and tried again by the next run")
             one.life.happens(lifecycle.KEPT)
@@ -65,8 +64,30 @@ def install_arrived(config: Config, arrived: Sequence[Chain], report: Report) ->
             one.life.happens(lifecycle.REJECTED)
 
 
+def _is_kept(one: Chain, leaf: Certificate, now: float) -> bool:
+    """Say whether what can't be installed in this run is tried again by the next."""
+    if one.kept:
+        return not one.life.forced and renewal.worth_keeping(leaf, one.life.state.kept, now)
+    # What was ordered just now has not expired: our clock is ahead.  What an earlier run had
+    # ordered may be as old as it looks.
+    return one.plan.resume is None or leaf.not_after > now
+
+
 def _install(config: Config, one: Chain, chain: Sequence[Certificate], report: Report) -> None:
     life, new_key = one.life, one.plan.new_key
+    try:
+        if new_key is None:   # else they come together
+            check_unchanged(config.openssl, life.section, one.plan.seen, one.plan.csr.spki)
+    except OtherKey as exc:
+        report.failed(life.name, f"the server's certificate is not installed: {exc}; the next run "
+                      "orders for the key that is there then")
+        life.happens(lifecycle.REJECTED)
+        return
+    except Error as exc:
+        report.failed(life.name, f"the server's certificate is not installed: {exc}; it is kept, "
+                      "and tried again by the next run")
+        life.happens(lifecycle.KEPT)
+        return
     life.happens(lifecycle.VERIFIED, Facts(notify=bool(life.section.notify)))
     try:
         contents = _files(life.section, chain)
@@ -77,8 +98,8 @@ def _install(config: Config, one: Chain, chain: Sequence[Certificate], report: R
         report.failed(life.name, str(exc))
         life.happens(lifecycle.NOT_WRITTEN)
         return
-    life.happens(lifecycle.WRITTEN,
-                 wishes.facts(life.section)._replace(directory=one.plan.issuer.directory))
+    life.happens(lifecycle.WRITTEN, wishes.facts(life.section)._replace(
+        directory=one.plan.issuer.directory, installed=int(time.time())))
     if new_key is not None:
         files.remove(Journal(config.state_directory).pending_key(life.section.key))
     report.installed(life.name, chain[0])

@@ -48,7 +48,7 @@ class Life:
     def tidy(self) -> None:
         """Nothing waits any more: remove what a run left that was killed once it had installed."""
         if not self.state.kept:
-            self._journal.tidy(self.name, self.section.key)
+            self._journal.tidy(self.name, self.section.key, self.section.trusted)
 
     def happens(self, event: str, facts: Facts = Facts()) -> None:
         """Go on to the next phase; a journal that can't be written is reported."""

@@ -6,17 +6,18 @@ greeting → responders serve → what happens; then ``install``: verify → ins
 What goes wrong with one section is told and leaves its files as they were; the others go on.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...common import log
-from ...common.clock import when
+from ...common.clock import DAY, when
+from ...common.errors import Error
 from ..plan import lifecycle, renewal
 from ..report.run import Report
 from ..settings.certificates import Certificates
 from ..settings.main import Config
+from ..store.installed import Busy, check_authorities
 from ..store.journal import Journal, SectionState
 from . import due
 from .life import Life
@@ -39,7 +40,10 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
     if certificates.empty and not options.sections:
         log.info(certificates.hint)
     lives = _read(certificates, options, journal, report)
-    wanting = [life for life in lives if _wants(config, options, life) and _usable(life, report)]
+    waiting: list[Life] = []
+    wanting = [life for life in lives
+               if _wants(config, options, life, waiting) and _usable(life, report)]
+    _tell_of_waits(waiting, report)
     if wanting:   # a night with nothing due doesn't load what it doesn't need
         from .ordering import order
         order(config, journal, report, wanting)
@@ -61,10 +65,17 @@ def _read(certificates: Certificates, options: Options, journal: Journal, report
                  else SectionState(), journal, report) for section in sections]
 
 
-def _wants(config: Config, options: Options, life: Life) -> bool:
-    """Say whether a section is due, and decide whether it is to be ordered in this run."""
+def _wants(config: Config, options: Options, life: Life, waiting: list[Life]) -> bool:
+    """Say whether a section is due, and decide whether it is to be ordered in this run.
+
+    To ``waiting`` are added those that wait without a valid certificate.
+    """
     now = time.time()
-    verdict = due.judge(config, life.section, life.state, now, options.min_days)
+    try:
+        verdict = due.judge(config, life.section, life.state, now, options.min_days)
+    except Busy as exc:
+        life.report.failed(life.name, str(exc))
+        return False
     if not verdict.due:
         log.info(f"{life.name}: {verdict.reason}")
         settle(life)
@@ -74,13 +85,28 @@ def _wants(config: Config, options: Options, life: Life) -> bool:
     log.info(f"{life.name}: {verdict.reason}" + (
         f", but the server asked not to order again before {when(life.state.not_before)} (name "
         "the section to try all the same)" if waits else ""))
+    if waits and (verdict.certificate is None or verdict.certificate.not_after <= now):
+        waiting.append(life)
     return not waits
+
+
+def _tell_of_waits(lives: Sequence[Life], report: Report) -> None:
+    """A certificate that isn't there is a failure at each run, and worth a line once a day."""
+    now = int(time.time())
+    for life in lives:
+        report.waits(life.name, life.state.not_before)
+    fresh = [life for life in lives if not now - DAY < life.state.told <= now]
+    if fresh:
+        report.tell_of_waits([(life.name, life.state.not_before) for life in fresh])
+    for life in fresh:
+        life.happens(lifecycle.TOLD, lifecycle.Facts(told=now))
 
 
 def _usable(life: Life, report: Report) -> bool:
     """Say whether what the section refers to is there; what isn't is told."""
-    path = life.section.ca_file
-    if not path or os.access(path, os.R_OK):
-        return True
-    report.failed(life.name, f"{life.section.where}: CAfile = {path}: cannot be read")
-    return False
+    try:
+        check_authorities(life.section)
+    except Error as exc:
+        report.failed(life.name, str(exc))
+        return False
+    return True

@@ -5,9 +5,9 @@ From the CSRs on a section's failure is its own.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from ...common import log
+from ...common import log, trusted
 from ...common.clock import when
 from ...common.errors import ConfigError, Error
 from ...common.names import Identifier
@@ -23,6 +23,7 @@ from ..plan import challenges, issuers, lifecycle, orders, renewal, signing
 from ..plan.issuers import Issuer
 from ..plan.lifecycle import Facts
 from ..plan.orders import OrderPlan
+from ..report import validation
 from ..report.run import Report
 from ..responders.table import Responder, responders_for
 from ..settings.main import Config
@@ -40,6 +41,10 @@ def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Li
     """
     for program in config.programs:   # what is configured must be there before anything is touched
         identity(program)
+    try:
+        trusted.check_program(config.openssl)
+    except Error as exc:
+        raise ConfigError(f"{config.file}: openssl = {exc}") from exc
     try:
         journal.check()   # what is ordered must be remembered
     except Error as exc:
@@ -65,13 +70,16 @@ def _prepare(config: Config, journal: Journal, lives: Sequence[Life], report: Re
             issuer = known[life.section.issuer]
             types = challenges.types(life.section, config)
             plans[life.name] = orders.plan(life.section, issuer, made.csr, life.state, types,
-                                           made.new_key), life
+                                           made.new_key, made.seen), life
     return plans
 
 
 def _want(life: Life) -> csr.Want:
     section, state = life.section, life.state
-    certificate = installed.read(section).certificate
+    try:
+        certificate = installed.read(section).certificate
+    except installed.Busy:   # there is one
+        return csr.Want(section, True, False, state.order_key or "" if state.kept else "")
     return csr.Want(section, certificate is not None,
                     certificate is not None and renewal.other_key_type(section, certificate, state),
                     state.order_key or "" if state.kept else "")
@@ -104,6 +112,7 @@ class _Run:
         self._report = report
         self._left = plans                  # what has neither come nor failed
         self._arrived: list[Chain] = []     # not looked at yet
+        self._ordered: set[str] = set()     # sections with an order at the CA
         self._loop = Loop()
         self._messages = Messages(self._loop)
         self._client = identity(config.client.program)
@@ -204,17 +213,29 @@ class _Run:
         elif isinstance(answer, Progress):
             self._report.progress(answer)
             plan, life = self._left[answer.section]
+            self._ordered.update([answer.section] if answer.url else [])
             life.happens(lifecycle.PROGRESS, plan.facts(answer.url, key, answer.finalize))
         elif isinstance(answer, Issued):
             plan, life = self._left.pop(answer.section)
             life.issued(answer.chain, plan.facts(None, key), int(time.time()))
             self._arrived.append(Chain(plan, life, answer.chain))
         elif isinstance(answer, Failed):
-            _, life = self._left.pop(answer.section)
-            self._report.failed(answer.section, answer.message)
+            plan, life = self._left.pop(answer.section)
+            self._report.failed(answer.section, "; ".join([answer.message,
+                                                           *self._why(plan, answer)]))
             life.happens(answer.outcome, Facts(
                 not_before=int(time.time()) + answer.retry_after if answer.retry_after
                 and answer.outcome == lifecycle.BUSY else 0))
+
+    def _why(self, plan: OrderPlan, answer: Failed) -> Iterator[str]:
+        """Yield what to say of a validation that failed, if that is what happened."""
+        if answer.outcome != lifecycle.REFUSED or plan.name not in self._ordered:
+            return
+        if sentence := validation.sentence(answer.type):
+            yield sentence
+        if answer.type in validation.REACHING:
+            yield from filter(None, (responder.told(plan.section.identifiers)
+                                     for responder in self._responders))
 
     def _install_arrived(self) -> None:
         arrived, self._arrived = self._arrived, []

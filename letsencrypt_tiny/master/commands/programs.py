@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from ...common import specifiers
+from ...common import specifiers, trusted
 from ...common.errors import ConfigError, Error
 from ..peers.identity import Identity, drop
 from ..settings.program import Program
@@ -13,39 +13,48 @@ _PATH = "/usr/bin:/bin"
 _HEADER = 256   # bytes that the kernel reads of a script (execve(2))
 
 
+class _NoProcess(Error):
+    """Nothing can be tried: there is room for no process more."""
+
+
 def check(program: Program, who: Identity, expanded: bool) -> None:
     """Raise ConfigError unless ``who`` can execute the program, and its interpreter if it has one.
 
-    ``expanded``: %-specifiers in its command are replaced for that user.
+    Error if that can't be tried.  ``expanded``: %-specifiers in its command are replaced for that
+    user.
     """
     command = program.command[0]
     path = _PATH_OF_ROOT if who.uid == 0 else _PATH
     try:
         found = _as_user(who, lambda: _find(
             specifiers.expand(command) if expanded else command, path))
+        trusted.check_program(found, who.uid)
         header = _header(found)
         if header is not None:
             _check_header(found, header, who, path)
     except Error as exc:
-        raise ConfigError(f"{program.where}: command = {command}: {exc}") from exc
+        kind = Error if isinstance(exc, _NoProcess) else ConfigError
+        raise kind(f"{program.where}: command = {command}: {exc}") from exc
 
 
 def check_executable(path: str, where: str) -> None:
     """Raise ConfigError unless ``path``, of the setting ``where``, is a program's."""
     try:
-        _find(path, _PATH_OF_ROOT)
+        trusted.check_program(_find(path, _PATH_OF_ROOT))
     except Error as exc:
         raise ConfigError(f"{where} = {path}: {exc}") from exc
 
 
 def readable_by(path: str, who: Identity) -> bool:
-    """True if ``who`` can read ``path``."""
+    """True if ``who`` can read ``path``.  Raises Error if that can't be tried."""
     def read() -> str:
         os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
         return path
     try:
         _as_user(who, read)
         return True
+    except _NoProcess as exc:
+        raise Error(f"{path}: {exc}") from exc
     except Error:
         return False
 
@@ -65,7 +74,12 @@ def _as_user(who: Identity, action: Callable[[], str]) -> str:
     Raises Error if it raised that or OSError; its message says for whom.
     """
     result, told = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as exc:
+        os.close(result)
+        os.close(told)
+        raise _NoProcess(f"cannot be tried: {exc.strerror} (for {who.name})") from exc
     if pid == 0:
         try:
             drop(who)
@@ -106,6 +120,8 @@ def _check_header(program: str, header: bytes, who: Identity, path: str) -> None
     for word in words[:2] if by_name and not "".join(words[1:2]).startswith("-") else words[:1]:
         try:
             _as_user(who, lambda name=word: _find(name, path))   # type: ignore[misc]
+        except _NoProcess:
+            raise
         except Error as exc:
             raise Error(f"its interpreter {word}: {exc}") from exc
     if not readable_by(program, who):

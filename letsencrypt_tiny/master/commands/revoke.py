@@ -3,13 +3,12 @@
 import os
 from collections.abc import Sequence
 
-from ...common import log
+from ...common import log, trusted
 from ...common.clock import when
 from ...common.errors import Error, UsageError
 from ...common.wire.order import Failed, Revocation, Revoked
 from ...common.x509.certificate import Certificate
 from ..settings.main import Config
-from ..store import trusted
 from ..store.installed import read_certificate
 from ..store.journal import Journal
 from .asking import ask
@@ -32,9 +31,9 @@ def revoke(config: Config, files: Sequence[str], reason: int | None, key: str | 
     descriptor = None
     if key is not None:
         try:
-            descriptor = trusted.open_file(os.path.abspath(key))
-        except FileNotFoundError as exc:
-            raise Error(f"{key}: {exc.strerror}") from exc
+            descriptor = trusted.open_file(trusted.absolute(key))
+        except OSError as exc:
+            raise Error(f"{key}: cannot read the key: {exc.strerror}") from exc
     status = 0
     try:
         for answer in ask(config, requests, descriptor):
@@ -53,7 +52,8 @@ def revoke(config: Config, files: Sequence[str], reason: int | None, key: str | 
 
 def _read(file: str) -> Certificate:
     try:
-        certificate = read_certificate(file)
+        # whose directory it is in is for the administrator to judge, who is shown what it is
+        certificate = read_certificate(trusted.absolute(file), anybody=True)
     except OSError as exc:
         raise Error(f"{file}: cannot read the certificate: {exc.strerror}") from exc
     log.info(f"revoking {file}: serial {certificate.serial.hex()}, valid until "

@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 from ...common import log
 from ...common.clock import when
+from ..plan import renewal
 from ..report.table import status_table
 from ..settings import certificates
 from ..settings.certificates import Section
 from ..settings.main import Config
+from ..store.installed import Busy
 from ..store.journal import Journal
 from . import due
 
@@ -25,20 +27,23 @@ class Row(NamedTuple):
     expires: str | None
     serial: str | None
     fault: str | None = None      # of a section that cannot be
+    waits: str | None = None      # until when it is not ordered, as the CA asked
 
     @property
     def state(self) -> str:
         """What the table says in a word or two."""
         if self.fault is not None:
             return "fault"
-        return f"due: {self.reason}" if self.due else "valid"
+        if not self.due:
+            return "valid"
+        return f"due: {self.reason}" + (f", waits until {self.waits}" if self.waits else "")
 
 
 def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] | None,
            as_json: bool) -> int:
     """Print a table, or with ``as_json`` a JSON array of objects, on standard output.
 
-    Returns the exit status: 1 if a section cannot be.
+    Returns the exit status: 1 if a section cannot be, or nothing is known of it.
     """
     found = certificates.load(config, config_certs)
     if found.empty and not sections:
@@ -47,20 +52,28 @@ def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] 
     journal = Journal(config.state_directory)
     now = time.time()
     rows = [_row(config, section, journal, now) for section in chosen.sections]
-    rows += [Row(name, False, str(fault), [], None, None, str(fault))
-             for name, fault in chosen.faults.items()]
+    rows += [_faulty(name, str(fault)) for name, fault in chosen.faults.items()]
     if as_json:
         print(json.dumps([row._asdict() for row in rows], indent=4))
     else:
         print(status_table([(log.printable(row.section), row.expires or "-", row.state,
                              log.printable(row.fault or " ".join(row.names))) for row in rows]))
-    return 1 if chosen.faults else 0
+    return 1 if any(row.fault is not None for row in rows) else 0
+
+
+def _faulty(name: str, fault: str) -> Row:
+    return Row(name, False, fault, [], None, None, fault)
 
 
 def _row(config: Config, section: Section, journal: Journal, now: float) -> Row:
-    verdict = due.judge(config, section, journal.section(section.name), now)
+    state = journal.section(section.name)
+    try:
+        verdict = due.judge(config, section, state, now)
+    except Busy as exc:
+        return _faulty(section.name, str(exc))
     certificate = verdict.certificate
     return Row(section.name, verdict.due, verdict.reason,
                [value for _, value in section.identifiers],
                None if certificate is None else when(certificate.not_after),
-               None if certificate is None else certificate.serial.hex())
+               None if certificate is None else certificate.serial.hex(),
+               waits=when(state.not_before) if verdict.due and renewal.waits(state, now) else None)

@@ -48,7 +48,7 @@ def _apply(section: Section) -> None:
     if installed.has_access(section):
         return
     contents = [files.File(path, b"".join(encode_pem(item.der)
-                                          for item in installed.read_chain(path)),
+                                          for item in installed.read_chain(path, section.trusted)),
                            section.owner, section.mode) for path in section.outputs]
     files.install(contents)
     log.info(f"{section.name}: its files have the owner and mode that are wanted now")

@@ -36,6 +36,20 @@ class Child:
             self.status = code if code >= 0 else 128 - code
         return self.status
 
+    def stop_group(self, grace: float = 2.0) -> int | None:
+        """The same for all in the process group that it leads: what it started ends with it."""
+        if self.status is None:
+            for number in (signal.SIGTERM, signal.SIGCONT):
+                os.killpg(self.pid, number)
+            descriptor = os.pidfd_open(self.pid)
+            try:   # its status is not collected yet: until then the number is nobody else's
+                _readable(descriptor, grace)
+            finally:
+                os.close(descriptor)
+            os.killpg(self.pid, signal.SIGKILL)
+            self.wait(None)
+        return self.status
+
     def stop(self, grace: float = 2.0) -> int | None:
         """Ask the child to end; after ``grace`` seconds make it.  Returns its status."""
         if self.status is None:

@@ -34,9 +34,14 @@ def each(function: Callable[[T], R], items: Sequence[T]) -> list[R | Error]:
                 fatal.append(exc)
 
     workers = min(len(items), len(os.sched_getaffinity(0)))
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers - 1)]
-    for thread in threads:
-        thread.start()
+    threads: list[threading.Thread] = []
+    try:
+        for _ in range(workers - 1):
+            thread = threading.Thread(target=work, daemon=True)
+            thread.start()
+            threads.append(thread)
+    except RuntimeError:   # a limit (pids.max, ulimit -u): it takes longer, then
+        pass
     work()
     for thread in threads:
         thread.join()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from ...common import log, paths, specifiers
+from ...common import acl, log, paths, specifiers, trusted
 from ...common.environment import TERMINAL
 from ...common.errors import ConfigError, Error, ProtocolError
 from ...common.wire import signer as wire
@@ -21,6 +21,7 @@ from . import spawn
 from .child import Child
 from .identity import identity
 
+CONNECT_SECONDS = 30     # if it is too busy to accept
 GREETING_SECONDS = 300   # a passphrase may have to be typed
 
 
@@ -164,26 +165,82 @@ def takes_policy(settings: Accountd) -> bool:
 
 
 def _existing(config: Config) -> socket.socket:
-    """Connect to the signer's socket, if nobody else could have put it there or use it."""
-    path = specifiers.expand(config.client.socket)
-    parent = os.path.dirname(path) or "."
+    """Connect to the signer's socket, if nobody else could have put it there or use it.
+
+    Whoever answers there has the CA certify this host's names for an account, so it must be one
+    of those who may: by the socket's owner, and by who listens on it.
+    """
+    path = trusted.absolute(specifiers.expand(config.client.socket))
+    users = {0, os.geteuid(), *_signers(config)}
     try:
-        info = os.stat(parent)
-        if info.st_mode & 0o022:
+        parent = os.path.dirname(path)
+        if os.stat(parent).st_mode & 0o022:
             raise Error(f"{parent}: writable by others, so the socket in it can't be trusted "
                         "(chmod go-w it)")
-        info = os.stat(path)
+        place = trusted.open_place(path, *users)
     except OSError as exc:
         raise Error(f"{path}: {exc.strerror} (is letsencrypt-tiny-accountd running? "
                     "Or set up [accountd] to have it started)") from exc
-    if not stat.S_ISSOCK(info.st_mode):
-        raise Error(f"{path}: not a socket")
-    if info.st_mode & 0o066:
-        raise Error(f"{path}: others may use this socket (chmod 0600 it)")
+    try:
+        info = os.fstat(place)
+        if not stat.S_ISSOCK(info.st_mode):
+            raise Error(f"{path}: not a socket")
+        if info.st_uid not in users:
+            raise _stranger(f"{path}: belongs to {acl.name(('user', info.st_uid))}", config)
+        if info.st_mode & 0o066:
+            raise Error(f"{path}: others may use this socket (chmod 0600 it)")
+        sock = _connected(place, path)
+    finally:
+        os.close(place)
+    listener = _listener(sock)
+    if listener not in users:
+        sock.close()
+        raise _stranger(f"{path}: {acl.name(('user', listener))} listens there", config)
+    return sock
+
+
+def _connected(place: int, path: str) -> socket.socket:
+    """Connect to the socket on a descriptor: none that took its place meanwhile."""
+    import struct
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.connect(path)
+        for limit in (CONNECT_SECONDS, 0):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", limit, 0))
+            if limit:
+                sock.connect(f"/proc/self/fd/{place}")
     except OSError as exc:
         sock.close()
         raise Error(f"{path}: cannot connect to the signer: {exc.strerror}") from exc
     return sock
+
+
+def _listener(sock: socket.socket) -> int:
+    """Return the uid of who listens at the other end (unix(7))."""
+    import struct
+    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(uid)
+
+
+def _signers(config: Config) -> set[int]:
+    """Return who may run a signer, besides root: the user that is configured, and whoever logged
+    in and has become root since (pam_loginuid(8)), with a signer of their own."""
+    import pwd
+    found = set()
+    try:
+        if config.signer_user:
+            found.add(pwd.getpwnam(config.signer_user).pw_uid)
+    except KeyError:
+        pass   # with a signer of root's it need not exist
+    try:
+        with open("/proc/self/loginuid", encoding="ascii") as file:
+            found.add(int(file.read()))   # 2**32 - 1 for none
+    except (OSError, ValueError):
+        pass
+    return found
+
+
+def _stranger(fault: str, config: Config) -> Error:
+    user = config.signer_user or "root"
+    return Error(f"{fault}, whom it could make answer for this host's names (run "
+                 f"letsencrypt-tiny-accountd as {user}; or name who runs it, as “user” of "
+                 "[accountd], and the socket, by --socket)")

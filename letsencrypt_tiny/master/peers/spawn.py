@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
-from ...common import log, specifiers
+from ...common import log, specifiers, trusted
 from ...common.environment import search_path
 from ...common.errors import Error
 from ..settings.program import Program
@@ -35,12 +35,23 @@ def spawn(program: Program, who: Identity, arguments: Sequence[str], descriptors
     namespace of its own, in which there is nobody else, if the master has the power to make one;
     sockets among its descriptors remain those of the host.  Raises Error if it can't be started.
     """
+    command = program.command[0]
+    if command.startswith("/") and "%" not in command:
+        try:
+            trusted.check_program(command, who.uid)
+        except Error as exc:
+            raise Error(f"{program.where}: cannot run {exc}") from exc
     import ctypes   # loaded before the fork: a child imports nothing
     libc = ctypes.CDLL(None)
     environment = {**_environment(who), **(extra or {})}
     report, error = os.pipe()
     master = os.getpid()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as exc:
+        os.close(report)
+        os.close(error)
+        raise Error(f"{program.where}: cannot run {command}: {exc.strerror}") from exc
     if pid == 0:
         _become(_Birth(program, who, list(arguments), list(descriptors), directory, signer,
                        network, environment, error, master, libc.prctl, libc.unshare))

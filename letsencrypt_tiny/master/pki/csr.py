@@ -4,14 +4,14 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ...common import log
+from ...common import log, trusted
 from ...common.errors import Error
 from ...common.x509.csr import CSR, parse_csr
 from ..peers import parallel
 from ..plan.keytype import key_type
 from ..settings.certificates import Section
 from ..settings.main import Config
-from ..store import files, keys, trusted
+from ..store import files, keys
 from ..store.journal import Journal
 from . import openssl
 
@@ -30,6 +30,7 @@ class Made(NamedTuple):
 
     csr: CSR
     new_key: bytes | None = None   # PEM
+    seen: bytes = b""              # fingerprint of the key in its place, otherwise
 
 
 def digest(spki: bytes) -> str:
@@ -74,9 +75,11 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     keys.tidy(section.key, section.trusted)
     waiting = Journal(config.state_directory).pending_key(section.key)
     keys.tidy(waiting)
-    csr = None
+    csr, seen = None, b""
     try:
-        csr = _request(config, section, keys.open_key(section.key, section.trusted), section.key)
+        key = keys.open_key(section.key, section.trusted, section.group)
+        seen = keys.fingerprint(key)
+        csr = _request(config, section, key, section.key)
     except FileNotFoundError:
         pass
     wants_new = csr is None or want.new_key or digest(csr.spki) in compromised
@@ -84,7 +87,7 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     if made is not None:
         return made
     if csr is not None and not wants_new:
-        return Made(csr)
+        return Made(csr, seen=seen)
     return _with_new_key(config, section,
                          section.key if csr is None and not want.certificate else waiting)
 
@@ -107,8 +110,8 @@ def _waiting(config: Config, want: Want, waiting: str, wants_new: bool,
     return None
 
 
-def _pending(config: Config, section: Section, waiting: str, owner: int = 0) -> Made:
-    key = keys.open_key(waiting, owner)
+def _pending(config: Config, section: Section, waiting: str) -> Made:
+    key = keys.open_key(waiting, 0, section.group)
     pem = os.pread(key, keys.MAX_KEY, 0)
     return Made(_request(config, section, key, waiting), pem)
 
@@ -119,9 +122,15 @@ def _with_new_key(config: Config, section: Section, path: str) -> Made:
     _make_parent(config, section.key)
     files.probe(section.key, files.TRIAL, None, section.trusted)
     log.info(f"{section.name}: generating the private key {section.key} ({section.key_type})")
-    keys.create(path, openssl.generate_key(config.openssl, section.key_type), owner)
-    made = _pending(config, section, path, owner)
-    return made._replace(new_key=None) if path == section.key else made
+    pem = openssl.generate_key(config.openssl, section.key_type)
+    if not 0 < len(pem) <= keys.MAX_KEY:
+        raise Error(f"{config.openssl} genpkey made no private key ({len(pem)} bytes)")
+    # before it is in place: what isn't a key would be in the way of the next run's
+    key = keys.in_memory(pem)
+    seen = keys.fingerprint(key)
+    csr = _request(config, section, key, path)
+    keys.create(path, pem, owner)
+    return Made(csr, seen=seen) if path == section.key else Made(csr, pem)
 
 
 def _request(config: Config, section: Section, key: int, path: str) -> CSR:

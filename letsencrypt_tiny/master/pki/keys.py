@@ -6,8 +6,12 @@ from ...common import log
 from ...common.errors import Error
 from ..settings.certificates import Section
 from ..store.installed import Installed
-from ..store.keys import open_key
+from ..store.keys import fingerprint, open_key
 from . import openssl
+
+
+class OtherKey(Error):
+    """The private key is not the one that it was."""
 
 
 def compare(command: str, section: Section, installed: Installed) -> Installed:
@@ -18,7 +22,7 @@ def compare(command: str, section: Section, installed: Installed) -> Installed:
     if not installed.key_changed or installed.certificate is None:
         return installed
     try:
-        key = open_key(section.key, section.trusted)
+        key = open_key(section.key, section.trusted, section.group)
         try:
             fits = openssl.public_key(command, key) == installed.certificate.spki
         finally:
@@ -31,3 +35,21 @@ def compare(command: str, section: Section, installed: Installed) -> Installed:
     if fits:
         return installed
     return installed._replace(misfit=f"it is not for the private key {section.key}")
+
+
+def check_unchanged(command: str, section: Section, seen: bytes, spki: bytes) -> None:
+    """Raise OtherKey unless the section's private key is the one that a CSR was made with, Error
+    if nobody can tell.
+
+    ``seen`` is its fingerprint then, ``spki`` the CSR's SubjectPublicKeyInfo; ``command`` is
+    openssl, asked only if the file is another one.
+    """
+    try:
+        key = open_key(section.key, section.trusted, section.group)
+    except FileNotFoundError:
+        raise OtherKey(f"{section.key} was removed meanwhile") from None
+    try:
+        if fingerprint(key) != seen and openssl.public_key(command, key) != spki:
+            raise OtherKey(f"{section.key} was replaced meanwhile")
+    finally:
+        os.close(key)

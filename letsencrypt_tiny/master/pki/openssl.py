@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from ...common import log
+from ...common import log, trusted
 from ...common.errors import Error
 from ..settings.certificates import Section
 from ..store.keys import MAX_KEY
@@ -41,6 +41,7 @@ class Unverified(Error):
 def _run(openssl: str, arguments: Sequence[str], descriptors: tuple[int, ...] = ()) -> bytes:
     """Run openssl and return its standard output; raises Error with its first complaint."""
     import subprocess
+    trusted.check_program(openssl)
     try:
         done = subprocess.run([openssl, *arguments], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",

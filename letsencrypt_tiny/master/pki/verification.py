@@ -1,6 +1,10 @@
 """What came back, checked before it is installed: nothing is believed of the client's.
 
 Public key, names, dates, and the chain to CAfile.  Exit status 0 of a child proves nothing.
+
+What is installed is the certificate, then those of the others that came which certify the one
+before, and no other (RFC 8555 §7.4.2, RFC 8446 §4.4.2): servers send some twice, in another order,
+or with strangers between them.
 """
 
 import time
@@ -72,6 +76,33 @@ def verify(command: str, arrived: Sequence[Arrived]) -> list[Chain | Error]:
     return results
 
 
+def ordered(certificates: Sequence[Certificate], leaf: Certificate) -> Chain:
+    """Return ``leaf`` and those of the others that certify it, each the one before.
+
+    By names and key identifiers (RFC 5280 §4.2.1.1): signatures are for openssl to verify.  Of
+    several for the same key a root is the last choice, for others trust it or don't need it.
+    """
+    chain = [leaf]
+    others = [item for item in dict.fromkeys(certificates) if item != leaf]
+    while chain[-1].issuer != chain[-1].subject:
+        above = [item for item in others if _certifies(item, chain[-1])]
+        if not above:
+            break
+        chain.append(min(above, key=lambda item: item.issuer == item.subject))
+        others.remove(chain[-1])
+    return chain
+
+
+def _certifies(issuer: Certificate, certificate: Certificate) -> bool:
+    """True if an issuer says that it is the one that a certificate names."""
+    if not issuer.is_ca and issuer.extensions:    # version 1 has no way to say it
+        return False
+    if issuer.ski is not None and certificate.aki is not None:
+        # A name may be spelled in several ways (§7.1)
+        return issuer.ski == certificate.aki
+    return issuer.subject == certificate.issuer
+
+
 def _moment(chain: Chain, now: int) -> int | None:
     """When all of a chain is valid, if that is soon: the CA's clock may be ahead of ours."""
     begin = max((item.not_before for item in chain if item.not_before <= now + CLOCK_SKEW),
@@ -88,13 +119,13 @@ def _unchained(leaf: Certificate, ca_file: str, problem: Error) -> Error:
 
 
 def _parse(one: Arrived, now: int) -> Chain:
-    """Parse a chain and check all but its signatures; raises Error with the reason."""
+    """Put a chain in order, and check all but its signatures; raises Error with the reason."""
     try:
         chain = parse_chain(one.pem.encode("utf-8", "replace"), MAX_CERTIFICATES)
     except X509Error as exc:
         raise Error(f"it is malformed ({exc})") from exc
-    leaf = chain[0]
-    if leaf.spki != one.spki:
+    leaf = next((item for item in chain if item.spki == one.spki), None)
+    if leaf is None:
         raise Error("it is for another key than that of the request")
     if set(leaf.names) != set(one.identifiers):
         raise Error("it is for other names: " +
@@ -102,5 +133,11 @@ def _parse(one: Arrived, now: int) -> Chain:
     if leaf.not_before > now + CLOCK_SKEW:
         raise NotNow(f"it is not valid before {when(leaf.not_before)} (is the clock right?)", leaf)
     if leaf.not_after <= now:
-        raise Error(f"it expired {when(leaf.not_after)} (is the clock right?)")
-    return chain
+        raise NotNow(f"it expired {when(leaf.not_after)} (is the clock right?)", leaf)
+    found = ordered(chain, leaf)
+    if len(found) == 1 < len(set(chain)) and not one.ca_file and leaf.issuer != leaf.subject:
+        raise NotNow("none of the certificates that came with it certifies it", leaf)
+    if len(found) < len(chain):
+        log.debug(f"{len(chain) - len(found)} of {len(chain)} certificates are left out of the "
+                  "chain: they certify none of the others, or came twice")
+    return found

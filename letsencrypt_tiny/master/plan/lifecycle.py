@@ -24,7 +24,7 @@ REFUSED, BUSY, UNFINISHED, LOST = "refused", "busy", "unfinished", "lost"
 TAKEN_UP, REJECTED, KEPT, VERIFIED = "taken up", "rejected", "kept", "verified"
 NOT_WRITTEN, WRITTEN = "not written", "written"
 NOTIFIED, NOT_NOTIFIED = "notified", "not notified"
-SETTLED = "settled"
+SETTLED, TOLD = "settled", "told"
 
 
 class Facts(NamedTuple):
@@ -38,6 +38,8 @@ class Facts(NamedTuple):
     notify: bool = False         # there is a notification to deliver
     finalize: str | None = None  # where the order is finalized
     issued: int = 0              # when the chain came that was written down; 0 if it couldn't be
+    told: int = 0                # see SectionState
+    installed: int = 0
     # The wishes that what is installed was made by
     key_type: str = ""
     ca_file: str = ""            # see SectionState
@@ -83,14 +85,18 @@ def _begin_installing(state: SectionState, facts: Facts) -> SectionState:
 
 def _end_installing(state: SectionState, facts: Facts) -> SectionState:
     return state._replace(installing=False, order=None, order_key=None, finalize=None,
-                          not_before=0, kept=0, issuer=facts.directory,
+                          not_before=0, kept=0, told=0, issuer=facts.directory,
                           key_type=facts.key_type, ca_file=facts.ca_file,
-                          access=facts.access)
+                          access=facts.access, installed=facts.installed)
 
 
 def _settle(state: SectionState, facts: Facts) -> SectionState:
     return state._replace(ca_file=facts.ca_file or state.ca_file,
                           access=facts.access or state.access)
+
+
+def _told(state: SectionState, facts: Facts) -> SectionState:
+    return state._replace(told=facts.told)
 
 
 def _delivered(state: SectionState, _: Facts) -> SectionState:
@@ -120,7 +126,7 @@ ROWS = (
     Row(ORDERING, LOST, DUE),
     # What an earlier run could not install
     Row(DUE, TAKEN_UP, ISSUED),
-    # Wrong for good: another key or name, expired, not a certificate at all
+    # Wrong for good: another key or name, not a certificate at all
     Row(ISSUED, REJECTED, DUE, _drop_order),
     # For a reason on our side, such as a clock or CAfile: the next run tries it again
     Row(ISSUED, KEPT, DUE),
@@ -133,6 +139,8 @@ ROWS = (
     # Wishes that changed and needed no order
     Row(DUE, SETTLED, DUE, _settle),
     Row(INSTALLED, SETTLED, INSTALLED, _settle),
+    # It waits, as the CA asked, and there is no valid certificate
+    Row(DUE, TOLD, DUE, _told),
 )
 _TABLE = {(row.phase, row.event): row for row in ROWS}
 

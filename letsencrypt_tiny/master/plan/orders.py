@@ -23,6 +23,7 @@ class OrderPlan(NamedTuple):
     kept: bool = False           # its chain was issued, and kept
     new_key: bytes | None = None   # PEM: to be installed with the certificate
     challenges: tuple[str, ...] = ("http-01",)   # types, in order of preference
+    seen: bytes = b""              # fingerprint of the key that the CSR was made with
 
     @property
     def name(self) -> str:
@@ -46,11 +47,12 @@ class OrderPlan(NamedTuple):
 
 
 def plan(section: Section, issuer: Issuer, csr: CSR, state: SectionState,
-         challenges: tuple[str, ...], new_key: bytes | None = None) -> OrderPlan:
+         challenges: tuple[str, ...], new_key: bytes | None = None,
+         seen: bytes = b"") -> OrderPlan:
     """Plan the order of a section; an earlier one is taken up if it is for the same key."""
     from hashlib import sha256
     key = sha256(csr.spki).hexdigest()
-    made = OrderPlan(section, issuer, csr, key, new_key=new_key, challenges=challenges)
+    made = OrderPlan(section, issuer, csr, key, new_key=new_key, challenges=challenges, seen=seen)
     if (state.directory, state.order_key) != (issuer.directory, key):
         return made
     return made._replace(resume=state.order, account=state.account or "",

@@ -52,7 +52,8 @@ def decide(section: Section, installed: Installed, state: SectionState, now: flo
     if state.kept:
         return Due(True, f"what was issued {when(state.kept)} is not installed yet", certificate)
     left = end - now
-    if left <= margin(end - certificate.not_before, days):
+    installed_at = state.installed if min_days is None and state.installed <= now else 0
+    if left <= _enough(certificate, days, installed_at):
         verb = "expires" if left > 0 else "expired"
         return Due(True, f"it {verb} {when(end)}", certificate)
     return Due(False, f"valid until {when(end)}", certificate)
@@ -87,6 +88,18 @@ def other_key_type(section: Section, certificate: Certificate, state: SectionSta
         state.key_type, key_type(certificate.spki))
 
 
+def _enough(certificate: Certificate, days: int | None, installed: int) -> float:
+    """Return how long before its end a certificate ``installed`` some time ago (0: who knows) is
+    renewed."""
+    end = certificate.not_after
+    usual = margin(end - certificate.not_before, days)
+    if end - installed > usual:
+        return usual
+    # Due as soon as it was installed, as the next one would be: a clock is ahead, or the CA writes
+    # a moment of long ago
+    return margin(end - installed, None)
+
+
 def waits(state: SectionState, now: float) -> bool:
     """Say whether the server asked not to order again before a moment that is still to come.
 
@@ -98,9 +111,14 @@ def waits(state: SectionState, now: float) -> bool:
 def worth_keeping(certificate: Certificate, issued: int, now: float) -> bool:
     """Say whether a certificate ``issued`` some time ago, and not installed for a reason on our
     side, is to be tried once more: another one would be no better, unless this one grows old.
+
+    One that looked old from the first was issued while our clock was ahead, most likely: how
+    long we have had it counts, then.
     """
     lifetime = certificate.not_after - certificate.not_before
-    return 0 <= now - issued < KEEPING and certificate.not_after - now > margin(lifetime, None)
+    begin_of_age = certificate.not_after - margin(lifetime, None)
+    return (0 <= now - issued < min(KEEPING, lifetime - margin(lifetime, None))
+            and not issued < begin_of_age <= now)
 
 
 def margin(lifetime: int, days: int | None) -> float:

@@ -10,6 +10,8 @@ from ...common.wire.order import Progress
 from ...common.x509.certificate import Certificate
 from .progress import progress_line
 
+SHOWN = 5   # sections that one line names
+
 
 class Report:
     """What became of each section in a run, and on a terminal what is going on."""
@@ -67,6 +69,19 @@ class Report:
         self._failed.setdefault(section, []).append(reason)
         log.error(_line(section, reason))
 
+    def waits(self, section: str, moment: int) -> None:
+        """A section waits until a moment without a valid certificate: that is a failure."""
+        self._failed.setdefault(section, []).append(_until(moment))
+
+    @staticmethod
+    def tell_of_waits(waits: Sequence[tuple[str, int]]) -> None:
+        """Tell in one line of sections that wait, and of the first moment."""
+        names = [section for section, _ in waits]
+        listed = ", ".join(names[:SHOWN]) + (
+            f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        log.error(f"{listed}: {_until(min(moment for _, moment in waits))} (name the section to "
+                  "try all the same)")
+
     def notify_failed(self, command: str, status: int, sections: Sequence[str]) -> None:
         """A notification was not delivered; the next run tries again."""
         for section in sections:
@@ -86,6 +101,11 @@ class Report:
     def exit_status(self) -> int:
         """0, or 1 if a section failed."""
         return 1 if self._failed else 0
+
+
+def _until(moment: int) -> str:
+    return ("there is no valid certificate, and the server asked not to order again before "
+            f"{when(moment)}")
 
 
 def _line(section: str, reason: str) -> str:

@@ -7,11 +7,10 @@ found.  Whatever lies in either was put there by somebody that root must not tru
 import os
 import stat
 
-from ...common import log
+from ...common import log, trusted
 from ...common.errors import ConfigError, Error
 from ...common.wire.challenge import is_token
 from ..peers.identity import Identity
-from ..store import trusted
 
 PREFIX = "challenges-"   # of those of ours, in the run directory
 

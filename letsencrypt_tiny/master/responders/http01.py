@@ -20,6 +20,8 @@ from ..settings.main import Config
 from ..settings.network import HTTP_PORT
 from . import challenge_directory, listening
 from .firewall import Firewall
+from .neighbours import advice, holder
+from .visits import Visits
 
 
 class Http01:
@@ -38,6 +40,8 @@ class Http01:
         self._listener = listening.Listener(where, "set listen or challenge-directory")
         self._firewall = Firewall(config.run_directory)
         self._child: Child | None = None
+        self._visits: Visits | None = None
+        self._behind = ""     # the path that another web server has to pass challenges on to
         self.directory = ""   # not yet
 
     def faults(self) -> Iterator[Error]:
@@ -70,8 +74,9 @@ class Http01:
         if addresses is not None:
             self._listener.bind(addresses)
         else:
-            addresses = tuple(self._listener.automatic(
-                HTTP_PORT, f"{self._config.run_directory}/www.socket"))
+            path = f"{self._config.run_directory}/www.socket"
+            addresses = tuple(self._listener.automatic(HTTP_PORT, path))
+            self._behind = path if addresses[0].family == socket.AF_UNIX else ""
         log.debug(f"listening on {', '.join(map(str, addresses))}")
         if self._settings.firewall:
             self._firewall.open([opening for address in addresses
@@ -106,17 +111,30 @@ class Http01:
         numbers = [str(3 + i) for i in range(len(sockets))]
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         messages = self._stderr("webserver")
+        self._visits = Visits()
         try:
             return spawn(
                 program, identity(program), arguments + numbers,
-                [null, messages, messages, *(sock.fileno() for sock in sockets)],
+                [null, self._visits.writer, messages, *(sock.fileno() for sock in sockets)],
                 directory=self.directory, network=network)
         finally:
             os.close(null)
             os.close(messages)
+            os.close(self._visits.writer)
+
+    def told(self, identifiers: Sequence[Identifier]) -> str:
+        """Say which requests for these names reached us: see table.Responder."""
+        if self._visits is None:
+            return ""
+        phrase = self._visits.told([value for _, value in identifiers])
+        if self._behind and "no request" in phrase and holder(HTTP_PORT)[1]:
+            return f"{phrase}: {advice(HTTP_PORT, self._behind)}"
+        return phrase
 
     def check(self) -> None:
         """Raises Error if the web server has ended: the server would ask in vain."""
+        if self._visits is not None:
+            self._visits.read()
         status = self._child.wait(0) if self._child is not None else None
         if status is not None:
             raise Error(f"the challenge web server ended with status {status}")
@@ -127,6 +145,8 @@ class Http01:
         if self._child is not None:
             self._child.stop()
             self._child = None
+        if self._visits is not None:
+            self._visits.close()
         self._listener.close()
         if self.directory and self._settings.challenge_directory:
             challenge_directory.remove_tokens(self.directory, self._client.uid)

@@ -6,10 +6,9 @@ import socket
 import stat
 from collections.abc import Iterator, Sequence
 
-from ...common import log
+from ...common import log, trusted
 from ...common.errors import Error
 from ..settings.network import Address
-from ..store import trusted
 from .firewall_tools import Opening
 from .neighbours import advice
 

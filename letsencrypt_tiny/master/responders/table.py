@@ -51,6 +51,10 @@ class Responder(Protocol):
     def check(self) -> None:
         """Raise Error if the process has ended."""
 
+    def told(self, identifiers: Sequence[Identifier]) -> str:
+        """Return a phrase, for the administrator, about what came of the validation of
+        ``identifiers``, one of which failed; "" if nothing is known."""
+
     def close(self) -> None:
         """Take everything back, whatever of it was opened; safe to call twice.  Raises nothing."""
 

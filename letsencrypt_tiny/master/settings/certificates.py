@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ...common import inifile, log, paths, specifiers
+from ...common import inifile, log, paths, specifiers, trusted
 from ...common.errors import ConfigError, Error
 from ...common.inifile import Settings
 from ...common.names import Identifier
@@ -67,6 +67,11 @@ class Section(NamedTuple):
     def trusted(self) -> int:
         """The uid that may, besides root, own directories of its files."""
         return self.owner[0] if self.owner else 0
+
+    @property
+    def group(self) -> int:
+        """The gid that may, besides root and ssl-cert, read its key; -1 is none."""
+        return self.owner[1] if self.owner else -1
 
 
 class Certificates(NamedTuple):
@@ -158,7 +163,7 @@ def _load(config: Config, names: Sequence[str], optional: bool, lacme: bool | No
     defaults = table.defaults()
     for file in _files(found.files, optional):
         log.debug(f"reading {file}")
-        sections = inifile.read(file, lacme)
+        sections = inifile.read(file, lacme, values.open_own)
         defaults = table.read(sections.pop(""), defaults)   # once, for all that follow
         for name, settings in sections.items():
             found.sections.pop(name, None)
@@ -178,19 +183,29 @@ def _files(wanted: Sequence[str], optional: bool) -> list[str]:
     for path in wanted:
         if path.endswith("/") or os.path.isdir(path):
             try:
-                entries = sorted(os.listdir(path))
+                entries = _list(path)
             except FileNotFoundError:
                 if optional:
                     continue
                 raise ConfigError(f"{path}: no such directory") from None
-            except OSError as exc:
-                raise ConfigError(f"{path}: cannot list it: {exc.strerror}") from exc
             # hidden files and editors' locks and copies are nobody's wishes
             files += [os.path.join(path, entry) for entry in entries
                       if entry.endswith(".conf") and not entry.startswith((".", "#"))]
         elif not optional or os.path.lexists(path):
             files.append(path)
     return files
+
+
+def _list(path: str) -> list[str]:
+    """Return what is in a directory where nobody else can write."""
+    try:
+        directory = trusted.open_directory(trusted.absolute(path))
+        try:
+            return sorted(os.listdir(directory))
+        finally:
+            os.close(directory)
+    except Error as exc:
+        raise ConfigError(str(exc)) from exc
 
 
 def _clashes(sections: dict[str, Section]) -> list[tuple[str, str]]:

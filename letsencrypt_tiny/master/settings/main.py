@@ -59,6 +59,7 @@ class Config(NamedTuple):
     accountd: Accountd | None                 # None: an existing signer on client.socket
     dns: "dict[str, Dns]"                     # by zone; "" is for all names
     tlsserver: "Tlsserver | None"             # None: as the defaults say
+    signer_user: str = paths.ACCOUNTD_USER    # who runs the signer; "" is the master's
 
     @property
     def programs(self) -> list[Program]:
@@ -145,7 +146,7 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
     if filename is None:
         filename = f"%E/{paths.PROGRAM}/{paths.MASTER_CONFIG}"
     path = specifiers.expand(filename)
-    sections = inifile.read(path)
+    sections = inifile.read(path, opener=values.open_own)
     for name in sections:
         if name not in TABLES and name not in OTHERS and not name.startswith("dns "):
             known = [*filter(None, TABLES), *OTHERS]
@@ -161,7 +162,8 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
         file=path, client=client if signer is None else client._replace(socket=signer),
         webserver=_webserver(sections.get("webserver") or Settings(path, "webserver", {})),
         accountd=accountd if signer is None else None,
-        dns={}, tlsserver=None)
+        dns={}, tlsserver=None,
+        signer_user=paths.ACCOUNTD_USER if accountd is None else accountd.program.user)
     if not TABLES.keys() >= sections.keys():
         from . import challenges
         found["dns"] = challenges.zones(sections.values())

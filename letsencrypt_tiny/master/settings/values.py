@@ -3,14 +3,25 @@
 Each raises ValueError, with a message that goes on after “setting = value: ”.
 """
 
+import errno
 import os
 import re
 from collections.abc import Callable, Sequence
 
-from ...common import inifile, specifiers
+from ...common import inifile, specifiers, trusted
 from ...common.errors import ConfigError
 
 _owners: dict[str, tuple[int, int]] = {}
+
+
+def open_own(path: str) -> int:
+    """Return a descriptor for reading a file of ours that nobody else can change.
+
+    Raises Error and FileNotFoundError.
+    """
+    if not path:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return trusted.open_unchangeable(trusted.absolute(path))
 
 
 def integer(least: int, most: int) -> Callable[[str], int]:

@@ -6,8 +6,8 @@ import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ...common import trusted
 from ...common.errors import Error
-from . import trusted
 
 
 TRIAL = 16 << 10   # bytes that must find room before anything is ordered
@@ -154,6 +154,8 @@ def _rename_together(written: "list[_Written]") -> None:
             finally:
                 os._exit(0)
         os.waitpid(pid, 0)
+    except OSError:   # no process more (ulimit -u, pids.max): this one renames
+        pass
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for item in written:
@@ -185,6 +187,8 @@ def _write(file: File, durable: bool = True, owner: int = 0) -> _Written:
             if file.owner:
                 os.fchown(descriptor, *file.owner)
             os.fchmod(descriptor, file.mode)
+            if not file.mode & 0o004:
+                _remove_list(descriptor)
             if durable:
                 os.fsync(descriptor)
         finally:
@@ -210,6 +214,14 @@ def _remove(name: str, directory: int) -> None:
         os.unlink(name, dir_fd=directory)
     except FileNotFoundError:
         pass
+
+
+def _remove_list(descriptor: int) -> None:
+    """A directory's default access control list (acl(5)) would let others in by the group's."""
+    try:
+        os.removexattr(descriptor, "system.posix_acl_access")
+    except OSError:
+        pass   # there is none
 
 
 def _exists(name: str, parent: int) -> bool:

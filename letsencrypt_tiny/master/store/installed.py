@@ -7,13 +7,19 @@ import os
 import stat
 from typing import NamedTuple
 
+from ...common import trusted
+from ...common.errors import Error
 from ...common.x509.certificate import Certificate, parse_certificate, parse_chain
 from ...common.x509.der import MAX_PEM, X509Error, read_block
-from ..settings.certificates import Section
+from ..settings.certificates import Section, SectionError
 
 _FIRST_READ = 8192   # bytes; most certificates are shorter
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 _END = b"-----END CERTIFICATE-----"
+
+
+class Busy(Error):
+    """Somebody keeps the certificate from being read for the moment: nothing is known of it."""
 
 
 class Installed(NamedTuple):
@@ -27,35 +33,49 @@ class Installed(NamedTuple):
 
 
 def read(section: Section) -> Installed:
-    """Look at the files of ``section``.  Raises nothing.
+    """Look at the files of ``section``.
 
-    Whether a key that changed fits is for pki/keys.py to see: that takes openssl.
+    Whether a key that changed fits is for pki/keys.py to see: that takes openssl.  Raises Busy.
     """
+    place = section.outputs[0]
     try:
-        certificate = read_certificate(section.outputs[0])
+        certificate = read_certificate(place, section.trusted)
+        near = _Directory(os.path.dirname(place), section.trusted)
     except FileNotFoundError:
         return Installed(fault="there is no certificate yet")
-    except OSError as exc:
-        return Installed(fault=f"{section.outputs[0]} cannot be read ({exc.strerror})")
+    except BlockingIOError as exc:
+        raise Busy(f"{place}: cannot be read: {exc.strerror}") from exc
     except X509Error as exc:
         return Installed(fault=f"the installed certificate is not valid ({exc})")
-    missing = next((path for path in section.outputs[1:] if not os.path.exists(path)), "")
+    except Error as exc:
+        return Installed(fault=f"the installed certificate cannot be read ({exc})")
+    with near:
+        return _beside(section, certificate, near)
+
+
+def _beside(section: Section, certificate: Certificate, near: "_Directory") -> Installed:
+    """Look at the other files."""
+    missing = next((path for path in section.outputs[1:] if not near.has(path)), "")
     try:
-        changed = os.stat(section.key).st_ctime > os.stat(section.outputs[0]).st_ctime
+        changed = near.look(section.key).st_ctime > near.look(section.outputs[0]).st_ctime
     except FileNotFoundError:
         return Installed(certificate, missing=missing,
                          misfit=f"its private key {section.key} is missing")
-    except OSError:   # status may be asked for by somebody else than root
+    except trusted.Untrusted as exc:
+        return Installed(certificate, missing=missing,
+                         misfit=f"its private key can't be relied on ({exc})")
+    except Error:   # status may be asked for by somebody else than root
         changed = True
     return Installed(certificate, missing=missing, key_changed=changed)
 
 
-def read_certificate(path: str) -> Certificate:
+def read_certificate(path: str, owner: int = 0, anybody: bool = False) -> Certificate:
     """Read the first certificate of a PEM file, which may begin with other things.
 
-    Raises X509Error (naming ``path``) and OSError.
+    ``owner`` is a uid that may, besides root, own directories on the way; with ``anybody`` each
+    user may.  Raises Error (X509Error if there is none in it) and OSError, as trusted.open_file.
     """
-    descriptor = _open(path)
+    descriptor = trusted.open_file(path, owner, anybody=anybody)
     try:
         text = os.read(descriptor, _FIRST_READ)
         while _END not in text and len(text) <= MAX_PEM \
@@ -72,12 +92,13 @@ def read_certificate(path: str) -> Certificate:
         raise X509Error(f"{path}: {exc}") from exc
 
 
-def read_chain(path: str) -> list[Certificate]:
+def read_chain(path: str, owner: int = 0) -> list[Certificate]:
     """Read a PEM file of certificates and nothing else; it may be empty.
 
-    Raises X509Error (naming ``path``) and OSError.
+    ``owner`` is a uid that may, besides root, own directories on the way.  Raises Error and
+    OSError, as trusted.open_file.
     """
-    descriptor = _open(path)
+    descriptor = trusted.open_file(path, owner)
     try:
         text = b""
         while len(text) <= MAX_PEM and (more := os.read(descriptor, MAX_PEM)):
@@ -95,13 +116,26 @@ def has_access(section: Section) -> bool:
     uid, gid = section.owner or (-1, -1)
     for path in section.outputs:
         try:
-            info = os.stat(path)
-        except OSError:
+            info = trusted.look(path, section.trusted)
+        except (OSError, Error):
             continue
         if stat.S_IMODE(info.st_mode) != section.mode or uid not in (-1, info.st_uid) \
                 or gid not in (-1, info.st_gid):
             return False
     return True
+
+
+def check_authorities(section: Section) -> None:
+    """Raise SectionError unless CAfile is one to believe: nobody but root and the section's owner
+    may change it."""
+    path = section.ca_file
+    if not path:
+        return
+    try:
+        os.close(trusted.open_unchangeable(path, section.trusted))
+    except (FileNotFoundError, Error) as exc:
+        why = "" if isinstance(exc, FileNotFoundError) else f" ({exc})"
+        raise SectionError(f"{section.where}: CAfile = {path}: cannot be read{why}") from exc
 
 
 def authorities(path: str) -> str:
@@ -115,12 +149,35 @@ def authorities(path: str) -> str:
     return f"{info.st_mtime_ns} {info.st_size} {path}"[:2000]
 
 
-def _open(path: str) -> int:
-    # A section's owner may have put a link there: to open some devices does something already
-    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        if stat.S_IFMT(os.fstat(place).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
-            raise X509Error(f"{path}: not a plain file")
-        return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        os.close(place)
+class _Directory:
+    """Where most of a section's files are: it is walked to once."""
+
+    def __init__(self, path: str, owner: int) -> None:
+        self._path = path
+        self._owner = owner
+        self._descriptor = trusted.open_directory(path, owner)
+
+    def __enter__(self) -> "_Directory":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def look(self, path: str) -> os.stat_result:
+        """As ``trusted.look``."""
+        parent, _, name = path.rpartition("/")
+        if parent == self._path:
+            info = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+            if not stat.S_ISLNK(info.st_mode):
+                return info
+        return trusted.look(path, self._owner)
+
+    def has(self, path: str) -> bool:
+        """As os.path.exists, but that no link of others' is followed."""
+        try:
+            self.look(path)
+        except FileNotFoundError:
+            return False
+        except Error:
+            pass
+        return True

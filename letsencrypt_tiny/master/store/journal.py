@@ -3,17 +3,18 @@
 ``accounts.json`` holds the account URL of each directory and key, ``revoked.json`` what we had
 revoked; a file for each section what is known of its certificate, and another one a chain that
 the CA has issued and that is not installed yet.  A state file that can't be read is as good as
-none: everything in it can be found out again, at the cost of a request or an order.
+none: everything in it can be found out again, at the cost of a request or an order.  One that
+somebody else could have written is an Error, whatever is asked.
 """
 
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...common import log
+from ...common import log, trusted
 from ...common.errors import Error, ProtocolError
 from ...common.wire.jsonfields import (JsonObject, dump, get_bool, get_int, get_optional_str,
                                        parse_object)
-from . import files, trusted
+from . import files
 
 if TYPE_CHECKING:
     from ...common.wire.order import Account
@@ -42,6 +43,8 @@ class SectionState(NamedTuple):
     key_type: str | None = None          # the setting
     ca_file: str | None = None           # what it chains to (``CAFILE`` of commands/due.py)
     access: str | None = None            # owner and mode of its files
+    told: int = 0                        # when it was said that it waits without a certificate
+    installed: int = 0                   # when we installed it
 
 
 class Revoked(NamedTuple):
@@ -71,7 +74,8 @@ class Journal:
                 _moment(obj, "not_before"), get_optional_str(obj, "finalize"),
                 _moment(obj, "kept"),
                 get_optional_str(obj, "issuer"), get_optional_str(obj, "key_type"),
-                get_optional_str(obj, "ca_file"), get_optional_str(obj, "access"))
+                get_optional_str(obj, "ca_file"), get_optional_str(obj, "access"),
+                _moment(obj, "told"), _moment(obj, "installed"))
         except ProtocolError as exc:
             log.debug(f"{self._directory}/{_filename(name)}: ignored: {exc}")
             return SectionState()
@@ -109,8 +113,11 @@ class Journal:
         its certificate."""
         return f"{self._directory}/{_filename(path, 'key-', '.pem')}"
 
-    def tidy(self, name: str, path: str) -> None:
-        """Remove a chain that nobody remembers, and a key that is in its place already."""
+    def tidy(self, name: str, path: str, owner: int = 0) -> None:
+        """Remove a chain that nobody remembers, and a key that is in its place already.
+
+        ``owner`` is a uid that may, besides root, own directories on the way to the key.
+        """
         if self._waits is None:
             self._waits = any(file.endswith(".pem") for file in self.known())
         if not self._waits:
@@ -120,10 +127,11 @@ class Journal:
             self.drop_chain(name)
         if os.path.exists(waiting):
             try:
-                with open(waiting, "rb") as ours, open(path, "rb") as theirs:
-                    if ours.read() != theirs.read(MAX_SIZE):
+                with open(trusted.open_unchangeable(waiting), "rb") as ours, \
+                        open(trusted.open_file(path, owner), "rb") as theirs:
+                    if ours.read(MAX_SIZE) != theirs.read(MAX_SIZE):
                         return
-            except OSError:
+            except (OSError, Error):
                 return
             files.remove(waiting)
 
@@ -152,10 +160,19 @@ class Journal:
         self._write(_REVOKED, obj)
 
     def known(self) -> "set[str]":
-        """The file names there are: lets a run over many sections skip those without state."""
+        """The file names there are: lets a run over many sections skip those without state.
+
+        Raises Error for a directory that somebody else could change.
+        """
         try:
-            return set(os.listdir(self._directory))
-        except OSError:
+            directory = trusted.open_directory(self._directory)
+            try:
+                return set(os.listdir(directory))
+            finally:
+                os.close(directory)
+        except trusted.Untrusted:
+            raise
+        except (OSError, Error):
             return set()
 
     def has(self, name: str, known: "set[str]") -> bool:
@@ -215,12 +232,14 @@ class Journal:
 
     def _text(self, filename: str) -> bytes:
         try:
-            with open(f"{self._directory}/{filename}", "rb") as file:
+            with open(trusted.open_unchangeable(f"{self._directory}/{filename}"), "rb") as file:
                 return file.read(MAX_SIZE + 1)
         except FileNotFoundError:
             pass
-        except OSError as exc:
-            log.debug(f"{self._directory}/{filename}: {exc.strerror}")
+        except trusted.Untrusted:
+            raise
+        except (OSError, Error) as exc:   # status may be asked for by somebody else than root
+            log.debug(f"{self._directory}/{filename}: {exc}")
         return b""
 
     def _make_directory(self) -> None:

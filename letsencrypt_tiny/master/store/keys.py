@@ -3,8 +3,9 @@
 import os
 import stat
 
+from ...common import acl, trusted
 from ...common.errors import Error
-from . import files, trusted
+from . import files
 
 MAX_KEY = 64 << 10   # bytes
 
@@ -31,7 +32,7 @@ def replacement(path: str, pem: bytes, owner: int = 0) -> files.File:
     or in the records of a name.  Raises Error.
     """
     try:
-        descriptor = trusted.open_file(path, owner)
+        descriptor = _open(path, owner)
     except FileNotFoundError:
         return files.File(path, pem, None, 0o600)
     try:
@@ -45,18 +46,64 @@ def replacement(path: str, pem: bytes, owner: int = 0) -> files.File:
     return new
 
 
-def open_key(path: str, owner: int = 0) -> int:
+def open_key(path: str, owner: int = 0, group: int = -1) -> int:
     """Return a descriptor of the private key at ``path``; FileNotFoundError if there is none.
 
-    ``owner`` is a uid that may, besides root, own directories on the way, and the key in them.
-    Raises Error if others than root (or its group) can read it, or it is no plain file.
+    ``owner`` is a uid that may, besides root, own directories on the way, and the key in them;
+    ``group`` a gid that may, besides root and ssl-cert, read it.  Raises Error if others can, by
+    owner, mode or access control list, or it is no plain file.  What is read from the descriptor
+    nobody can change any more.
     """
-    descriptor = trusted.open_file(path, owner)
+    descriptor = _open(path, owner)
+    try:
+        _check(descriptor, path, {0, os.geteuid(), owner}, {0, group})
+        key = os.read(descriptor, MAX_KEY + 1)
+        if not 0 < len(key) <= MAX_KEY:
+            raise Error(f"{path}: not a private key ({os.fstat(descriptor).st_size} bytes)")
+    finally:
+        os.close(descriptor)
+    return in_memory(key)
+
+
+def in_memory(key: bytes) -> int:
+    """Return a descriptor of an anonymous file with a private key.
+
+    openssl opens by name what it is given: it shall neither wait nor read without end.
+    """
+    copy = os.memfd_create("key", os.MFD_CLOEXEC)
+    os.write(copy, key)
+    os.lseek(copy, 0, os.SEEK_SET)
+    return copy
+
+
+def fingerprint(key: int) -> bytes:
+    """Return what tells whether a key file is another one than before: SHA-256 of its content.
+
+    ``key`` is what ``open_key`` returned; it is where it was afterwards.
+    """
+    from hashlib import sha256
+    return sha256(os.pread(key, MAX_KEY, 0)).digest()
+
+
+def _open(path: str, owner: int) -> int:
+    try:
+        return trusted.open_file(path, owner)
+    except BlockingIOError as exc:
+        raise Error(f"{path}: cannot be read: {exc.strerror}") from exc
+
+
+def _check(descriptor: int, path: str, users: set[int], groups: set[int]) -> None:
+    """Raise Error, with the cure, if others than ``users`` and ``groups`` can use the key."""
     info = os.fstat(descriptor)
+    if info.st_uid not in users:
+        raise Error(f"{path}: the private key belongs to {acl.name(('user', info.st_uid))}, who "
+                    "is neither root nor the section's owner (chown root it, or set owner)")
     if info.st_mode & 0o007:
-        os.close(descriptor)
         raise Error(f"{path}: the private key is open to everybody (chmod 0600 it)")
-    if info.st_size > MAX_KEY or info.st_size == 0:
-        os.close(descriptor)
-        raise Error(f"{path}: not a private key ({info.st_size} bytes)")
-    return descriptor
+    for party in acl.others(descriptor, info, acl.READ | acl.WRITE):
+        who = acl.name(party)
+        if party[1] in (users if party[0] == "user" else groups) or who == "group ssl-cert":
+            continue
+        cure = f"setfacl -b {path}" if acl.listed(descriptor) else \
+            f"chmod 0600 it, chgrp it to ssl-cert, or set owner = USER:{who.partition(' ')[2]}"
+        raise Error(f"{path}: the private key is open to {who} ({cure})")

@@ -3,8 +3,8 @@
 import fcntl
 import os
 
+from ...common import trusted
 from ...common.errors import Error, LockedError
-from . import trusted
 from ..settings.main import Config
 
 

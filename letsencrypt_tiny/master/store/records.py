@@ -5,8 +5,9 @@ The process of the zone writes it, through a descriptor; its content is nothing 
 
 import os
 
+from ...common import trusted
 from ...common.errors import Error
-from . import files, trusted
+from . import files
 
 _PREFIX, _SUFFIX = "dns-", ".records"
 

@@ -3,8 +3,8 @@
 import os
 import stat
 
+from ...common import trusted
 from ...common.errors import ConfigError, Error
-from . import trusted
 
 MAX_SECRET = 64 << 10   # bytes
 

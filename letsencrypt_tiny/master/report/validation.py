@@ -1,0 +1,19 @@
+"""What a validation that failed says to an administrator (RFC 8555 §6.7), in a sentence."""
+
+_SENTENCES = {
+    "connection": "the CA cannot connect to port 80 of the addresses that the name has in public "
+                  "DNS (A and AAAA records, firewalls and NAT decide that)",
+    "dns": "the CA finds no address of the name in public DNS, or its name servers fail",
+    "unauthorized": "what answers at port 80 of the name is not the challenge: another host has "
+                    "the address, or a web server does not pass /.well-known/acme-challenge/ on",
+    "caa": "a CAA record of the name, or of a domain above it, allows other CAs only",
+}
+_SENTENCES["incorrectResponse"] = _SENTENCES["unauthorized"]
+
+# Types of those to which it matters whether a request reached us
+REACHING = ("connection", "dns", "unauthorized", "incorrectResponse")
+
+
+def sentence(kind: str | None) -> str:
+    """Return the sentence for a problem's type, "" if there is none."""
+    return _SENTENCES.get(kind or "", "")

@@ -4,7 +4,6 @@ A client that breaks the protocol, or reads nothing, loses its door, and with it
 others are served.
 """
 
-import os
 import select
 import socket
 import threading
@@ -162,7 +161,6 @@ def opened(descriptors: Sequence[int], fail: Callable[[str], Exception]) -> list
     found = []
     for descriptor in descriptors:
         try:
-            os.set_inheritable(descriptor, False)
             sock = socket.socket(fileno=descriptor)
         except (OSError, ValueError, OverflowError) as exc:
             raise fail(f"descriptor {descriptor} is no socket: {exc}") from None

@@ -10,6 +10,7 @@ import threading
 import time
 
 from ..common.errors import Error, ProtocolError
+from ..common.names import is_dns
 from ..common.wire.jsonfields import dump, get_str, parse_object
 from .records import Record, checked
 
@@ -33,7 +34,7 @@ class Journal:
             if time.monotonic() > deadline:
                 raise Error("the process of an earlier run still takes back its records")
             time.sleep(_PAUSE)
-        self.left: dict[Record, str] = {}   # how each was published
+        self.left: dict[Record, str] = {}   # … and in which zone, "" if that isn't known
         for line in self._read().split(b"\n")[:-1]:   # what was cut off was not published
             self._replay(line)
 
@@ -55,25 +56,29 @@ class Journal:
         try:
             obj = parse_object(line, "a line of the journal", _MAX_LINE)
             record = checked(get_str(obj, "name", 255), get_str(obj, "value", 64))
-            if get_str(obj, "is", 16) == "published":
-                self.left[record] = get_str(obj, "how", 300)
+            zone = get_str(obj, "zone", 255)
+            if get_str(obj, "is", 16) == "published" and (not zone or is_dns(zone)):
+                self.left[record] = zone
             else:
                 self.left.pop(record, None)
         except ProtocolError:
             pass   # of a machine that lost its power
 
-    def publishing(self, record: Record, how: str) -> None:
-        """It is about to be published; raises Error if that can't be remembered."""
+    def publishing(self, record: Record, zone: str, how: str) -> None:
+        """It is about to be published; raises Error if that can't be remembered.
+
+        ``how``: for whoever reads the file.
+        """
         with self._lock:
-            self.left[record] = how
-            self._write(record, "published", how)
+            self.left[record] = zone
+            self._write(record, "published", zone, how)
 
     def removed(self, record: Record) -> None:
         """It is gone; raises Error."""
         with self._lock:
             self.left.pop(record, None)
             if self.left:
-                self._write(record, "gone", "")
+                self._write(record, "gone", "", "")
                 return
             try:
                 os.ftruncate(self._descriptor, 0)
@@ -81,8 +86,8 @@ class Journal:
             except OSError as exc:
                 raise _unwritable(exc) from exc
 
-    def _write(self, record: Record, what: str, how: str) -> None:
-        line = dump({"is": what, **record._asdict(), "how": how[:300]}) + b"\n"
+    def _write(self, record: Record, what: str, zone: str, how: str) -> None:
+        line = dump({"is": what, **record._asdict(), "zone": zone, "how": how[:300]}) + b"\n"
         try:
             if os.write(self._descriptor, line) != len(line):   # O_APPEND
                 raise OSError(28, os.strerror(28))

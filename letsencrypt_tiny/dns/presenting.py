@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from ..common import log
 from ..common.errors import Error
@@ -86,9 +87,8 @@ class Presenter:
     def recover(self, seconds: float) -> None:
         """Take back what an earlier run left, for ``seconds`` at most."""
         with self._changed:
-            left = list(self._journal.left)
-            for record in left:
-                self._put(lambda record=record: self._take_back(record, ""))  # type: ignore[misc]
+            for record, zone in list(self._journal.left.items()):
+                self._put(partial(self._take_back, record, zone))
         self._wait(seconds, lambda: not self._queue and self._idle == self._workers)
 
     def finish(self, seconds: float) -> bool:
@@ -111,7 +111,7 @@ class Presenter:
     def _see_to(self, entry: _Entry) -> None:
         if not entry.busy:
             entry.busy = True
-            self._put(lambda: self._work(entry))
+            self._put(partial(self._work, entry))
 
     def _put(self, job: Callable[[], None]) -> None:
         self._queue.append(job)
@@ -163,8 +163,8 @@ class Presenter:
         place = self._places.find(about.identifier[1])
         record = checked(place.name, value(about))
         self._tell(entry, self._timeout + 30, f"{place.name} is being published")
-        self._journal.publishing(record, self._update.how)
         entry.record, entry.zone = record, place.authority.zone
+        self._journal.publishing(record, entry.zone, self._update.how)
         self._update.add(record, entry.zone)
         log.debug(f"{record.name} TXT {record.value} is published")
         propagation.wait(place, record.value, self._propagation_timeout,
@@ -200,7 +200,7 @@ class Presenter:
 
     def _take_back(self, record: Record, zone: str) -> None:
         try:
-            self._update.remove(record, zone or self._places.zone_of(record.name))
+            self._update.remove(record, zone)
             self._journal.removed(record)
             log.debug(f"{record.name} TXT {record.value} is taken back")
         except Error as exc:

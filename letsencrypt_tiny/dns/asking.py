@@ -4,6 +4,7 @@ Whatever comes back is hostile: dnspython reads it, and what it can't is an Erro
 """
 
 import errno
+import re
 import select
 import socket
 import struct
@@ -18,7 +19,7 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 
-from ..common.errors import Error
+from ..common.errors import ConfigError, Error
 
 PORT = 53
 PATIENCE = 5.0      # seconds for one answer
@@ -37,6 +38,16 @@ class Server(NamedTuple):
     def __str__(self) -> str:
         where = self.address if self.port == PORT else f"{self.address} port {self.port}"
         return f"{self.name} ({where})" if self.name else where
+
+
+def host_port(text: str) -> tuple[str, int]:
+    """Parse HOST[:PORT], an IPv6 address with a port in brackets; raises ConfigError."""
+    match = re.match(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+)|([0-9A-Fa-f:.]+\Z))"
+                     r"(?::([0-9]{1,5}))?\Z", text)
+    port = int(match.group(4) or PORT) if match else 0
+    if match is None or not 0 < port < 65536:
+        raise ConfigError(f"“{text}” is not HOST[:PORT]")
+    return next(filter(None, match.groups()[:3])), port
 
 
 class Unreachable(Error):
@@ -192,5 +203,5 @@ def owner(reply: dns.message.Message, kind: str, section: str) -> str | None:
     wanted = dns.rdatatype.from_text(kind)
     for rrset in getattr(reply, section):
         if rrset.rdtype == wanted:
-            return rrset.name.to_text().lower().rstrip(".")
+            return str(rrset.name.to_text().lower().rstrip("."))
     return None

@@ -22,7 +22,6 @@ Of the network it needs TCP alone: port 53 of name servers (those that ``nameser
 that of ``server``), and for a hoster's interface 443.
 """
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -33,12 +32,11 @@ from ..common.errors import Error, UsageError
 from ..common.sandbox import confine
 from ..common.wire import dns as wire
 from . import doors, resolving
-from .asking import PORT, Server
+from .asking import PORT, Server, host_port
 from .journal import MAX_FILE, Journal
 from .places import Places
 from .presenting import MAX_WORKERS, Presenter
 from .updates import table
-from .updates.rfc2136 import Rfc2136, host_port
 
 MEMORY = 384 << 20      # bytes; some providers' libraries are large
 MAX_SECRET = 64 << 10   # bytes
@@ -83,8 +81,7 @@ def _run(arguments: Arguments) -> int:
     confine.warm_up()
     plan = confinement(arguments.confine, update, nameservers)
     log.debug(f"confined: {', '.join(confine.enter(plan))}")
-    primary = update.servers if isinstance(update, Rfc2136) else tuple
-    presenter = Presenter(Places(resolver, task.zone, nameservers, primary), update, journal,
+    presenter = Presenter(Places(resolver, task.zone, nameservers, update.servers), update, journal,
                           task.update_timeout, task.propagation_timeout, at_doors.say)
     presenter.recover(min(RECOVERY, task.update_timeout) if sockets else task.update_timeout)
     at_doors.serve(presenter)
@@ -101,16 +98,15 @@ def confinement(mode: str, update: table.Update, nameservers: Sequence[Server]) 
 
 def _read(descriptor: int, limit: int) -> bytes:
     """Read all of a file, and close it; raises UsageError."""
-    parts = []
     try:
-        with open(descriptor, "rb") as file:
-            while data := os.pread(file.fileno(), 65536, sum(map(len, parts))):
-                parts.append(data)
-                if sum(map(len, parts)) > limit:
-                    raise UsageError(f"descriptor {descriptor} has more than {limit} bytes")
+        with open(descriptor, "rb", 0) as file:
+            file.seek(0)
+            text = b"".join(iter(lambda: file.read(65536), b""))
     except (OSError, ValueError, OverflowError) as exc:
         raise UsageError(f"descriptor {descriptor} can't be read: {exc}") from exc
-    return b"".join(parts)
+    if len(text) > limit:
+        raise UsageError(f"descriptor {descriptor} has more than {limit} bytes")
+    return text
 
 
 def parse(argv: Sequence[str]) -> Arguments:

@@ -6,7 +6,7 @@ zone above, its servers and their addresses.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import dns.flags
@@ -46,13 +46,13 @@ class Places:
     """Finds them; any thread may ask."""
 
     def __init__(self, resolver: Resolver, zone: str, nameservers: Sequence[Server],
-                 primary: Sequence[Server] = ()) -> None:
+                 primary: Callable[[], Sequence[Server]] = tuple) -> None:
         """``zone``: of the section, "" if it is for all names.  ``nameservers`` are asked instead
-        of a zone's own; ``primary``, where updates go, if nobody else can be found."""
+        of a zone's own; ``primary()``, where updates go, if nobody else can be found."""
         self._resolver = resolver
         self._zone = zone
         self._nameservers = tuple(nameservers)
-        self._primary = tuple(primary)
+        self._primary = primary
         self._lock = threading.Lock()
         self._known: dict[str, Authority] = {}
 
@@ -88,11 +88,12 @@ class Places:
             return self._follow(name, self._above(name))
         except Error as exc:
             errors.append(exc)
-        if self._primary:
-            try:
-                return self._follow(name, Authority("", self._primary))
-            except Error as exc:
-                errors.append(exc)
+        try:
+            primary = tuple(self._primary())
+            if primary:
+                return self._follow(name, Authority("", primary))
+        except Error as exc:
+            errors.append(exc)
         raise errors[0]
 
     def _follow(self, name: str, authority: Authority,

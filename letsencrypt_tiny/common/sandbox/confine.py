@@ -53,6 +53,8 @@ class Plan(NamedTuple):
     network: bool = True                  # False: none, by a namespace of its own if it may
     lock_memory: bool = False             # what is in memory now is never swapped out
     listen: bool = False                  # accepts on listening sockets it has inherited
+    rewrite: bool = False                 # files that it has open are cut off, and synced to disk
+    modules: tuple[str, ...] = ()         # files, or directories below which it reads and lists
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -154,6 +156,7 @@ def _lock_memory() -> str:
 
 def _enter_landlock(plan: Plan) -> list[str]:
     paths = [(path, landlock.READ) for path in plan.read]
+    paths += [(path, landlock.READ | landlock.LIST) for path in plan.modules]
     paths += [(path, landlock.WRITE | landlock.MAKE_REG | landlock.REMOVE_FILE)
               for path in plan.create]
     paths += [(path, landlock.REMOVE_FILE) for path in plan.remove]
@@ -169,4 +172,5 @@ def _enter_landlock(plan: Plan) -> list[str]:
 def _prepare_seccomp(plan: Plan) -> Any:
     return seccomp.prepare(
         read=bool(plan.read), create=bool(plan.create), remove=bool(plan.remove),
-        connect=bool(plan.connect), listen=plan.listen)
+        connect=bool(plan.connect), listen=plan.listen, rewrite=plan.rewrite,
+        modules=bool(plan.modules))

@@ -8,10 +8,12 @@ from it, and answers with a status: see executor.py.
 import os
 import socket
 import threading
+from collections.abc import Sequence
 
 from ...common.errors import Error, ProtocolError
 from ...common.wire.dns import Task
 from ...common.wire.jsonfields import dump, get_int, get_str, parse_object
+from ..asking import Server
 from ..records import Record
 from . import executor
 
@@ -21,8 +23,8 @@ MARGIN = 5      # seconds that the executor may take beyond the command's
 class Command:
     """See table.Update.  One command at a time: few were written for more."""
 
-    modules = ()
-    ports = ()
+    modules: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
 
     def __init__(self, task: Task, secret: bytes) -> None:
         self.how = f"command {task.update[1]}"
@@ -42,6 +44,10 @@ class Command:
     def remove(self, record: Record, zone: str) -> None:
         """Remove this value alone.  Raises Error."""
         self._ask("remove", record)
+
+    def servers(self) -> Sequence[Server]:
+        """Return nobody: where the command publishes is its business."""
+        return ()
 
     def _ask(self, what: str, record: Record) -> None:
         with self._lock:

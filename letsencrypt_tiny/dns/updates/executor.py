@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from typing import IO, NoReturn
 
@@ -35,8 +34,8 @@ def run(sock: socket.socket, parent: int, command: Sequence[str], seconds: int, 
     try:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)   # what is published is taken back first
         confine.die_with_parent(parent)
-        confine.enter(confine.Plan(name="executor", mode="no", files=256))
         _close_others(sock.fileno())
+        confine.enter(confine.Plan(name="executor", mode="no", files=256))
         while message := sock.recv(MAX_MESSAGE):
             sock.send(_answer(message, command, seconds, secret))
         status = 0
@@ -76,7 +75,7 @@ def execute(argv: Sequence[str], seconds: int, secret: bytes) -> tuple[int, str]
 
     Raises OSError if it can't be started.
     """
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
+    with _in_memory() as given, _in_memory() as said:
         given.write(secret)
         given.seek(0)
         with subprocess.Popen(argv, stdin=given, stdout=subprocess.DEVNULL, stderr=said, cwd="/",
@@ -90,6 +89,10 @@ def execute(argv: Sequence[str], seconds: int, secret: bytes) -> tuple[int, str]
                 return 1, f"not done after {seconds} seconds: killed"
             _kill(process.pid)   # what it left behind
         return status, _first_line(said) or f"status {status}"
+
+
+def _in_memory() -> IO[bytes]:
+    return open(os.memfd_create("command"), "w+b", 0)
 
 
 def _before() -> None:

@@ -7,12 +7,14 @@ import importlib
 import re
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ...common import paths
 from ...common.errors import ConfigError, Error
 from ...common.log import printable
 from ...common.wire.dns import Task
+from ..asking import Server
 from ..records import Record
 from ..resolving import Resolver
 
@@ -54,7 +56,7 @@ def ports(options: dict[str, str]) -> tuple[int, ...]:
 class Lexicon:
     """See table.Update.  One update at a time: many providers read, change and write back."""
 
-    modules = MODULES
+    modules: tuple[str, ...] = MODULES
 
     def __init__(self, task: Task, secret: bytes, resolver: Resolver) -> None:
         self._name = task.update[1] if len(task.update) > 1 else ""
@@ -90,7 +92,7 @@ class Lexicon:
 
         outer = self
 
-        class Limited(requests.adapters.HTTPAdapter):
+        class Limited(requests.adapters.HTTPAdapter):  # type: ignore[misc]
             """One that knows until when an update may take."""
 
             def send(self, request: Any, stream: bool = False, timeout: Any = None,
@@ -99,7 +101,7 @@ class Lexicon:
                 left = max(0.1, outer._deadline - time.monotonic())
                 return super().send(request, stream, left, *arguments, **more)
 
-        requests.sessions.HTTPAdapter = Limited  # type: ignore[misc]
+        requests.sessions.HTTPAdapter = Limited
 
     def add(self, record: Record, zone: str) -> None:
         """Publish one more value.  Raises Error."""
@@ -110,6 +112,10 @@ class Lexicon:
         """Remove this value alone.  Raises Error."""
         self._call(zone, lambda provider: provider.delete_record(
             None, "TXT", record.name, record.value))
+
+    def servers(self) -> Sequence[Server]:
+        """Return nobody: a hoster's zones are found in the DNS."""
+        return ()
 
     def _call(self, zone: str, call: Any) -> None:
         if not zone:

@@ -4,7 +4,6 @@ One value is added to or deleted from those that a name has (§2.5.1, §2.5.4), 
 others stay.
 """
 
-import re
 import threading
 
 import dns.flags
@@ -13,9 +12,9 @@ import dns.name
 import dns.rdatatype
 import dns.update
 
-from ...common.errors import ConfigError, Error
+from ...common.errors import Error
 from ...common.wire.dns import Task
-from ..asking import PORT, Server, Unreachable, ask_all, owner, question, rcode
+from ..asking import Server, Unreachable, ask_all, host_port, owner, question, rcode
 from ..records import Record
 from ..resolving import Resolver
 from . import tsig
@@ -25,24 +24,14 @@ _HELP = {"REFUSED": "the key may not do it", "NOTAUTH": "the key is not for that
          "YXRRSET": "the name is an alias (CNAME)", "SERVFAIL": "see the server's log"}
 
 
-def host_port(text: str) -> tuple[str, int]:
-    """Parse HOST[:PORT], an IPv6 address with a port in brackets; raises ConfigError."""
-    match = re.match(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+)|([0-9A-Fa-f:.]+\Z))"
-                     r"(?::([0-9]{1,5}))?\Z", text)
-    port = int(match.group(4) or PORT) if match else 0
-    if match is None or not 0 < port < 65536:
-        raise ConfigError(f"“{text}” is not HOST[:PORT]")
-    return next(filter(None, match.groups()[:3])), port
-
-
 class Rfc2136:
     """See table.Update."""
 
-    modules = ()
+    modules: tuple[str, ...] = ()
 
     def __init__(self, task: Task, secret: bytes, resolver: Resolver) -> None:
         self._host, port = host_port(task.server)
-        self.ports = (port,)
+        self.ports: tuple[int, ...] = (port,)
         self.how = f"rfc2136 {task.server}"
         self._key = tsig.parse(secret.decode("utf-8", "replace")) if secret else None
         self._ring = self._key.ring() if self._key else None
@@ -68,7 +57,7 @@ class Rfc2136:
         self._send(update, record)
 
     def servers(self) -> list[Server]:
-        """Return the server at each of its addresses; raises Error."""
+        """Return the server that takes updates, at each of its addresses; raises Error."""
         return self._resolver.servers(self._host, self.ports[0])
 
     def _update(self, record: Record) -> dns.update.UpdateMessage:

@@ -3,11 +3,12 @@
 A new way is a row here and a room of its own, imported where it is used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ...common.errors import ConfigError
 from ...common.wire.dns import Task
+from ..asking import Server
 from ..records import Record
 from ..resolving import Resolver
 
@@ -24,6 +25,9 @@ class Update(Protocol):
 
         ``zone`` is where the record's name was found to be, "" if that isn't known.
         """
+
+    def servers(self) -> Sequence[Server]:
+        """Return whom to ask about the zone if nobody else is found; raises Error."""
 
     def remove(self, record: Record, zone: str) -> None:
         """Remove this value, and no other; that it is not there is no error.  Raises Error."""

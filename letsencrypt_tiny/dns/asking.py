@@ -17,12 +17,21 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdata
+import dns.rdataclass
 import dns.rdatatype
 
 from ..common.errors import ConfigError, Error
 
 PORT = 53
 PATIENCE = 5.0      # seconds for one answer
+
+# dnspython imports a type's module when it first meets one, which a confined process cannot
+for _type in ("A", "AAAA", "CNAME", "NS", "SOA", "TXT", "TSIG", "OPT"):
+    dns.rdata.get_rdata_class(  # type: ignore[no-untyped-call]
+        dns.rdataclass.IN, dns.rdatatype.from_text(_type))
+dns.rdata.get_rdata_class(  # type: ignore[no-untyped-call]
+    dns.rdataclass.ANY, dns.rdatatype.TSIG)
 
 # Of an address family that this host has not, or has no way to the world for
 _NO_ROUTE = (errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)

@@ -16,8 +16,11 @@ from typing import Any, Protocol
 from . import ca, proc
 
 ROOT = Path(__file__).resolve().parents[2]
-USERS = SIGNER_USER, CLIENT_USER, WEBSERVER_USER = (
+SIGNER_USER, CLIENT_USER, WEBSERVER_USER = (
     "_letsencrypt-accountd", "_letsencrypt-client", "_letsencrypt-www")
+DNS_USER = "_letsencrypt-dns"
+USERS = (SIGNER_USER, CLIENT_USER, WEBSERVER_USER,
+         DNS_USER)
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"}
 
 # Not /tmp: the programs refuse directories below one that others may write to.
@@ -40,7 +43,7 @@ class Server(Protocol):
 
 
 class Users:
-    """The three system users, made if absent, removed if a test run made them.
+    """The system users, made if absent, removed if a test run made them.
 
     A lock held by every run that needs them keeps one from removing them under another.
     """

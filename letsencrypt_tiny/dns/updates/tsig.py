@@ -32,7 +32,8 @@ class Key(NamedTuple):
             name = dns.name.from_text(self.name)
         except dns.exception.DNSException as exc:
             raise ConfigError(f"key-file: “{self.name}” is no name of a key") from exc
-        return {name: dns.tsig.Key(name, self.secret, self.algorithm)}  # type: ignore[no-untyped-call]
+        key = dns.tsig.Key(name, self.secret, self.algorithm)  # type: ignore[no-untyped-call]
+        return {name: key}
 
 
 def parse(text: str) -> Key:

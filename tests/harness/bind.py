@@ -1,0 +1,159 @@
+"""BIND 9: a primary server, a secondary that is slow to follow, a resolver; zones that take updates.
+
+>>> with Bind(directory) as bind:
+...     bind.txt("_acme-challenge.a.example")
+"""
+
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import dns.flags
+import dns.message
+import dns.query
+import dns.rdatatype
+import dns.zone
+
+from .daemon import Daemon
+
+PRIMARY, SECONDARY, RESOLVER = "127.0.0.2", "127.0.0.3", "127.0.0.53"
+SLOW = 4        # seconds that the secondary takes at most to follow, and seldom much less
+SIGNED = "signed.example"
+
+_OPTIONS = """options {{
+    directory "{directory}"; listen-on {{ {address}; }}; listen-on-v6 {{ none; }};
+    pid-file none; session-keyfile "{directory}/session.key"; dnssec-validation no;
+    allow-transfer {{ any; }}; querylog yes; empty-zones-enable no; notify {notify}; minimal-responses no; {more} }};
+controls {{ }};
+"""
+_ZONE = """$TTL 60
+@ IN SOA ns1.{zone}. root.{zone}. 1 {refresh} 1 600 3600
+@ IN NS ns1.{zone}.
+{second}
+ns1 IN A 127.0.0.2
+ns2 IN A 127.0.0.3
+{records}
+"""
+
+
+class Bind:
+    """The three servers; ``key_file`` is what tsig-keygen(8) printed.
+
+    ``zones``: those that take updates, and their records in zone-file form; the first has a
+    secondary, one named SIGNED is signed (RFC 4033).
+    """
+
+    def __init__(self, directory: Path, zones: Mapping[str, str], algorithm: str = "hmac-sha256",
+                 slow: float = SLOW) -> None:
+        self.directory = directory
+        directory.mkdir(exist_ok=True)
+        directory.chmod(0o755)
+        self.key_file = directory / "key"
+        self.key_file.write_text(subprocess.run(
+            ["tsig-keygen", "-a", algorithm, "updates"], check=True, capture_output=True,
+            text=True).stdout)
+        self.key_file.chmod(0o600)
+        self._zones = dict(zones)
+        self._slow = slow
+        self._servers: list[Daemon] = []
+
+    def __enter__(self) -> "Bind":
+        first = next(iter(self._zones))
+        primary = [self.key_file.read_text()]
+        for zone, records in self._zones.items():
+            second = f"@ IN NS ns2.{zone}." if zone == first else ""
+            self._zone_file("primary", zone, _ZONE.format(
+                zone=zone, second=second, records=records, refresh=self._slow))
+            more = "dnssec-policy default;" if zone == SIGNED else ""
+            primary.append(f'zone "{zone}" {{ type primary; file "{zone}"; {more}\n'
+                           f"  update-policy {{ grant updates zonesub TXT; }}; }};")
+        secondary = [f'zone "{first}" {{ type secondary; file "{first}"; masterfile-format text;\n'
+                     f"  primaries {{ {PRIMARY}; }}; min-refresh-time {self._slow};\n"
+                     f"  max-refresh-time {self._slow}; }};"]
+        resolver = [f'zone "{zone}" {{ type static-stub; server-addresses {{ {PRIMARY}; }}; }};'
+                    for zone in self._zones]
+        for address in (PRIMARY, SECONDARY, RESOLVER):   # named asks which addresses there are
+            subprocess.run(["ip", "address", "replace", f"{address}/8", "dev", "lo"], check=True)
+        try:
+            self._start("primary", PRIMARY, primary, "recursion no;")
+            self._start("secondary", SECONDARY, secondary, "recursion no;")
+            self._start("resolver", RESOLVER, resolver,
+                        "recursion yes; max-cache-ttl 1; max-ncache-ttl 1;")
+            self._wait_for(first)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._servers:
+            self._servers.pop().stop()
+
+    def _zone_file(self, server: str, zone: str, text: str) -> None:
+        (self.directory / server).mkdir(exist_ok=True)
+        (self.directory / server / zone).write_text(text)
+
+    def _start(self, name: str, address: str, zones: Sequence[str], more: str) -> None:
+        directory = self.directory / name
+        directory.mkdir(exist_ok=True)
+        config = self.directory / f"{name}.conf"
+        config.write_text(_OPTIONS.format(directory=directory, address=address, more=more,
+                                          notify="no") + "\n".join(zones))
+        self._servers.append(Daemon(["/usr/sbin/named", "-g", "-c", str(config)],
+                                    self.directory / f"{name}.log", []))
+
+    def _wait_for(self, zone: str) -> None:
+        deadline = time.monotonic() + 20
+        while not all(self._ready(zone, address) for address in (PRIMARY, SECONDARY, RESOLVER)):
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.05)
+
+    @staticmethod
+    def _ready(zone: str, address: str) -> bool:
+        try:
+            query = dns.message.make_query(zone, "SOA")
+            return bool(dns.query.tcp(query, address, timeout=2).answer)
+        except (OSError, dns.exception.DNSException, EOFError):
+            return False
+
+    @property
+    def resolv_conf(self) -> Path:
+        """Return a resolv.conf(5) that names the resolver."""
+        path = self.directory / "resolv.conf"
+        path.write_text(f"nameserver {RESOLVER}\n")
+        return path
+
+    @property
+    def log(self) -> str:
+        """What the servers wrote."""
+        return "\n".join(server.text() for server in self._servers)
+
+    def update(self, *lines: str) -> None:
+        """Have nsupdate(1) do something at the primary."""
+        subprocess.run(["nsupdate", "-k", str(self.key_file)], check=True, capture_output=True,
+                       input="\n".join([f"server {PRIMARY}", *lines, "send", ""]), text=True)
+
+    def txt(self, name: str, address: str = PRIMARY) -> list[str]:
+        """Return the TXT values of a name."""
+        reply = dns.query.tcp(dns.message.make_query(name, "TXT"), address, timeout=5)
+        return sorted(data.to_text().strip('"') for rrset in reply.answer for data in rrset
+                      if rrset.rdtype == dns.rdatatype.TXT)
+
+    def transfer(self, zone: str) -> list[str]:
+        """Return “name value” of all TXT records in a zone."""
+        found = []
+        for message in dns.query.xfr(PRIMARY, zone, relativize=False):
+            found += [f"{rrset.name.to_text()} {data.to_text()}" for rrset in message.answer
+                      for data in rrset if rrset.rdtype == dns.rdatatype.TXT]
+        return sorted(found)
+
+    def published(self) -> list[str]:
+        """Return all TXT records of all zones."""
+        return [line for zone in self._zones for line in self.transfer(zone)]
+
+
+def with_resolver(resolv_conf: Path, argv: Sequence[str]) -> list[str]:
+    """Return an argv that runs ``argv`` on a host with another resolv.conf(5)."""
+    return ["/usr/bin/unshare", "--mount", "--", "/bin/sh", "-c",
+            'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(resolv_conf), *argv]

@@ -17,7 +17,7 @@ from . import propagation
 from .journal import Journal
 from .places import Places
 from .records import Record, checked, value
-from .updates.table import Update
+from .updates.table import Refused, Update
 
 MAX_WORKERS = 32
 STACK = 1 << 20     # bytes of each
@@ -165,7 +165,12 @@ class Presenter:
         self._tell(entry, self._timeout + 30, f"{place.name} is being published")
         entry.record, entry.zone = record, place.authority.zone
         self._journal.publishing(record, entry.zone, self._update.how)
-        self._update.add(record, entry.zone)
+        try:
+            self._update.add(record, entry.zone)
+        except Refused:
+            entry.record = None
+            self._journal.removed(record)
+            raise
         log.debug(f"{record.name} TXT {record.value} is published")
         propagation.wait(place, record.value, self._propagation_timeout,
                          lambda seconds, why: self._tell(entry, seconds, why),

@@ -4,16 +4,22 @@
 ...     bind.txt("_acme-challenge.a.example")
 """
 
+import re
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import dns.flags
+import dns.exception
 import dns.message
 import dns.query
+import dns.rcode
 import dns.rdatatype
-import dns.zone
+import dns.tsig
+import dns.tsigkeyring
+import dns.update
 
 from .daemon import Daemon
 
@@ -41,38 +47,51 @@ class Bind:
     """The three servers; ``key_file`` is what tsig-keygen(8) printed.
 
     ``zones``: those that take updates, and their records in zone-file form; the first has a
-    secondary, one named SIGNED is signed (RFC 4033).
+    secondary, one named SIGNED is signed (RFC 4033), ``unresolved`` the resolver can't find;
+    of ``still`` the secondary has a copy that never changes.
+    ``keys`` are for all of them but that with HMAC-SHA224, which is for acme.example.
     """
 
-    def __init__(self, directory: Path, zones: Mapping[str, str], algorithm: str = "hmac-sha256",
-                 slow: float = SLOW) -> None:
+    def __init__(self, directory: Path, zones: Mapping[str, str], slow: float = SLOW,
+                 unresolved: Sequence[str] = (), still: Sequence[str] = ()) -> None:
         self.directory = directory
         directory.mkdir(exist_ok=True)
         directory.chmod(0o755)
-        self.key_file = directory / "key"
-        self.key_file.write_text(subprocess.run(
-            ["tsig-keygen", "-a", algorithm, "updates"], check=True, capture_output=True,
-            text=True).stdout)
-        self.key_file.chmod(0o600)
+        self.keys = {algorithm: self._keygen(algorithm, name) for algorithm, name in
+                     (("hmac-sha256", "updates"), ("hmac-sha512", "long"), ("hmac-sha224", "acme"))}
+        self.key_file = self.keys["hmac-sha256"]
+        self._unresolved, self._still = unresolved, still
         self._zones = dict(zones)
         self._slow = slow
         self._servers: list[Daemon] = []
 
+    def _keygen(self, algorithm: str, name: str) -> Path:
+        path = self.directory / f"key-{name}"
+        path.write_text(subprocess.run(["tsig-keygen", "-a", algorithm, name], check=True,
+                                       capture_output=True, text=True).stdout)
+        path.chmod(0o600)
+        return path
+
     def __enter__(self) -> "Bind":
         first = next(iter(self._zones))
-        primary = [self.key_file.read_text()]
+        (self.directory / "secondary").mkdir()
+        primary = [path.read_text() for path in self.keys.values()]
         for zone, records in self._zones.items():
             second = f"@ IN NS ns2.{zone}." if zone == first else ""
             self._zone_file("primary", zone, _ZONE.format(
                 zone=zone, second=second, records=records, refresh=self._slow))
             more = "dnssec-policy default;" if zone == SIGNED else ""
             primary.append(f'zone "{zone}" {{ type primary; file "{zone}"; {more}\n'
-                           f"  update-policy {{ grant updates zonesub TXT; }}; }};")
+                           f"  update-policy {{ grant updates zonesub TXT; grant long zonesub "
+                           "TXT; grant acme subdomain acme.example TXT; }; };")
         secondary = [f'zone "{first}" {{ type secondary; file "{first}"; masterfile-format text;\n'
                      f"  primaries {{ {PRIMARY}; }}; min-refresh-time {self._slow};\n"
                      f"  max-refresh-time {self._slow}; }};"]
+        for zone in self._still:   # a copy that follows nobody
+            shutil.copy(self.directory / "primary" / zone, self.directory / "secondary")
+            secondary.append(f'zone "{zone}" {{ type primary; file "{zone}"; }};')
         resolver = [f'zone "{zone}" {{ type static-stub; server-addresses {{ {PRIMARY}; }}; }};'
-                    for zone in self._zones]
+                    for zone in self._zones if zone not in self._unresolved]
         for address in (PRIMARY, SECONDARY, RESOLVER):   # named asks which addresses there are
             subprocess.run(["ip", "address", "replace", f"{address}/8", "dev", "lo"], check=True)
         try:
@@ -117,6 +136,12 @@ class Bind:
         except (OSError, dns.exception.DNSException, EOFError):
             return False
 
+    def is_signed(self, zone: str) -> bool:
+        """True if the primary answers with signatures."""
+        query = dns.message.make_query(zone, "SOA", want_dnssec=True)
+        reply = dns.query.tcp(query, PRIMARY, timeout=5)
+        return any(rrset.rdtype == dns.rdatatype.RRSIG for rrset in reply.answer)
+
     @property
     def resolv_conf(self) -> Path:
         """Return a resolv.conf(5) that names the resolver."""
@@ -129,10 +154,15 @@ class Bind:
         """What the servers wrote."""
         return "\n".join(server.text() for server in self._servers)
 
-    def update(self, *lines: str) -> None:
-        """Have nsupdate(1) do something at the primary."""
-        subprocess.run(["nsupdate", "-k", str(self.key_file)], check=True, capture_output=True,
-                       input="\n".join([f"server {PRIMARY}", *lines, "send", ""]), text=True)
+    def update(self, name: str, *values: str) -> None:
+        """Let a name have these TXT values at the primary, and no other."""
+        zone = next(zone for zone in self._zones if name.endswith("." + zone))
+        update = dns.update.UpdateMessage(zone, keyring=_keyring(self.key_file))
+        update.delete(name + ".", "TXT")
+        for value in values:
+            update.add(name + ".", 60, "TXT", value)
+        reply = dns.query.tcp(update, PRIMARY, timeout=5)
+        assert reply.rcode() == dns.rcode.NOERROR, reply
 
     def txt(self, name: str, address: str = PRIMARY) -> list[str]:
         """Return the TXT values of a name."""
@@ -151,6 +181,11 @@ class Bind:
     def published(self) -> list[str]:
         """Return all TXT records of all zones."""
         return [line for zone in self._zones for line in self.transfer(zone)]
+
+
+def _keyring(path: Path) -> Any:
+    name, secret = re.findall('"([^"]*)"', path.read_text())
+    return dns.tsigkeyring.from_text({name: secret})
 
 
 def with_resolver(resolv_conf: Path, argv: Sequence[str]) -> list[str]:

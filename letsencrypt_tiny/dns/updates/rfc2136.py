@@ -18,6 +18,7 @@ from ..asking import Server, Unreachable, ask_all, host_port, owner, question, r
 from ..records import Record
 from ..resolving import Resolver
 from . import tsig
+from .table import Refused
 
 _HELP = {"REFUSED": "the key may not do it", "NOTAUTH": "the key is not for that, or the server "
          "is not primary", "NOTZONE": "the server has another idea of the zone",
@@ -42,8 +43,11 @@ class Rfc2136:
         self._zones: dict[str, str] = {}
 
     def add(self, record: Record, zone: str) -> None:
-        """Publish one more value.  Raises Error."""
-        update = self._update(record)
+        """Publish one more value.  Raises Error, Refused."""
+        try:
+            update = self._update(record)
+        except Error as exc:
+            raise Refused(str(exc)) from exc
         name = dns.name.from_text(record.name + ".")
         update.absent(name, dns.rdatatype.CNAME)   # §3.4.2.2: it would be ignored without a word
         update.add(name, self._ttl, dns.rdatatype.TXT, f'"{record.value}"')
@@ -91,7 +95,7 @@ class Rfc2136:
         code = rcode(reply)
         if code != "NOERROR":
             why = f" ({_HELP[code]})" if code in _HELP else ""
-            raise Error(f"{server} answers the update of {record.name} with {code}{why}")
+            raise Refused(f"{server} answers the update of {record.name} with {code}{why}")
 
     def _exchange(self, message: dns.message.Message) -> tuple[dns.message.Message, Server]:
         """Send it to the first address that answers; raises Error."""

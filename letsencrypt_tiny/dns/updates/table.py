@@ -6,11 +6,15 @@ A new way is a row here and a room of its own, imported where it is used.
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ...common.errors import ConfigError
+from ...common.errors import ConfigError, Error
 from ...common.wire.dns import Task
 from ..asking import Server
 from ..records import Record
 from ..resolving import Resolver
+
+
+class Refused(Error):
+    """Nothing was published, and that is certain."""
 
 
 class Update(Protocol):
@@ -21,7 +25,8 @@ class Update(Protocol):
     modules: tuple[str, ...]  # directories of Python modules that it may load late
 
     def add(self, record: Record, zone: str) -> None:
-        """Publish one more value; values that the name has already stay.  Raises Error.
+        """Publish one more value; values that the name has already stay.  Raises Error:
+        it may be published then, unless it is Refused.
 
         ``zone`` is where the record's name was found to be, "" if that isn't known.
         """

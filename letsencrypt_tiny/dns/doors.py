@@ -18,7 +18,9 @@ from .presenting import Presenter
 
 AT_ONCE = 4            # challenges for each name that a client may want at the same time
 ALTOGETHER = 40        # … and while a run lasts
-MAX_OUTPUT = 1 << 20   # bytes that a client has not read
+REFUSALS = 4000        # that a client survives beyond that
+TOLD = 10              # refusals that the administrator gets to know of, of each client
+MAX_OUTPUT = 1 << 18   # bytes that a client has not read
 
 
 class _Door:
@@ -29,7 +31,7 @@ class _Door:
         self.lines = Lines()
         self.output = b""
         self.held: set[Challenge] = set()
-        self.asked = 0
+        self.asked = self.refused = 0
 
 
 class Doors:
@@ -112,7 +114,11 @@ class Doors:
         door.asked += 1
         why = self._faults(door, about)
         if why:
-            log.warning(f"a client is refused: {about.identifier[1]}: {why}")
+            door.refused += 1
+            if door.refused > ALTOGETHER * len(self._duty.identifiers) + REFUSALS:
+                raise ProtocolError("it asks without end")
+            if door.refused <= TOLD:
+                log.warning(f"a client is refused: {about.identifier[1]}: {why}")
             self.say(number, Failed(about, why))
         else:
             door.held.add(about)

@@ -1,4 +1,4 @@
-"""BIND 9: a primary server, a secondary that is slow to follow, a resolver; zones that take updates.
+"""BIND 9: a primary server whose zones take updates, a slow secondary, a resolver.
 
 >>> with Bind(directory) as bind:
 ...     bind.txt("_acme-challenge.a.example")
@@ -30,7 +30,8 @@ SIGNED = "signed.example"
 _OPTIONS = """options {{
     directory "{directory}"; listen-on {{ {address}; }}; listen-on-v6 {{ none; }};
     pid-file none; session-keyfile "{directory}/session.key"; dnssec-validation no;
-    allow-transfer {{ any; }}; querylog yes; empty-zones-enable no; notify {notify}; minimal-responses no; {more} }};
+    allow-transfer {{ any; }}; querylog yes; empty-zones-enable no; notify no;
+    minimal-responses no; {more} }};
 controls {{ }};
 """
 _ZONE = """$TTL 60
@@ -96,10 +97,11 @@ class Bind:
             subprocess.run(["ip", "address", "replace", f"{address}/8", "dev", "lo"], check=True)
         try:
             self._start("primary", PRIMARY, primary, "recursion no;")
+            self._wait_for(first, PRIMARY)   # a secondary that finds nobody tries again much later
             self._start("secondary", SECONDARY, secondary, "recursion no;")
             self._start("resolver", RESOLVER, resolver,
                         "recursion yes; max-cache-ttl 1; max-ncache-ttl 1;")
-            self._wait_for(first)
+            self._wait_for(first, SECONDARY, RESOLVER)
         except BaseException:
             self.__exit__()
             raise
@@ -117,14 +119,13 @@ class Bind:
         directory = self.directory / name
         directory.mkdir(exist_ok=True)
         config = self.directory / f"{name}.conf"
-        config.write_text(_OPTIONS.format(directory=directory, address=address, more=more,
-                                          notify="no") + "\n".join(zones))
+        config.write_text(_OPTIONS.format(directory=directory, address=address, more=more) + "\n".join(zones))
         self._servers.append(Daemon(["/usr/sbin/named", "-g", "-c", str(config)],
                                     self.directory / f"{name}.log", []))
 
-    def _wait_for(self, zone: str) -> None:
+    def _wait_for(self, zone: str, *addresses: str) -> None:
         deadline = time.monotonic() + 20
-        while not all(self._ready(zone, address) for address in (PRIMARY, SECONDARY, RESOLVER)):
+        while not all(self._ready(zone, address) for address in addresses):
             assert time.monotonic() < deadline, self.log
             time.sleep(0.05)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import bind as binds, proc, run
+from harness import proc, run
 from harness.bind import PRIMARY, RESOLVER, SECONDARY, SIGNED, Bind, with_resolver
 from harness.pebble import Pebble
 from harness.run import Result, Site
@@ -77,7 +77,7 @@ def good(site: Site, bind: Bind, *arguments: str) -> str:
 def test_a_wildcard_and_its_base(confine: str, dns: Site, bind: Bind) -> None:
     """Two values at one name, and a third of somebody else's, which stays."""
     dns.main["dns"]["confine"] = confine
-    dns.certificate("a", ["a.example", "*.a.example"])   # a wildcard: dns-01 without being told
+    dns.certificate("a", ["a.example", "*.a.example"], challenge="dns-01")
     bind.update("_acme-challenge.a.example", "others")
     try:
         told = good(dns, bind)
@@ -206,7 +206,7 @@ def test_a_file_that_is_no_key(text: str, expected: str, dns: Site, bind: Bind) 
     dns.main["dns"]["key-file"] = str(key)
     dns.certificate("b", ["b.example"], challenge="dns-01")
     done = order(dns, bind)
-    assert done.returncode == 1 and f"dns: error: key-file: " in done.stderr
+    assert done.returncode == 1 and "dns: error: key-file: " in done.stderr
     assert expected in done.stderr
 
 

@@ -16,6 +16,7 @@ from ...common.wire.jsonfields import dump, get_int, get_str, parse_object
 from ..asking import Server
 from ..records import Record
 from . import executor
+from .table import Refused
 
 MARGIN = 5      # seconds that the executor may take beyond the command's
 
@@ -59,5 +60,7 @@ class Command:
                 status, why = get_int(answer, "status", -1000, 1000), get_str(answer, "why")
             except (OSError, ProtocolError) as exc:
                 raise Error(f"{self.how}: who executes it is gone ({exc})") from exc
+        if status == executor.NOT_STARTED:
+            raise Refused(f"{self.how} can't be executed: {why}")
         if status:
             raise Error(f"{self.how} {what} {record.name}: {why}")

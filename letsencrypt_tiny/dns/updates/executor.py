@@ -23,6 +23,7 @@ from ..records import checked
 
 MAX_MESSAGE = 4096       # bytes
 MAX_WHY = 500            # characters
+NOT_STARTED = 1000       # no status of a program's
 MAX_MESSAGES = 64 << 10  # bytes of what a command writes that are looked at
 _PR_SET_PDEATHSIG = 1    # prctl(2)
 
@@ -66,7 +67,7 @@ def _answer(message: bytes, command: Sequence[str], seconds: int, secret: bytes)
             raise ProtocolError("neither add nor remove")
         status, why = execute([*command, what, *record], seconds, secret)
     except (ProtocolError, OSError) as exc:
-        status, why = 1, str(exc)
+        status, why = NOT_STARTED, getattr(exc, "strerror", None) or str(exc)
     return dump({"status": status, "why": log.printable(why, MAX_WHY)})
 
 

@@ -4,6 +4,7 @@ Whatever comes back is hostile: dnspython reads it, and what it can't is an Erro
 """
 
 import errno
+import ipaddress
 import re
 import select
 import socket
@@ -53,10 +54,20 @@ def host_port(text: str) -> tuple[str, int]:
     """Parse HOST[:PORT], an IPv6 address with a port in brackets; raises ConfigError."""
     match = re.match(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+)|([0-9A-Fa-f:.]+\Z))"
                      r"(?::([0-9]{1,5}))?\Z", text)
+    host = next(filter(None, match.groups()[:3])) if match else ""
     port = int(match.group(4) or PORT) if match else 0
-    if match is None or not 0 < port < 65536:
+    if not host or ":" in host and not is_address(host) or not 0 < port < 65536:
         raise ConfigError(f"“{text}” is not HOST[:PORT]")
-    return next(filter(None, match.groups()[:3])), port
+    return host, port
+
+
+def is_address(text: str) -> bool:
+    """True for an IP address without a zone (RFC 4007 §11)."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
 
 
 class Unreachable(Error):

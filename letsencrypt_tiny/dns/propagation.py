@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import dns.flags
 import dns.message
+import dns.rdatatype
 
 from ..common import log
 from ..common.errors import Error
-from .asking import Server, Unreachable, ask_all, question, rcode, texts
+from .asking import Server, Unreachable, ask_all, question, rcode
 from .places import Place
 
 PAUSE = 0.25          # seconds between rounds, at first
@@ -63,17 +64,19 @@ def wait(place: Place, value: str, seconds: int, tell: Callable[[int, str], None
 
 def look(name: str, value: str, servers: Sequence[Server]) -> dict[Server, State]:
     """Return which of ``servers`` have the value among the TXT records of ``name``."""
-    return {server: _state(server, reply, value)
+    return {server: has(server, reply, value)
             for server, reply in ask_all(servers, question(name, "TXT")).items()}
 
 
-def _state(server: Server, reply: dns.message.Message | Unreachable, value: str) -> State:
+def has(server: Server, reply: dns.message.Message | Unreachable, value: str) -> State:
+    """Return whether a server's reply has the value, or why that can't be told."""
     if isinstance(reply, Unreachable):
         return reply
     if rcode(reply) not in ("NOERROR", "NXDOMAIN") or not reply.flags & (
             dns.flags.AA | dns.flags.RA):
         return Unreachable(f"{server} does not serve the zone ({rcode(reply)})")
-    return f'"{value.lower()}"' in texts(reply, "TXT")
+    return any(value.encode("ascii") == b"".join(data.strings) for rrset in reply.answer
+               if rrset.rdtype == dns.rdatatype.TXT for data in rrset)
 
 
 def may_look(states: States, elapsed: float, seconds: float) -> bool:

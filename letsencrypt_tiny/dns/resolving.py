@@ -3,7 +3,6 @@
 What glibc does needs datagrams and files; a process that has confined itself has neither.
 """
 
-import ipaddress
 import socket
 import threading
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import dns.message
 import dns.rcode
 
 from ..common.errors import Error
-from .asking import Server, Unreachable, ask_all, question, rcode, texts
+from .asking import Server, Unreachable, ask_all, is_address, question, rcode, texts
 
 _MOST = 3     # resolvers, as in resolv.conf(5)
 _GOOD = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
@@ -24,7 +23,7 @@ def resolvers(text: str) -> list[Server]:
     found = []
     for line in text.splitlines():
         words = line.split()
-        if len(words) >= 2 and words[0] == "nameserver" and _is_address(words[1]):
+        if len(words) >= 2 and words[0] == "nameserver" and is_address(words[1]):
             found.append(Server(words[1]))
     return found[:_MOST] or [Server("127.0.0.1")]
 
@@ -34,18 +33,10 @@ def hosts(text: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
         address, *names = line.partition("#")[0].split() or [""]
-        if _is_address(address):
+        if is_address(address):
             for name in names:
                 found.setdefault(name.lower(), []).append(address)
     return found
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text
 
 
 def read(path: str) -> str:
@@ -82,7 +73,7 @@ class Resolver:
     def addresses(self, host: str) -> list[str]:
         """Return the addresses of a host, IPv4's first; raises Error if it has none."""
         host = host.lower().rstrip(".")
-        if _is_address(host):
+        if is_address(host):
             return [host]
         with self._lock:
             if host in self._known:
@@ -97,7 +88,7 @@ class Resolver:
 
     def servers(self, host: str, port: int) -> list[Server]:
         """Return a server at each address of a host; raises Error."""
-        name = "" if _is_address(host) else host
+        name = "" if is_address(host) else host
         return [Server(address, port, name) for address in self.addresses(host)]
 
     def replace_getaddrinfo(self) -> None:

@@ -56,7 +56,7 @@ def host_port(text: str) -> tuple[str, int]:
                      r"(?::([0-9]{1,5}))?\Z", text)
     host = next(filter(None, match.groups()[:3])) if match else ""
     port = int(match.group(4) or PORT) if match else 0
-    if not host or ":" in host and not is_address(host) or not 0 < port < 65536:
+    if not host or not 0 < port < 65536 or (":" in host or "[" in text) and not is_address(host):
         raise ConfigError(f"“{text}” is not HOST[:PORT]")
     return host, port
 

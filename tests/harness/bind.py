@@ -119,7 +119,8 @@ class Bind:
         directory = self.directory / name
         directory.mkdir(exist_ok=True)
         config = self.directory / f"{name}.conf"
-        config.write_text(_OPTIONS.format(directory=directory, address=address, more=more) + "\n".join(zones))
+        options = _OPTIONS.format(directory=directory, address=address, more=more)
+        config.write_text(options + "\n".join(zones))
         self._servers.append(Daemon(["/usr/sbin/named", "-g", "-c", str(config)],
                                     self.directory / f"{name}.log", []))
 

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from letsencrypt_tiny.common.wire import dns as wire, responder
-from letsencrypt_tiny.common.wire.responder import (Answered, Asked, Challenge, Clean, Duty, Present,
-                                                    Waits)
+from letsencrypt_tiny.common.wire.responder import (Answered, Asked, Challenge, Clean, Duty,
+                                                    Present, Waits)
 
 from .run import CONFINE, ROOT
 

@@ -80,7 +80,8 @@ def test_foreign_names_and_keys(make: Make, bind: Bind) -> None:
     door = updater.door()
     updater.start()
     foreign = [challenge(name) for name in (
-        "a.example", "www.b.example", "example", "_acme-challenge.b.example", "b.example.a.example")]
+        "a.example", "www.b.example", "example", "_acme-challenge.b.example",
+        "b.example.a.example")]
     foreign += [challenge("b.example", thumbprint="A" * 43),
                 responder.Challenge("dns-01", ("ip", "192.0.2.1"), "t", challenge("x").thumbprint),
                 challenge("b.example")._replace(type="tls-alpn-01")]

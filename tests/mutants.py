@@ -288,7 +288,7 @@ TABLE = (
     _row("it can't list or write the directory", "master/responders/challenge_directory.py",
          "os.chmod(name, 0o710, dir_fd=parent)", "os.chmod(name, 0o770, dir_fd=parent)",
          f"{REDTEAM}::test_reach"),
-    _row("no peer takes others' places", "webserver/server.py",
+    _row("no peer takes others' places", "common/serving.py",
          "if self.places[conn.peer] == most and conn is not newcomer]",
          "if conn is not newcomer]", f"{WEB_SERVER}::test_a_flood_from_one_peer"),
     _row("no ambiguous Host", "webserver/http.py", "return (host_needed <= len(hosts) <= 1",

@@ -87,7 +87,7 @@ FLOORS = {
     "common": (("environment", "shortage", "encoding", "errors", "paths", "names", "urls",
                 "clock", "pycryptodome"),
                ("log", "specifiers", "inifile"),
-               ("wire", "x509", "sandbox")),
+               ("wire", "x509", "sandbox", "serving")),
 }
 
 

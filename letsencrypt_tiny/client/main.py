@@ -149,8 +149,12 @@ def _other_route(config: ClientConfig, origin: str) -> transport.Route:
 
 
 def confinement(mode: str, ports: Sequence[int], jobs: int, origins: int = 1) -> confine.Plan:
-    """What is left to the client: its challenge files, and connections to a port or a few."""
-    return confine.Plan(name="client", mode=mode, create=(".",), connect=tuple(ports),
+    """What is left to the client: its challenge files, and connections to a port or a few.
+
+    Where no challenge is a file its directory is /, in which it is to make none.
+    """
+    return confine.Plan(name="client", mode=mode, connect=tuple(ports),
+                        create=() if os.getcwd() == "/" else (".",),
                         files=64 + jobs * origins, file_size=MAX_FILE,
                         processes=MAX_PROCESSES + jobs, memory=MEMORY + jobs * STACK)
 

@@ -12,7 +12,8 @@ from ..common.names import MAX_NAME
 
 PROTOCOL = b"acme-tls/1"   # RFC 8737 §4
 MAX_HELLO = 16384          # bytes of a ClientHello; with keys of post-quantum exchanges it has 2 kB
-MAX_BYTES = MAX_HELLO + 1024   # … with the headers of its records
+MAX_RECORDS = 128          # that it may be spread over
+MAX_BYTES = MAX_HELLO + 5 * MAX_RECORDS   # more is never waited for
 
 # AlertDescription (RFC 8446 §6)
 UNEXPECTED_MESSAGE, RECORD_OVERFLOW, DECODE_ERROR = 10, 22, 50
@@ -54,8 +55,9 @@ def parse(data: bytes) -> Hello | None:
 
 def _message(data: bytes) -> bytes | None:
     """Put the fragments of the first handshake message together (§5.1); return its body."""
-    message, at = b"", 0
+    message, at, records = b"", 0, 0
     while at < len(data):
+        records += 1
         if data[at] != _HANDSHAKE or data[at + 1:at + 2] not in (b"", b"\3"):
             raise Alert(UNEXPECTED_MESSAGE)
         if len(data) < at + 5:
@@ -72,8 +74,8 @@ def _message(data: bytes) -> bytes | None:
         if 4 <= length <= len(message):
             return message[4:length]
         at += 5 + size
-    if len(data) >= MAX_BYTES:   # of fragments that are too small
-        raise Alert(DECODE_ERROR)
+        if records == MAX_RECORDS:
+            raise Alert(DECODE_ERROR)
     return None
 
 

@@ -1,4 +1,4 @@
-"""The parser of ClientHellos: what OpenSSL writes, what is malformed, and what nobody thought of."""
+"""ClientHellos: what OpenSSL writes, what is malformed, and what nobody thought of."""
 
 import random
 import ssl

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 from . import ca, proc
 from .actor import Word
 from .hostile import Default, Hostile, Request, Response
-from .net import Listener
-from .run import USERS, Prefix, Result, Site
+from .net import Listener, free_port
+from .run import TLSSERVER_USER, USERS, Prefix, Result, Site
 
-SECTION = {"client": "client", "webserver": "webserver", "signer": "accountd"}
-USER = dict(zip(("signer", "client", "webserver"), USERS))
+SECTION = {"client": "client", "webserver": "webserver", "signer": "accountd",
+           "tlsserver": "tlsserver"}
+USER = {**dict(zip(("signer", "client", "webserver"), USERS)), "tlsserver": TLSSERVER_USER}
 
 
 class Field(NamedTuple):
@@ -149,17 +150,23 @@ def play(field: Field, role: str, mode: str = "no", *args: str, timeout: float =
                 break
             time.sleep(0.01)
         return default()
-    if role == "webserver":
+    challenges = {name: dict(settings) for name, settings in site.certs.items()}
+    if role in ("webserver", "tlsserver"):
         field.server.on["directory"] = wait
+    if role == "tlsserver":
+        site.main.setdefault(section, {"listen": f"127.0.0.1:{free_port()}"})
+        for name in site.certs:
+            site.certs[name]["challenge"] = "tls-alpn-01"
     settings = dict(site.main[section])
     site.main[section].update(
         confine=mode, command=f"/usr/bin/python3 -IS {site.path}/redteam.py {path} {role}")
-    if role == "signer":   # which needs the directory of Debian's packages, as the real one
+    if role in ("signer", "tlsserver"):   # which need the directory of Debian's packages
         site.main[section]["command"] = site.main[section]["command"].replace("-IS", "-I")
     try:
         done = site.run("newOrder", "--force", *(args or ("a",)), timeout=timeout)
     finally:
         site.main[section] = settings
+        site.certs.update(challenges)
         field.server.on.clear()
     lines = [json.loads(line) for line in report.read_text().splitlines()
              if line.startswith("[")]

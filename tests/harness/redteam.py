@@ -1,6 +1,7 @@
 """A compromised child: becomes what the real program becomes, then tries everything.
 
-Usage: redteam SETUP ROLE [ARGUMENT …], as ``command`` of [client], [webserver] or [accountd]
+Usage: redteam SETUP ROLE [ARGUMENT …], as ``command`` of [client], [webserver], [tlsserver] or
+[accountd]
 
 The master appends the real program's arguments and the descriptors are the real program's.  The
 installed program's own ``main()`` runs up to the point where it listens to others; from there
@@ -362,15 +363,16 @@ def main() -> int:
             Mouthpiece({"answers": 1, "messages": 2}, team.tell).play(setup.get("words", []))
         client.run = run
         return client.main()
-    if role == "webserver":
-        from letsencrypt_tiny.webserver import main as webserver
-        serve = webserver.Server.serve
+    if role in ("webserver", "tlsserver"):
+        from importlib import import_module
+        server: Any = import_module(f"letsencrypt_tiny.{role}.main")
+        serve = server.Server.serve
 
         def attack_first(self: Any) -> NoReturn:
             team.attack()
             serve(self)
-        webserver.Server.serve = attack_first  # type: ignore[method-assign]
-        return webserver.main()
+        server.Server.serve = attack_first
+        return server.main()  # type: ignore[no-any-return]
     from letsencrypt_tiny.signer import conversation, main as signer
     serve_requests = conversation._serve_requests
 

@@ -34,9 +34,9 @@ def challenge(identifier: Identifier = NAME, token: str = TOKEN, thumbprint: str
 class Client:
     """The other end of a door."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, timeout: float = 5) -> None:
         self.sock = sock
-        self.sock.settimeout(5)
+        self.sock.settimeout(timeout)
         self._lines = wire.Lines()
         self._heard: list[bytes] = []
 

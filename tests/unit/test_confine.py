@@ -18,6 +18,7 @@ from harness.confined import (AT_EMPTY_PATH, HAS_SECCOMP, KERNEL_ABI, UID, World
                               needs_seccomp, prepare, read, refused_by_seccomp, reopen, sockets,
                               unlimited, verdicts, write)
 from harness.tlsserver import challenge, context as validator
+from letsencrypt_tiny.client import main as client
 from letsencrypt_tiny.signer import main as signer
 from letsencrypt_tiny.tlsserver import main as tlsserver
 from letsencrypt_tiny.tlsserver.handshake import Contexts, Handshake
@@ -166,6 +167,23 @@ def test_client(world: World, guards: tuple[int, bool]) -> None:
     # Without seccomp it depends on the kernel whether this asks Landlock
     assert "error" in result or not (result.pop("fast open elsewhere") and filtered)
     judge(result, guards, refused)
+
+
+@needs_landlock
+def test_a_client_without_challenge_files_makes_none(world: World) -> None:
+    """Where no challenge is a file it works in /, and not even what anybody may is open to it."""
+    before = os.getcwd()
+    try:
+        for directory, made in (world.challenge, True), ("/", False):
+            os.chdir(directory)
+            result = inside(unlimited(client.confinement("auto", [world.allowed], 1)),
+                            lambda: verdicts({"create": lambda: create(
+                                f"{world.challenge}/of a client")}), directory)
+            assert result["create"] is made
+            if made:
+                os.unlink(f"{world.challenge}/of a client")
+    finally:
+        os.chdir(before)
 
 
 def test_webserver(world: World, guards: tuple[int, bool]) -> None:

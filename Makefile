@@ -44,7 +44,7 @@ confdir       := $(sysconfdir)/$(PACKAGE)
 PATHS    := letsencrypt_tiny/common/paths.py
 MODULES  := $(wildcard $(addprefix letsencrypt_tiny/,*.py */*.py */*/*.py))
 CONFFILES := letsencrypt-tiny.conf certs.conf accountd.conf nginx.conf nginx-static.conf \
-             apache2.conf apache2-static.conf haproxy.cfg
+             nginx-stream.conf apache2.conf apache2-static.conf haproxy.cfg haproxy-tls.cfg
 MAN := letsencrypt-tiny-accountd.1 letsencrypt-tiny.conf.5 letsencrypt-tiny-certs.conf.5 \
        letsencrypt-tiny-accountd.conf.5 letsencrypt-tiny.8
 DOCS := $(wildcard README.md SECURITY.md)
@@ -69,9 +69,9 @@ DEBS_BUILD := build-essential debhelper dh-apparmor dh-python python3
 DEBS_DEMO  := $(DEBS_BUILD) ca-certificates iproute2 iptables nftables openssl pebble procps \
               python3-configobj python3-pycryptodome python3-seccomp
 DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor bind9 bind9-utils caddy devscripts gnupg haproxy \
-              lacme lacme-accountd libcrypt-openssl-rsa-perl lintian mandoc mmdebstrap mypy nginx \
-              openssh-client openssh-server pycodestyle pyflakes3 python3-dnspython \
-              python3-lexicon python3-pytest python3-venv strace systemd
+              lacme lacme-accountd libcrypt-openssl-rsa-perl libnginx-mod-stream lintian mandoc \
+              mmdebstrap mypy nginx openssh-client openssh-server pycodestyle pyflakes3 \
+              python3-dnspython python3-lexicon python3-pytest python3-venv strace systemd
 DEBS_BENCH := ca-certificates nftables openssl pebble python3-configobj python3-pycryptodome \
               python3-seccomp strace
 DEBS_PEERS := acme-tiny curl dehydrated lacme lego libcrypt-openssl-rsa-perl uacme

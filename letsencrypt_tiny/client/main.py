@@ -81,7 +81,7 @@ def main() -> int:
         session = open_session(config, signer)
         # … lose everything else …
         if config.doors:   # their solvers are made when nothing can be imported any more
-            __import__(f"{__package__}.challenges.responders")
+            __import__("letsencrypt_tiny.client.challenges.responders")
         warm_up()
         plan = confinement(config.confine, session.connections.ports, config.access.jobs,
                            len(session.connections))

@@ -45,6 +45,7 @@ class Plan(NamedTuple):
     read: tuple[str, ...] = ()            # files, or directories below which it reads them
     create: tuple[str, ...] = ()          # directories where it makes new files, and removes them
     remove: tuple[str, ...] = ()          # directories where it removes files (its own socket)
+    reopen: bool = False                  # reads anonymous files that it has, by /proc/self/fd
     connect: tuple[int, ...] = ()         # TCP ports
     memory: int = 0                       # bytes of its own, stacks included; 0 as it is
     files: int = 64                       # descriptors
@@ -171,6 +172,6 @@ def _enter_landlock(plan: Plan) -> list[str]:
 
 def _prepare_seccomp(plan: Plan) -> Any:
     return seccomp.prepare(
-        read=bool(plan.read), create=bool(plan.create), remove=bool(plan.remove),
+        read=bool(plan.read) or plan.reopen, create=bool(plan.create), remove=bool(plan.remove),
         connect=bool(plan.connect), listen=plan.listen, rewrite=plan.rewrite,
         modules=bool(plan.modules))

@@ -14,6 +14,7 @@ from ...common.names import Identifier
 from ...common.wire import dns as wire
 from ...common.wire.order import Door
 from ...common.wire.responder import Duty
+from ..peers import orphans
 from ..peers.child import Child
 from ..peers.identity import identity
 from ..peers.spawn import sealed, spawn
@@ -43,6 +44,11 @@ class _Zone:
     def where(self) -> str:
         """The section, for messages."""
         return self.settings.program.where
+
+    @property
+    def uid(self) -> int:
+        """As whom the process runs."""
+        return identity(self.settings.program).uid
 
     def open(self) -> None:
         """Open what the process is given; raises Error, ConfigError."""
@@ -160,6 +166,8 @@ class Dns01:
             zone.end()
         for zone in self._used:
             zone.close()
+        for uid in {zone.uid for zone in self._used}:   # what commands left behind
+            orphans.end(uid)
         self._used = []
 
 

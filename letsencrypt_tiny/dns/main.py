@@ -37,6 +37,7 @@ from .journal import MAX_FILE, Journal
 from .places import Places
 from .presenting import MAX_WORKERS, Presenter
 from .updates import table
+from .updates.update import Update
 
 MEMORY = 384 << 20      # bytes; some providers' libraries are large
 MAX_SECRET = 64 << 10   # bytes
@@ -88,7 +89,7 @@ def _run(arguments: Arguments) -> int:
     return 0 if presenter.finish(task.update_timeout) else 1
 
 
-def confinement(mode: str, update: table.Update, nameservers: Sequence[Server]) -> confine.Plan:
+def confinement(mode: str, update: Update, nameservers: Sequence[Server]) -> confine.Plan:
     """What is left to it: ports, the sockets and the journal that it has, and threads."""
     ports = {PORT, *update.ports, *(server.port for server in nameservers)}
     return confine.Plan(name="dns", mode=mode, modules=update.modules, connect=tuple(sorted(ports)),

@@ -17,7 +17,7 @@ from . import propagation
 from .journal import Journal
 from .places import Places
 from .records import Record, checked, value
-from .updates.table import Refused, Update
+from .updates.update import Refused, Update
 
 MAX_WORKERS = 32
 STACK = 1 << 20     # bytes of each

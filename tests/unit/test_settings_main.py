@@ -318,7 +318,10 @@ def test_our_own_file_shows_the_defaults(file: Path) -> None:
     loaded, plain = load(file, text), load(file, "[accountd]\n")
     assert loaded.tlsserver == load(file, "[tlsserver]\n").tlsserver
     assert loaded._replace(tlsserver=None) in (plain, load(file, ""))
-    full = load(file, uncommented(text))
+    # one that takes updates has no default
+    full = load(file, uncommented(text).replace("\nserver =\n", "\nserver = ns.example\n"))
+    assert full.dns == load(file, "[dns]\nserver = ns.example\n").dns and loaded.dns == {}
+    full = full._replace(dns={})
     # all that is shown is what holds without it
     assert full.tlsserver == loaded.tlsserver
     assert full._replace(config_certs=None) == plain._replace(

@@ -16,13 +16,13 @@ from ...common.wire.jsonfields import dump, get_int, get_str, parse_object
 from ..asking import Server
 from ..records import Record
 from . import executor
-from .table import Refused
+from .update import Refused
 
 MARGIN = 5      # seconds that the executor may take beyond the command's
 
 
 class Command:
-    """See table.Update.  One command at a time: few were written for more."""
+    """See update.Update.  One command at a time: few were written for more."""
 
     modules: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()

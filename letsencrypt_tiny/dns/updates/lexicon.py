@@ -54,7 +54,7 @@ def ports(options: dict[str, str]) -> tuple[int, ...]:
 
 
 class Lexicon:
-    """See table.Update.  One update at a time: many providers read, change and write back."""
+    """See update.Update.  One update at a time: many providers read, change and write back."""
 
     modules: tuple[str, ...] = MODULES
 

@@ -18,7 +18,7 @@ from ..asking import Server, Unreachable, ask_all, host_port, owner, question, r
 from ..records import Record
 from ..resolving import Resolver
 from . import tsig
-from .table import Refused
+from .update import Refused
 
 _HELP = {"REFUSED": "the key may not do it", "NOTAUTH": "the key is not for that, or the server "
          "is not primary", "NOTZONE": "the server has another idea of the zone",
@@ -26,7 +26,7 @@ _HELP = {"REFUSED": "the key may not do it", "NOTAUTH": "the key is not for that
 
 
 class Rfc2136:
-    """See table.Update."""
+    """See update.Update."""
 
     modules: tuple[str, ...] = ()
 

@@ -6,7 +6,7 @@ others are served.
 
 import select
 import socket
-import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -14,7 +14,7 @@ from ..common import log
 from ..common.errors import LocalProtocolError, ProtocolError
 from ..common.wire.responder import (Answered, Challenge, Duty, Failed, Lines, Present, format_line,
                                      parse_asked)
-from .presenting import Presenter
+from .presenting import REMIND, Presenter
 
 AT_ONCE = 4            # challenges for each name that a client may want at the same time
 ALTOGETHER = 40        # … and while a run lasts
@@ -45,7 +45,6 @@ class Doors:
         for sock in (*sockets, self._wakes, self._wake):
             sock.setblocking(False)
         self._stopped = False
-        self._lock = threading.Lock()
 
     def stop(self) -> None:
         """Serve nobody any more (signal-safe)."""
@@ -65,14 +64,18 @@ class Doors:
 
     def serve(self, presenter: Presenter) -> None:
         """Until all clients are gone, or ``stop``."""
+        reminded = time.monotonic()
         while self._doors and not self._stopped:
+            if time.monotonic() >= reminded + REMIND:
+                reminded = time.monotonic()
+                presenter.remind()
             poll = select.poll()
             poll.register(self._wakes, select.POLLIN)
             numbers = {door.socket.fileno(): number for number, door in self._doors.items()}
             for door in self._doors.values():
                 poll.register(door.socket,
                               select.POLLIN | (select.POLLOUT if door.output else 0))
-            for descriptor, events in poll.poll():
+            for descriptor, events in poll.poll(REMIND * 1000):
                 if descriptor == self._wakes.fileno():
                     self._drain()
                 elif events & ~select.POLLOUT:

@@ -21,6 +21,7 @@ from .updates.update import Refused, Update
 
 MAX_WORKERS = 32
 STACK = 1 << 20     # bytes of each
+REMIND = 20         # seconds after which ``remind`` is to be called again
 
 Say = Callable[[int, Answered], None]
 
@@ -33,6 +34,7 @@ class _Entry:
         self.doors: set[int] = set()         # that want it
         self.record: Record | None = None    # in the zone, perhaps
         self.zone = ""                       # the record's
+        self.why = "to be published"         # it isn't ready
         self.ready = False
         self.busy = False                    # somebody works on it, or will
 
@@ -64,8 +66,7 @@ class Presenter:
             if entry.ready:
                 self._say(door, Ready(about))
                 return
-            ahead = len(self._queue) // MAX_WORKERS
-            self._say(door, Waits(about, (ahead + 1) * (self._timeout + 30), "to be published"))
+            self._say(door, Waits(about, self._timeout + 2 * REMIND, entry.why))
             self._see_to(entry)
 
     def clean(self, door: int, about: Challenge) -> None:
@@ -83,6 +84,14 @@ class Presenter:
                 if door in entry.doors:
                     entry.doors.discard(door)
                     self._see_to(entry)
+
+    def remind(self) -> None:
+        """Let clients know that what they wait for is not forgotten: now and then."""
+        with self._changed:
+            for entry in self._entries.values():
+                if not entry.ready:
+                    for door in entry.doors:
+                        self._say(door, Waits(entry.about, self._timeout + 2 * REMIND, entry.why))
 
     def recover(self, seconds: float) -> None:
         """Take back what an earlier run left, for ``seconds`` at most."""
@@ -162,7 +171,7 @@ class Presenter:
         about = entry.about
         place = self._places.find(about.identifier[1])
         record = checked(place.name, value(about))
-        self._tell(entry, self._timeout + 30, f"{place.name} is being published")
+        self._tell(entry, self._timeout + 2 * REMIND, f"{place.name} is being published")
         entry.record, entry.zone = record, place.authority.zone
         self._journal.publishing(record, entry.zone, self._update.how)
         try:
@@ -183,13 +192,14 @@ class Presenter:
     def _tell(self, entry: _Entry, seconds: int, why: str) -> None:
         log.debug(f"{entry.about.identifier[1]}: {why}")
         with self._changed:
+            entry.why = why
             for door in entry.doors:
                 self._say(door, Waits(entry.about, seconds, why))
 
     def _fail(self, entry: _Entry, why: str) -> None:
         """Nothing of it is left when it is said."""
         if entry.record is not None:
-            self._tell(entry, self._timeout + 30, why)
+            self._tell(entry, self._timeout + 2 * REMIND, why)
             self._remove(entry)
         with self._changed:
             for door in entry.doors:

@@ -80,6 +80,8 @@ def main() -> int:
                   else Signer(socket.socket(fileno=arguments.signer_fd)))
         session = open_session(config, signer)
         # … lose everything else …
+        if config.doors:   # their solvers are made when nothing can be imported any more
+            __import__("letsencrypt_tiny.client.challenges.responders")
         warm_up()
         plan = confinement(config.confine, session.connections.ports, config.access.jobs,
                            len(session.connections))

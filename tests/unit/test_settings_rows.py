@@ -10,7 +10,7 @@ import pytest
 from letsencrypt_tiny.common import inifile
 from letsencrypt_tiny.common.errors import ConfigError
 from letsencrypt_tiny.common.wire.access import Access
-from letsencrypt_tiny.master.settings import certificates, main
+from letsencrypt_tiny.master.settings import certificates, challenges, main
 from letsencrypt_tiny.master.settings.rows import Setting, Table, record
 
 TREE = Path(__file__).resolve().parents[2]
@@ -123,7 +123,7 @@ def shown(text: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {"": {}}
     section = ""
     for line in text.splitlines():
-        if match := re.fullmatch(r"\[(.+)\]", line):
+        if match := re.fullmatch(r"#?\[(.+)\]", line):
             section = match.group(1)
             found[section] = {}
         elif match := re.fullmatch(r"#?([A-Za-z-]+|SSL_[a-z_]+) =(?: (.*))?", line):
@@ -135,7 +135,9 @@ def shown(text: str) -> dict[str, dict[str, str]]:
 def test_the_commented_configuration_has_each_row() -> None:
     found = shown((TREE / "config/letsencrypt-tiny.conf").read_text())
     assert found == {section: {row.name: row.default for row in table.rows}
-                     for section, table in main.TABLES.items()}
+                     for section, table in {**main.TABLES,
+                                            "dns": challenges.DNS,
+                                            "tlsserver": challenges.TLSSERVER}.items()}
 
 
 def test_the_commented_certificates_have_each_row() -> None:

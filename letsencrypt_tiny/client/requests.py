@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+from ..common.errors import LocalProtocolError
 from ..common.names import Identifier
 from ..common.wire.order import (AccountUpdate, Answer, ClientConfig, Log, Order, Progress,
                                  Request)
+from ..common.wire.probe import Probe
 from . import account, certificate, outcome
 from .challenges.table import Solvers
 from .ordering import Ordering
@@ -29,6 +31,8 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
             return (yield from Ordering(session, request, solvers, patience).run())
         if isinstance(request, AccountUpdate):
             return (yield from account.update(session, request, patience, replies))
+        if isinstance(request, Probe):
+            raise LocalProtocolError("a probe among other requests")    # see online/
         identify = account.identify(session, config, patience, replies)
         return (yield from certificate.revoke(session, request, identify, patience, replies))
 

@@ -2,8 +2,8 @@
 
 JSON lines on two pipes.  The master writes one line a request and closes its end; the
 client answers with any number of ``Progress``, ``Account`` and ``Log`` lines and, for each
-request, exactly one ``Issued``, ``AccountObject``, ``Revoked`` or ``Failed``, in whatever
-order they finish.  The client's configuration comes as one JSON object on a descriptor of
+request, exactly one ``Issued``, ``AccountObject``, ``Revoked``, ``Probed`` or ``Failed``, in
+whatever order they finish.  The client's configuration comes as one JSON object on a descriptor of
 its own.
 
 To the master all that comes back is hostile input: every size is capped here, every type
@@ -18,6 +18,7 @@ from ..names import MAX_NAME, Identifier
 from .access import MAX_ORIGINS, Access
 from .jsonfields import (JsonObject, dump, get_bool, get_int, get_list, get_object, get_objects,
                          get_optional_object, get_optional_str, get_str, get_strs, parse_object)
+from .probe import Finding, Probe, Probed, parse_finding, parse_probe
 
 MAX_REQUEST = 256 << 10   # bytes of a line to the client
 MAX_ANSWER = 1 << 20      # bytes of a line from the client
@@ -110,7 +111,7 @@ class Revocation(NamedTuple):
     with_certificate_key: bool = False   # the signer holds the certificate's key
 
 
-Request = Order | AccountUpdate | Revocation
+Request = Order | AccountUpdate | Revocation | Probe
 
 
 def format_request(request: Request) -> bytes:
@@ -145,6 +146,8 @@ def parse_request(line: bytes) -> Request:
         reason = None if obj.get("reason") is None else get_int(obj, "reason", 0, 10)
         return Revocation(get_str(obj, "section"), _get_bytes(obj, "certificate"), reason,
                           get_bool(obj, "with_certificate_key"))
+    if kind == "Probe":
+        return parse_probe(obj)
     raise ProtocolError(f"an unknown request “{kind}”")
 
 
@@ -227,7 +230,8 @@ class Log(NamedTuple):
     text: str
 
 
-Answer = Account | Progress | Issued | AccountObject | Revoked | Failed | Log
+Answer = (Account | Progress | Issued | AccountObject | Revoked | Failed | Log | Finding
+          | Probed)
 
 
 def format_answer(answer: Answer) -> bytes:
@@ -265,6 +269,10 @@ def parse_answer(line: bytes) -> Answer:
                              get_optional_str(obj, "terms_of_service", 2048))
     if kind == "Revoked":
         return Revoked(get_str(obj, "section"))
+    if kind == "Finding":
+        return parse_finding(obj)
+    if kind == "Probed":
+        return Probed(get_str(obj, "section"))
     if kind == "Log":
         return Log(get_str(obj, "level", 16), get_str(obj, "text", 65536))
     raise ProtocolError(f"an unknown answer “{kind}”")

@@ -37,7 +37,7 @@ OPTIONS: dict[str, set[str]] = {
     "account": {"register", "tos_agreed", "deactivate"},
     "newOrder": {"config_certs", "min_days", "force"},
     "revokeCert": {"reason", "certificate_key"},
-    "status": {"config_certs", "json"}, "check": set()}
+    "status": {"config_certs", "json"}, "check": {"online", "json"}}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -131,8 +131,9 @@ def _parser() -> "argparse.ArgumentParser":
     revoke = parser.add_argument_group("revokeCert FILE ...")
     revoke.add_argument("--reason")
     revoke.add_argument("--certificate-key", metavar="FILE")
-    status = parser.add_argument_group("status [SECTION ...], check")
+    status = parser.add_argument_group("status [SECTION ...], check [--online [NAME ...]]")
     status.add_argument("--json", action="store_true")
+    status.add_argument("--online", action="store_true")
     parser.add_argument("words", metavar="COMMAND", nargs="*",
                         help="one of account, newOrder, revokeCert, status, check; then what it "
                              "is about")
@@ -160,8 +161,13 @@ def _command(command: str, options: "argparse.Namespace") -> int:
     log.debug(f"read {config.file}")
     arguments: list[str] = options.arguments
     if command == "check":
-        if arguments:
-            raise UsageError("check takes no argument")
+        if options.online:
+            from .commands.online import online
+            with _locked(config):
+                return online(config, arguments, options.json)
+        if arguments or options.json:
+            raise UsageError(f"check takes no {'argument' if arguments else 'option --json'} "
+                             "without --online")
         from .commands.check import check
         return check(config)
     if command == "status":

@@ -85,7 +85,7 @@ class Resolver:
                 self._known[name, kind] = reply
                 return reply
             error = Unanswered(f"{show(server)} answers {reply.rcode}")
-        raise error
+        raise Unanswered(f"{printable(name, 300)} {kind}: {error}")
 
     def addresses(self, name: str) -> list[str]:
         """Return the IPv6 and IPv4 addresses of a name; raises Unanswered."""

@@ -106,18 +106,13 @@ class Prober:
         if resolver is None or probe.identifier is None or probe.identifier[0] != "dns":
             return
         name = probe.identifier[1]
-        asked = [name]
-
-        def ask(here: str, resolver: asking.Resolver = resolver) -> Sequence[caa.Property]:
-            asked[0] = here
-            return resolver.look_up(here, "CAA").records
-
+        look_up = resolver.look_up
         try:
-            owner, records = caa.climb(name, ask)
+            owner, records = caa.climb(name, lambda here: look_up(here, "CAA").records)
         except asking.Unanswered as exc:
-            yield Finding("", "caa", "error", f"the CAA records of {asked[0]} can't be looked up: "
-                          f"{exc}", "mend the name servers or DNSSEC: without an answer a CA must "
-                          "not issue (RFC 8659 §3)", asked[0])
+            yield Finding("", "caa", "error", f"its CAA records can't be looked up: {exc}",
+                          "mend the name servers or DNSSEC: without an answer a CA must not issue "
+                          "(RFC 8659 §3)")
             return
         said = caa.judge(self._wanted(probe, name), owner, records)
         yield Finding("", "caa", said.verdict, said.text, said.remedy, owner)

@@ -170,6 +170,11 @@ class Journal:
         except ProtocolError:
             return ""
 
+    def accounts(self, directory: str) -> dict[str, str]:
+        """Return thumbprint -> URL of all accounts that are known at ``directory``."""
+        return {key: url for key, url in self._accounts(self._read(_ACCOUNTS), directory).items()
+                if isinstance(url, str)}
+
     def remember_account(self, directory: str, key: str, url: str) -> None:
         """Remember the account URL at ``directory``; "" forgets it.  Raises Error."""
         if self.account(directory, key) == url:

@@ -1,0 +1,247 @@
+"""check --online: names are looked at as the CA would, by the client; nothing is ordered.
+
+Responders are opened as for a run, and answer for a key that was made up for the purpose; no
+signer is needed, and nothing is written down.
+"""
+
+import base64
+import os
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ...common import log
+from ...common.clock import when
+from ...common.errors import ConfigError, Error, UsageError, did_you_mean
+from ...common.names import Identifier, is_identifier
+from ...common.wire.order import Failed
+from ...common.wire.probe import Finding, Probe
+from ..peers.conversation import Answered, Conversation, Ended
+from ..peers.identity import identity
+from ..peers.loop import Loop, Tick
+from ..peers.messages import Messages
+from ..peers.watchdog import Crowd
+from ..plan import challenges, issuers, renewal
+from ..plan.issuers import Issuer
+from ..report.online import Said, document, line
+from ..responders.table import Responder, responders_for
+from ..settings import certificates
+from ..settings.certificates import Certificates, Section
+from ..settings.challenges import zone_of
+from ..settings.identifiers import is_public
+from ..settings.main import Config
+from ..store.journal import Journal
+
+PRESENTED = ("http-01", "tls-alpn-01")   # challenges that a token is presented for, and asked
+
+
+class Target(NamedTuple):
+    """A name to look at, and by which challenge it is to be proved; by none: ""."""
+
+    identifier: Identifier
+    kind: str
+    issuer: str
+
+
+class Findings:
+    """What is told: as it comes, or at the end as one document."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._said: list[Said] = []
+
+    def add(self, said: Said) -> None:
+        """Tell it; what is as it should be, not to those who want --quiet."""
+        self._said.append(said)
+        if not self._as_json and (said.verdict != "ok" or log.level > log.QUIET):
+            print(line(said), flush=True)
+
+    def end(self) -> int:
+        """Return the exit status: 1 if something keeps a name from being certified."""
+        if self._as_json:
+            print(document(self._said))
+        return int(any(said.verdict == "error" for said in self._said))
+
+
+def online(config: Config, names: Sequence[str], as_json: bool) -> int:
+    """Look at ``names``, of which a section's stands for all of its own; none: at all there are.
+
+    Prints a line for each thing that was looked at, or JSON; returns the exit status.  Raises
+    Error if there is nothing to look at, ConfigError.
+    """
+    found = certificates.load(config)
+    findings, journal = Findings(as_json), Journal(config.state_directory)
+    sections = _sections(found, names, findings)
+    targets = _targets(found, sections, names, config)
+    if not targets and found.empty:
+        raise Error(found.hint)
+    for section in sections:
+        _tell_of_waits(section, journal, findings)
+    for target in targets:
+        if not target.kind:
+            findings.add(Said(target.identifier[1], "challenge", "error", "no challenge can prove "
+                              "it", "see “challenge”, and [dns] for wildcards"))
+    provable = [target for target in targets if target.kind]
+    try:
+        if provable:
+            _Look(config, journal, findings, provable).execute()
+    except ConfigError:
+        raise
+    except Error as exc:
+        findings.add(Said("letsencrypt-tiny", "run", "error", str(exc)))
+    return findings.end()
+
+
+def _sections(found: Certificates, names: Sequence[str], findings: Findings) -> list[Section]:
+    """Return those that ``names`` concern; tell of the ones that cannot be."""
+    for name, fault in found.faults.items():
+        if not names or name in names:
+            findings.add(Said(name, "configuration", "error", str(fault)))
+    return [section for section in found.sections.values() if not names or section.name in names
+            or any(value in names for _, value in section.identifiers)]
+
+
+def _targets(found: Certificates, sections: Sequence[Section], names: Sequence[str],
+             config: Config) -> list[Target]:
+    """Return what to look at, each once.  Raises UsageError for what is no name."""
+    targets: dict[Target, None] = {}
+    for section in sections:
+        for identifier in section.identifiers:
+            if not names or section.name in names or identifier[1] in names:
+                kind = _kind(identifier, challenges.types(section, config), config)
+                targets[Target(identifier, kind, section.issuer)] = None
+    known = {*found.faults, *found.sections, *(target.identifier[1] for target in targets)}
+    for name in names:
+        if name not in known:
+            targets[_other(name, known)] = None
+    return list(targets)
+
+
+def _other(name: str, known: set[str]) -> Target:
+    """A name that is not configured (yet) is looked at as http-01 would have it."""
+    for kind in ("dns", "ip"):
+        if is_identifier((kind, name)) and not name.startswith("*.") and "." in name + ":":
+            return Target((kind, name), "http-01", "")
+    raise UsageError(f"“{log.printable(name)}” is neither configured nor a name that can be "
+                     f"looked at{did_you_mean(name, known)}")
+
+
+def _kind(identifier: Identifier, types: Sequence[str], config: Config) -> str:
+    """Return the first type of challenge that can prove a name; "" if none can."""
+    what, value = identifier
+    by_name = ("dns-01", "dns-persist-01")
+    for kind in types:
+        if (value.startswith("*.") and kind not in by_name) or (what == "ip" and kind in by_name):
+            continue
+        if kind != "dns-01" or zone_of(value, config.dns) is not None:
+            return kind
+    return ""
+
+
+def _tell_of_waits(section: Section, journal: Journal, findings: Findings) -> None:
+    state = journal.section(section.name)
+    if renewal.waits(state, time.time()):
+        findings.add(Said(section.name, "wait", "warning", "the CA asked not to order again before "
+                          f"{when(state.not_before)}", f"“newOrder {section.name}” tries all the "
+                          "same"))
+
+
+def _random() -> str:
+    """Return 256 bits as a token (RFC 8555 §8.1), which is how a thumbprint looks, too."""
+    return base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode("ascii")
+
+
+class _Look:
+    """One client for each CA, and the responders."""
+
+    def __init__(self, config: Config, journal: Journal, findings: Findings,
+                 targets: Sequence[Target]) -> None:
+        self._config = config
+        self._journal = journal
+        self._findings = findings
+        self._targets = targets
+        self._client = identity(config.client.program)
+        self._key = _random()    # nobody's thumbprint
+        self._loop = Loop()
+        self._messages = Messages(self._loop)
+        self._conversations: dict[Conversation, Issuer] = {}
+        self._responders: list[Responder] = []
+
+    def execute(self) -> None:
+        """Look; raises Error."""
+        try:
+            self._open_responders()
+            directory = next((responder.directory for responder in self._responders
+                              if responder.directory != "/"), "/")
+            crowd = Crowd(directory, len(self._targets))
+            known = issuers.configured(self._config)
+            for name in dict.fromkeys(target.issuer for target in self._targets):
+                self._start_client(known[name], directory)
+            for responder in self._responders:
+                responder.serve([self._key])
+            for conversation, issuer in self._conversations.items():
+                accounts = self._journal.accounts(issuer.directory)
+                conversation.begin(next(iter(accounts.values())) if len(accounts) == 1 else "")
+            self._listen(crowd)
+        finally:
+            for responder in self._responders:
+                responder.close()
+            for conversation in self._conversations:
+                conversation.close()
+            self._messages.close()
+
+    def _open_responders(self) -> None:
+        wanted: dict[str, set[Identifier]] = {}
+        for target in self._targets:
+            if target.kind in PRESENTED:
+                wanted.setdefault(target.kind, set()).add(target.identifier)
+        self._responders = responders_for(wanted, self._config, self._client, self._messages.pipe)
+        for responder in self._responders:
+            responder.open(set().union(*(wanted.get(kind, ()) for kind in responder.types)))
+
+    def _start_client(self, issuer: Issuer, directory: str) -> None:
+        conversation = Conversation(self._loop, self._messages, self._config, issuer)
+        self._conversations[conversation] = issuer
+        doors = [door for responder in self._responders for door in responder.doors()]
+        conversation.start_client(self._probes(issuer), self._client, directory, doors)
+
+    def _probes(self, issuer: Issuer) -> list[Probe]:
+        """Return the requests: the CA itself, then each name."""
+        accounts = tuple(self._journal.accounts(issuer.directory))
+        probes = {"": Probe("")}
+        for target in self._targets:
+            if target.issuer != issuer.name:
+                continue
+            value, kind = target.identifier[1], target.kind
+            label = value if value not in probes else f"{value} by {kind}"
+            zone = zone_of(value, self._config.dns) if kind == "dns-01" else None
+            presented = kind in PRESENTED
+            probes[label] = Probe(
+                label, target.identifier, kind, _random(), self._key if presented else "",
+                (self._key,) if presented else accounts,
+                zone.nameservers if zone is not None else (), is_public(issuer.directory))
+        return list(probes.values())
+
+    def _listen(self, crowd: Crowd) -> None:
+        """What is found, until no client runs any more."""
+        for event in self._loop.events(lambda: any(
+                conversation.runs for conversation in self._conversations)):
+            if isinstance(event, Tick):
+                crowd.check(event.now)
+                for responder in self._responders:
+                    responder.check()
+            elif isinstance(event, Answered) and isinstance(event.answer, Finding):
+                found = event.answer
+                self._findings.add(Said(self._name(event.conversation, found.section),
+                                        *found[1:]))
+            elif isinstance(event, Answered) and isinstance(event.answer, Failed):
+                self._findings.add(Said(self._name(event.conversation, event.answer.section),
+                                        "client", "error", event.answer.message))
+            elif isinstance(event, Ended) and event.error is not None:
+                self._findings.add(Said(self._name(event.conversation, ""), "client", "error",
+                                        str(event.error)))
+
+    def _name(self, conversation: Conversation, section: str) -> str:
+        """Return whom an answer is about: a name, or the CA by its host."""
+        directory = self._conversations[conversation].directory
+        return section or directory.partition("://")[2].partition("/")[0]

@@ -165,7 +165,7 @@ def test_names_and_sections(online: Site) -> None:
 
 def test_a_section_that_cannot_be(online: Site) -> None:
     online.certificate("a", ["good.test"])
-    online.certificate("b", ["x y.test"])
+    online.certificate("b", ["x!.test"])
     found = look(online, status=1)
     assert of(found, "configuration")["name"] == "b" and of(found, "address")["verdict"] == "ok"
 

@@ -13,7 +13,7 @@ Descriptors:
 The messages are those of ``common/wire/order.py`` and ``common/wire/signer.py``.
 
 Working directory: the challenge directory, where it makes and removes files named like tokens
-(http-01; what other challenge types need is said in ``challenges/``).
+(http-01; what other challenge types need is said in ``challenges/``), or / where it makes none.
 Intended user: _letsencrypt-client, which owns nothing else.
 
 Exit status: 0 if every request has been dealt with, be it that it failed; 1 if nothing
@@ -82,7 +82,8 @@ def main() -> int:
         # … lose everything else …
         warm_up()
         plan = confinement(config.confine, session.connections.ports, config.access.jobs,
-                           len(session.connections))
+                           len(session.connections), len(config.doors),
+                           files=not os.path.samefile(".", "/"))
         log.debug("confined: " + ", ".join(confine.enter(plan)))
         # … and only now listen to what the server says.
         run(config, session, requests, replies)
@@ -148,10 +149,13 @@ def _other_route(config: ClientConfig, origin: str) -> transport.Route:
         return transport.Route(url, proxy, ())
 
 
-def confinement(mode: str, ports: Sequence[int], jobs: int, origins: int = 1) -> confine.Plan:
-    """What is left to the client: its challenge files, and connections to a port or a few."""
-    return confine.Plan(name="client", mode=mode, create=(".",), connect=tuple(ports),
-                        files=64 + jobs * origins, file_size=MAX_FILE,
+def confinement(mode: str, ports: Sequence[int], jobs: int, origins: int = 1, doors: int = 0,
+                files: bool = True) -> confine.Plan:
+    """What is left to the client: its challenge files, if it has a directory for ``files``, and
+    connections to a port or a few."""
+    return confine.Plan(name="client", mode=mode, create=(".",) if files else (),
+                        connect=tuple(ports),
+                        files=64 + jobs * origins + doors, file_size=MAX_FILE,
                         processes=MAX_PROCESSES + jobs, memory=MEMORY + jobs * STACK)
 
 

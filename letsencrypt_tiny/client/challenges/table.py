@@ -21,12 +21,18 @@ def _remote(kind: str, config: ClientConfig) -> Solver | None:
     return Remote(kind, doors)
 
 
+def _persist(config: ClientConfig) -> Solver:
+    from .persist import Persist
+    return Persist(config.issuers)
+
+
 # The master's name for it -> what makes its solver; None if this run's configuration leaves it
 # nothing to work with
 SOLVERS: dict[str, Callable[[ClientConfig], Solver | None]] = {
     "http-01": lambda _config: Http01(),
     "dns-01": lambda config: _remote("dns-01", config),
     "tls-alpn-01": lambda config: _remote("tls-alpn-01", config),
+    "dns-persist-01": _persist,
     "stateless": lambda _config: Stateless(),
 }
 

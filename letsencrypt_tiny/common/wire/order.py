@@ -1,7 +1,7 @@
 """Master <-> ACME client: the messages of one run, for both ends.
 
 JSON lines on two pipes.  The master writes one line a request and closes its end; the
-client answers with any number of ``Progress``, ``Account`` and ``Log`` lines and, for each
+client answers with any number of ``Progress``, ``Account``, ``Directory`` and ``Log`` lines and, for each
 request, exactly one ``Issued``, ``AccountObject``, ``Revoked`` or ``Failed``, in whatever
 order they finish.  The client's configuration comes as one JSON object on a descriptor of
 its own.
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from . import jose
 from ..errors import LocalProtocolError, ProtocolError
-from ..names import MAX_NAME, Identifier
+from ..names import MAX_NAME, Identifier, is_dns
 from .access import MAX_ORIGINS, Access
 from .jsonfields import (JsonObject, dump, get_bool, get_int, get_list, get_object, get_objects,
                          get_optional_object, get_optional_str, get_str, get_strs, parse_object)
@@ -24,6 +24,7 @@ MAX_ANSWER = 1 << 20      # bytes of a line from the client
 MAX_CHAIN = 256 << 10     # bytes of one certificate chain in PEM
 MAX_ALTERNATES = 8        # alternate chains passed on (RFC 8555 §7.4.2)
 MAX_WAIT = 86400          # seconds
+MAX_ISSUERS = 20          # names of one CA
 
 
 # --- the client's configuration ----------------------------------------------------------
@@ -44,6 +45,7 @@ class ClientConfig(NamedTuple):
     account_url: str = ""          # at this directory, if known from an earlier run …
     account_key: str = ""          # … and the thumbprint of the key that has it (RFC 7638)
     doors: tuple[Door, ...] = ()
+    issuers: tuple[str, ...] = ()  # names of the CA (RFC 8659 §4.2), as known before this run
 
 
 def format_config(config: ClientConfig) -> bytes:
@@ -67,7 +69,20 @@ def parse_config(text: bytes) -> ClientConfig:
     return ClientConfig(access, confine=get_str(obj, "confine"),
                         account_url=get_str(obj, "account_url"),
                         account_key=get_str(obj, "account_key", 64),
-                        doors=tuple(_get_door(door) for door in get_objects(obj, "doors", 1000)))
+                        doors=tuple(_get_door(door) for door in get_objects(obj, "doors", 1000)),
+                        issuers=_get_names(obj, "issuers"))
+
+
+def _get_names(obj: JsonObject, key: str) -> tuple[str, ...]:
+    found = tuple(get_strs(obj, key, MAX_ISSUERS))
+    if not all(map(is_issuer, found)):
+        raise ProtocolError(f"“{key}” holds what is no name of a CA")
+    return found
+
+
+def is_issuer(name: str) -> bool:
+    """True for what may name a CA in a record (RFC 8659 §4.2): a host name, and no wildcard."""
+    return is_dns(name) and not name.startswith("*.")
 
 
 def _get_door(obj: JsonObject) -> Door:
@@ -170,6 +185,12 @@ class Account(NamedTuple):
     key: str                             # the key's thumbprint (RFC 7638)
 
 
+class Directory(NamedTuple):
+    """What is to be remembered of the CA's directory (RFC 8555 §7.1.1)."""
+
+    issuers: tuple[str, ...]             # “caaIdentities”
+
+
 class Progress(NamedTuple):
     """An order is in a new state (RFC 8555 §7.1.6) or waits."""
 
@@ -227,7 +248,7 @@ class Log(NamedTuple):
     text: str
 
 
-Answer = Account | Progress | Issued | AccountObject | Revoked | Failed | Log
+Answer = Account | Directory | Progress | Issued | AccountObject | Revoked | Failed | Log
 
 
 def format_answer(answer: Answer) -> bytes:
@@ -260,6 +281,8 @@ def parse_answer(line: bytes) -> Answer:
                       get_optional_str(obj, "type", 256), retry)
     if kind == "Account":
         return Account(get_str(obj, "url", 2048), get_str(obj, "key", 64))
+    if kind == "Directory":
+        return Directory(_get_names(obj, "issuers"))
     if kind == "AccountObject":
         return AccountObject(get_str(obj, "url", 2048), get_optional_object(obj, "account") or {},
                              get_optional_str(obj, "terms_of_service", 2048))

@@ -62,7 +62,7 @@ class Reader:
     def _check(self, answer: Answer) -> None:
         """An answer must be to a request that has none yet, and of its kind."""
         if not isinstance(answer, (Progress, Issued, AccountObject, Revoked, Failed)):
-            return   # Account and Log answer nothing
+            return   # Account, Directory and Log answer nothing
         request = self.left.get(section_of(answer))
         if request is None:
             raise ProtocolError("the client answers for a section that it was not asked for")

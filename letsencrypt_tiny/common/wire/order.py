@@ -1,8 +1,8 @@
 """Master <-> ACME client: the messages of one run, for both ends.
 
 JSON lines on two pipes.  The master writes one line a request and closes its end; the
-client answers with any number of ``Progress``, ``Account``, ``Directory`` and ``Log`` lines and, for each
-request, exactly one ``Issued``, ``AccountObject``, ``Revoked`` or ``Failed``, in whatever
+client answers with any number of ``Progress``, ``Account``, ``Directory`` and ``Log`` lines and,
+for each request, exactly one ``Issued``, ``AccountObject``, ``Revoked`` or ``Failed``, in whatever
 order they finish.  The client's configuration comes as one JSON object on a descriptor of
 its own.
 

@@ -1,8 +1,9 @@
 """What must be remembered between runs: small JSON files, replaced atomically.
 
 ``accounts.json`` holds the account URL of each directory and key, ``directories.json`` what each
-directory says of its CA, ``revoked.json`` what we had revoked; a file for each section what is known of its certificate, and another one a chain that
-the CA has issued and that is not installed yet.  A state file that can't be read is as good as
+directory says of its CA, ``revoked.json`` what we had revoked; a file for each section what is
+known of its certificate, and another one a chain that the CA has issued and that is not installed
+yet.  A state file that can't be read is as good as
 none: everything in it can be found out again, at the cost of a request or an order.
 """
 

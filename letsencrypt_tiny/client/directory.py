@@ -20,7 +20,7 @@ class Directory(NamedTuple):
     terms_of_service: str | None
     external_account_required: bool
     profiles: dict[str, str] | None           # draft-ietf-acme-profiles; name -> description
-    issuers: tuple[str, ...]                  # caaIdentities: those that are names
+    issuers: tuple[str, ...] = ()             # caaIdentities: those that are names
 
 
 def parse(obj: JsonObject, url: Callable[[JsonObject, str], str], what: str) -> Directory:

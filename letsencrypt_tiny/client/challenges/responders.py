@@ -29,13 +29,15 @@ class _Line:
         self._socket.setblocking(False)
         self._lines = wire.Lines()
         self._lock = threading.Lock()
-        self._heard: dict[wire.Challenge, wire.Answered] = {}
+        self._heard: dict[wire.Challenge, wire.Answered | None] = {}   # of those asked for
         self._error: Error | None = None
 
     def say(self, message: wire.Asked) -> None:
         """Raises Error if the responder has ended."""
         with self._lock:
             if isinstance(message, wire.Present):
+                self._heard[message.challenge] = None
+            else:
                 self._heard.pop(message.challenge, None)
             try:   # it reads as fast as it is written to; a full buffer is its fault
                 self._socket.sendall(wire.format_line(message))
@@ -60,7 +62,8 @@ class _Line:
                     return
                 for line in self._lines.feed(data):
                     said = wire.parse_answered(line)
-                    self._heard[said.challenge] = said
+                    if said.challenge in self._heard:
+                        self._heard[said.challenge] = said
             except BlockingIOError:
                 return
             except ProtocolError as exc:
@@ -118,7 +121,10 @@ class Remote:
                 line.say(wire.Present(about))
             yield from _presented(line, about)
         except BaseException:
-            self._release(about, line)
+            try:
+                self._release(about, line)
+            except Error as exc:   # why it failed is more telling
+                debug(f"{identifier[1]}: {exc}")
             raise
         return first
 

@@ -1,6 +1,7 @@
 """tls-alpn-01 (RFC 8737): at port 443, behind another server, past a firewall; for names and for
 addresses (RFC 8738)."""
 
+import os
 import pwd
 import signal
 import socket
@@ -285,6 +286,8 @@ def test_what_it_is(site: Site, hostile: Hostile) -> None:
         assert process.cwd == "/" and (process.seccomp == 2) == (CONFINE == "required")
         assert set(process.environ) - {"LC_CTYPE"} == {
             "PATH", "USER", "LOGNAME", "HOME", "SHELL", "LANG"}
+        own = os.readlink("/proc/self/ns/net")
+        assert (os.readlink(f"/proc/{process.pid}/ns/net") != own) == (CONFINE == "required")
         # nothing, messages, the door, listeners, epoll, the file of certificates
         assert sorted(target.partition(":")[0] for target in process.fds.values()) == [
             "/dev/null", "/memfd", "anon_inode", *["pipe"] * 2, *["socket"] * 3], process.fds

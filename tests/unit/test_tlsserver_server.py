@@ -163,10 +163,10 @@ def test_who_does_not_listen_is_not_listened_to() -> None:
         assert sent < 4 << 20
         assert isinstance(two.present(challenge()), Ready)
         check_serving(made, challenge(), "a.example")
-        assert isinstance(one.hear(), Failed)      # what there was is still there
         begun = processor_time(made.process.pid)
         time.sleep(0.5)
-        assert processor_time(made.process.pid) - begun < 25, "it spins"
+        assert processor_time(made.process.pid) - begun < 10, "it spins"
+        assert isinstance(one.hear(), Failed)      # what there was is still there
 
 
 def test_thousands_at_a_time() -> None:

@@ -193,6 +193,15 @@ def test_a_command_that_does_not_end(dns: Site, bind: Bind) -> None:
     assert subprocess.run(["pgrep", "-f", "^sleep 98765"], check=False).returncode == 1
 
 
+def test_what_a_command_leaves(dns: Site, bind: Bind) -> None:
+    """What got out of its session ends with the run."""
+    text = "#!/bin/sh\nsetsid sleep 98764 & sleep 0.3; [ $1 = remove ]\n"
+    dns.main["dns"]["update"] = f"command {hook(dns, text)}"
+    dns.certificate("b", ["b.example"], challenge="dns-01")
+    assert order(dns, bind).returncode == 1
+    assert subprocess.run(["pgrep", "-f", "^sleep 98764"], check=False).returncode == 1
+
+
 def test_the_other_examples(tmp_path: Path) -> None:
     """acme.sh's interfaces are functions, certbot's hooks programs with two variables."""
     (tmp_path / "dnsapi").mkdir()

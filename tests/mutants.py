@@ -55,6 +55,8 @@ REQUESTS, TALK = "unit/test_policy_requests.py", "unit/test_signer_conversation.
 SOCKET, REFUSALS = "unit/test_signer_socket.py", "unit/test_signer_refusals.py"
 WEB, WEB_SERVER = "unit/test_webserver.py", "unit/test_webserver_server.py"
 TLS, TLS_SERVER = "unit/test_tlsserver.py", "unit/test_tlsserver_server.py"
+DNS, DOORS = "integration/test_dns.py", "integration/test_dns_doors.py"
+PARTS, PRESENTING = "unit/test_dns_parts.py", "unit/test_dns_presenting.py"
 
 TABLE = (
     # Who distrusts whom
@@ -296,6 +298,33 @@ TABLE = (
          "return (True", f"{WEB}::test_host"),
     _row("no misspelt field", "webserver/http.py", "            return False\n",
          "            continue\n", f"{WEB}::test_malformed"),
+
+    # The updater of DNS records
+    _row("no name or key but the run's", "dns/doors.py", "return self._duty.faults(about)",
+         'return ""', f"{DOORS}::test_foreign_names_and_keys"),
+    _row("a client has limits", "dns/doors.py", "if len(door.held) >= ", "if False and 0 >= ",
+         f"{DOORS}::test_limits"),
+    _row("… and who does not listen no door", "dns/doors.py", "if len(door.output) > MAX_OUTPUT:",
+         "if False:", f"{DOORS}::test_who_does_not_listen_loses_its_door"),
+    _row("with a door go its records", "dns/doors.py", "        presenter.leave(number)\n", "",
+         f"{DOORS}::test_two_want_the_same", "::test_who_talks_nonsense_loses_its_door"),
+    _row("nothing but a digest", "dns/records.py", "if not is_thumbprint(value):", "if False:",
+         f"{PARTS}::test_what_is_no_record"),
+    _row("dns: remembered first", "dns/presenting.py",
+         "self._journal.publishing(record, entry.zone, self._update.how)", "pass",
+         f"{PRESENTING}::test_a_record_is_remembered_before_it_is_published",
+         f"{DNS}::test_everything_is_killed"),
+    _row("removed after a failure", "dns/presenting.py",
+         "            self._remove(entry)\n        with", "            pass\n        with",
+         f"{PRESENTING}::test_what_fails"),
+    _row("dns: the secret is closed", "dns/main.py", 'open(descriptor, "rb", 0)',
+         'open(descriptor, "rb", 0, closefd=False)', f"{DOORS}::test_the_secret_is_not_kept_open"),
+    _row("dns: an answer is signed", "dns/asking.py", "if query.keyring and not reply.had_tsig:",
+         "if False:", f"{PARTS}::test_an_unsigned_answer"),
+    _row("dns: … and to the question", "dns/asking.py", "if not query.is_response(reply):",
+         "if False:", f"{PARTS}::test_an_answer_to_something_else"),
+    _row("dns: circles are noticed", "dns/places.py", "if target in way:", "if False:",
+         f"{DNS}::test_a_circle_of_aliases"),
 
     # The TLS server
     _row("nothing of TLS without acme-tls/1", "tlsserver/server.py",

@@ -162,15 +162,19 @@ def test_not_published_any_more_when_it_is_not_wanted(bench: Bench) -> None:
     (Error("it may be there"), True), (Refused("it is not"), False), (KeyError("x"), True)])
 def test_what_fails(error: Exception, left: bool, bench: Bench) -> None:
     """What may be published is removed before the failure is told."""
-    removed: list[Record] = []
-    bench.zone.remove = lambda record, zone: removed.append(record)  # type: ignore[assignment]
+    told: list[bool] = []
+
+    def remove(_record: Record, _zone: str) -> None:
+        time.sleep(0.1)
+        told.append(bool(bench.final()))
+    bench.zone.remove = remove  # type: ignore[method-assign]
     bench.zone.fails["add"] = error
     one = about("a.example")
     bench.presenter.present(1, one)
     bench.until(lambda: bool(bench.final()))
     (door, said), = bench.final()
     assert isinstance(said, Failed) and said.challenge == one
-    assert bool(removed) == left and bench.path.read_text() == ""
+    assert told == [False] * left and bench.path.read_text() == ""
 
 
 def test_what_cannot_be_removed_is_remembered(bench: Bench) -> None:

@@ -4,6 +4,7 @@ import base64
 import errno
 import hashlib
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import dns.message
 import dns.rrset
 import pytest
 
+from harness.run import ROOT
 from letsencrypt_tiny.common.errors import ConfigError, Error, ProtocolError, UsageError
 from letsencrypt_tiny.common.wire import dns as wire
 from letsencrypt_tiny.common.wire.responder import Challenge, Duty
@@ -154,6 +156,16 @@ def test_arguments() -> None:
         False, "required", 3, 4, -1, ())
     assert main.parse(["--task=3", "--journal=4", "--secret=5", "--door=6", "--door=7",
                        "--debug"]) == (True, "auto", 3, 4, 5, (6, 7))
+
+
+def test_without_dnspython() -> None:
+    source = (ROOT / "programs/dns").read_text().replace(
+        '"/usr/share/letsencrypt-tiny"', repr(str(ROOT))).replace(
+        "/usr/lib/python3/dist-packages", "/nonexistent")
+    done = subprocess.run(["/usr/bin/python3", "-IS", "-B", "-c", source], capture_output=True,
+                          text=True, env={}, cwd="/", check=False)
+    assert (done.returncode, done.stderr) == (
+        1, "error: the package python3-dnspython is not installed\n")
 
 
 def test_an_unknown_way() -> None:

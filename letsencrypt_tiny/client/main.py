@@ -80,6 +80,8 @@ def main() -> int:
                   else Signer(socket.socket(fileno=arguments.signer_fd)))
         session = open_session(config, signer)
         # … lose everything else …
+        if config.doors:   # their solvers are made when nothing can be imported any more
+            __import__("letsencrypt_tiny.client.challenges.responders")
         warm_up()
         plan = confinement(config.confine, session.connections.ports, config.access.jobs,
                            len(session.connections), len(config.doors),
@@ -151,8 +153,10 @@ def _other_route(config: ClientConfig, origin: str) -> transport.Route:
 
 def confinement(mode: str, ports: Sequence[int], jobs: int, origins: int = 1, doors: int = 0,
                 files: bool = True) -> confine.Plan:
-    """What is left to the client: its challenge files, if it has a directory for ``files``, and
-    connections to a port or a few."""
+    """What is left to the client: its challenge files, and connections to a port or a few.
+
+    Without ``files`` no challenge is one, and its directory is /, in which it is to make none.
+    """
     return confine.Plan(name="client", mode=mode, create=(".",) if files else (),
                         connect=tuple(ports),
                         files=64 + jobs * origins + doors, file_size=MAX_FILE,

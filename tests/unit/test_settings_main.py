@@ -316,8 +316,13 @@ def test_lacme_own_certificates_file(file: Path) -> None:
 def test_our_own_file_shows_the_defaults(file: Path) -> None:
     text = (TREE / "config/letsencrypt-tiny.conf").read_text()
     loaded, plain = load(file, text), load(file, "[accountd]\n")
-    assert loaded == plain or loaded == load(file, "")
-    full = load(file, uncommented(text))
+    assert loaded.tlsserver == load(file, "[tlsserver]\n").tlsserver
+    assert loaded._replace(tlsserver=None) in (plain, load(file, ""))
+    # one that takes updates has no default
+    full = load(file, uncommented(text).replace("\nserver =\n", "\nserver = ns.example\n"))
+    assert full.dns == load(file, "[dns]\nserver = ns.example\n").dns and loaded.dns == {}
+    full = full._replace(dns={})
     # all that is shown is what holds without it
+    assert full.tlsserver == loaded.tlsserver
     assert full._replace(config_certs=None) == plain._replace(
-        accountd=full.accountd, webserver=full.webserver)
+        accountd=full.accountd, webserver=full.webserver, tlsserver=full.tlsserver)

@@ -6,6 +6,7 @@ from ...common.errors import Error
 from ...common.log import printable
 from ...common.wire.order import ClientConfig
 from .http01 import Http01
+from .persist import Persist
 from .solver import Solver
 from .stateless import Stateless
 
@@ -21,18 +22,13 @@ def _remote(kind: str, config: ClientConfig) -> Solver | None:
     return Remote(kind, doors)
 
 
-def _persist(config: ClientConfig) -> Solver:
-    from .persist import Persist
-    return Persist(config.issuers)
-
-
 # The master's name for it -> what makes its solver; None if this run's configuration leaves it
 # nothing to work with
 SOLVERS: dict[str, Callable[[ClientConfig], Solver | None]] = {
     "http-01": lambda _config: Http01(),
     "dns-01": lambda config: _remote("dns-01", config),
     "tls-alpn-01": lambda config: _remote("tls-alpn-01", config),
-    "dns-persist-01": _persist,
+    "dns-persist-01": lambda config: Persist(config.issuers),
     "stateless": lambda _config: Stateless(),
 }
 

@@ -44,10 +44,11 @@ confdir       := $(sysconfdir)/$(PACKAGE)
 PATHS    := letsencrypt_tiny/common/paths.py
 MODULES  := $(wildcard $(addprefix letsencrypt_tiny/,*.py */*.py */*/*.py))
 CONFFILES := letsencrypt-tiny.conf certs.conf accountd.conf nginx.conf nginx-static.conf \
-             apache2.conf apache2-static.conf haproxy.cfg
+             nginx-stream.conf apache2.conf apache2-static.conf haproxy.cfg haproxy-tls.cfg
 MAN := letsencrypt-tiny-accountd.1 letsencrypt-tiny.conf.5 letsencrypt-tiny-certs.conf.5 \
        letsencrypt-tiny-accountd.conf.5 letsencrypt-tiny.8
 DOCS := $(wildcard README.md SECURITY.md)
+EXAMPLES := $(wildcard examples/*)
 
 # The sources are written for prefix=/usr; this says in every installed file where it went.
 REWRITE := sed \
@@ -67,10 +68,10 @@ put = $(REWRITE) $(2) >$(DESTDIR)$(3).new && chmod $(1) $(DESTDIR)$(3).new \
 DEBS_BUILD := build-essential debhelper dh-apparmor dh-python python3
 DEBS_DEMO  := $(DEBS_BUILD) ca-certificates iproute2 iptables nftables openssl pebble procps \
               python3-configobj python3-pycryptodome python3-seccomp
-DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor caddy devscripts gnupg haproxy lacme \
-              lacme-accountd libcrypt-openssl-rsa-perl lintian mandoc mmdebstrap mypy nginx \
-              openssh-client openssh-server pycodestyle pyflakes3 python3-pytest \
-              python3-venv strace systemd
+DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor bind9 bind9-utils caddy devscripts gnupg haproxy \
+              lacme lacme-accountd libcrypt-openssl-rsa-perl libnginx-mod-stream lintian mandoc \
+              mmdebstrap mypy nginx openssh-client openssh-server pycodestyle pyflakes3 \
+              python3-dnspython python3-lexicon python3-pytest python3-venv strace systemd
 DEBS_BENCH := ca-certificates nftables openssl pebble python3-configobj python3-pycryptodome \
               python3-seccomp strace
 DEBS_PEERS := acme-tiny curl dehydrated lacme lego libcrypt-openssl-rsa-perl uacme
@@ -104,6 +105,8 @@ install: all
 ifneq ($(DOCS),)
 	install -m 0644 -t $(DESTDIR)$(docdir) $(DOCS)
 endif
+	install -d $(DESTDIR)$(docdir)/examples
+	install -m 0755 -t $(DESTDIR)$(docdir)/examples $(EXAMPLES)
 ifneq ($(unitdir),)
 	install -d $(DESTDIR)$(unitdir)
 	@$(call put,0644,debian/$(PACKAGE).service,$(unitdir)/$(PACKAGE).service)

@@ -4,11 +4,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..common.errors import ProtocolError
-from ..common.names import is_dns
 from ..common.wire import jsonfields
 from ..common.wire.jsonfields import JsonObject
-
-MAX_IDENTITIES = 20
+from ..common.wire.order import MAX_ISSUERS, is_issuer
 
 
 class Directory(NamedTuple):
@@ -22,7 +20,7 @@ class Directory(NamedTuple):
     terms_of_service: str | None
     external_account_required: bool
     profiles: dict[str, str] | None           # draft-ietf-acme-profiles; name -> description
-    caa_identities: tuple[str, ...] = ()      # meta.caaIdentities: how CAA records name the CA
+    issuers: tuple[str, ...] = ()             # caaIdentities: those that are names
 
 
 def parse(obj: JsonObject, url: Callable[[JsonObject, str], str], what: str) -> Directory:
@@ -39,14 +37,14 @@ def parse(obj: JsonObject, url: Callable[[JsonObject, str], str], what: str) -> 
             external_account_required=jsonfields.get_bool(meta, "externalAccountRequired"),
             profiles=None if profiles is None else {
                 name: str(description) for name, description in profiles.items()},
-            caa_identities=_words(meta.get("caaIdentities")))
+            issuers=_issuers(meta))
     except ProtocolError as exc:
         raise ProtocolError(f"{what} is none (RFC 8555 §7.1.1): {exc}") from exc
 
 
-def _words(value: object) -> tuple[str, ...]:
-    """Nothing that is done depends on it: what is no list of words is none."""
-    if not isinstance(value, list):
-        return ()
-    return tuple(word.lower().rstrip(".") for word in value[:MAX_IDENTITIES]
-                 if isinstance(word, str) and is_dns(word.lower().rstrip(".")))
+def _issuers(meta: JsonObject) -> tuple[str, ...]:
+    """Return the CA's names in records; nothing depends on them but what is printed."""
+    items = meta.get("caaIdentities")
+    names = [item.lower().rstrip(".") for item in items if isinstance(item, str)] \
+        if isinstance(items, list) else []
+    return tuple(dict.fromkeys(filter(is_issuer, names)))[:MAX_ISSUERS]

@@ -13,7 +13,7 @@ Descriptors:
 The messages are those of ``common/wire/order.py`` and ``common/wire/signer.py``.
 
 Working directory: the challenge directory, where it makes and removes files named like tokens
-(http-01; what other challenge types need is said in ``challenges/``).
+(http-01; what other challenge types need is said in ``challenges/``), or / where it makes none.
 Intended user: _letsencrypt-client, which owns nothing else.
 
 Exit status: 0 if every request has been dealt with, be it that it failed; 1 if nothing
@@ -85,10 +85,13 @@ def main() -> int:
         prober = open_prober(config, requests)
         session = open_session(config, signer, prober is not None)
         # … lose everything else …
+        if config.doors:   # their solvers are made when nothing can be imported any more
+            __import__("letsencrypt_tiny.client.challenges.responders")
         warm_up()
         ports = {*session.connections.ports, *(prober.ports if prober is not None else ())}
         plan = confinement(config.confine, tuple(ports), config.access.jobs,
-                           len(session.connections))
+                           len(session.connections), len(config.doors),
+                           files=not os.path.samefile(".", "/"))
         log.debug("confined: " + ", ".join(confine.enter(plan)))
         # … and only now listen to what the server says.
         run(config, session, requests, replies, prober)
@@ -168,10 +171,15 @@ def _other_route(config: ClientConfig, origin: str, setting: str = "origins") ->
         return transport.Route(url, proxy, ())
 
 
-def confinement(mode: str, ports: Sequence[int], jobs: int, origins: int = 1) -> confine.Plan:
-    """What is left to the client: its challenge files, and connections to a port or a few."""
-    return confine.Plan(name="client", mode=mode, create=(".",), connect=tuple(ports),
-                        files=64 + jobs * origins, file_size=MAX_FILE,
+def confinement(mode: str, ports: Sequence[int], jobs: int, origins: int = 1, doors: int = 0,
+                files: bool = True) -> confine.Plan:
+    """What is left to the client: its challenge files, and connections to a port or a few.
+
+    Without ``files`` no challenge is one, and its directory is /, in which it is to make none.
+    """
+    return confine.Plan(name="client", mode=mode, create=(".",) if files else (),
+                        connect=tuple(ports),
+                        files=64 + jobs * origins + doors, file_size=MAX_FILE,
                         processes=MAX_PROCESSES + jobs, memory=MEMORY + jobs * STACK)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from ..common.errors import LocalProtocolError
 from ..common.names import Identifier
-from ..common.wire.order import (AccountUpdate, Answer, ClientConfig, Log, Order, Progress,
-                                 Request)
+from ..common.wire.order import (AccountUpdate, Answer, ClientConfig, Directory, Log, Order,
+                                 Progress, Request)
 from ..common.wire.probe import Probe
 from . import account, certificate, outcome
 from .challenges.table import Solvers
@@ -23,6 +23,8 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
     """Do all that is asked for.  Raises Error if the server can't be worked with at all."""
     patience = Patience("", config.access.timeout, quietly(replies))
     yield from patience.busy(session.fetch_directory)
+    if session.directory.issuers not in ((), config.issuers):
+        replies(Directory(session.directory.issuers))
     if any(isinstance(request, Order) for request in requests):
         yield from account.identify(session, config, patience, replies)
 

@@ -1,4 +1,4 @@
-"""The account key: loads, generates, signs.  The only user of pycryptodome.
+"""The account key: loads, generates, signs.
 
 ======================  =====  ==============================================
 RSA, 2048 … 8192 bits   RS256  RSASSA-PKCS1-v1_5, SHA-256 (RFC 7518 §3.3)
@@ -8,36 +8,14 @@ EC, P-384               ES384  ECDSA, SHA-384, R and S of 48 bytes (§3.4)
 """
 
 import binascii
-import importlib
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..common import log
-from ..common.wire import jose
 from ..common.errors import Error, UsageError
-
-try:
-    import Cryptodome as _pycryptodome  # its name in Debian
-except ModuleNotFoundError:
-    try:
-        import Crypto as _pycryptodome  # type: ignore  # its name on PyPI
-    except ModuleNotFoundError as exc:
-        raise Error("pycryptodome is missing: install python3-pycryptodome") from exc
-
-
-def _module(name: str) -> Any:
-    """A module of pycryptodome; loaded when needed, for all of them take 40 ms."""
-    return importlib.import_module(f"{_pycryptodome.__name__}.{name}")
-
-
-# To find libgmp, pycryptodome would execute file(1), ldconfig(8) and perhaps gcc(1), which takes
-# 20 ms, and this process is to execute nothing.  Without the library it does its sums itself.
-_raw_api = _module("Util._raw_api")
-if hasattr(_raw_api, "cached_architecture"):  # not where cffi is installed
-    _raw_api.cached_architecture[:] = "", ""
-    _raw_api.find_library = {"gmp": "libgmp.so.10"}.get
-
+from ..common.pycryptodome import module as _module
+from ..common.wire import jose
 
 KINDS = ("rsa:2048", "rsa:3072", "rsa:4096", "ec:P-256", "ec:P-384")
 TRIES = 3

@@ -26,6 +26,7 @@ from typing import NamedTuple, NoReturn
 from ..common import log
 from ..common.errors import Error, UsageError
 from ..common.sandbox import confine
+from ..common.serving import listening_socket
 from ..common.wire.challenge import is_thumbprint
 from .challenges import Challenges
 from .server import Server
@@ -98,19 +99,3 @@ def _checked(argument: str, value: str, good: bool, why: str) -> str:
     if not good:
         raise UsageError(f"{log.printable(argument)}: {why}")
     return value
-
-
-def listening_socket(argument: str) -> socket.socket:
-    """Return the listening stream socket with that descriptor.  Raises UsageError."""
-    try:
-        fd = int(argument)
-    except ValueError:
-        raise UsageError(f"{log.printable(argument)}: not a descriptor") from None
-    try:
-        sock = socket.socket(fileno=fd)
-        listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    except (OSError, ValueError, OverflowError) as exc:
-        raise UsageError(f"descriptor {fd} is no socket: {exc}") from None
-    if not listening or sock.type != socket.SOCK_STREAM:
-        raise UsageError(f"descriptor {fd} is no listening stream socket")
-    return sock

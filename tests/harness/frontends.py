@@ -1,4 +1,4 @@
-"""Debian's nginx, apache2 and haproxy at port 80, with the snippets that we ship."""
+"""Debian's nginx, apache2 and haproxy at port 80 or 443, with the snippets that we ship."""
 
 import os
 import pwd
@@ -68,12 +68,47 @@ frontend http
     use_backend letsencrypt-tiny if {{ path_beg /.well-known/acme-challenge/ }}
 """
 
+# What is not for us goes to port 8443, where the test has whatever it likes
+_NGINX_STREAM = """\
+load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+daemon off;
+user www-data;
+worker_processes 1;
+pid {path}/nginx.pid;
+error_log stderr;
+events {{ worker_connections 64; }}
+stream {{ include {snippet}; }}
+"""
+_HAPROXY_TLS = """\
+global
+    chroot {path}
+    user www-data
+    group www-data
+    maxconn 64
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+frontend tls
+    bind 0.0.0.0:443
+    bind [::]:443 v6only
+    tcp-request inspect-delay 5s
+    tcp-request content accept if {{ req.ssl_hello_type 1 }}
+    use_backend letsencrypt-tiny-tls if {{ req.ssl_alpn acme-tls/1 }}
+    default_backend others
+backend others
+    server here 127.0.0.1:8443
+"""
+TLS_KINDS = {"nginx-stream.conf": _NGINX_STREAM, "haproxy-tls.cfg": _HAPROXY_TLS}
+
 
 class Frontend:
     """A web server at port 80: ``kind`` is the name of a snippet, such as "nginx-static.conf".
 
-    ``directory`` stands for the /var/www/acme-challenge of a static one, and ``socket`` is what
-    ``listen`` must be for haproxy, which sees nothing outside its chroot.
+    Those of TLS_KINDS are at port 443.  ``directory`` stands for the /var/www/acme-challenge of a
+    static one, and ``socket`` is what ``listen`` must be for haproxy, which sees nothing outside
+    its chroot.
     """
 
     def __init__(self, prefix: Prefix, kind: str) -> None:
@@ -84,7 +119,8 @@ class Frontend:
         self._temporary = tempfile.TemporaryDirectory(prefix="frontend-", dir=PARENT)
         path = Path(self._temporary.name)
         path.chmod(0o755)
-        self.socket = path / "letsencrypt-tiny.socket"
+        tls = self._kind in TLS_KINDS
+        self.socket = path / f"letsencrypt-tiny{'-tls' if tls else ''}.socket"
         self.directory = path / "acme-challenge"
         self.directory.mkdir()
         os.chown(self.directory, pwd.getpwnam(CLIENT_USER).pw_uid, pwd.getpwnam("www-data").pw_gid)
@@ -96,7 +132,8 @@ class Frontend:
         modules = "\n".join(f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so"
                             for name in _APACHE2_MODULES)
         server = self._kind.partition("-")[0].partition(".")[0]
-        template = {"nginx": _NGINX, "apache2": _APACHE2, "haproxy": _HAPROXY}[server]
+        template = TLS_KINDS.get(self._kind) or {
+            "nginx": _NGINX, "apache2": _APACHE2, "haproxy": _HAPROXY}[server]
         config.write_text(template.format(path=path, snippet=snippet, modules=modules))
         argv: list[str] = {
             "nginx": ["/usr/sbin/nginx", "-e", "stderr", "-c", str(config)],
@@ -104,7 +141,7 @@ class Frontend:
             "haproxy": ["/usr/sbin/haproxy", "-db", "-f", str(config), "-f", str(snippet)],
         }[server]
         try:
-            self._daemon = Daemon(argv, path / f"{server}.log", [80])
+            self._daemon = Daemon(argv, path / f"{server}.log", [443 if tls else 80])
         except BaseException:
             self._temporary.cleanup()
             raise

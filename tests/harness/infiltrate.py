@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 from . import ca, proc
 from .actor import Word
 from .hostile import Default, Hostile, Request, Response
-from .net import Listener
-from .run import USERS, Prefix, Result, Site
+from .net import Listener, free_port
+from .run import DNS_USER, TLSSERVER_USER, USERS, Prefix, Result, Site
 
-SECTION = {"client": "client", "webserver": "webserver", "signer": "accountd"}
-USER = dict(zip(("signer", "client", "webserver"), USERS))
+SECTION = {"client": "client", "webserver": "webserver", "signer": "accountd",
+           "tlsserver": "tlsserver", "dns": "dns"}
+USER = {**dict(zip(("signer", "client", "webserver"), USERS)), "tlsserver": TLSSERVER_USER,
+        "dns": DNS_USER}
 
 
 class Field(NamedTuple):
@@ -67,6 +69,9 @@ def field(prefix: Prefix, authority: ca.CA) -> Iterator[Field]:
             if done.returncode != 0:
                 raise RuntimeError(done.stderr)
         _install(site.path)
+        (site.etc / "dns.key").write_text(
+            'key "k" { algorithm hmac-sha256; secret "c2VjcmV0IHNlY3JldCE="; };')
+        (site.etc / "dns.key").chmod(0o600)
         setuid = site.path / "setuid"
         shutil.copy("/usr/bin/id", setuid)
         setuid.chmod(0o4755)
@@ -82,7 +87,8 @@ def field(prefix: Prefix, authority: ca.CA) -> Iterator[Field]:
             "package": str(prefix.package.parent), "report": str(site.path / "report"),
             "secrets": {"shadow": "/etc/shadow", "account key": str(site.account_key),
                         "server key": str(site.file("a", "privkey.pem")),
-                        "state": str(site.lib / "state/accounts.json")},
+                        "state": str(site.lib / "state/accounts.json"),
+                        "DNS key": str(site.etc / "dns.key")},
             "directories": {"library": str(site.lib), "section": str(site.file("a", "")),
                             "state": str(site.lib / "state"), "configuration": str(site.etc),
                             "accountd": str(site.lib / "accountd"),
@@ -149,17 +155,28 @@ def play(field: Field, role: str, mode: str = "no", *args: str, timeout: float =
                 break
             time.sleep(0.01)
         return default()
-    if role == "webserver":
+    challenges = {name: dict(settings) for name, settings in site.certs.items()}
+    if role in ("webserver", "tlsserver", "dns"):
         field.server.on["directory"] = wait
+    if role == "tlsserver":
+        site.main.setdefault(section, {"listen": f"127.0.0.1:{free_port()}"})
+        for name in site.certs:
+            site.certs[name]["challenge"] = "tls-alpn-01"
+    if role == "dns":
+        site.main.setdefault(section, {"server": "127.0.0.1", "update-timeout": "5",
+                                       "key-file": field.setup["secrets"]["DNS key"]})
+        for name in site.certs:
+            site.certs[name]["challenge"] = "dns-01"
     settings = dict(site.main[section])
     site.main[section].update(
         confine=mode, command=f"/usr/bin/python3 -IS {site.path}/redteam.py {path} {role}")
-    if role == "signer":   # which needs the directory of Debian's packages, as the real one
+    if role in ("signer", "tlsserver", "dns"):   # which need the directory of Debian's packages
         site.main[section]["command"] = site.main[section]["command"].replace("-IS", "-I")
     try:
         done = site.run("newOrder", "--force", *(args or ("a",)), timeout=timeout)
     finally:
         site.main[section] = settings
+        site.certs.update(challenges)
         field.server.on.clear()
     lines = [json.loads(line) for line in report.read_text().splitlines()
              if line.startswith("[")]

@@ -32,8 +32,8 @@ class Pebble:
                  noncereject: int | None = None, authzreuse: int | None = None,
                  strict: bool = True, always_valid: bool = False, alternate_roots: int = 0,
                  chain_length: int = 1, http_port: int = 0, tls_port: int = 0,
-                 config: dict[str, Any] | None = None, env: dict[str, str] | None = None
-                 ) -> None:
+                 config: dict[str, Any] | None = None, env: dict[str, str] | None = None,
+                 dns_server: str = "") -> None:
         knobs = {"PEBBLE_VA_NOSLEEP": int(nosleep) or None, "PEBBLE_VA_SLEEPTIME": sleeptime,
                  "PEBBLE_VA_ALWAYS_VALID": int(always_valid) or None,
                  "PEBBLE_WFE_NONCEREJECT": noncereject, "PEBBLE_AUTHZREUSE": authzreuse,
@@ -42,6 +42,7 @@ class Pebble:
         self._env.update(env or {})
         self._config = config or {}
         self._strict = strict
+        self._dns_server = dns_server    # "": ``names``
         self._alternate_roots = alternate_roots
         listen, self._management, free_http, free_tls = free_ports(4)
         self._listen = f"127.0.0.1:{listen}"
@@ -67,7 +68,8 @@ class Pebble:
         self.names = Names(path)
         try:
             self._daemon = Daemon(
-                ["/usr/bin/pebble", "-config", str(config), "-dnsserver", self.names.address,
+                ["/usr/bin/pebble", "-config", str(config), "-dnsserver",
+                 self._dns_server or self.names.address,
                  f"-strict={str(self._strict).lower()}"],
                 path / "pebble.log", [int(self._listen.split(":")[1]), self._management],
                 env=self._env)

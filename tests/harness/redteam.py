@@ -1,6 +1,7 @@
 """A compromised child: becomes what the real program becomes, then tries everything.
 
-Usage: redteam SETUP ROLE [ARGUMENT …], as ``command`` of [client], [webserver] or [accountd]
+Usage: redteam SETUP ROLE [ARGUMENT …], as ``command`` of [client], [webserver], [tlsserver], [dns]
+or [accountd]
 
 The master appends the real program's arguments and the descriptors are the real program's.  The
 installed program's own ``main()`` runs up to the point where it listens to others; from there
@@ -254,11 +255,12 @@ class Mouthpiece(actor.Actor):
 
 
 def read(path: str) -> str:
+    """Read a file or list a directory, by no call that a filter could mind but what it takes."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        if stat.S_ISDIR(os.fstat(fd).st_mode):
-            return f"{len(os.listdir(fd))} entries"
         return f"{len(os.read(fd, 100))} bytes"
+    except IsADirectoryError:
+        return f"{len(os.listdir(fd))} entries"
     finally:
         os.close(fd)
 
@@ -345,6 +347,33 @@ def peek(pid: int) -> None:
     check(libc.process_vm_readv(pid, entry, 1, entry, 1, 0))
 
 
+def as_dns(team: RedTeam) -> int:
+    """Attack, and say afterwards of everything that it is published."""
+    from letsencrypt_tiny.common.wire.responder import Challenge, Ready
+    from letsencrypt_tiny.dns import doors, main as dns
+    serve = doors.Doors.serve
+
+    class Liar:
+        """It publishes nothing."""
+
+        def __init__(self, at: doors.Doors) -> None:
+            self.at = at
+
+        def present(self, door: int, about: Challenge) -> None:
+            self.at.say(door, Ready(about))
+
+        def clean(self, *_: Any) -> None:
+            pass
+
+        leave = clean
+
+    def attack_first(self: doors.Doors, _presenter: Any) -> None:
+        team.attack()
+        serve(self, Liar(self))  # type: ignore[arg-type]
+    doors.Doors.serve = attack_first  # type: ignore[method-assign]
+    return dns.main()
+
+
 def main() -> int:
     with open(sys.argv[1], encoding="utf-8") as file:
         setup = json.load(file)
@@ -362,15 +391,18 @@ def main() -> int:
             Mouthpiece({"answers": 1, "messages": 2}, team.tell).play(setup.get("words", []))
         client.run = run
         return client.main()
-    if role == "webserver":
-        from letsencrypt_tiny.webserver import main as webserver
-        serve = webserver.Server.serve
+    if role in ("webserver", "tlsserver"):
+        from importlib import import_module
+        server: Any = import_module(f"letsencrypt_tiny.{role}.main")
+        serve = server.Server.serve
 
         def attack_first(self: Any) -> NoReturn:
             team.attack()
             serve(self)
-        webserver.Server.serve = attack_first  # type: ignore[method-assign]
-        return webserver.main()
+        server.Server.serve = attack_first
+        return server.main()  # type: ignore[no-any-return]
+    if role == "dns":
+        return as_dns(team)
     from letsencrypt_tiny.signer import conversation, main as signer
     serve_requests = conversation._serve_requests
 

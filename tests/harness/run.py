@@ -16,8 +16,9 @@ from typing import Any, Protocol
 from . import ca, proc
 
 ROOT = Path(__file__).resolve().parents[2]
-USERS = SIGNER_USER, CLIENT_USER, WEBSERVER_USER = (
-    "_letsencrypt-accountd", "_letsencrypt-client", "_letsencrypt-www")
+USERS = SIGNER_USER, CLIENT_USER, WEBSERVER_USER, DNS_USER, TLSSERVER_USER = (
+    "_letsencrypt-accountd", "_letsencrypt-client", "_letsencrypt-www", "_letsencrypt-dns",
+    "_letsencrypt-tls")
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"}
 
 # Not /tmp: the programs refuse directories below one that others may write to.
@@ -40,7 +41,7 @@ class Server(Protocol):
 
 
 class Users:
-    """The three system users, made if absent, removed if a test run made them.
+    """The system users, made if absent, removed if a test run made them.
 
     A lock held by every run that needs them keeps one from removing them under another.
     """
@@ -102,6 +103,8 @@ class Prefix:
         self.accountd = self.path / "bin/letsencrypt-tiny-accountd"
         self.client = self.path / "libexec/letsencrypt-tiny/client"
         self.webserver = self.path / "libexec/letsencrypt-tiny/webserver"
+        self.tlsserver = self.path / "libexec/letsencrypt-tiny/tlsserver"
+        self.dns = self.path / "libexec/letsencrypt-tiny/dns"
         self.package = self.path / "share/letsencrypt-tiny/letsencrypt_tiny"
 
     def remove(self) -> None:
@@ -119,6 +122,8 @@ class Installed(Prefix):
         self.accountd = Path("/usr/bin/letsencrypt-tiny-accountd")
         self.client = Path("/usr/libexec/letsencrypt-tiny/client")
         self.webserver = Path("/usr/libexec/letsencrypt-tiny/webserver")
+        self.tlsserver = Path("/usr/libexec/letsencrypt-tiny/tlsserver")
+        self.dns = Path("/usr/libexec/letsencrypt-tiny/dns")
         self.package = Path("/usr/share/letsencrypt-tiny/letsencrypt_tiny")
 
 

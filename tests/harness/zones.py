@@ -17,10 +17,10 @@ from letsencrypt_tiny.client.online import surroundings
 from .daemon import Daemon
 from .net import is_listening
 
-FIRST, SECOND, DEAD = "127.0.0.2", "127.0.0.3", "127.0.0.5"
+FIRST, SECOND = "127.0.0.2", "127.0.0.3"
 
 _CONFIG = """options {{
-    directory "{path}"; pid-file none; listen-on port 53 {{ {addresses} }}; listen-on-v6 {{ {six} }};
+    directory "{path}"; pid-file none; listen-on {{ {four} }}; listen-on-v6 {{ {six} }};
     recursion {recursion}; allow-query {{ any; }}; allow-recursion {{ any; }}; notify no;
     dnssec-validation no; empty-zones-enable no; minimal-responses no; session-keyfile none;
     forwarders {{ }};
@@ -80,7 +80,7 @@ class Zones:
         four = " ".join(f"{address};" for address in addresses if ":" not in address)
         six = " ".join(f"{address};" for address in addresses if ":" in address) or "none;"
         config = self._path / f"{name}.conf"
-        config.write_text(_CONFIG.format(path=self._path, addresses=four, six=six, name=name,
+        config.write_text(_CONFIG.format(path=self._path, four=four, six=six, name=name,
                                          recursion=recursion))
         made = Daemon(["/usr/sbin/named", "-g", "-n", "1", "-c", str(config)],
                       self._path / f"{name}.log", [])

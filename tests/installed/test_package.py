@@ -140,7 +140,7 @@ def test_programs_say_who_they_are() -> None:
     assert "COMMAND" in run(MASTER, "--help")
     for program in (MASTER, "/usr/bin/letsencrypt-tiny-accountd"):
         assert Path(program).read_text().startswith("#!/usr/bin/python3 -IS\n")
-    for program in ("client", "webserver"):
+    for program in ("client", "webserver", "tlsserver"):
         text = Path(f"/usr/libexec/letsencrypt-tiny/{program}").read_text()
         assert text.startswith("#!/usr/bin/python3 -IS\n")
 

@@ -52,7 +52,7 @@ def test_the_signer_on_a_socket_loads_nothing(good: Site, evil: Evil,
     assert evil.told() == ""
 
 
-@pytest.mark.parametrize("program", ["client", "webserver"])
+@pytest.mark.parametrize("program", ["client", "webserver", "tlsserver"])
 def test_the_others_load_nothing(program: str, prefix: Prefix, evil: Evil,
                                  poison: dict[str, str]) -> None:
     """As their users start them; the master doesn't hand on such variables."""

@@ -1,6 +1,7 @@
 """Where less is allowed than usual: memory, seccomp(2), Landlock.  One line, never a traceback."""
 
 import http.client
+import json
 import os
 import socket
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import ca, client as harness_client
+from harness import ca, client as harness_client, tlsserver
 from harness.client import Master
 from harness.hostile import Hostile
 from harness.run import ENVIRONMENT, Prefix, Site, Users
@@ -18,6 +19,7 @@ from letsencrypt_tiny.common.sandbox import seccomp
 from letsencrypt_tiny.common.wire import order
 from letsencrypt_tiny.common.wire.order import (Access, AccountObject, AccountUpdate, ClientConfig,
                                                 Failed)
+from letsencrypt_tiny.common.wire.responder import Ready, format_duty
 
 Run = Callable[[list[str]], "subprocess.CompletedProcess[bytes]"]
 
@@ -196,6 +198,33 @@ def test_the_webserver_without(call: str, error: str, prefix: Prefix, tmp_path: 
         line, = done.stderr.decode().splitlines()
         assert line.startswith("error: webserver: confine = required, but there is no "
                                + missing(call))
+
+
+@pytest.mark.parametrize("call, error", REFUSED)
+def test_the_tlsserver_without(call: str, error: str, prefix: Prefix, tmp_path: Path) -> None:
+    (tmp_path / "duty").write_text(json.dumps(format_duty(tlsserver.DUTY)))
+    ours, theirs = socket.socketpair()
+    client = tlsserver.Client(ours)
+    with socket.create_server(("127.0.0.1", 0)) as sock, ours, theirs:
+        for mode in "auto", "required":
+            with open(tmp_path / "duty", "rb") as duty:
+                fds = [duty.fileno(), theirs.fileno(), sock.fileno()]
+                argv = [*without(call, error), str(prefix.tlsserver), "--debug",
+                        f"--confine={mode}", f"--duty={fds[0]}", f"--door={fds[1]}", str(fds[2])]
+                with subprocess.Popen(argv, pass_fds=fds, stderr=subprocess.PIPE, text=True,
+                                      env=ENVIRONMENT) as process:
+                    assert process.stderr is not None
+                    if mode == "auto":
+                        assert isinstance(client.present(tlsserver.challenge()), Ready)
+                        assert tlsserver.validate(sock.getsockname(), "a.example").protocol
+                        process.terminate()
+                    told = [line for line in process.stderr.read().splitlines()
+                            if f"no {missing(call)}" in line]
+                    if call == "landlock_add_rule":   # it has no rule
+                        process.terminate()
+                        break
+                    assert len(told) == 1 and process.wait() == (mode == "required")
+    assert mode == "auto" or told[0].startswith("error: tlsserver: confine = required, ")
 
 
 @pytest.mark.parametrize("call, error", REFUSED)

@@ -28,6 +28,7 @@ from letsencrypt_tiny.common.wire.probe import Finding, Probed
 
 CA_NAME = "ca.test"
 HERE = "127.0.0.1 (of this machine)"
+NOT_CONNECTED = "port 80 can't be connected to"
 
 
 def records(account: str) -> list[str]:
@@ -44,7 +45,8 @@ def records(account: str) -> list[str]:
         f'wild.caa CAA 0 issue "{CA_NAME}"\nwild.caa CAA 0 issuewild "letsencrypt.example"',
         "critical.caa A 127.0.0.1\ncritical.caa CAA 128 tbs unknown",
         "_acme-challenge.delegated CNAME _acme-challenge.good",
-        "_acme-challenge.circle CNAME _acme-challenge.circle", "sub NS ns.sub", "ns.sub A 127.0.0.5"]
+        "_acme-challenge.circle CNAME _acme-challenge.circle",
+        f'_validation-persist.persists TXT "{CA_NAME}; accounturi={account}"']
 
 
 @pytest.fixture(scope="module")
@@ -196,16 +198,17 @@ def test_a_wait(online: Site) -> None:
 
 def test_an_address_elsewhere(online: Site) -> None:
     online.certificate("a", ["elsewhere.test"])
-    item = of(look(online, status=1 if False else 0), "address")
-    assert item["subject"] == "192.0.2.1" and item["text"].startswith(
-        "192.0.2.1 (not of this machine): port 80: Network is unreachable: it can't be tried")
+    item = of(look(online), "address")
+    assert (item["verdict"], item["subject"]) == ("warning", "192.0.2.1")
+    assert item["text"] == (f"192.0.2.1 (not of this machine): {NOT_CONNECTED} (Network is "
+                            "unreachable): it can't be tried from here")
 
 
 @pytest.mark.parametrize("name, words", [
-    ("refused.test", "127.0.0.4 (of this machine): port 80: Connection refused"),
+    ("refused.test", f"127.0.0.4 (of this machine): {NOT_CONNECTED} (Connection refused)"),
     ("empty.test", "it has no address"), ("nonexistent.test", "it has no address"),
     ("x.broken.test", "it can't be looked up: x.broken.test AAAA: "),
-    ("127.0.0.4", "127.0.0.4 (of this machine): port 80: Connection refused")])
+    ("127.0.0.4", f"127.0.0.4 (of this machine): {NOT_CONNECTED} (Connection refused)")])
 def test_what_does_not_reach(name: str, words: str, online: Site) -> None:
     online.certificate("a", [name])
     item = of(look(online, status=1), "address")
@@ -217,7 +220,7 @@ def test_ipv6_is_dead(online: Site) -> None:
     online.certificate("a", ["mixed.test"])
     six, four = [item for item in look(online) if item["topic"] == "address"]
     assert (six["verdict"], six["subject"], four["verdict"]) == ("warning", "::1", "ok")
-    assert "::1 (of this machine): port 80: Connection refused" == six["text"]
+    assert six["text"] == f"::1 (of this machine): {NOT_CONNECTED} (Connection refused)"
 
 
 def test_ipv6_works(online: Site) -> None:
@@ -249,12 +252,13 @@ class Answers(http.server.BaseHTTPRequestHandler):
     (404, b"", "", "port 80 answers with HTTP status 404"),
     (200, b"x" * 100_000, "", "port 80 answers, but something else than our responder would"),
     (200, b"\x1b[2J\xff", "", "port 80 answers, but something else than our responder would"),
-    (302, b"", "/again", "more than 10 redirects"),
+    (302, b"", "/again", "port 80 redirects more than 10 times"),
     (302, b"", "ftp://x/", "port 80 redirects to ftp://x/, where no CA goes"),
     (302, b"", "http://127.0.0.9:22/", "port 80 redirects to http://127.0.0.9:22/, where no CA"),
     (302, b"", "http://127.0.0.9/", "port 80 redirects to 127.0.0.9, which has no address that a"),
     (302, b"", "http://refused.test/", "port 80 redirects to refused.test, which has no address"),
-    (301, b"", "https://good.test/", "port 443, by way of https://good.test/,: Connection refus"),
+    (301, b"", "https://good.test/",
+     "port 80 redirects to https://good.test/, which can't be connected to (Connection refused)"),
     (200, b"", "", "port 80 answers, but something else")])
 def test_another_web_server(status: int, body: bytes, location: str, words: str,
                             online: Site) -> None:
@@ -288,6 +292,41 @@ def test_a_challenge_directory(online: Site, prefix: Prefix) -> None:
         online.main["webserver"]["challenge-directory"] = str(frontend.directory)
         assert of(look(online), "address")["verdict"] == "ok"
         assert os.listdir(frontend.directory) == []
+
+
+@pytest.mark.parametrize("body, verdict, words", [
+    ("{token}.{ours}", "ok", "port 80 reaches us"),
+    ("{token}.{other}\r\n", "error", "port 80 answers for another account's key"),
+    ("{token}", "error", "port 80 answers, but something else")])
+def test_stateless(body: str, verdict: str, words: str, online: Site, server: Hostile) -> None:
+    """Another web server answers, for the account's key."""
+    accounts = json.loads((online.lib / "state/accounts.json").read_text())
+    ours, = accounts[server.directory]
+
+    class Handler(Answers):
+        def do_GET(self) -> None:
+            token = self.path.rpartition("/")[2]
+            self.body = body.format(token=token, ours=ours, other="x" * 43).encode()
+            self.status = 200
+            super().do_GET()
+    online.certificate("a", ["good.test"], challenge="stateless")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 80), Handler) as other:
+        threading.Thread(target=other.serve_forever, args=(0.02,), daemon=True).start()
+        item = of(look(online, status=int(verdict == "error")), "address")
+        other.shutdown()
+    assert item["verdict"] == verdict and item["text"].startswith(f"{HERE}: {words}")
+
+
+@pytest.mark.parametrize("listen, status, words", [
+    ("127.0.0.1:443", 0, "port 443 reaches us"),
+    ("127.0.0.1:444", 1, "port 443 can't be connected to (Connection refused)")])
+def test_tls_alpn(listen: str, status: int, words: str, online: Site) -> None:
+    """By the process that answers tls-alpn-01, for a name and for an address."""
+    online.main["tlsserver"] = {"listen": listen, "confine": "required"}
+    online.certificate("a", ["good.test", "127.0.0.1"], challenge="tls-alpn-01")
+    found = look(online, status=status)
+    assert [item["text"] for item in found if item["topic"] == "address"] == [
+        f"{HERE}: {words}"] * 2
 
 
 # --- CAA -------------------------------------------------------------------------------------
@@ -364,6 +403,13 @@ def test_servers_that_differ(by_dns: Site, zones: Zones, server: Hostile) -> Non
     item = of(look(by_dns), "servers")
     assert item["verdict"] == "warning" and "the servers don't agree" in item["text"]
     assert f"ns1.test ({FIRST}) has 1, ns2.test ({SECOND}) has 7" in item["text"]
+
+
+def test_a_record_that_persists(by_dns: Site) -> None:
+    by_dns.certificate("a", ["persists.test", "*.persists.test"], challenge="dns-persist-01")
+    found = {item["name"]: item for item in look(by_dns, status=1) if item["topic"] == "persist"}
+    assert found["persists.test"]["verdict"] == "ok"
+    assert found["*.persists.test"]["remedy"].endswith("; policy=wildcard\"")
 
 
 # --- the CA ----------------------------------------------------------------------------------

@@ -37,7 +37,8 @@ PUBLIC = {"read a public file", "look at a public file"}
 
 # All that is granted.  Confined by the kernel: what its work needs, and no more …
 CONFINED: dict[str, set[str]] = {
-    "client": {"create a file"}, "webserver": set(), "signer": set()}
+    "client": {"create a file"}, "webserver": set(), "signer": set(), "tlsserver": set(),
+    "dns": set()}
 
 # … and where the kernel can't: what any user may, but to become or to look into another.
 UNCONFINED: dict[str, set[str]] = {
@@ -46,6 +47,8 @@ UNCONFINED: dict[str, set[str]] = {
         "create a socket", "create a setuid file", "link within", "rename within",
         "list the directory", "chmod the directory", "fork"},
     "webserver": TEMPORARY | NETWORK | PUBLIC,    # RLIMIT_NPROC: no fork
+    "tlsserver": TEMPORARY | NETWORK | PUBLIC | {"list the directory"},   # it is /
+    "dns": TEMPORARY | NETWORK | PUBLIC | {"list the directory", "fork"},
     "signer": TEMPORARY | NETWORK | PUBLIC | {
         "read account key", "write account key", "create in accountd",   # its own home
         "list the directory"}}                                           # the former is /
@@ -72,6 +75,10 @@ def test_reach(role: str, mode: str, field: Field) -> None:
     assert report["descriptors"] == {
         "client": {"0": "REG", "1": "FIFO", "2": "FIFO", "3": "FIFO", "4": "SOCK"},
         "webserver": {"0": "CHR", "1": "FIFO", "2": "FIFO", "3": "SOCK"},
+        "tlsserver": {"0": "CHR", "1": "FIFO", "2": "FIFO", "3": "REG", "4": "SOCK", "5": "SOCK"},
+        # task, journal, the secret that it will close, and a door
+        "dns": {"0": "CHR", "1": "FIFO", "2": "FIFO", "3": "REG", "4": "REG", "5": "REG",
+                "6": "SOCK"},
         "signer": {"0": "SOCK", "1": "SOCK", "2": "FIFO"}}[role]
     assert set(report["environment"]) - {"LC_CTYPE"} == {"PATH", "USER", "LOGNAME", "HOME", "SHELL",
                                                          "LANG"}
@@ -82,7 +89,7 @@ def test_reach(role: str, mode: str, field: Field) -> None:
         expected = set(REFUSED)
         if name.startswith("replace in /"):
             expected.add("EBUSY")   # a mount point
-        elif role == "signer" and "the lock" in name:
+        elif role in ("signer", "tlsserver", "dns") and "the lock" in name:
             expected.add("ENOENT")   # it isn't in the run directory
         elif name == "fork":
             expected.add("EAGAIN")
@@ -127,7 +134,7 @@ def test_fatal(role: str, attack: str, field: Field) -> None:
     assert attack not in report and "end" not in report   # … and didn't get to the next line
     lines = (field.site.path / "report").read_text().splitlines()
     assert all(line.startswith("[") for line in lines), "a program ran"
-    if role == "webserver":
+    if role in ("webserver", "tlsserver", "dns"):
         # The hostile server validates nothing: it isn't missed
         assert done.returncode in (0, 1)
     elif role == "client":

@@ -11,7 +11,7 @@ import pytest
 TREE = Path(__file__).resolve().parents[2]
 PACKAGE = TREE / "letsencrypt_tiny"
 COMMON = "common"
-WINGS = ("master", "signer", "client", "webserver")
+WINGS = ("master", "signer", "client", "webserver", "dns", "tlsserver")
 
 # What costs much at each start, or drags in the network, and who may have it loaded at once.
 HEAVY = {"dataclasses", "logging", "asyncio", "tempfile", "subprocess", "email", "urllib.request",
@@ -72,7 +72,8 @@ def test_no_wing_imports_another(path: Path) -> None:
         assert wing_of(name) in allowed, f"{path}: imports {name}"
         # what has a computed name is somebody else's: pycryptodome, or seccomp under -S
         assert not name.startswith("importlib") or name_of(path) in (
-            "letsencrypt_tiny.common.sandbox.seccomp", "letsencrypt_tiny.signer.account_key"), path
+            "letsencrypt_tiny.common.sandbox.seccomp", "letsencrypt_tiny.common.pycryptodome",
+            "letsencrypt_tiny.dns.updates.lexicon"), path
     for node in ast.walk(ast.parse(path.read_text())):
         assert not (isinstance(node, ast.Name) and node.id in ("exec", "eval")), path
 
@@ -85,9 +86,9 @@ FLOORS = {
     "master": (("store", "settings"), ("plan", "peers"), ("responders", "report", "pki"),
                ("commands",), ("main",)),
     "common": (("environment", "shortage", "encoding", "errors", "paths", "names", "urls",
-                "clock"),
+                "clock", "pycryptodome"),
                ("log", "specifiers", "inifile"),
-               ("wire", "x509", "sandbox")),
+               ("wire", "x509", "sandbox", "serving")),
 }
 
 
@@ -194,6 +195,11 @@ def test_tests_are_no_attics() -> None:
         assert path.read_text().count("\n") <= 500, path
 
 
+def importers(module: str) -> set[str]:
+    """Return the modules that import this one."""
+    return {name_of(path) for path in modules() for name, _ in imports(path) if name == module}
+
+
 def test_who_alone_uses_what() -> None:
     users: dict[str, set[str]] = {}
     for path in modules():
@@ -203,8 +209,12 @@ def test_who_alone_uses_what() -> None:
             users.setdefault(name.partition(".")[0], set()).add(name_of(path)
                                                                 .partition(".")[2])
     assert users["configobj"] == {"common.inifile"}
-    assert {wing.partition(".")[0] for wing in users.get("Cryptodome", {"signer"})} == {"signer"}
-    assert {wing.partition(".")[0] for wing in users.get("ssl", {"client"})} == {"client"}
+    assert users["Cryptodome"] == users["Crypto"] == {"common.pycryptodome"}
+    assert {name.partition(".")[2].partition(".")[0] for name in importers(
+        "letsencrypt_tiny.common.pycryptodome")} == {"signer", "tlsserver"}
+    assert {wing.partition(".")[0] for wing in users["ssl"]} == {"client", "tlsserver"}
+    for module in ("dns", "lexicon", "requests"):   # dnspython's modules
+        assert {wing.partition(".")[0] for wing in users[module]} == {"dns"}
 
 
 def loaded(program: str, *arguments: str) -> set[str]:
@@ -225,7 +235,8 @@ def loaded(program: str, *arguments: str) -> set[str]:
 @pytest.mark.parametrize("program, wing, heavy", [
     ("letsencrypt-tiny", "master", set()), ("letsencrypt-tiny-accountd", "signer", set()),
     ("client", "client", {"ctypes", "email", "http.client", "ssl"}),
-    ("webserver", "webserver", {"ctypes"})])
+    ("webserver", "webserver", {"ctypes"}), ("tlsserver", "tlsserver", {"ctypes"}),
+    ("dns", "dns", {"ctypes", "inspect"})])
 def test_each_program_started_fresh(program: str, wing: str, heavy: set[str]) -> None:
     found = loaded(program, "--help")
     assert f"letsencrypt_tiny.{wing}.main" in found

@@ -17,7 +17,11 @@ from harness.confined import (AT_EMPTY_PATH, HAS_SECCOMP, KERNEL_ABI, UID, World
                               in_thread, inside, judge, libc, listen_unbound, look, needs_landlock,
                               needs_seccomp, prepare, read, refused_by_seccomp, reopen, sockets,
                               unlimited, verdicts, write)
+from harness.tlsserver import challenge, context as validator
+from letsencrypt_tiny.client import main as client
 from letsencrypt_tiny.signer import main as signer
+from letsencrypt_tiny.tlsserver import main as tlsserver
+from letsencrypt_tiny.tlsserver.handshake import Contexts, Handshake
 from letsencrypt_tiny.webserver import main as webserver
 
 MSG_FASTOPEN = 0x20000000
@@ -165,6 +169,23 @@ def test_client(world: World, guards: tuple[int, bool]) -> None:
     judge(result, guards, refused)
 
 
+@needs_landlock
+def test_a_client_without_challenge_files_makes_none(world: World) -> None:
+    """Where no challenge is a file it works in /, and not even what anybody may is open to it."""
+    before = os.getcwd()
+    try:
+        for directory, made in (world.challenge, True), ("/", False):
+            os.chdir(directory)
+            result = inside(unlimited(client.confinement("auto", [world.allowed], 1)),
+                            lambda: verdicts({"create": lambda: create(
+                                f"{world.challenge}/of a client")}), directory)
+            assert result["create"] is made
+            if made:
+                os.unlink(f"{world.challenge}/of a client")
+    finally:
+        os.chdir(before)
+
+
 def test_webserver(world: World, guards: tuple[int, bool]) -> None:
     abi, filtered = guards
     prepare(world)
@@ -215,6 +236,63 @@ def test_webserver(world: World, guards: tuple[int, bool]) -> None:
         "connect": abi >= 4 or filtered, "abstract socket": abi >= 6 or filtered,
         "signal": abi >= 6 or filtered, "fork": filtered, "look": filtered,
         "look with a flag": filtered, **(refused_by_seccomp(more) if filtered else {})})
+
+
+def validated(handshake: Handshake) -> None:
+    """Go through a handshake with a validating server's end of it."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = validator().wrap_bio(incoming, outgoing, server_hostname="a.example")
+    over = False
+    while not over:
+        try:
+            client.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        answer, over = handshake.feed(outgoing.read())
+        incoming.write(answer)
+    assert client.selected_alpn_protocol() == "acme-tls/1"
+
+
+def test_tlsserver(world: World, guards: tuple[int, bool]) -> None:
+    """It makes certificates when asked to, which OpenSSL reads from a file that is nowhere."""
+    abi, filtered = guards
+    prepare(world)
+    contexts = Contexts()
+    validator()
+    listener = socket.create_server(("127.0.0.1", 0))
+    visitors = [socket.create_connection(listener.getsockname())]
+    more = sockets("tlsserver")
+    result = inside(unlimited(tlsserver.confinement("auto", 2)), lambda: verdicts({
+        "handshake": lambda: validated(contexts.handshake(challenge())),
+        "another": lambda: validated(contexts.handshake(challenge(token="x" * 22))),
+        "accept": lambda: exchange(visitors[0], listener.accept()[0]),
+        "read": lambda: read("token"),
+        "read outside": lambda: read(world.outside),
+        "write": lambda: write("token"),
+        "create": lambda: write("new"),
+        "remove": lambda: os.unlink("token"),
+        "list": lambda: os.listdir("."),
+        "write to the file anew": lambda: os.open(f"/proc/self/fd/{contexts._file}", os.O_RDWR),
+        "TCP socket": lambda: socket.socket().close(),
+        "UDP socket": lambda: socket.socket(type=socket.SOCK_DGRAM).close(),
+        "connect": lambda: connect(world.allowed),
+        "abstract socket": lambda: connect_abstract(world.abstract),
+        "signal": lambda: os.kill(world.victim, 0),
+        "fork": fork,
+        "look": lambda: look("."),
+        **more,
+    }), world.challenge, abi, filtered)
+    for sock in (listener, *visitors):
+        sock.close()
+    os.close(contexts._file)
+    either = bool(abi) or filtered
+    judge(result, guards, {
+        "read": abi >= 1, "read outside": abi >= 1, "write": either, "create": either,
+        "remove": either, "list": either, "write to the file anew": filtered,
+        "TCP socket": filtered, "UDP socket": filtered,
+        "connect": abi >= 4 or filtered, "abstract socket": abi >= 6 or filtered,
+        "signal": abi >= 6 or filtered, "fork": filtered, "look": filtered,
+        **(refused_by_seccomp(more) if filtered else {})})
 
 
 @pytest.fixture(scope="module")
@@ -316,9 +394,10 @@ if os.uname().machine == "x86_64":   # getpid() of another ABI: no rule of ours 
 
 @needs_seccomp
 @pytest.mark.parametrize("call", FATAL)
-@pytest.mark.parametrize("name", ["client", "webserver", "signer"])
+@pytest.mark.parametrize("name", ["client", "webserver", "signer", "tlsserver"])
 def test_an_attack_is_fatal(world: World, name: str, call: str) -> None:
     plan = {"client": client_plan(world), "webserver": webserver.confinement("auto", 1),
+            "tlsserver": tlsserver.confinement("auto", 1),
             "signer": signer.confinement("auto")}[name]
     work = FATAL[call]
     assert inside(plan, lambda: (work(world), None)[1], abi=0) == "killed by SIGSYS"

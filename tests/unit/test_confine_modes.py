@@ -20,6 +20,7 @@ from letsencrypt_tiny.client import main as client
 from letsencrypt_tiny.common.sandbox import confine, seccomp
 from letsencrypt_tiny.common.sandbox.confine import Plan
 from letsencrypt_tiny.signer import main as signer
+from letsencrypt_tiny.tlsserver import main as tlsserver
 from letsencrypt_tiny.webserver import main as webserver
 
 ROOT = str(Path(__file__).resolve().parents[2])
@@ -89,7 +90,8 @@ def test_no_still_limits() -> None:
 
 
 @pytest.mark.parametrize("plan", [client.confinement("no", [443], 4), signer.confinement("no"),
-                                  webserver.confinement("no", 4)], ids=lambda plan: plan.name)
+                                  webserver.confinement("no", 4),
+                                  tlsserver.confinement("no", 4)], ids=lambda plan: plan.name)
 def test_memory_has_a_limit(plan: Plan) -> None:
     with open("/proc/self/status", encoding="ascii") as file:   # which the child has, too
         taken = next(int(line.split()[1]) for line in file if line.startswith("VmData:")) << 10

@@ -12,7 +12,7 @@ from letsencrypt_tiny.common import environment
 
 TREE = Path(__file__).resolve().parents[2]
 PROGRAMS = {"letsencrypt-tiny": "master", "letsencrypt-tiny-accountd": "signer",
-            "client": "client", "webserver": "webserver"}
+            "client": "client", "webserver": "webserver", "tlsserver": "tlsserver"}
 POISON = [
     "OPENSSL_CONF", "OPENSSL_CONF_INCLUDE", "OPENSSL_MODULES", "OPENSSL_ENGINES", "OPENSSL_TRACE",
     "OPENSSL_ia32cap", "CTLOG_FILE", "SSLKEYLOGFILE", "RANDFILE", "SSL_CERT_FILE", "SSL_CERT_DIR",
@@ -77,7 +77,7 @@ OWN = {"XDG_RUNTIME_DIR": "/run/user/1", "XDG_CONFIG_HOME": "/c", "XDG_CACHE_HOM
        "TMPDIR": "/t"}
 KEPT = {"letsencrypt-tiny": {**USER, **PROXY, **TERMINAL},
         "letsencrypt-tiny-accountd": {**USER, **TERMINAL, **GPG},
-        "client": {**USER, **PROXY}, "webserver": USER}
+        "client": {**USER, **PROXY}, "webserver": USER, "tlsserver": USER}
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from harness.packetfilter import (ANY4, IPTABLES_DROP, LO4, LO6, Messages, V4, command,
+from harness.packetfilter import (ANY4, IPTABLES_DROP, LO4, LO6, PORT, Messages, V4, command,
                                   drop_with_iptables, drop_with_nft, in_namespace, marker,
                                   reachable, rules, tagged, without)
 from letsencrypt_tiny.common import paths
@@ -284,4 +284,55 @@ def test_another_run_directory_has_rules_of_its_own() -> None:
         assert firewall.remove_stale(other) == 1
         theirs.close()
         assert not os.path.exists(f"{other}/firewall")
+    in_namespace(run)
+
+
+TLS4 = Opening(V4, "0.0.0.0", PORT + 1)
+
+
+@pytest.mark.parametrize("drop", [drop_with_iptables, drop_with_nft])
+def test_what_one_has_opened_no_other_closes(drop: Callable[[], None]) -> None:
+    """Two processes of one run listen, at ports of their own or even at the same."""
+    def run() -> None:
+        drop()
+        before = rules()
+        for first, second in ("webserver", "tlsserver"), ("tlsserver", "webserver"):
+            fires = {name: Firewall(section=name) for name in (first, second)}
+            fires["webserver"].open([ANY4])
+            with_web = rules()
+            fires["tlsserver"].open([TLS4, ANY4])
+            assert reachable(ANY4) and reachable(TLS4)
+            fires[first].close()
+            assert reachable(ANY4) and reachable(TLS4) == (second == "tlsserver")
+            assert second == "tlsserver" or rules() == with_web
+            fires[second].close()
+            assert rules() == before and os.listdir(paths.RUN_DIR) == []
+    in_namespace(run)
+
+
+@pytest.mark.parametrize("drop", [drop_with_iptables, drop_with_nft])
+def test_after_kill_with_two_open(drop: Callable[[], None]) -> None:
+    """Whichever was killed between or after both: the next run closes what it finds."""
+    def run() -> None:
+        drop()
+        before = rules()
+        for sections in ("webserver", "tlsserver"), ("tlsserver",), ("tlsserver", "webserver"):
+            pid = os.fork()
+            if pid == 0:
+                for section in sections:
+                    Firewall(section=section).open([ANY4])
+                os.kill(os.getpid(), signal.SIGKILL)
+            assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+            assert reachable(ANY4) and len(os.listdir(paths.RUN_DIR)) == len(sections)
+            assert firewall.remove_stale() >= 2 * len(sections)
+            assert rules() == before and os.listdir(paths.RUN_DIR) == []
+            assert firewall.remove_stale() == 0
+    in_namespace(run)
+
+
+def test_which_setting_is_named() -> None:
+    def run() -> None:
+        drop_with_iptables()
+        with pytest.raises(Error, match=r"set iptables = no in \[tlsserver\]"):
+            Firewall(section="tlsserver").open([Opening(V4, "127.0.0.1", 70000)])
     in_namespace(run)

@@ -188,3 +188,18 @@ def test_who_listens() -> None:
     assert neighbours.holder(8006) == ("", 0)
     told = neighbours.advice(8006, "/run/x")
     assert told.startswith("another program listens on port 8006: ") and "haproxy.cfg" in told
+
+
+@pytest.mark.parametrize("name, expected", [
+    ("nginx", "on the connections that ask for “acme-tls/1”, as they are (include "
+              "/etc/letsencrypt-tiny/nginx-stream.conf)"),
+    ("haproxy", "(include /etc/letsencrypt-tiny/haproxy-tls.cfg)"),
+    ("apache2", "(if it can't, let nginx or haproxy have the port: "
+                "/etc/letsencrypt-tiny/nginx-stream.conf, haproxy-tls.cfg)"),
+    ("", "(include /etc/letsencrypt-tiny/nginx-stream.conf, haproxy-tls.cfg)")])
+def test_what_is_to_be_told_to_who_has_the_port_of_https(
+        name: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "holder", lambda port: (name, 17 if name else 0))
+    told = neighbours.advice(443, "/run/letsencrypt-tiny/tls.socket")
+    assert told.endswith(expected) and " on /run/letsencrypt-tiny/tls.socket, " in told
+    assert told.startswith(f"{name} (process 17) listens" if name else "another program listens")

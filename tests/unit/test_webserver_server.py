@@ -16,9 +16,9 @@ from harness.webserver import (AS_ROOT, PATH, TOKEN, TREE, Address, WebServer, c
                                connect, directory, exchange, get, processor_time, read_all,
                                running, status, write_program)
 from letsencrypt_tiny.common.errors import UsageError
-from letsencrypt_tiny.webserver import main as webserver
+from letsencrypt_tiny.common.serving import listening_socket, peer_of
 from letsencrypt_tiny.webserver.challenges import Challenges
-from letsencrypt_tiny.webserver.server import Server, peer_of
+from letsencrypt_tiny.webserver.server import Server
 
 
 @pytest.fixture(scope="module")
@@ -328,4 +328,4 @@ def test_connected_socket_is_refused() -> None:
         for sock in (one, datagram):
             copy = os.dup(sock.fileno())
             with pytest.raises(UsageError):
-                webserver.listening_socket(str(copy))
+                listening_socket(str(copy))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ...common import clock, paths
 from ...common.errors import Error
 from ...common.log import printable
-from ...common.wire.order import ClientConfig
+from ...common.wire.order import ClientConfig, Log
 from ...common.wire.probe import MAX_SUBJECT, MAX_TEXT, Finding, Probe, Probed
 from .. import directory, outcome
 from ..challenges.table import Solvers
@@ -20,6 +20,7 @@ from ..session import Session
 from . import asking, authority, caa, reach, surroundings
 
 NOTICED, SERIOUS = 30, 600    # seconds by which the clocks differ
+MAX_ADDRESSES = 20            # of a name that are asked
 _BY_NAME = ("dns-01", "dns-persist-01")    # challenges that the name's addresses don't matter for
 
 
@@ -29,7 +30,7 @@ class Prober:
     def __init__(self, config: ClientConfig, probes: Sequence[Probe]) -> None:
         self._probes = probes
         self._account = config.account_url
-        self._identities: tuple[str, ...] = ()
+        self._identities = config.issuers
         self._ours = surroundings.addresses(surroundings.read(surroundings.FIB_TRIE),
                                             surroundings.read(surroundings.IF_INET6))
         self._resolver: asking.Resolver | None = None
@@ -89,7 +90,7 @@ class Prober:
         except Error as exc:
             yield Finding("", "ca", "error", str(exc), "see the settings of [client]")
         else:
-            self._identities = found.caa_identities
+            self._identities = found.issuers or self._identities
             yield Finding("", "ca", "ok", f"{what} is there" + (
                 f", and CAA records call the CA {', '.join(self._identities)}"
                 if self._identities else ""))
@@ -169,7 +170,10 @@ class Prober:
             yield from solver.present(probe.identifier, probe.token, probe.thumbprint)
         try:
             asked = reach.Asked(probe.identifier, probe.token, probe.thumbprints)
-            reached = [self._reached(probe.type, asked, address) for address in addresses]
+            reached: list[Error | None] = []
+            for address in addresses[:MAX_ADDRESSES]:
+                reached.append(self._reached(probe.type, asked, address))
+                replies(Log("debug", f"{name}: {address} was asked"))    # a sign of life
             self._tell(replies, probe, self._judge(probe, addresses, reached))
         finally:
             if solver is not None:

@@ -77,38 +77,38 @@ def http01(asked: Asked, address: str, tls: ssl.SSLContext,
     deadline = time.monotonic() + PATIENCE
     url = f"http://{http_host(asked.identifier)}{challenge.HTTP_PATH}{asked.token}"
     first = urlsplit(url).hostname
-    via = ""
+    who = f"port {HTTP}"
     for _ in range(MAX_REDIRECTS + 1):
         where = urlsplit(url)
-        port = HTTPS if where.scheme == "https" else HTTP
         there = address if where.hostname == first else _other(where.hostname or "", look_up)
-        status, location, body = _fetch(there, port, where.hostname or "", url, tls, deadline, via)
+        status, location, body = _fetch(there, url, tls, deadline, who)
         if status not in _REDIRECTS:
-            _judge(asked, status, body, via)
+            _judge(asked, status, body, who)
             return
         url = _redirected(url, location)
-        via = f", by way of {printable(url, 200)},"
-    raise Astray(f"more than {MAX_REDIRECTS} redirects")
+        who = f"port {HTTP} redirects to {printable(url, 200)}, which"
+    raise Astray(f"port {HTTP} redirects more than {MAX_REDIRECTS} times")
 
 
-def _fetch(address: str, port: int, host: str, url: str, tls: ssl.SSLContext, deadline: float,
-           via: str) -> tuple[int, str, bytes]:
+def _fetch(address: str, url: str, tls: ssl.SSLContext, deadline: float,
+           who: str) -> tuple[int, str, bytes]:
     """GET a URL at an address; return status, Location and body."""
     where = urlsplit(url)
     target = where.path + (f"?{where.query}" if where.query else "")
+    port = HTTPS if where.scheme == "https" else HTTP
     try:
         sock = connect((address, port), deadline)
     except OSError as exc:
-        raise _unreached(f"port {port}{via}", exc) from exc
+        raise _unreached(f"{who} can't be connected to", exc) from exc
     try:
         if port == HTTPS:
             hurry(sock, deadline)
-            sock = tls.wrap_socket(sock, server_hostname=host)
+            sock = tls.wrap_socket(sock, server_hostname=where.hostname)
         return _get(sock, where.netloc, target or "/", deadline)
     except (ProtocolError, http.client.HTTPException, ValueError) as exc:
-        raise Astray(f"port {port}{via} does not speak HTTP that makes sense") from exc
+        raise Astray(f"{who} does not speak HTTP that makes sense") from exc
     except OSError as exc:
-        raise _unreached(f"port {port}{via} accepts a connection, but", exc) from exc
+        raise _unreached(f"{who} accepts a connection, and no more", exc) from exc
     finally:
         sock.close()
 
@@ -131,7 +131,7 @@ def _unreached(what: str, exc: OSError) -> Unreached:
     import errno
     why = "no answer in time" if isinstance(exc, TimeoutError) else \
         str(exc.strerror or exc) or type(exc).__name__
-    error = Unreached(f"{what}: {printable(why, 200)}")
+    error = Unreached(f"{what} ({printable(why, 200)})")
     error.no_route = exc.errno in (errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
     return error
 
@@ -165,16 +165,16 @@ def _other(host: str, look_up: Callable[[str], Sequence[str]]) -> str:
                  "goes to")
 
 
-def _judge(asked: Asked, status: int, body: bytes, via: str) -> None:
+def _judge(asked: Asked, status: int, body: bytes, who: str) -> None:
     """The key authorization, and white space after it (§8.3), is ours; raises Astray."""
     if status != 200:
-        raise Astray(f"port {HTTP}{via} answers with HTTP status {status}")
+        raise Astray(f"{who} answers with HTTP status {status}")
     text = body.rstrip().decode("ascii", "replace")
     token, _, thumbprint = text.partition(".")
     if token != asked.token or not challenge.is_thumbprint(thumbprint):
-        raise Astray(f"port {HTTP}{via} answers, but something else than our responder would")
+        raise Astray(f"{who} answers, but something else than our responder would")
     if asked.thumbprints and thumbprint not in asked.thumbprints:
-        raise Astray(f"port {HTTP}{via} answers for another account's key, with the thumbprint "
+        raise Astray(f"{who} answers for another account's key, with the thumbprint "
                      f"{thumbprint}")
 
 
@@ -189,7 +189,7 @@ def tls_alpn01(asked: Asked, address: str, tls: ssl.SSLContext) -> None:
     try:
         sock = connect((address, HTTPS), deadline)
     except OSError as exc:
-        raise _unreached(f"port {HTTPS}", exc) from exc
+        raise _unreached(f"port {HTTPS} can't be connected to", exc) from exc
     try:
         hurry(sock, deadline)
         with tls.wrap_socket(sock, server_hostname=name) as wrapped:
@@ -197,7 +197,7 @@ def tls_alpn01(asked: Asked, address: str, tls: ssl.SSLContext) -> None:
     except (ssl.SSLError, ValueError) as exc:
         raise Astray(f"port {HTTPS} does not do TLS for “acme-tls/1”") from exc
     except OSError as exc:
-        raise _unreached(f"port {HTTPS} accepts a connection, but", exc) from exc
+        raise _unreached(f"port {HTTPS} accepts a connection, and no more", exc) from exc
     finally:
         sock.close()
     digests = [challenge.digest(challenge.key_authorization(asked.token, key))

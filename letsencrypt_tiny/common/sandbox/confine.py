@@ -45,6 +45,7 @@ class Plan(NamedTuple):
     read: tuple[str, ...] = ()            # files, or directories below which it reads them
     create: tuple[str, ...] = ()          # directories where it makes new files, and removes them
     remove: tuple[str, ...] = ()          # directories where it removes files (its own socket)
+    reopen: bool = False                  # reads anonymous files that it has, by /proc/self/fd
     connect: tuple[int, ...] = ()         # TCP ports
     memory: int = 0                       # bytes of its own, stacks included; 0 as it is
     files: int = 64                       # descriptors
@@ -53,6 +54,8 @@ class Plan(NamedTuple):
     network: bool = True                  # False: none, by a namespace of its own if it may
     lock_memory: bool = False             # what is in memory now is never swapped out
     listen: bool = False                  # accepts on listening sockets it has inherited
+    rewrite: bool = False                 # files that it has open are cut off, and synced to disk
+    modules: tuple[str, ...] = ()         # files, or directories below which it reads and lists
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -154,6 +157,7 @@ def _lock_memory() -> str:
 
 def _enter_landlock(plan: Plan) -> list[str]:
     paths = [(path, landlock.READ) for path in plan.read]
+    paths += [(path, landlock.READ | landlock.LIST) for path in plan.modules]
     paths += [(path, landlock.WRITE | landlock.MAKE_REG | landlock.REMOVE_FILE)
               for path in plan.create]
     paths += [(path, landlock.REMOVE_FILE) for path in plan.remove]
@@ -168,5 +172,6 @@ def _enter_landlock(plan: Plan) -> list[str]:
 
 def _prepare_seccomp(plan: Plan) -> Any:
     return seccomp.prepare(
-        read=bool(plan.read), create=bool(plan.create), remove=bool(plan.remove),
-        connect=bool(plan.connect), listen=plan.listen)
+        read=bool(plan.read) or plan.reopen, create=bool(plan.create), remove=bool(plan.remove),
+        connect=bool(plan.connect), listen=plan.listen, rewrite=plan.rewrite,
+        modules=bool(plan.modules))

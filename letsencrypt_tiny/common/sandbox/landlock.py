@@ -18,7 +18,7 @@ TCP_ABI = 4     # from this one on, ports can be named
 SCOPE_ABI = 6   # from this one on, signals and abstract UNIX sockets stay inside
 
 # Rights below a directory or on a file (struct landlock_path_beneath_attr)
-WRITE, READ, REMOVE_FILE, MAKE_REG, TRUNCATE = 2, 4, 1 << 5, 1 << 8, 1 << 14
+WRITE, READ, LIST, REMOVE_FILE, MAKE_REG, TRUNCATE = 2, 4, 8, 1 << 5, 1 << 8, 1 << 14
 _ON_A_FILE = 1 | WRITE | READ | TRUNCATE  # others are refused with EINVAL
 _RIGHTS = (0, 13, 14, 15, 15, 16)         # bits of rights known to each ABI
 _BIND_TCP, _CONNECT_TCP = 1, 2

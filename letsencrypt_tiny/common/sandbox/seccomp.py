@@ -31,6 +31,8 @@ _ALWAYS = """
 # On sockets it has, accepts or may make.  Not recvmsg and sendmsg: they pass descriptors on.
 _SOCKETS = "recvfrom recv getsockname getpeername shutdown"
 _ACCEPT = "accept accept4 epoll_ctl epoll_wait epoll_pwait"
+_REWRITE = "ftruncate ftruncate64 fdatasync fsync"
+_LIST = "getdents getdents64"
 _LOOK = "newfstatat fstatat64 stat stat64 lstat lstat64 statx"
 
 # glibc tries these first and falls back when they don't exist
@@ -65,16 +67,22 @@ _Test = tuple[int, int, int]    # argument number, mask, and what must remain un
 _Rule = tuple[str, tuple[_Test, ...]]
 
 
-def prepare(*, read: bool, create: bool, remove: bool, connect: bool, listen: bool) -> Any:
+def prepare(*, read: bool, create: bool, remove: bool, connect: bool, listen: bool,
+            rewrite: bool = False, modules: bool = False) -> Any:
     """Return a filter whose method ``load()`` confines this process for good.
 
     read: open files for reading; create: make new ones, and unlink them; remove: look at
     files by their names, and unlink them; connect: make TCP sockets and connect them; listen:
-    accept on listening sockets.  The process must have one thread only.  Raises ImportError or
-    OSError if python3-seccomp can't be used, ``load()`` OSError or RuntimeError if the kernel
-    won't.
+    accept on listening sockets; rewrite: cut off, and sync, files that are open already; modules:
+    open files for reading, look at them by their names, and list directories.  The process must
+    have one thread only.  Raises ImportError or OSError if python3-seccomp can't be used,
+    ``load()`` OSError or RuntimeError if the kernel won't.
     """
-    rules = [*_always(), *_files(read, create, remove)]
+    rules = [*_always(), *_files(read or modules, create, remove)]
+    if rewrite:
+        rules += _plain(_REWRITE)
+    if modules:
+        rules += _plain(f"{_LOOK} {_LIST}")
     if connect or listen:
         rules += _sockets()
     if connect:

@@ -11,6 +11,7 @@ MAX_TASK = 8 << 20      # bytes
 class Task(NamedTuple):
     """How records are published, and for whom."""
 
+    zone: str                      # of the section, "" for all names
     update: tuple[str, ...]        # rfc2136 | lexicon PROVIDER | command PATH ARGUMENT …
     server: str                    # HOST[:PORT] of rfc2136
     nameservers: tuple[str, ...]   # ADDRESS[:PORT], to ask instead of the zone's own
@@ -28,7 +29,7 @@ def format_task(task: Task) -> bytes:
 def parse_task(text: bytes) -> Task:
     """Parse what ``format_task`` wrote; raises ProtocolError."""
     obj = parse_object(text, "the task", MAX_TASK)
-    return Task(tuple(get_strs(obj, "update")), get_str(obj, "server"),
+    return Task(get_str(obj, "zone", 255), tuple(get_strs(obj, "update")), get_str(obj, "server"),
                 tuple(get_strs(obj, "nameservers")),
                 get_int(obj, "propagation_timeout", 0, 3600),
                 get_int(obj, "update_timeout", 1, 3600), get_int(obj, "ttl", 0, 86400),

@@ -70,8 +70,11 @@ def _identifier(obj: JsonObject) -> Identifier | None:
     return pair[0], pair[1]
 
 
-def parse_finding(obj: JsonObject) -> Finding:
-    """Take a ``Finding`` apart; raises ProtocolError whatever it holds."""
+def parse_answered(obj: JsonObject, kind: str) -> Finding | Probed:
+    """Take a ``Finding`` or, if that is its ``kind``, ``Probed`` apart; raises ProtocolError
+    whatever it holds."""
+    if kind == "Probed":
+        return Probed(get_str(obj, "section"))
     finding = Finding(get_str(obj, "section"), get_str(obj, "topic", 16),
                       get_str(obj, "verdict", 16), get_str(obj, "text", MAX_TEXT),
                       get_str(obj, "remedy", MAX_TEXT), get_str(obj, "subject", MAX_SUBJECT))

@@ -15,6 +15,7 @@ _EOL = (b"\n", b"\r")
 # Tags (X.690 §8.1.2).  What a SEQUENCE holds is matched as a string of them.
 BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID = (
     b"\x01", b"\x02", b"\x03", b"\x04", b"\x05", b"\x06")
+UTF8_STRING, UTC_TIME, GENERALIZED_TIME = b"\x0c", b"\x17", b"\x18"
 SEQUENCE, SET = b"\x30", b"\x31"
 TRUE = b"\xff"   # content of a BOOLEAN (X.690 §11.1)
 
@@ -93,6 +94,33 @@ def integer(content: bytes) -> bytes:
             and (content[0] ^ content[1]) < 128:
         raise X509Error("malformed integer")
     return content
+
+
+def encode(tag: bytes, *contents: bytes) -> bytes:
+    """Return an element with that tag, which holds ``contents`` one after the other.
+
+    Raises X509Error for 64 kB and more.
+    """
+    content = b"".join(contents)
+    size = len(content)
+    if size < 128:
+        return tag + bytes([size]) + content
+    octets = 1 if size < 256 else 2
+    if size >> 16:
+        raise X509Error("an element of 64 kB or more")
+    return tag + bytes([128 + octets]) + size.to_bytes(octets, "big") + content
+
+
+def encode_oid(dotted: str) -> bytes:
+    """Return the element of an OBJECT IDENTIFIER (X.690 §8.19)."""
+    first, second, *arcs = map(int, dotted.split("."))
+    content = bytearray()
+    for arc in (40 * first + second, *arcs):
+        octets = [arc & 127]
+        while arc := arc >> 7:
+            octets.append(arc & 127 | 128)
+        content += bytes(reversed(octets))
+    return encode(OID, content)
 
 
 def pem_blocks(text: bytes, limit: int = MAX_PEM, alone: bool = False) -> list[tuple[str, bytes]]:

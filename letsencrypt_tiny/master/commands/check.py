@@ -134,8 +134,11 @@ def _check_ca_file(config: Config) -> None:
 
 def _check_responders(config: Config, sections: Iterable[Section], findings: Findings) -> None:
     types: Iterable[str] = {kind for section in sections
-                            for kind in challenges.types(section, config)} or {"http-01"}
-    _tell_of_port(config)
+                            for kind in challenges.types(section, config)}
+    if not types:   # what most will need
+        types = {"http-01"}
+    if "http-01" in types:
+        _tell_of_port(config)
     for responder in responders_for(types, config, identity(config.client.program), _no_pipe):
         for fault in responder.faults():
             findings.add(fault)

@@ -25,10 +25,10 @@ from ..plan import challenges, issuers, renewal
 from ..plan.issuers import Issuer
 from ..report.online import Said, document, line
 from ..responders.table import Responder, responders_for
-from ..settings import certificates
+from ..settings import certificates, proofs
 from ..settings.certificates import Certificates, Section
 from ..settings.challenges import zone_of
-from ..settings.identifiers import is_public
+from ..settings.identifiers import is_public, parse_identifier
 from ..settings.main import Config
 from ..store.journal import Journal
 
@@ -36,7 +36,7 @@ PRESENTED = ("http-01", "tls-alpn-01")   # challenges that a token is presented 
 
 
 class Target(NamedTuple):
-    """A name to look at, and by which challenge it is to be proved; by none: ""."""
+    """A name to look at, and by which challenge it is to be proved."""
 
     identifier: Identifier
     kind: str
@@ -71,20 +71,16 @@ def online(config: Config, names: Sequence[str], as_json: bool) -> int:
     """
     found = certificates.load(config)
     findings, journal = Findings(as_json), Journal(config.state_directory)
+    names = [_canonical(name, found) for name in names]
     sections = _sections(found, names, findings)
     targets = _targets(found, sections, names, config)
     if not targets and found.empty:
         raise Error(found.hint)
     for section in sections:
         _tell_of_waits(section, journal, findings)
-    for target in targets:
-        if not target.kind:
-            findings.add(Said(target.identifier[1], "challenge", "error", "no challenge can prove "
-                              "it", "see “challenge”, and [dns] for wildcards"))
-    provable = [target for target in targets if target.kind]
     try:
-        if provable:
-            _Look(config, journal, findings, provable).execute()
+        if targets:
+            _Look(config, journal, findings, targets).execute()
     except ConfigError:
         raise
     except Error as exc:
@@ -108,7 +104,8 @@ def _targets(found: Certificates, sections: Sequence[Section], names: Sequence[s
     for section in sections:
         for identifier in section.identifiers:
             if not names or section.name in names or identifier[1] in names:
-                kind = _kind(identifier, challenges.types(section, config), config)
+                kind = next((kind for kind in challenges.types(section, config)
+                             if proofs.proves(kind, identifier, config)), "http-01")
                 targets[Target(identifier, kind, section.issuer)] = None
     known = {*found.faults, *found.sections, *(target.identifier[1] for target in targets)}
     for name in names:
@@ -117,25 +114,21 @@ def _targets(found: Certificates, sections: Sequence[Section], names: Sequence[s
     return list(targets)
 
 
+def _canonical(name: str, found: Certificates) -> str:
+    """Return a name as a certificate has it, unless it is a section's."""
+    try:
+        return name if name in found.sections else parse_identifier(name, public=False)[1]
+    except ValueError:
+        return name
+
+
 def _other(name: str, known: set[str]) -> Target:
     """A name that is not configured (yet) is looked at as http-01 would have it."""
     for kind in ("dns", "ip"):
-        if is_identifier((kind, name)) and not name.startswith("*.") and "." in name + ":":
+        if is_identifier((kind, name)) and not name.startswith("*.") and set(name) & {".", ":"}:
             return Target((kind, name), "http-01", "")
     raise UsageError(f"“{log.printable(name)}” is neither configured nor a name that can be "
                      f"looked at{did_you_mean(name, known)}")
-
-
-def _kind(identifier: Identifier, types: Sequence[str], config: Config) -> str:
-    """Return the first type of challenge that can prove a name; "" if none can."""
-    what, value = identifier
-    by_name = ("dns-01", "dns-persist-01")
-    for kind in types:
-        if (value.startswith("*.") and kind not in by_name) or (what == "ip" and kind in by_name):
-            continue
-        if kind != "dns-01" or zone_of(value, config.dns) is not None:
-            return kind
-    return ""
 
 
 def _tell_of_waits(section: Section, journal: Journal, findings: Findings) -> None:
@@ -181,7 +174,9 @@ class _Look:
                 responder.serve([self._key])
             for conversation, issuer in self._conversations.items():
                 accounts = self._journal.accounts(issuer.directory)
-                conversation.begin(next(iter(accounts.values())) if len(accounts) == 1 else "")
+                conversation.begin(
+                    next(iter(accounts.values())) if len(accounts) == 1 else "",
+                    issuers.names(issuer, self._journal.issuers(issuer.directory)))
             self._listen(crowd)
         finally:
             for responder in self._responders:

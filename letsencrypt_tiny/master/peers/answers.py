@@ -8,9 +8,9 @@ no I/O here.
 from collections.abc import Iterator, Sequence
 
 from ...common.errors import ProtocolError
-from ...common.wire.order import (MAX_ANSWER, Account, AccountObject, AccountUpdate, Answer, Failed,
-                                  Issued, Log, Order, Progress, Request, Revocation, Revoked,
-                                  parse_answer)
+from ...common.wire.order import (MAX_ANSWER, Account, AccountObject, AccountUpdate, Answer,
+                                  Directory, Failed, Issued, Log, Order, Progress, Request,
+                                  Revocation, Revoked, parse_answer)
 from ...common.wire.probe import Finding, Probe, Probed
 
 # Progress and messages included
@@ -67,7 +67,7 @@ class Reader:
 
     def _check(self, answer: Answer) -> None:
         """An answer must be to a request that has none yet, and of its kind."""
-        if isinstance(answer, (Account, Log)):
+        if isinstance(answer, (Account, Directory, Log)):
             return   # they answer nothing
         request = self.left.get(section_of(answer))
         if request is None:

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ...common.log import printable
-
-MARKS = ("ok", "warning", "error")
+from ...common.names import shown_in
 
 
 class Said(NamedTuple):
@@ -14,7 +13,7 @@ class Said(NamedTuple):
 
     name: str          # whom it is about
     topic: str
-    verdict: str       # of MARKS
+    verdict: str       # ok, warning, error
     text: str
     remedy: str = ""
     subject: str = ""
@@ -22,8 +21,8 @@ class Said(NamedTuple):
 
 def line(said: Said) -> str:
     """Return ``NAME: VERDICT: TEXT; REMEDY``, printable whatever it holds."""
-    return printable(f"{said.name}: {said.verdict}: {said.text}"
-                     + (f"; {said.remedy}" if said.remedy else ""))
+    return printable(shown_in(f"{said.name}: {said.verdict}: {said.text}"
+                              + (f"; {said.remedy}" if said.remedy else "")))
 
 
 def document(all_said: Iterable[Said]) -> str:

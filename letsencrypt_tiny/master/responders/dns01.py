@@ -5,6 +5,7 @@ what a killed run left is taken back by the next.
 """
 
 import os
+import signal
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from ...common import log
@@ -13,6 +14,7 @@ from ...common.names import Identifier
 from ...common.wire import dns as wire
 from ...common.wire.order import Door
 from ...common.wire.responder import Duty
+from ..peers import orphans
 from ..peers.child import Child
 from ..peers.identity import identity
 from ..peers.spawn import sealed, spawn
@@ -43,6 +45,11 @@ class _Zone:
         """The section, for messages."""
         return self.settings.program.where
 
+    @property
+    def uid(self) -> int:
+        """As whom the process runs."""
+        return identity(self.settings.program).uid
+
     def open(self) -> None:
         """Open what the process is given; raises Error, ConfigError."""
         identity(self.settings.program)
@@ -55,9 +62,9 @@ class _Zone:
     def start(self, thumbprints: Sequence[str]) -> None:
         """Start the process; raises Error."""
         program = self.settings.program
-        task = wire.Task(self.settings.update, self.settings.server, self.settings.nameservers,
-                         self.settings.propagation_timeout, self.settings.update_timeout,
-                         self.settings.ttl,
+        task = wire.Task(self.settings.zone, self.settings.update, self.settings.server,
+                         self.settings.nameservers, self.settings.propagation_timeout,
+                         self.settings.update_timeout, self.settings.ttl,
                          Duty(frozenset(self.identifiers), frozenset(thumbprints)))
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         messages = self._stderr(f"dns {self.settings.zone}".rstrip())
@@ -81,6 +88,12 @@ class _Zone:
     def ended(self, seconds: float | None = 0) -> int | None:
         """Return the status of the process if it has ended, or does within ``seconds``."""
         return self._child.wait(seconds) if self._child is not None else None
+
+    def end(self) -> None:
+        """Let the process take back what it published, and end."""
+        self.doors.close()
+        if self._child is not None and self._child.status is None:
+            os.kill(self._child.pid, signal.SIGTERM)
 
     def close(self) -> None:
         """End the process, which takes back what it published first; safe to call twice."""
@@ -150,9 +163,11 @@ class Dns01:
     def close(self) -> None:
         """End the processes: at once, for each may take its time to take back records."""
         for zone in self._used:
-            zone.doors.close()
+            zone.end()
         for zone in self._used:
             zone.close()
+        for uid in {zone.uid for zone in self._used}:   # what commands left behind
+            orphans.end(uid)
         self._used = []
 
 

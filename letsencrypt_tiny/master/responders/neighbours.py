@@ -1,21 +1,38 @@
-"""Who has the HTTP port, and what has to be told to it so that challenges reach us."""
+"""Who has the port of HTTP or HTTPS, and what has to be told to it so that challenges reach us."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ...common import paths
+from ..settings.network import HTTP_PORT, TLS_PORT
 
 _LISTEN = "0A"   # the state of a socket (proc(5))
-_SNIPPETS = {"nginx": "nginx.conf", "apache2": "apache2.conf", "haproxy": "haproxy.cfg"}
+# Who can pass challenges on, and the file that shows how
+_SNIPPETS = {
+    HTTP_PORT: {"nginx": "nginx.conf", "apache2": "apache2.conf", "haproxy": "haproxy.cfg"},
+    TLS_PORT: {"nginx": "nginx-stream.conf", "haproxy": "haproxy-tls.cfg"}}
+_CHALLENGES = {
+    HTTP_PORT: "challenges are answered on {}, to which it must pass them on",
+    TLS_PORT: "tls-alpn-01 challenges are answered on {}, to which it must pass on the "
+              "connections that ask for “acme-tls/1”, as they are"}
 
 
 def advice(port: int, path: str) -> str:
-    """Return a sentence: who listens on ``port``, and how it passes challenges on to ``path``."""
+    """Return a sentence: who listens on ``port``, that of HTTPS or of HTTP, and how it passes
+    challenges on to ``path``."""
     name, pid = holder(port)
-    snippets = _SNIPPETS.get(name) or ", ".join(_SNIPPETS.values())
+    what = TLS_PORT if port == TLS_PORT else HTTP_PORT
+    known = _SNIPPETS[what]
     who = f"{name} (process {pid})" if pid else "another program"
-    return (f"{who} listens on port {port}: challenges are answered on {path}, to which it must "
-            f"pass them on (include {paths.CONFIG_DIR}/{snippets})")
+    if pid and name not in known and what == TLS_PORT:
+        how = f"if it can't, let nginx or haproxy have the port: {_listed(known.values())}"
+    else:
+        how = f"include {_listed([known[name]] if name in known else known.values())}"
+    return f"{who} listens on port {port}: {_CHALLENGES[what].format(path)} ({how})"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return f"{paths.CONFIG_DIR}/{', '.join(names)}"
 
 
 def holder(port: int) -> tuple[str, int]:

@@ -14,16 +14,18 @@ from .firewall_tools import Command, Opening
 Object = dict[str, object]
 
 
-def insertions(openings: Sequence[Opening], managed: set[str], comment: str) -> list[Command]:
+def insertions(openings: Sequence[Opening], managed: set[str], comment: str,
+               section: str) -> list[Command]:
     """Return the commands that open the base chains; ``managed``: families of iptables' tables.
 
+    ``section`` is where the administrator can say that the firewall is to be left alone.
     Changes nothing; what can't be inspected is warned about and left alone.
     """
     if not os.path.exists(tools.NFT):
         log.debug(f"{tools.NFT} is not installed")
     elif openings:
         try:
-            return _chains(openings, managed, comment)
+            return _chains(openings, managed, comment, section)
         except Error as exc:
             log.warning(f"cannot inspect the firewall: {exc}")
     return []
@@ -52,7 +54,8 @@ def _command(verb: str, rule: Object) -> Command:
     return [tools.NFT, "-j", json.dumps({"nftables": [{verb: {"rule": rule}}]})]
 
 
-def _chains(openings: Sequence[Opening], managed: set[str], comment: str) -> list[Command]:
+def _chains(openings: Sequence[Opening], managed: set[str], comment: str,
+            section: str) -> list[Command]:
     """Return the commands for the base chains that don't just accept everything.  Raises Error."""
     ruleset = _ruleset()
     used = {(item["family"], item["table"], item["chain"])
@@ -69,7 +72,7 @@ def _chains(openings: Sequence[Opening], managed: set[str], comment: str) -> lis
             # firewalld's, for instance: nobody else may change the table.
             log.warning(f"nft table {family} {table} can only be changed by the program that owns "
                         f"it: open TCP port {wanted[0].port} there, and set iptables = no in "
-                        "[webserver]")
+                        f"[{section}]")
             continue
         commands += [_command("insert", {"family": family, "table": table, "chain": name,
                                          "comment": comment, "expr": _rule(o, family, hook)})

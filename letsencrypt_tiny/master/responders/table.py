@@ -118,7 +118,7 @@ def remove_stale(config: Config) -> None:
     except OSError:
         return
     # The usual run finds nothing, and imports nothing for it
-    if "firewall" in names:
+    if any(name in ("firewall", "firewall-tlsserver") for name in names):
         from . import firewall
         firewall.remove_stale(run)
     directories = [name for name in names if name.startswith("challenges-")]

@@ -37,7 +37,7 @@ class TlsAlpn01:
             Settings(config.file, "tlsserver", {}))
         self._stderr = stderr
         self._listener = listening.Listener(f"{config.file}, [tlsserver]", "set listen")
-        self._firewall = Firewall(config.run_directory)
+        self._firewall = Firewall(config.run_directory, "tlsserver")
         self._doors = Doors()
         self._identifiers: Collection[Identifier] = ()
         self._child: Child | None = None

@@ -26,8 +26,10 @@ class Records:
         trusted.make_directory(self._directory, 0o700)
         parent, name = trusted.open_parent(self.path(zone))
         try:
-            return os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600,
-                           dir_fd=parent)
+            descriptor = os.open(name, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+                                 | os.O_CLOEXEC, 0o600, dir_fd=parent)
+            os.fsync(parent)   # what the file will tell must be found again
+            return descriptor
         except OSError as exc:
             raise Error(f"{self.path(zone)}: cannot open it: {exc.strerror}") from exc
         finally:

@@ -1,0 +1,72 @@
+"""Who validates a challenge is shown its certificate; everybody else gets a fatal alert.
+
+Nothing of TLS is begun for who doesn't speak “acme-tls/1” or asks for another name.
+"""
+
+import socket
+from collections.abc import Callable, Sequence
+
+from ..common import log
+from ..common.serving import Connection, Server as Serving, peer_name
+from ..common.wire.responder import Challenge
+from .hello import (NO_APPLICATION_PROTOCOL, PROTOCOL, UNRECOGNIZED_NAME, Alert, Hello, parse)
+
+Find = Callable[[str], Challenge | None]     # by the name that is asked for
+# What to send and whether that is all, for what has come (handshake.py)
+Feed = Callable[[bytes], tuple[bytes, bool]]
+Begin = Callable[[Challenge], Feed]
+
+
+class Server(Serving):
+    """Answers validations on the given listening sockets."""
+
+    def __init__(self, listeners: Sequence[socket.socket], find: Find, begin: Begin) -> None:
+        super().__init__(listeners)
+        self._find = find
+        self._begin = begin
+        self._handshakes: dict[Connection, Feed] = {}
+
+    def received(self, conn: Connection, data: bytes) -> None:
+        """Go on with a ClientHello, or with the handshake that has followed it."""
+        feed = self._handshakes.get(conn)
+        if feed is None:
+            conn.head += data
+            try:
+                hello = parse(conn.head)
+                if hello is None:
+                    return
+                feed = self._begin(self._validated(hello))
+            except Alert as alert:
+                log.debug(f"{peer_name(conn.sock)}: {alert}")
+                self.answer(conn, alert.record())
+                return
+            log.debug(f"{peer_name(conn.sock)}: validates {log.printable(hello.server_name)}")
+            self._handshakes[conn] = feed
+            data, conn.head = conn.head, b""
+        reply, over = feed(data)
+        if over:
+            self.answer(conn, reply)
+            return
+        try:
+            conn.sock.send(reply)   # 1 kB
+        except OSError:
+            self.close(conn)
+
+    def _validated(self, hello: Hello) -> Challenge:
+        """Return the challenge that a client validates (RFC 8737 §3); raises Alert."""
+        if PROTOCOL not in hello.protocols:
+            raise Alert(NO_APPLICATION_PROTOCOL)   # RFC 7301 §3.2
+        challenge = self._find(hello.server_name)
+        if challenge is None:
+            raise Alert(UNRECOGNIZED_NAME)         # RFC 6066 §3
+        return challenge
+
+    def answer(self, conn: Connection, answer: bytes) -> None:
+        """Send the last of it."""
+        self._handshakes.pop(conn, None)
+        super().answer(conn, answer)
+
+    def close(self, conn: Connection) -> None:
+        """Forget a connection and its handshake."""
+        self._handshakes.pop(conn, None)
+        super().close(conn)

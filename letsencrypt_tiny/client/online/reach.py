@@ -3,6 +3,7 @@
 What answers is anybody's: time and size are limited, and of it nothing is shown but its status.
 """
 
+import errno
 import http.client
 import ipaddress
 import socket
@@ -95,20 +96,20 @@ def _fetch(address: str, url: str, tls: ssl.SSLContext, deadline: float,
     """GET a URL at an address; return status, Location and body."""
     where = urlsplit(url)
     target = where.path + (f"?{where.query}" if where.query else "")
-    port = HTTPS if where.scheme == "https" else HTTP
+    secure = where.scheme == "https"
     try:
-        sock = connect((address, port), deadline)
+        sock = connect((address, HTTPS if secure else HTTP), deadline)
     except OSError as exc:
-        raise _unreached(f"{who} can't be connected to", exc) from exc
+        raise _unreached(who, exc) from exc
     try:
-        if port == HTTPS:
+        if secure:
             hurry(sock, deadline)
             sock = tls.wrap_socket(sock, server_hostname=where.hostname)
         return _get(sock, where.netloc, target or "/", deadline)
+    except OSError as exc:
+        raise _mute(who, exc) from exc
     except (ProtocolError, http.client.HTTPException, ValueError) as exc:
         raise Astray(f"{who} does not speak HTTP that makes sense") from exc
-    except OSError as exc:
-        raise _unreached(f"{who} accepts a connection, and no more", exc) from exc
     finally:
         sock.close()
 
@@ -127,13 +128,21 @@ def _get(sock: socket.socket, host: str, target: str, deadline: float) -> tuple[
     return response.status, response.getheader("location") or "", response.read(MAX_BODY)
 
 
-def _unreached(what: str, exc: OSError) -> Unreached:
-    import errno
-    why = "no answer in time" if isinstance(exc, TimeoutError) else \
-        str(exc.strerror or exc) or type(exc).__name__
-    error = Unreached(f"{what} ({printable(why, 200)})")
+def _unreached(who: str, exc: OSError) -> Unreached:
+    error = Unreached(f"{who} can't be connected to ({_why(exc)})")
     error.no_route = exc.errno in (errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
     return error
+
+
+def _mute(who: str, exc: OSError) -> Astray:
+    """No CA tries another address then."""
+    return Astray(f"{who} accepts a connection, and no more ({_why(exc)})")
+
+
+def _why(exc: OSError) -> str:
+    if isinstance(exc, TimeoutError):
+        return "no answer in time"
+    return printable(exc.strerror or exc, 200) or type(exc).__name__
 
 
 def _redirected(url: str, location: str) -> str:
@@ -189,7 +198,7 @@ def tls_alpn01(asked: Asked, address: str, tls: ssl.SSLContext) -> None:
     try:
         sock = connect((address, HTTPS), deadline)
     except OSError as exc:
-        raise _unreached(f"port {HTTPS} can't be connected to", exc) from exc
+        raise _unreached(f"port {HTTPS}", exc) from exc
     try:
         hurry(sock, deadline)
         with tls.wrap_socket(sock, server_hostname=name) as wrapped:
@@ -197,7 +206,7 @@ def tls_alpn01(asked: Asked, address: str, tls: ssl.SSLContext) -> None:
     except (ssl.SSLError, ValueError) as exc:
         raise Astray(f"port {HTTPS} does not do TLS for “acme-tls/1”") from exc
     except OSError as exc:
-        raise _unreached(f"port {HTTPS} accepts a connection, and no more", exc) from exc
+        raise _mute(f"port {HTTPS}", exc) from exc
     finally:
         sock.close()
     digests = [challenge.digest(challenge.key_authorization(asked.token, key))

@@ -17,6 +17,8 @@ _NAME = r"[A-Za-z0-9](?:-*[A-Za-z0-9])*"
 _ISSUER = re.compile(rf"[ \t]*((?:{_NAME}(?:\.{_NAME})*)?)[ \t]*\Z")
 _PARAMETER = re.compile(rf"[ \t]*({_NAME})[ \t]*=[ \t]*([\x21-\x3A\x3C-\x7E]*)[ \t]*\Z")
 
+_MOMENT = re.compile(r"[0-9]{1,15}\Z")
+
 
 class Property(NamedTuple):
     """One CAA record."""
@@ -151,20 +153,24 @@ def persists(wanted: Wanted, owner: str, texts: Sequence[str], now: int) -> Judg
     account = wanted.account or "URL OF THE ACCOUNT"
     record = f"{(wanted.identities or ('NAME OF THE CA',))[0]}; accounturi={account}" + (
         "; policy=wildcard" if wanted.wildcard else "")
-    for found in filter(None, map(parse, texts)):
-        until = found.get("persistUntil")
-        if wanted.identities and found.issuer not in wanted.identities \
-                or found.get("accounturi") != (wanted.account or found.get("accounturi")) \
-                or wanted.wildcard and (found.get("policy") or "").lower() != "wildcard" \
-                or until is not None and not (until.isascii() and until.isdigit()
-                                              and len(until) < 20 and int(until) > now):
-            continue
+    if any(_lasts(wanted, found, now) for found in filter(None, map(parse, texts))):
         if not wanted.account or not wanted.identities:
             return Judgement("warning", f"{owner} has a record, and it is not known here whether "
                              "that is for our account", "see “letsencrypt-tiny account”")
         return Judgement("ok", f"{owner} has the record for this account")
     return Judgement("error", f"{owner} has no TXT record that lets this account issue",
                      f'add {owner}. TXT "{record}"')
+
+
+def _lasts(wanted: Wanted, found: Permission, now: int) -> bool:
+    """Say whether a record of dns-persist-01 is for us, as far as is known here."""
+    account, until = found.get("accounturi"), found.get("persistUntil")
+    if account is None or wanted.account not in ("", account) \
+            or wanted.identities and found.issuer not in wanted.identities:
+        return False
+    if wanted.wildcard and (found.get("policy") or "").lower() != "wildcard":
+        return False
+    return until is None or bool(_MOMENT.match(until)) and int(until) > now
 
 
 def _list(values: Sequence[str]) -> str:

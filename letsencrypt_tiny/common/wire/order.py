@@ -292,8 +292,6 @@ def parse_answer(line: bytes) -> Answer:
                              get_optional_str(obj, "terms_of_service", 2048))
     if kind == "Revoked":
         return Revoked(get_str(obj, "section"))
-    if kind in ("Finding", "Probed"):
-        return parse_answered(obj, kind)
     if kind == "Log":
         return Log(get_str(obj, "level", 16), get_str(obj, "text", 65536))
-    raise ProtocolError(f"an unknown answer “{kind}”")
+    return parse_answered(obj, kind)

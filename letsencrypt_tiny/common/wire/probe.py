@@ -71,10 +71,12 @@ def _identifier(obj: JsonObject) -> Identifier | None:
 
 
 def parse_answered(obj: JsonObject, kind: str) -> Finding | Probed:
-    """Take a ``Finding`` or, if that is its ``kind``, ``Probed`` apart; raises ProtocolError
-    whatever it holds."""
+    """Take a ``Finding`` or ``Probed`` apart, as its ``kind`` says; raises ProtocolError whatever
+    it holds, and for any other kind."""
     if kind == "Probed":
         return Probed(get_str(obj, "section"))
+    if kind != "Finding":
+        raise ProtocolError(f"an unknown answer “{kind}”")
     finding = Finding(get_str(obj, "section"), get_str(obj, "topic", 16),
                       get_str(obj, "verdict", 16), get_str(obj, "text", MAX_TEXT),
                       get_str(obj, "remedy", MAX_TEXT), get_str(obj, "subject", MAX_SUBJECT))

@@ -128,6 +128,7 @@ def drip(peer: socket.socket) -> None:
     (http(answer("")), Astray, "something else"), (http(answer(TOKEN)), Astray, "something else"),
     (http(answer(f"{KEY}.{KEY}")), Astray, "something else"),
     (http(answer(f"x{TOKEN}.{KEY}")), Astray, "something else"),
+    (http(answer(f"{TOKEN[1:]}x.{KEY}")), Astray, "something else"),
     (http(answer(f"{TOKEN}.{'~' * 43}")), Astray, "else"),
     (http(answer(f"{TOKEN}.{'o' * 43}")), Astray, f"another account's key, .* {'o' * 43}"),
     (http(b"HTTP/1.1 404 \x1b[2J\r\n\r\n"), Astray, "HTTP status 404$"),

@@ -89,7 +89,8 @@ class Resolver:
 
     def addresses(self, name: str) -> list[str]:
         """Return the IPv6 and IPv4 addresses of a name; raises Unanswered."""
-        return [address for kind in ("AAAA", "A") for address in self.look_up(name, kind).records]
+        return [address for kind in ("AAAA", "A")
+                for address in sorted(self.look_up(name, kind).records)]
 
 
 def ask(server: Server, name: str, kind: str, recursive: bool = True) -> Reply:

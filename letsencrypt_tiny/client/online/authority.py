@@ -43,7 +43,7 @@ def examine(resolver: Resolver, name: str, nameservers: Sequence[Server]) -> Ite
         return
     named: list[tuple[str, Server]] = [("", server) for server in nameservers]
     if not named:
-        for host in resolver.look_up(zone, "NS").records:
+        for host in sorted(resolver.look_up(zone, "NS").records):
             found = _addresses(resolver, host)
             if not found:
                 yield Remark("servers", "error", f"{printable(host, 300)}, a name server of "

@@ -15,14 +15,15 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pytest
 
-from harness import tlsserver
+from harness import tlsserver, updater
+from harness.bind import PRIMARY, Bind
 from harness.run import ENVIRONMENT, ROOT
-from letsencrypt_tiny.common.wire.responder import format_duty
+from letsencrypt_tiny.common.wire.responder import Ready, format_duty
 
 pytestmark = pytest.mark.root
 
@@ -35,6 +36,7 @@ SIGNER = "/usr/bin/letsencrypt-tiny-accountd"
 CLIENT = "/usr/libexec/letsencrypt-tiny/client"
 WEBSERVER = "/usr/libexec/letsencrypt-tiny/webserver"
 TLSSERVER = "/usr/libexec/letsencrypt-tiny/tlsserver"
+UPDATER = "/usr/libexec/letsencrypt-tiny/dns"
 CONFINED = dict(zip((SIGNER, CLIENT, WEBSERVER, TLSSERVER), PROFILES))
 PARSER = ("/usr/sbin/apparmor_parser", "--skip-kernel-load", "--skip-cache",
           # as the kernel that the abi file describes: this one may have no AppArmor
@@ -142,6 +144,41 @@ def tls_calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
     return list(_calls(trace.read_text()))
 
 
+class Traced(updater.Updater):
+    """The installed updater of DNS records, and what it does."""
+
+    trace = Path()
+
+    def argv(self, task: int, journal: int, secret: int, doors: Sequence[int]) -> list[str]:
+        """Return how it is started with these descriptors."""
+        arguments = super().argv(task, journal, secret, doors)
+        return [*_strace("-o", str(self.trace), UPDATER),
+                *arguments[arguments.index("--debug"):]]
+
+
+@pytest.fixture(scope="module")
+def updater_calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
+    """What the updater does for one challenge each: by a command, and by dynamic updates."""
+    made: list[Call] = []
+    with tempfile.TemporaryDirectory(prefix="bind-", dir="/srv") as directory, \
+            Bind(Path(directory, "b"), {"b.example": ""}) as bind:
+        for update in ("command", "/bin/true"), ("rfc2136",):
+            path = tmp_path_factory.mktemp("dns")
+            with Traced(path, identifiers=["b.example"], update=update, server=PRIMARY,
+                        secret=bind.key_file.read_text(), nameservers=[PRIMARY], propagation=0,
+                        confine="required") as process:
+                process.trace = path / "strace"
+                door = process.door()
+                process.start()
+                about = door.present("b.example")
+                assert door.hear() == Ready(about)
+                door.close()
+                assert process.end() == 0, process.said
+            made += _calls(process.trace.read_text())
+        assert bind.published() == []
+    return made
+
+
 # --- systemd ---
 
 def _unit(name: str) -> str:
@@ -197,6 +234,13 @@ def test_the_renewal_unit_allows_every_system_call_of_a_run(calls: list[Call]) -
 def test_the_renewal_unit_allows_every_system_call_of_a_tls_server(tls_calls: list[Call]) -> None:
     used = {call.name for call in tls_calls if TLSSERVER in call.programs}
     assert {"memfd_create", "accept4"} | CONFINEMENT - {"landlock_add_rule"} < used
+    assert not used - _allowed("letsencrypt-tiny.service")
+
+
+def test_the_renewal_unit_allows_every_system_call_of_an_updater(
+        updater_calls: list[Call]) -> None:
+    used = {call.name for call in updater_calls if UPDATER in call.programs}
+    assert {"socket", "ftruncate", "memfd_create", "setsid"} | CONFINEMENT < used
     assert not used - _allowed("letsencrypt-tiny.service")
 
 

@@ -147,7 +147,8 @@ def test_without_a_signer(known: Machine) -> None:
     (LETSENCRYPT, (), ("letsencrypt.org",)), (LETSENCRYPT, ("x.example",), ("x.example",)),
     ("https://acme-staging-v02.api.letsencrypt.org:443/directory", (), ("letsencrypt.org",)),
     (SERVER, (), ()), (SERVER, ("ca.example",), ("ca.example",)),
-    ("https://api.letsencrypt.org.evil.example/", (), ()), ("https://xapi.letsencrypt.org/", (), ())])
+    ("https://api.letsencrypt.org.evil.example/", (), ()),
+    ("https://xapi.letsencrypt.org/", (), ())])
 def test_names_of_a_ca(server: str, told: tuple[str, ...], names: tuple[str, ...]) -> None:
     assert issuers.names(Issuer("", Access(server)), told) == names
 

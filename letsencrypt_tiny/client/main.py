@@ -90,8 +90,7 @@ def main() -> int:
         warm_up()
         ports = {*session.connections.ports, *(prober.ports if prober is not None else ())}
         plan = confinement(config.confine, tuple(ports), config.access.jobs,
-                           len(session.connections), len(config.doors),
-                           files=not os.path.samefile(".", "/"))
+                           len(session.connections), len(config.doors))
         log.debug("confined: " + ", ".join(confine.enter(plan)))
         # … and only now listen to what the server says.
         run(config, session, requests, replies, prober)
@@ -171,14 +170,14 @@ def _other_route(config: ClientConfig, origin: str, setting: str = "origins") ->
         return transport.Route(url, proxy, ())
 
 
-def confinement(mode: str, ports: Sequence[int], jobs: int, origins: int = 1, doors: int = 0,
-                files: bool = True) -> confine.Plan:
+def confinement(mode: str, ports: Sequence[int], jobs: int, origins: int = 1,
+                doors: int = 0) -> confine.Plan:
     """What is left to the client: its challenge files, and connections to a port or a few.
 
-    Without ``files`` no challenge is one, and its directory is /, in which it is to make none.
+    Where no challenge is a file its directory is /, in which it is to make none.
     """
-    return confine.Plan(name="client", mode=mode, create=(".",) if files else (),
-                        connect=tuple(ports),
+    return confine.Plan(name="client", mode=mode, connect=tuple(ports),
+                        create=() if os.getcwd() == "/" else (".",),
                         files=64 + jobs * origins + doors, file_size=MAX_FILE,
                         processes=MAX_PROCESSES + jobs, memory=MEMORY + jobs * STACK)
 

@@ -77,7 +77,7 @@ def a_label(name: str) -> str:
 
 def shown(name: str) -> str:
     """Return a host name for people: with A-labels also in Unicode, as far as that is known."""
-    if "xn--" not in name:
+    if "xn--" not in name or not is_dns(name):   # idna takes its time for what is too long
         return name
     try:
         import idna

@@ -58,6 +58,10 @@ class Server:
         """Deal with more of a question: ``answer`` it, ``close`` it, or wait for the rest."""
         raise NotImplementedError
 
+    def pause(self) -> float | None:
+        """Do what is due by the clock; return the seconds until there is more, None if never."""
+        return None
+
     def watch(self, sock: socket.socket, ready: Callable[[], None], writing: bool = False) -> None:
         """Call ``ready`` whenever a socket that is no connection can be read, or written to."""
         events = selectors.EVENT_WRITE if writing else selectors.EVENT_READ
@@ -77,14 +81,14 @@ class Server:
 
     def step(self) -> None:
         """Wait for the next event or deadline and deal with it."""
-        timeout = None
+        timeout = self.pause()
         while self.connections:
             oldest = next(iter(self.connections))
-            timeout = oldest.deadline - time.monotonic()
-            if timeout > 0:
+            left = oldest.deadline - time.monotonic()
+            if left > 0:
+                timeout = left if timeout is None else min(left, timeout)
                 break
             self.close(oldest)
-            timeout = None
         events = [key for key, _ in self.selector.select(timeout)]
         # Questions that are here go first: an accept may close the oldest connection.
         for key in events:

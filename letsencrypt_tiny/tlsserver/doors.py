@@ -54,7 +54,7 @@ class Door:
                 self._answers += wire.format_line(answer)
             else:
                 log.debug(f"{about.identifier[1]}: taken back")
-                _tell(self._presented.remove(self, about))
+                tell(self._presented.remove(self, about))
         self._flush()
 
     def tell(self, answer: wire.Answered) -> None:
@@ -73,10 +73,11 @@ class Door:
     def _end(self) -> None:
         self._server.forget(self._sock)
         self._sock.close()
-        _tell(self._presented.remove_all(self))
+        tell(self._presented.remove_all(self))
 
 
-def _tell(ready: "Iterable[tuple[Door, wire.Ready]]") -> None:
+def tell(ready: "Iterable[tuple[Door, wire.Ready]]") -> None:
+    """Let clients know that their turn has come."""
     for door, answer in ready:
         log.debug(f"{answer.challenge.identifier[1]}: ready")
         door.tell(answer)

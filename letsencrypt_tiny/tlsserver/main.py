@@ -19,6 +19,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
@@ -28,7 +29,6 @@ from ..common.sandbox import confine
 from ..common.serving import inherited_socket, listening_socket
 from ..common.wire.jsonfields import parse_object
 from ..common.wire.responder import Duty, parse_duty
-from .doors import Door
 from .presented import Presented
 from .server import Server
 
@@ -76,12 +76,9 @@ def make(arguments: Arguments) -> Server:
     """Make the key and what answers with it.  Raises Error."""
     from .handshake import Contexts   # of which pycryptodome may be missing
     contexts = Contexts()
-    presented: Presented[Door] = Presented(arguments.duty)
-    server = Server(arguments.listeners, presented.find,
-                    lambda challenge: contexts.handshake(challenge).feed)
-    for sock in arguments.doors:
-        Door(sock, presented, server)
-    return server
+    return Server(arguments.listeners, arguments.doors,
+                  Presented(arguments.duty, time.monotonic),
+                  lambda challenge: contexts.handshake(challenge).feed)
 
 
 def confinement(mode: str, sockets: int) -> confine.Plan:

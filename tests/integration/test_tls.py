@@ -294,3 +294,22 @@ def test_what_it_is(site: Site, hostile: Hostile) -> None:
         run.go_on()
         expect(run.end(), 0)
     tidy(site, run.children)
+
+
+# --- what check tells ----------------------------------------------------------------------------
+
+def test_check_tells_who_has_the_port(ready: Site) -> None:
+    """If a section needs it, and it isn't listened to elsewhere."""
+    def told() -> list[str]:
+        done = ready.run("check")
+        assert done.returncode == 0, done.stderr
+        return [line for line in done.stderr.splitlines() if "listens on port 443" in line]
+    assert told() == []
+    with Listener(port=443), Listener(port=80):
+        line, = told()
+        assert f"(process {os.getpid()}) listens on port 443: tls-alpn-01 challenges" in line
+        ready.certs["a"]["challenge"] = "http-01"
+        assert told() == []
+        ready.certs["a"]["challenge"] = "tls-alpn-01"
+        ready.main["tlsserver"]["listen"] = "127.0.0.1:4433"
+        assert told() == []

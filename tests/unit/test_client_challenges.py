@@ -196,8 +196,8 @@ def test_what_was_not_presented_is_not_cleaned_nor_responded_to() -> None:
 
 @pytest.mark.parametrize("offered, why", [
     ([challenge_object("dns-01"), {"type": "x\x1b"}],
-     "the CA offers no tls-alpn-01 or http-01 challenge, but only dns-01, x\\x1b (add dns-01 to the "
-     "section's “challenge”, and a section [dns] for the name)"),
+     "the CA offers no tls-alpn-01 or http-01 challenge, but only dns-01, x\\x1b (add dns-01 to "
+     "the section's “challenge”, and a section [dns] for the name)"),
     ([{"type": "dns-persist-01"}],
      "the CA offers no tls-alpn-01 or http-01 challenge, but only dns-persist-01 (add "
      "dns-persist-01 to the section's “challenge”, and publish what “letsencrypt-tiny records” "

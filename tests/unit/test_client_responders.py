@@ -1,8 +1,8 @@
-"""Challenges that a process answers: the solver at one end of a socket pair, the test at the other."""
+"""Challenges that a process answers: the solver at one end of a socket pair, the test at the
+other."""
 
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -203,7 +203,7 @@ def test_who_says_how_long_has_that_long(process: Process, clock: list[float]) -
     assert not told and end < clock[0] < end + 3
 
 
-# --- hostile or broken -----------------------------------------------------------------------------
+# --- hostile or broken ---------------------------------------------------------------------------
 
 @pytest.mark.parametrize("garbage", [
     b"x\n", b"{}\n", b"\n", b"\xff\xfe\n", b'{"message":"Ready"}\n', b"[" * 4000 + b"\n",
@@ -211,7 +211,8 @@ def test_who_says_how_long_has_that_long(process: Process, clock: list[float]) -
     wire.format_line(wire.Ready(about())).replace(b"dns-01", b"http-01"),
     wire.format_line(wire.Ready(about())).replace(b"a.example", b"*.example"),
     wire.format_line(wire.Waits(about(), 5, "")).replace(b"5", b"-5")], ids=range(11))
-def test_garbage_ends_the_conversation(process: Process, clock: list[float], garbage: bytes) -> None:
+def test_garbage_ends_the_conversation(process: Process, clock: list[float],
+                                       garbage: bytes) -> None:
     """With all challenges: who talks so is believed nothing any more."""
     solver = Remote("dns-01", [process.door])
     for act in (lambda: process.say(garbage)), nothing:

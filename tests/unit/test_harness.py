@@ -424,13 +424,14 @@ def test_executed_lists_commands() -> None:
 
 def test_users(users: run.Users) -> None:
     entries = [pwd.getpwnam(name) for name in run.USERS]
-    assert len({entry.pw_uid for entry in entries}) == len({e.pw_gid for e in entries}) == 3
+    assert len({entry.pw_uid for entry in entries}) == len({e.pw_gid for e in entries}) == 5
     assert 0 not in [entry.pw_uid for entry in entries]
 
 
 def test_prefix(prefix: run.Prefix) -> None:
     assert str(prefix.path).startswith("/srv/") and prefix.path.stat().st_mode & 0o22 == 0
-    for program in prefix.master, prefix.accountd, prefix.client, prefix.webserver:
+    for program in (prefix.master, prefix.accountd, prefix.client, prefix.webserver,
+                    prefix.tlsserver):
         assert os.access(program, os.X_OK)
         assert f'"{prefix.path}/share/letsencrypt-tiny"' in program.read_text()
     assert f'PREFIX = "{prefix.path}"' in (prefix.package / "common/paths.py").read_text()

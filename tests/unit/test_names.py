@@ -7,6 +7,7 @@ policy does, and names in Unicode; an order holds the canonical form only.
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from letsencrypt_tiny.common import names
 from letsencrypt_tiny.common.errors import ProtocolError
 from letsencrypt_tiny.common.wire.signer import Greeting
-from letsencrypt_tiny.master.settings.identifiers import parse_identifier
+from letsencrypt_tiny.master.settings.identifiers import parse_identifier, parse_subject
 from letsencrypt_tiny.signer import payloads
 from letsencrypt_tiny.signer.policy import pattern
 
@@ -38,22 +39,27 @@ BAD = [
     "*.*.example.org", "a.*.example", "w*.example.org", "*example.org", "*.-a.example",
     "a b.example", " example.org", "example.org ", "example.org\n", "a\tb.example", "a\0.example",
     "example.org,a.b", "DNS:example.org", "example.org/a", "a\\.b", "a:b", "a@b.example", "a=b.c",
-    "$a.example", "%61.example", "\u2603.example", "1", "example.1", "1.2.3", "1.2.3.4.5", "256.1.1.1",
-    "01.2.3.4", "a.0123", "*.1", f"a{LABEL}.example", f"{LONGEST}b", f"*.{LONGEST}",
+    "$a.example", "%61.example", "\u2603.example", "1", "example.1", "1.2.3", "1.2.3.4.5",
+    "256.1.1.1", "01.2.3.4", "a.0123", "*.1", f"a{LABEL}.example", f"{LONGEST}b", f"*.{LONGEST}",
     "a." * 126 + "a.b",
 ]
 # in Unicode, and as certificates have it (UTS 46); no other judge takes it
 UNICODE = [
-    ("b\u00fccher.example", "xn--bcher-kva.example"), ("B\u00dcCHER.Example", "xn--bcher-kva.example"),
-    ("bu\u0308cher.example", "xn--bcher-kva.example"), ("*.b\u00fccher.example", "*.xn--bcher-kva.example"),
-    ("fa\u00df.example", "xn--fa-hia.example"), ("\u65e5\u672c\u8a9e.example", "xn--wgv71a119e.example"),
-    ("a\u3002example", "a.example"), ("\u212a.example", "k.example"), ("\uff41.example", "a.example"),
-    ("a\u00ad.example", "a.example")]
-BAD_UNICODE = ["\u00e4", "\u00e4..example", "-\u00e4.example", "\u00e4.example.", "\u00e4_b.example",
-               "\u2603.example", "\u00e4 b.example", "\u00e4/b.example", "\u2488com.example",
-               "\uff11.\uff12.\uff13.\uff14", "\u00e9" * 80 + ".example", "\u00e4" * 254,
-               "xn--a-\u00e4.example", "\u0661\u05d0.example", "\u00e4\0.example",
-               "**.\u00e4.example", "a.*.\u00e4"]
+    ("b\u00fccher.example", "xn--bcher-kva.example"),
+    ("B\u00dcCHER.Example", "xn--bcher-kva.example"),
+    ("bu\u0308cher.example", "xn--bcher-kva.example"),
+    ("*.b\u00fccher.example", "*.xn--bcher-kva.example"),
+    ("fa\u00df.example", "xn--fa-hia.example"),
+    ("\u65e5\u672c\u8a9e.example", "xn--wgv71a119e.example"),
+    ("\u0939\u093f\u0928\u094d\u0926\u0940.example", "xn--j2bd4cyah0f.example"),
+    ("a\u3002example", "a.example"), ("\u212a.example", "k.example"),
+    ("\uff41.example", "a.example"), ("a\u00ad.example", "a.example")]
+BAD_UNICODE = [
+    "\u00e4", "\u00e4..example", "-\u00e4.example", "\u00e4.example.", "\u00e4_b.example",
+    "\u2603.example", "\u00e4 b.example", "\u00e4/b.example", "\u2488com.example",
+    "\uff11.\uff12.\uff13.\uff14", "\u00e9" * 80 + ".example", "\u00e4" * 254,
+    "xn--a-\u00e4.example", "\u0661\u05d0.example", "\u00e4\0.example",
+    "**.\u00e4.example", "a.*.\u00e4"]
 # spelling, canonical form (RFC 5952, RFC 8738 §3)
 ADDRESSES = [
     ("192.0.2.1", "192.0.2.1"), ("0.0.0.0", "0.0.0.0"), ("255.255.255.255", "255.255.255.255"),
@@ -142,6 +148,12 @@ def test_bad_names_in_unicode(text: str) -> None:
         parse_identifier(text)
 
 
+@pytest.mark.parametrize("text, canonical", UNICODE, ids=ascii)
+def test_common_names_in_unicode(text: str, canonical: str) -> None:
+    """Of scripts with marks beside their letters, too."""
+    assert parse_subject(f"/CN={text}/O=Bücher") == (("CN", canonical), ("O", "Bücher"))
+
+
 def test_without_idna(monkeypatch: pytest.MonkeyPatch) -> None:
     """One line names the package and the other way; ASCII needs it not, and is not slower."""
     monkeypatch.setitem(sys.modules, "idna", None)
@@ -159,6 +171,20 @@ def test_without_idna(monkeypatch: pytest.MonkeyPatch) -> None:
     ("xn--zzzzzz.example xn--.x xn--\x1b", None), ("example.org", None)])
 def test_messages_show_unicode_with_the_a_label(text: str, shown: "str | None") -> None:
     assert names.shown_in(text) == (text if shown is None else shown)
+
+
+def test_a_common_name_has_64_characters() -> None:
+    """As it is in the request."""
+    with pytest.raises(ValueError, match="more than 64 characters; leave it to names"):
+        parse_subject(f"/CN={'ü' * 20}.{'ü' * 20}.{'ü' * 20}.example")
+
+
+def test_no_message_takes_long() -> None:
+    """A CA may send any text; what can be no name isn't decoded (idna takes its time for it)."""
+    text = "a: xn--" + ("\u0660" * 8000).encode("punycode").decode()
+    start = time.monotonic()
+    assert names.shown_in(text) == text
+    assert time.monotonic() - start < 1
 
 
 def test_idna_is_not_imported_for_ascii() -> None:

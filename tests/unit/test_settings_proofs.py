@@ -37,7 +37,8 @@ def read(tmp_path: Path, configuration: str, sections: str) -> tuple[Config, Cer
     (DNS, "dns-01", "a.example", "dns-01"),
     (DNS, "dns-01, http-01", "a.example", "dns-01 http-01"),
     (DNS, "tls-alpn-01 http-01 dns-01 http-01", "a.example", "tls-alpn-01 http-01 dns-01"),
-    ("", "dns-01, http-01", "a.example", "http-01"), (ZONE, "dns-01 http-01", "a.example", "http-01"),
+    ("", "dns-01, http-01", "a.example", "http-01"),
+    (ZONE, "dns-01 http-01", "a.example", "http-01"),
     (NO_LISTEN, "http-01 tls-alpn-01", "a.example", "tls-alpn-01"),
     (DNS, "http-01 dns-01 tls-alpn-01 stateless", "*.a.example", "dns-01"),
     (DNS, "dns-01 tls-alpn-01", "192.0.2.1", "tls-alpn-01"),
@@ -46,7 +47,8 @@ def read(tmp_path: Path, configuration: str, sections: str) -> tuple[Config, Cer
     (NO_LISTEN, "stateless", "a.example ::1", "stateless")])
 def test_what_is_asked_for(tmp_path: Path, configuration: str, challenge: str, names: str,
                            types: str) -> None:
-    config, found = read(tmp_path, configuration, f"[s]\nnames = {names}\nchallenge = {challenge}\n")
+    config, found = read(tmp_path, configuration,
+                         f"[s]\nnames = {names}\nchallenge = {challenge}\n")
     assert not found.faults
     section = found.sections["s"]
     assert challenges.types(section, config) == tuple(types.split())
@@ -70,12 +72,14 @@ def test_what_is_asked_for(tmp_path: Path, configuration: str, challenge: str, n
     (ZONE, "dns-01", "zone.example a.example", "a.example: the challenge dns-01 needs a section "
                                                "[dns] that it is below"),
     (NO_LISTEN, "", "a.example", "; or let http-01 be answered: set listen or challenge-directory"),
-    (NO_LISTEN + ZONE, "", "a.example", "a.example: the challenge dns-01 needs a section [dns] that"),
+    (NO_LISTEN + ZONE, "", "a.example",
+     "a.example: the challenge dns-01 needs a section [dns] that"),
     (NO_LISTEN + DNS, "", "::1", "::1: an address needs the challenge http-01"),
     (NO_LISTEN, "http-01", "a.example", "a.example: nothing answers the challenge http-01, as "
                                         "listen of [webserver] is empty: set it or "
                                         "challenge-directory in {main}, or another challenge"),
-    ("", "dns-01", "xn--bcher-kva.example", "bücher.example (xn--bcher-kva.example): the challenge")])
+    ("", "dns-01", "xn--bcher-kva.example",
+     "bücher.example (xn--bcher-kva.example): the challenge")])
 def test_a_wish_that_cannot_be_is_that_sections_fault(tmp_path: Path, configuration: str,
                                                       challenge: str, names: str, why: str) -> None:
     _, found = read(tmp_path, configuration, f"""
@@ -108,6 +112,7 @@ def test_names_of_a_type(tmp_path: Path) -> None:
     config, found = read(tmp_path, ZONE, """[s]
 names = a.zone.example, *.zone.example, b.example, 192.0.2.1, zone.example
 """)
+
     def names(kind: str) -> Any:
         return {name for _, name in challenges.names(found.sections["s"], kind, config)}
     assert names("http-01") == {"a.zone.example", "b.example", "192.0.2.1", "zone.example"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness import ca
-from harness.tlsserver import DUTY, NAME, challenge
+from harness.tlsserver import DUTY, NAME, OTHER, challenge
 from letsencrypt_tiny.common.names import Identifier
 from letsencrypt_tiny.common.wire.responder import Failed, Ready, Waits
 from letsencrypt_tiny.common.x509 import der
@@ -89,8 +89,17 @@ def test_the_key_is_in_no_file(key: Key) -> None:
 
 # --- which are presented -------------------------------------------------------------------------
 
-def made() -> "Presented[str]":
-    return Presented(DUTY)
+class Clock:
+    """The time, as a test has it."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def made(clock: "Clock | None" = None) -> "Presented[str]":
+    return Presented(DUTY, clock or Clock())
 
 
 @pytest.mark.parametrize("about, why", [
@@ -134,6 +143,46 @@ def test_one_at_a_time() -> None:
     assert list(table.remove("x", third)) == []     # it had not come to it
     assert list(table.remove_all("y")) == [("z", Ready(third))]
     assert list(table.remove_all("z")) == [] and table.find("a.example") is None
+
+
+def test_turns() -> None:
+    """Who is validated makes room after a while: two orders may wait for each other."""
+    clock = Clock()
+    table = made(clock)
+    first, second, third = (challenge(token=letter * 22) for letter in "abc")
+    other = challenge(OTHER)
+    table.add("x", first)
+    table.add("x", other)
+    clock.now += 1000
+    assert table.pause() is None and list(table.turns()) == []     # nobody waits
+    table.add("y", second)
+    assert table.pause() == 0 and list(table.turns()) == [("y", Ready(second))]
+    assert (table.find("a.example"), table.find("b.example")) == (second, other)
+    clock.now += 10
+    table.validated(other)
+    table.validated(first)      # begun before its turn was over
+    assert table.pause() == presented.TURN - 10 and list(table.turns()) == []
+    table.add("z", third)
+    table.validated(second)
+    assert table.pause() == presented.PEACE
+    clock.now += presented.PEACE - 1
+    table.validated(second)     # from a second place
+    clock.now += 1
+    assert list(table.turns()) == [] and table.pause() == presented.PEACE - 1
+    clock.now += presented.PEACE - 1
+    assert list(table.turns()) == [("x", Ready(first))] and table.find("a.example") == first
+    for _ in range(100):        # whoever asks again and again holds nobody up
+        clock.now += 1
+        table.validated(first)
+        found = list(table.turns())
+        if found:
+            break
+    assert found == [("z", Ready(third))] and clock.now < 2200
+    assert list(table.remove("x", first)) == []
+    clock.now += presented.TURN
+    assert list(table.turns()) == [("y", Ready(second))]
+    assert list(table.remove("z", third)) == [] and table.pause() is None
+    assert list(table.remove_all("y")) == [] and table.find("a.example") is None
 
 
 def test_who_leaves_is_told_nothing() -> None:

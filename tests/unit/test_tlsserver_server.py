@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from harness.flood import flood
-from harness.tlsserver import (DUTY, OTHER, THUMBPRINT, TOKEN, TlsServer, challenge, check_serving,
-                               context, left_open, running, validate)
+from harness.tlsserver import (DUTY, NAME, OTHER, THUMBPRINT, TOKEN, Client, TlsServer, challenge,
+                               check_serving, context, left_open, running, validate)
 from harness.webserver import AS_ROOT, TREE, Address, connect, processor_time, read_all
 from letsencrypt_tiny.common.wire import responder as wire
 from letsencrypt_tiny.common.wire.responder import Clean, Failed, Present, Ready, Waits
-from letsencrypt_tiny.tlsserver.server import Server
+from letsencrypt_tiny.tlsserver import presented
+from letsencrypt_tiny.tlsserver.server import Feed, Server
 from test_tlsserver_hello import written
 
 NO_PROTOCOL, NO_NAME = bytes([21, 3, 3, 0, 2, 2, 120]), bytes([21, 3, 3, 0, 2, 2, 112])
@@ -112,6 +113,42 @@ def test_a_turn_comes_with_the_end_of_another() -> None:
         two.sock.close()
         assert three.hear() == Ready(third)
         check_serving(made, third, "a.example")
+
+
+def test_a_turn_comes_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that hold what the other waits for, as orders for the same names may, get on."""
+    monkeypatch.setattr(presented, "TURN", 0.3)
+    pairs = [socket.socketpair() for _ in range(2)]
+    one, two = (Client(ours) for ours, _ in pairs)
+    mine, theirs = [[challenge(name, letter * 22) for name in (NAME, OTHER)] for letter in "ab"]
+
+    def begin(_challenge: object) -> Feed:
+        raise NotImplementedError
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        made = Server([listener], [end for _, end in pairs],
+                      presented.Presented(DUTY, time.monotonic), begin)
+        one.say(Present(mine[0]))
+        two.say(Present(theirs[1]))
+        made.step()
+        one.say(Present(mine[1]))
+        two.say(Present(theirs[0]))
+        start = time.monotonic()
+        heard: list[object] = []
+        for client in (one, two) * 3:
+            client.sock.settimeout(0.02)
+        while len(heard) < 6 and time.monotonic() - start < 3:
+            made.step()
+            for client in one, two:
+                try:
+                    heard.append(client.hear())
+                except socket.timeout:
+                    pass
+        assert {Ready(mine[1]), Ready(theirs[0])} <= set(heard), heard
+        assert time.monotonic() - start > 0.25
+        for ours, end in pairs:
+            ours.close()
+            end.close()
+        made.selector.close()
 
 
 def test_what_is_refused(server: TlsServer) -> None:

@@ -1,7 +1,7 @@
 """The check command: all that can be known without asking the CA."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from ...common import log
@@ -21,7 +21,7 @@ from ..responders.table import responders_for
 from ..settings import certificates
 from ..settings.certificates import Certificates, Section, SectionError
 from ..settings.main import Config
-from ..settings.network import HTTP_PORT
+from ..settings.network import HTTP_PORT, TLS_PORT
 from ..settings.program import Program
 from ..store import keys, trusted
 from . import programs
@@ -133,22 +133,23 @@ def _check_ca_file(config: Config) -> None:
 
 
 def _check_responders(config: Config, sections: Iterable[Section], findings: Findings) -> None:
-    types: Iterable[str] = {kind for section in sections
-                            for kind in challenges.types(section, config)}
-    if not types:   # what most will need
-        types = {"http-01"}
-    if "http-01" in types:
-        _tell_of_port(config)
+    types = {kind for section in sections
+             for kind in challenges.types(section, config)}
+    types = types or {"http-01"}   # what most will need
+    _tell_of_ports(config, types)
     for responder in responders_for(types, config, identity(config.client.program), _no_pipe):
         for fault in responder.faults():
             findings.add(fault)
 
 
-def _tell_of_port(config: Config) -> None:
-    """Say what the web server at our port, if there is one, has to do for us."""
-    if config.webserver.listen is None and not config.webserver.challenge_directory \
-            and holder(HTTP_PORT)[1]:
+def _tell_of_ports(config: Config, types: Collection[str]) -> None:
+    """Say what the servers at our ports, if there are any, have to do for us."""
+    if "http-01" in types and config.webserver.listen is None \
+            and not config.webserver.challenge_directory and holder(HTTP_PORT)[1]:
         log.info(advice(HTTP_PORT, f"{config.run_directory}/www.socket"))
+    if "tls-alpn-01" in types and holder(TLS_PORT)[1] and (
+            config.tlsserver is None or config.tlsserver.listen is None):
+        log.info(advice(TLS_PORT, f"{config.run_directory}/tls.socket"))
 
 
 def _no_pipe(name: str) -> int:

@@ -120,6 +120,8 @@ def parse_subject(text: str, public: bool = True) -> tuple[tuple[str, str], ...]
         kind = _LONG_TYPES.get(kind, kind)
         if kind not in SUBJECT_TYPES:
             raise ValueError(f"“{kind}” is not one of {', '.join(SUBJECT_TYPES)}")
+        if kind == "CN" and not value.isascii():   # also of scripts that have more than letters
+            value = _common_name(value, public)
         if not re.match(_SUBJECT_VALUE, value):
             raise ValueError(f"“{item}” is not TYPE=VALUE (letters, digits, spaces and . , : @ ' "
                              "( ) & * ! ? - _ , 64 characters at most)")

@@ -127,7 +127,10 @@ def test_all_is_well(mode: str, online: Site, server: Hostile) -> None:
                      f"{name}: ok: {HERE}: port 80 reaches us"]
     done = online.run("check", "--online")
     assert done.stderr == "" and done.returncode == 0
-    assert sorted(done.stdout.splitlines()) == sorted(expected)
+    written = done.stdout.splitlines()
+    assert sorted(written) == sorted(expected)
+    names = [row.partition(": ")[0] for row in written]    # what is said of one stands together
+    assert names[:2] == [host] * 2 and names[2] == names[3] and names[4] == names[5]
     quiet = online.run("--quiet", "check", "--online")
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
 

@@ -14,8 +14,8 @@ from ...common import log
 from ...common.clock import when
 from ...common.errors import ConfigError, Error, UsageError, did_you_mean
 from ...common.names import Identifier, is_identifier
-from ...common.wire.order import Failed
-from ...common.wire.probe import Finding, Probe
+from ...common.wire.order import Answer, Failed
+from ...common.wire.probe import Finding, Probe, Probed
 from ..peers.conversation import Answered, Conversation, Ended
 from ..peers.identity import identity
 from ..peers.loop import Loop, Tick
@@ -159,6 +159,7 @@ class _Look:
         self._messages = Messages(self._loop)
         self._conversations: dict[Conversation, Issuer] = {}
         self._responders: list[Responder] = []
+        self._heard: dict[tuple[Conversation, str], list[Said]] = {}   # by whom, of which name
 
     def execute(self) -> None:
         """Look; raises Error."""
@@ -225,16 +226,29 @@ class _Look:
                 crowd.check(event.now)
                 for responder in self._responders:
                     responder.check()
-            elif isinstance(event, Answered) and isinstance(event.answer, Finding):
-                found = event.answer
-                self._findings.add(Said(self._name(event.conversation, found.section),
-                                        *found[1:]))
-            elif isinstance(event, Answered) and isinstance(event.answer, Failed):
-                self._findings.add(Said(self._name(event.conversation, event.answer.section),
-                                        "client", "error", event.answer.message))
+            elif isinstance(event, Answered):
+                self._answered(event.conversation, event.answer)
             elif isinstance(event, Ended) and event.error is not None:
+                self._tell(event.conversation, list(self._heard))
                 self._findings.add(Said(self._name(event.conversation, ""), "client", "error",
                                         str(event.error)))
+
+    def _answered(self, conversation: Conversation, answer: Answer) -> None:
+        """Keep what is found of a name until it is all there: its lines stand together."""
+        if isinstance(answer, Finding):
+            self._heard.setdefault((conversation, answer.section), []).append(
+                Said(self._name(conversation, answer.section), *answer[1:]))
+        elif isinstance(answer, Failed):
+            self._heard.setdefault((conversation, answer.section), []).append(
+                Said(self._name(conversation, answer.section), "client", "error", answer.message))
+        if isinstance(answer, (Failed, Probed)):
+            self._tell(conversation, [(conversation, answer.section)])
+
+    def _tell(self, conversation: Conversation, keys: Sequence[tuple[Conversation, str]]) -> None:
+        for key in keys:
+            if key[0] is conversation:
+                for said in self._heard.pop(key, ()):
+                    self._findings.add(said)
 
     def _name(self, conversation: Conversation, section: str) -> str:
         """Return whom an answer is about: a name, or the CA by its host."""

@@ -44,7 +44,9 @@ confdir       := $(sysconfdir)/$(PACKAGE)
 PATHS    := letsencrypt_tiny/common/paths.py
 MODULES  := $(wildcard $(addprefix letsencrypt_tiny/,*.py */*.py */*/*.py))
 CONFFILES := letsencrypt-tiny.conf certs.conf accountd.conf nginx.conf nginx-static.conf \
-             nginx-stream.conf apache2.conf apache2-static.conf haproxy.cfg haproxy-tls.cfg
+             nginx-stream.conf nginx-stateless.conf apache2.conf apache2-static.conf \
+             apache2-stateless.conf haproxy.cfg haproxy-tls.cfg haproxy-stateless.cfg \
+             caddy-stateless.conf
 MAN := letsencrypt-tiny-accountd.1 letsencrypt-tiny.conf.5 letsencrypt-tiny-certs.conf.5 \
        letsencrypt-tiny-accountd.conf.5 letsencrypt-tiny.8
 DOCS := $(wildcard README.md SECURITY.md)

@@ -25,9 +25,11 @@ SIGN_OF_LIFE = 20    # seconds between those given while a challenge is being ma
 
 # What would let a type of challenges be done
 NEEDS = {
-    "http-01": "see the setting “challenge” of the section, and [webserver]",
-    "dns-01": "dns-01 needs a section [dns], and to be among the section's “challenge”",
-    "tls-alpn-01": "tls-alpn-01 must be among the section's “challenge”",
+    "http-01": "add http-01 to the section's “challenge”, and have “listen” of [webserver] set",
+    "dns-01": "add dns-01 to the section's “challenge”, and a section [dns] for the name",
+    "tls-alpn-01": "add tls-alpn-01 to the section's “challenge”",
+    "dns-persist-01": "add dns-persist-01 to the section's “challenge”, and publish what "
+                      "“letsencrypt-tiny records” prints",
 }
 
 T = TypeVar("T")
@@ -90,17 +92,20 @@ def _parse(obj: JsonObject, types: list[str]) -> Authorization:
                          tuple(printable(item.get("type"), 64) for item in items), failure)
 
 
-def preferred(session: Session, authorization: Authorization) -> Challenge | None:
+def preferred(session: Session, authorization: Authorization,
+              tokenless: Collection[str] = ()) -> Challenge | None:
     """Return the challenge to respond to, None if none is of a type wanted.
 
-    Raises ProtocolError if it isn't what §8 demands.
+    Raises ProtocolError if it isn't what §8 demands; challenges of the types ``tokenless`` have
+    no token, and "" is taken for it.
     """
     if not authorization.challenges:
         return None
     item = authorization.challenges[0]
     try:
-        token = jsonfields.get_str(item, "token", 65536)
-        if not challenges.is_token(token):
+        needs_token = item["type"] not in tokenless
+        token = jsonfields.get_str(item, "token", 65536) if needs_token else ""
+        if needs_token and not challenges.is_token(token):
             raise ProtocolError("a challenge's token is malformed (§8.3): "
                                 f"“{printable(token, 60)}”")
         return Challenge(item["type"], session.url(item, "url"),
@@ -118,6 +123,7 @@ class Authorizer:
         order of preference."""
         self._session = session
         self._solvers = solvers
+        self._tokenless = [kind for kind, solver in solvers.items() if not solver.has_token]
         self._patience = patience
         self._identifiers = identifiers
         self._claimed: dict[Identifier, str] = {}
@@ -136,9 +142,10 @@ class Authorizer:
         if authorization.status != "pending":
             raise failure(authorization)
         name = authorization.identifier[1]
-        challenge = preferred(self._session, self._doable(authorization))
+        doable, why = self._doable(authorization)
+        challenge = preferred(self._session, doable, self._tokenless)
         if challenge is None:
-            raise Error(f"{printable(name)}: {_impossible(authorization, self._solvers)}")
+            raise Error(f"{printable(name)}: {why or _impossible(authorization, self._solvers)}")
         first = yield from self._present(challenge, authorization.identifier)
         if challenge.status == "pending" and first:    # else another order responds, or has
             answered = yield from self._respond(url, challenge, name)
@@ -173,11 +180,23 @@ class Authorizer:
             raise ProtocolError(f"the order has two authorizations for “{identifier[1]}”")
         return authorization
 
-    def _doable(self, authorization: Authorization) -> Authorization:
-        """Return it without the challenges that nobody can do for its identifier."""
-        plain = _plain(authorization.identifier)
-        return authorization._replace(challenges=tuple(
-            item for item in authorization.challenges if self._solvers[item["type"]].serves(plain)))
+    def _doable(self, authorization: Authorization) -> tuple[Authorization, str]:
+        """Return it without the challenges that nobody can do, and why the first of them can't be
+        if its solver knows."""
+        plain, account = _plain(authorization.identifier), self._session.kid or ""
+        doable: list[JsonObject] = []
+        faults: list[str] = []
+        for item in authorization.challenges:
+            solver = self._solvers[item["type"]]
+            if not solver.serves(plain):
+                continue
+            why = solver.fault(item, account)
+            if why:
+                debug(f"{plain[1]}: {why}")
+                faults.append(why)
+            else:
+                doable.append(item)
+        return authorization._replace(challenges=tuple(doable)), (faults or [""])[0]
 
     def _present(self, challenge: Challenge, identifier: Identifier) -> Steps[bool]:
         """Make the challenge ready; True if it is ours to respond to it."""
@@ -216,7 +235,8 @@ class Authorizer:
             response = yield from self._fetch(url)
             authorization = self._check(url, response)
             if authorization.status == "pending":
-                shared = preferred(self._session, authorization)
+                shared = preferred(self._session, self._doable(authorization)[0],
+                                   self._tokenless)
                 if shared is None or shared.status == "pending":
                     raise
             elif authorization.status != "valid":
@@ -231,10 +251,14 @@ def _plain(identifier: Identifier) -> Identifier:
 
 def _impossible(authorization: Authorization, solvers: Mapping[str, Solver]) -> str:
     """Say what the CA offers, and which setting would help."""
-    offered = authorization.offered
-    hints = [NEEDS[kind] for kind in offered if kind in NEEDS and kind not in solvers]
-    return (f"the CA offers no {' or '.join(solvers)} challenge that can be done here, but only "
-            f"{', '.join(offered) or 'none at all'}{f' ({hints[0]})' if hints else ''}")
+    offered = ", ".join(authorization.offered) or "none at all"
+    if authorization.challenges:   # of a type wanted, but not for this name
+        kind = authorization.challenges[0]["type"]
+        return (f"the CA offers {offered}, of which {kind} can't be done for this name"
+                + (": no section [dns] is for it" if kind == "dns-01" else ""))
+    hints = [NEEDS[kind] for kind in authorization.offered if kind in NEEDS]
+    return (f"the CA offers no {' or '.join(solvers)} challenge, but only {offered}"
+            f"{f' ({hints[0]})' if hints else ''}")
 
 
 def failure(authorization: Authorization) -> Invalid:

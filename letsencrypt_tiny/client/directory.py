@@ -6,6 +6,7 @@ from typing import NamedTuple
 from ..common.errors import ProtocolError
 from ..common.wire import jsonfields
 from ..common.wire.jsonfields import JsonObject
+from ..common.wire.order import MAX_ISSUERS, is_issuer
 
 
 class Directory(NamedTuple):
@@ -19,6 +20,7 @@ class Directory(NamedTuple):
     terms_of_service: str | None
     external_account_required: bool
     profiles: dict[str, str] | None           # draft-ietf-acme-profiles; name -> description
+    issuers: tuple[str, ...] = ()             # caaIdentities: those that are names
 
 
 def parse(obj: JsonObject, url: Callable[[JsonObject, str], str], what: str) -> Directory:
@@ -34,6 +36,15 @@ def parse(obj: JsonObject, url: Callable[[JsonObject, str], str], what: str) -> 
             terms_of_service=jsonfields.get_optional_str(meta, "termsOfService", 2048),
             external_account_required=jsonfields.get_bool(meta, "externalAccountRequired"),
             profiles=None if profiles is None else {
-                name: str(description) for name, description in profiles.items()})
+                name: str(description) for name, description in profiles.items()},
+            issuers=_issuers(meta))
     except ProtocolError as exc:
         raise ProtocolError(f"{what} is none (RFC 8555 §7.1.1): {exc}") from exc
+
+
+def _issuers(meta: JsonObject) -> tuple[str, ...]:
+    """Return the CA's names in records; nothing depends on them but what is printed."""
+    items = meta.get("caaIdentities")
+    names = [item.lower().rstrip(".") for item in items if isinstance(item, str)] \
+        if isinstance(items, list) else []
+    return tuple(dict.fromkeys(filter(is_issuer, names)))[:MAX_ISSUERS]

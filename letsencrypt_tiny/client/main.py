@@ -13,7 +13,7 @@ Descriptors:
 The messages are those of ``common/wire/order.py`` and ``common/wire/signer.py``.
 
 Working directory: the challenge directory, where it makes and removes files named like tokens
-(http-01; what other challenge types need is said in ``challenges/``).
+(http-01; what other challenge types need is said in ``challenges/``), or / where it makes none.
 Intended user: _letsencrypt-client, which owns nothing else.
 
 Exit status: 0 if every request has been dealt with, be it that it failed; 1 if nothing
@@ -26,13 +26,14 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..common import log
 from ..common.errors import Error, ProtocolError, UsageError
 from ..common.sandbox import confine
 from ..common.wire import order as order_protocol
 from ..common.wire.order import ClientConfig, Log, Request
+from ..common.wire.probe import Probe
 from . import outcome, transport
 from .challenges import table
 from .replies import Replies
@@ -40,6 +41,9 @@ from .requests import whole_run
 from .scheduler import Scheduler
 from .session import Session
 from .signer import Signer
+
+if TYPE_CHECKING:
+    from .online.prober import Prober
 
 MAX_REQUESTS = 20000
 MAX_INPUT = 256 << 20    # bytes of all requests
@@ -78,16 +82,18 @@ def main() -> int:
         # Open what is needed: the signer, the trusted CAs, the server's addresses …
         signer = (None if arguments.signer_fd is None
                   else Signer(socket.socket(fileno=arguments.signer_fd)))
-        session = open_session(config, signer)
+        prober = open_prober(config, requests)
+        session = open_session(config, signer, prober is not None)
         # … lose everything else …
         if config.doors:   # their solvers are made when nothing can be imported any more
             __import__("letsencrypt_tiny.client.challenges.responders")
         warm_up()
-        plan = confinement(config.confine, session.connections.ports, config.access.jobs,
-                           len(session.connections))
+        ports = {*session.connections.ports, *(prober.ports if prober is not None else ())}
+        plan = confinement(config.confine, tuple(ports), config.access.jobs,
+                           len(session.connections), len(config.doors))
         log.debug("confined: " + ", ".join(confine.enter(plan)))
         # … and only now listen to what the server says.
-        run(config, session, requests, replies)
+        run(config, session, requests, replies, prober)
     except Exception as exc:    # the master must hear of it, even of a mistake of ours
         for request in requests:
             replies.failed(request, exc, outcome.RUN)
@@ -128,36 +134,51 @@ def read_requests(fd: int) -> list[Request]:
     return [order_protocol.parse_request(line) for line in lines]
 
 
-def open_session(config: ClientConfig, signer: Signer | None) -> Session:
-    """Prepare all that a connection to the server needs, without making one; raises Error."""
-    url = transport.parse_url(config.access.server, "the setting “server”")
+def open_prober(config: ClientConfig, requests: Sequence[Request]) -> "Prober | None":
+    """Prepare to look at names, if that is what is asked: no other run loads it."""
+    probes = [request for request in requests if isinstance(request, Probe)]
+    if not probes:
+        return None
+    from .online.prober import Prober
+    return Prober(config, probes)
+
+
+def open_session(config: ClientConfig, signer: Signer | None, probes: bool = False) -> Session:
+    """Prepare all that a connection to the server needs, without making one; raises Error.
+
+    For ``probes`` a server that has no address is one thing more to be told of.
+    """
+    server = config.access.server
+    url = transport.parse_url(server, "the setting “server”")
     proxy = transport.find_proxy(config.access.proxy, url, os.environ)
-    return Session(config.access.server, transport.find_route(url, proxy),
+    return Session(server, _other_route(config, server, "server") if probes
+                   else transport.find_route(url, proxy),
                    transport.tls_context(config.access), signer, time.time,
                    config.access.answer_timeout,
                    [_other_route(config, origin) for origin in config.access.origins])
 
 
-def _other_route(config: ClientConfig, origin: str) -> transport.Route:
+def _other_route(config: ClientConfig, origin: str, setting: str = "origins") -> transport.Route:
     """How to reach one of the setting “origins”; that it has no address matters once it is used.
     """
-    url = transport.parse_url(origin, "the setting “origins”")
+    url = transport.parse_url(origin, f"the setting “{setting}”")
     proxy = transport.find_proxy(config.access.proxy, url, os.environ)
     try:
         return transport.find_route(url, proxy)
     except transport.TransportError as exc:
-        log.warning(f"{exc} (setting “origins”)")
+        log.warning(f"{exc} (setting “{setting}”)")
         return transport.Route(url, proxy, ())
 
 
-def confinement(mode: str, ports: Sequence[int], jobs: int, origins: int = 1) -> confine.Plan:
+def confinement(mode: str, ports: Sequence[int], jobs: int, origins: int = 1,
+                doors: int = 0) -> confine.Plan:
     """What is left to the client: its challenge files, and connections to a port or a few.
 
     Where no challenge is a file its directory is /, in which it is to make none.
     """
     return confine.Plan(name="client", mode=mode, connect=tuple(ports),
                         create=() if os.getcwd() == "/" else (".",),
-                        files=64 + jobs * origins, file_size=MAX_FILE,
+                        files=64 + jobs * origins + doors, file_size=MAX_FILE,
                         processes=MAX_PROCESSES + jobs, memory=MEMORY + jobs * STACK)
 
 
@@ -171,7 +192,7 @@ def warm_up() -> None:
 
 
 def run(config: ClientConfig, session: Session, requests: Sequence[Request],
-        replies: Replies) -> None:
+        replies: Replies, prober: "Prober | None" = None) -> None:
     """Do what is asked for, with as many connections as the configuration allows.
 
     Raises Error if the server can't be worked with at all.
@@ -185,7 +206,8 @@ def run(config: ClientConfig, session: Session, requests: Sequence[Request],
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     solvers = table.solvers(config)
     try:
-        scheduler.run(whole_run(config, session, requests, replies, solvers))
+        scheduler.run(whole_run(config, session, requests, replies, solvers) if prober is None
+                      else prober.run(session, replies, solvers))
     finally:
         for solver in solvers.values():
             solver.close()

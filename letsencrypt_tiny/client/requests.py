@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+from ..common.errors import LocalProtocolError
 from ..common.names import Identifier
-from ..common.wire.order import (AccountUpdate, Answer, ClientConfig, Log, Order, Progress,
-                                 Request)
+from ..common.wire.order import (AccountUpdate, Answer, ClientConfig, Directory, Log, Order,
+                                 Progress, Request)
+from ..common.wire.probe import Probe
 from . import account, certificate, outcome
 from .challenges.table import Solvers
 from .ordering import Ordering
@@ -21,6 +23,8 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
     """Do all that is asked for.  Raises Error if the server can't be worked with at all."""
     patience = Patience("", config.access.timeout, quietly(replies))
     yield from patience.busy(session.fetch_directory)
+    if session.directory.issuers not in ((), config.issuers):
+        replies(Directory(session.directory.issuers))
     if any(isinstance(request, Order) for request in requests):
         yield from account.identify(session, config, patience, replies)
 
@@ -29,6 +33,8 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
             return (yield from Ordering(session, request, solvers, patience).run())
         if isinstance(request, AccountUpdate):
             return (yield from account.update(session, request, patience, replies))
+        if isinstance(request, Probe):
+            raise LocalProtocolError("a probe among other requests")    # see online/
         identify = account.identify(session, config, patience, replies)
         return (yield from certificate.revoke(session, request, identify, patience, replies))
 

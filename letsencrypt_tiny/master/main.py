@@ -26,7 +26,8 @@ VERSION = f"letsencrypt-tiny {__version__}"
 # what is typed, in lower case and without hyphens -> command; others' words are understood
 COMMANDS = {"account": "account", "neworder": "newOrder", "newcert": "newOrder",
             "renew": "newOrder", "revokecert": "revokeCert", "revoke": "revokeCert",
-            "status": "status", "check": "check", "help": "help", "version": "version"}
+            "status": "status", "check": "check", "records": "records",
+            "help": "help", "version": "version"}
 # what other clients call what has another name here
 ELSEWHERE = {"certonly": "newOrder", "run": "newOrder", "issue": "newOrder", "order": "newOrder",
              "register": "account --register", "unregister": "account --deactivate",
@@ -34,10 +35,10 @@ ELSEWHERE = {"certonly": "newOrder", "run": "newOrder", "issue": "newOrder", "or
              "configtest": "check", "certs": "status"}
 # command -> the options that it knows besides the general ones
 OPTIONS: dict[str, set[str]] = {
-    "account": {"register", "tos_agreed", "deactivate"},
+    "account": {"register", "tos_agreed", "deactivate", "thumbprint"},
     "newOrder": {"config_certs", "min_days", "force"},
     "revokeCert": {"reason", "certificate_key"},
-    "status": {"config_certs", "json"}, "check": set()}
+    "status": {"config_certs", "json"}, "records": {"config_certs"}, "check": {"online", "json"}}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -85,7 +86,7 @@ def _run(argv: list[str]) -> int:
     if unknown:
         parser.error(_unknown_option(unknown[0]))
     if not options.words:
-        parser.error("no command: say account, newOrder, revokeCert, status or check")
+        parser.error("no command: say account, newOrder, revokeCert, status, records or check")
     word, *options.arguments = options.words
     command = COMMANDS.get(word.lower().replace("-", "").replace("_", ""), "")
     if command == "help":
@@ -122,6 +123,7 @@ def _parser() -> "argparse.ArgumentParser":
     account.add_argument("--register", action="store_true")
     account.add_argument("--tos-agreed", action="store_true")
     account.add_argument("--deactivate", action="store_true")
+    account.add_argument("--thumbprint", action="store_true")
     order = parser.add_argument_group("newOrder [SECTION ...]")
     order.add_argument("--config-certs", metavar="FILE", action="append")
     order.add_argument("--min-days", metavar="DAYS", type=int)
@@ -129,11 +131,13 @@ def _parser() -> "argparse.ArgumentParser":
     revoke = parser.add_argument_group("revokeCert FILE ...")
     revoke.add_argument("--reason")
     revoke.add_argument("--certificate-key", metavar="FILE")
-    status = parser.add_argument_group("status [SECTION ...], check")
+    status = parser.add_argument_group("status [SECTION ...], records [SECTION ...], "
+                                       "check [--online [NAME ...]]")
     status.add_argument("--json", action="store_true")
+    status.add_argument("--online", action="store_true")
     parser.add_argument("words", metavar="COMMAND", nargs="*",
-                        help="one of account, newOrder, revokeCert, status, check; then what it "
-                             "is about")
+                        help="one of account, newOrder, revokeCert, status, records, check; then "
+                             "what it is about")
     return parser
 
 
@@ -149,7 +153,7 @@ def _unknown_command(word: str) -> str:
     known = ELSEWHERE.get(word.lower())
     hint = f": did you mean “{known}”?" if known else did_you_mean(word, COMMANDS.values())
     return (f"there is no command “{log.printable(word)}”{hint} "
-            "(valid: account, newOrder, revokeCert, status, check, help)")
+            "(valid: account, newOrder, revokeCert, status, records, check, help)")
 
 
 def _command(command: str, options: "argparse.Namespace") -> int:
@@ -158,13 +162,21 @@ def _command(command: str, options: "argparse.Namespace") -> int:
     log.debug(f"read {config.file}")
     arguments: list[str] = options.arguments
     if command == "check":
-        if arguments:
-            raise UsageError("check takes no argument")
+        if options.online:
+            from .commands.online import online
+            with _locked(config):
+                return online(config, arguments, options.json)
+        if arguments or options.json:
+            raise UsageError(f"check takes no {'argument' if arguments else 'option --json'} "
+                             "without --online")
         from .commands.check import check
         return check(config)
     if command == "status":
         from .commands.status import status
         return status(config, arguments, options.config_certs, options.json)
+    if command == "records":
+        from .commands.records import records
+        return records(config, arguments, options.config_certs)
     if command == "revokeCert":
         from .commands import revoke
         if not arguments:
@@ -173,12 +185,7 @@ def _command(command: str, options: "argparse.Namespace") -> int:
         with _locked(config):
             return revoke.revoke(config, arguments, reason, options.certificate_key)
     if command == "account":
-        from ..common.wire.order import AccountUpdate
-        from .commands.account import account
-        with _locked(config):
-            return account(config, AccountUpdate(
-                options.register, options.tos_agreed, options.deactivate,
-                tuple(arguments) if arguments else None))
+        return _account(config, options)
     from .commands.new_order import Options, new_order
     from .settings import certificates
     if options.force and options.min_days is not None:
@@ -187,6 +194,19 @@ def _command(command: str, options: "argparse.Namespace") -> int:
     with _locked(config, idle=wanted.empty and not arguments):
         return new_order(config, wanted, Options(
             arguments, -1 if options.force else options.min_days))
+
+
+def _account(config: "Config", options: "argparse.Namespace") -> int:
+    from ..common.wire.order import AccountUpdate
+    from .commands import account
+    update = AccountUpdate(options.register, options.tos_agreed, options.deactivate,
+                           tuple(options.arguments) if options.arguments else None)
+    if options.thumbprint:
+        if update != AccountUpdate():
+            raise UsageError("account: --thumbprint stands alone")
+        return account.thumbprint(config)
+    with _locked(config):
+        return account.account(config, update)
 
 
 class _locked:

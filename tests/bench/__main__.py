@@ -24,10 +24,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from harness import sid
 from harness.run import Prefix, Users
+from harness.sid import say
 
 from . import against, ground, plot, scan, signer, table
-from .ground import say
 from .issuance import Bench
 from .peers import PEERS
 
@@ -47,10 +48,10 @@ def main() -> int:
     results: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "quick": quick, "retry after": ground.RETRY_AFTER, "machine": ground.machine()}
-    pebble = ground.newest("pebble")  # while there is a network
+    pebble = sid.newest("pebble")  # while there is a network
     if options.peers is None or "lego" in options.peers:
-        ground.newest("lego")
-    results["machine"]["pebble"] = ground.version("pebble", pebble)
+        sid.newest("lego")
+    results["machine"]["pebble"] = sid.version("pebble", pebble)
     ground.leave_the_machine()
     with Users(), ground.pebble(pebble) as server, ground.trusted(server):
         prefix = Prefix()
@@ -82,7 +83,7 @@ def main() -> int:
 
 def _against(options: argparse.Namespace) -> int:
     machine = ground.machine()
-    pebble = ground.newest("pebble")
+    pebble = sid.newest("pebble")
     ground.leave_the_machine()
     with Users(), ground.pebble(pebble) as server, ground.trusted(server):
         figures = against.compare(options.against, server, options.parts, options.runs,

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 from harness.pebble import Pebble
 from harness.run import ENVIRONMENT, PARENT, ROOT, Prefix, Site
+from harness.sid import say
 
 from . import issuance, measure, scan, signer
-from .ground import say
 from .peers import Tiny
 
 PARTS = ("startup", "scan", "issuance", "signer", "memory")

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from harness.pebble import Pebble
 from harness.run import PARENT, Prefix
+from harness.sid import say
 
 from . import measure
-from .ground import Counters, WebRoot, say
+from .ground import Counters, WebRoot
 from .peers import Job, Program, Tiny, installed
 
 _fresh = itertools.count()

@@ -13,14 +13,12 @@ from pathlib import Path
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from harness import ca
+from harness import ca, sid
 from harness.lacme import Lacme
 from harness.pebble import Pebble
 from harness.run import ENVIRONMENT, Prefix, Result, Site, run
 
 from letsencrypt_tiny import __version__
-
-from . import ground
 
 MAIL = "mailto:root@bench.example"
 
@@ -52,7 +50,7 @@ class Program:
 
     def version(self) -> str:
         """Return the version."""
-        return ground.version(self.package)
+        return sid.version(self.package)
 
     def set_up(self) -> None:
         """Configure it and register the account.  Raises RuntimeError."""
@@ -249,10 +247,10 @@ class Lego(Program):
     web_root = False
 
     def version(self) -> str:
-        return ground.version(self.package, self.executable)
+        return sid.version(self.package, self.executable)
 
     def set_up(self) -> None:
-        newest = ground.OUT / "sid/usr/bin/lego"
+        newest = sid.OUT / "usr/bin/lego"
         if newest.exists():
             self.executable = newest
         self._command = (
@@ -302,7 +300,7 @@ def installed(names: Sequence[str] | None) -> list[type[Program]]:
     chosen = [peer for peer in PEERS if names is None or peer.package in names]
     for peer in chosen:
         if not peer.executable.exists():
-            ground.say(f"{peer.name}: not installed, skipped")
+            sid.say(f"{peer.name}: not installed, skipped")
     return [peer for peer in chosen if peer.executable.exists()]
 
 

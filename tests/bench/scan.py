@@ -12,9 +12,9 @@ from harness import ca
 from harness.lacme import Lacme
 from harness.pebble import Pebble
 from harness.run import ENVIRONMENT, PARENT, Prefix, Site
+from harness.sid import say
 
 from . import measure as clock
-from .ground import say
 
 LIMIT = 300.0  # seconds
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.run import ENVIRONMENT, SIGNER_USER, Prefix, Site, as_user
+from harness.sid import say
 
 from letsencrypt_tiny.common.wire import jose
 
-from .ground import say
 
 KINDS = {"rsa:2048": "RSA-2048", "rsa:4096": "RSA-4096", "ec:P-256": "P-256"}
 _SPEED = {"rsa:2048": ("rsa2048", "F2"), "rsa:4096": ("rsa4096", "F2"),

@@ -1,4 +1,4 @@
-"""Debian's nginx, apache2 and haproxy at port 80 or 443, with the snippets that we ship."""
+"""Debian's nginx, apache2, haproxy and caddy at port 80 or 443, with the snippets that we ship."""
 
 import os
 import pwd
@@ -49,7 +49,8 @@ DocumentRoot {path}
 </Directory>
 Include {snippet}
 """
-_APACHE2_MODULES = ("mpm_event", "authz_core", "alias", "proxy", "proxy_http")
+_APACHE2_MODULES = ("mpm_event", "authz_core", "alias", "proxy", "proxy_http",
+                    "rewrite")
 
 _HAPROXY = """\
 global
@@ -100,6 +101,22 @@ frontend tls
 backend others
     server here 127.0.0.1:8443
 """
+_CADDY = """\
+{{
+    admin off
+    auto_https off
+}}
+http:// {{
+    import {snippet}
+    respond 404
+}}
+"""
+# how each is told the thumbprint that its stateless snippet wants: what to replace, and by what
+_TOLD = {
+    "nginx": ("include {snippet};", 'set $acme_thumbprint "%s"; include {snippet};'),
+    "apache2": ("Include {snippet}", "Define ACME_THUMBPRINT %s\nInclude {snippet}"),
+    "haproxy": ("global\n", "global\n    setenv ACME_THUMBPRINT %s\n"),
+    "caddy": ("import {snippet}", "vars acme_thumbprint %s\n    import {snippet}")}
 TLS_KINDS = {"nginx-stream.conf": _NGINX_STREAM, "haproxy-tls.cfg": _HAPROXY_TLS}
 
 
@@ -108,12 +125,13 @@ class Frontend:
 
     Those of TLS_KINDS are at port 443.  ``directory`` stands for the /var/www/acme-challenge of a
     static one, and ``socket`` is what ``listen`` must be for haproxy, which sees nothing outside
-    its chroot.
+    its chroot.  Those named “stateless” answer for the account with ``thumbprint``.
     """
 
-    def __init__(self, prefix: Prefix, kind: str) -> None:
+    def __init__(self, prefix: Prefix, kind: str, thumbprint: str = "") -> None:
         self._snippet = prefix.path / "etc/letsencrypt-tiny" / kind
         self._kind = kind
+        self._thumbprint = thumbprint
 
     def __enter__(self) -> "Frontend":
         self._temporary = tempfile.TemporaryDirectory(prefix="frontend-", dir=PARENT)
@@ -133,12 +151,17 @@ class Frontend:
                             for name in _APACHE2_MODULES)
         server = self._kind.partition("-")[0].partition(".")[0]
         template = TLS_KINDS.get(self._kind) or {
-            "nginx": _NGINX, "apache2": _APACHE2, "haproxy": _HAPROXY}[server]
+            "nginx": _NGINX, "apache2": _APACHE2, "haproxy": _HAPROXY, "caddy": _CADDY}[server]
+        if self._thumbprint:
+            old, new = _TOLD[server]
+            template = template.replace(old, new % self._thumbprint).replace(
+                "use_backend letsencrypt-tiny ", "use_backend letsencrypt-tiny-stateless ")
         config.write_text(template.format(path=path, snippet=snippet, modules=modules))
         argv: list[str] = {
             "nginx": ["/usr/sbin/nginx", "-e", "stderr", "-c", str(config)],
             "apache2": ["/usr/sbin/apache2", "-D", "FOREGROUND", "-f", str(config)],
             "haproxy": ["/usr/sbin/haproxy", "-db", "-f", str(config), "-f", str(snippet)],
+            "caddy": ["/usr/bin/caddy", "run", "--config", str(config), "--adapter", "caddyfile"],
         }[server]
         try:
             self._daemon = Daemon(argv, path / f"{server}.log", [443 if tls else 80])

@@ -22,7 +22,8 @@ class Pebble:
     waits 0–15 s before each validation; ``noncereject`` and ``authzreuse`` (per cent),
     ``sleeptime`` (at most, seconds) and ``nosleep`` change that.  ``alternate_roots`` and
     ``chain_length`` are the number of alternate chains and of intermediates in a chain;
-    ``config`` adds members to "pebble" in its configuration file.
+    ``config`` adds members to "pebble" in its configuration file; ``program`` is another Pebble
+    than the installed one (see ``sid``).
 
     ``directory`` is the directory's URL, ``ca_file`` holds the CA of its HTTPS certificate.
     It validates http-01 at ``http_port`` of 127.0.0.1, whatever the name (see ``names``).
@@ -33,7 +34,7 @@ class Pebble:
                  strict: bool = True, always_valid: bool = False, alternate_roots: int = 0,
                  chain_length: int = 1, http_port: int = 0, tls_port: int = 0,
                  config: dict[str, Any] | None = None, env: dict[str, str] | None = None,
-                 dns_server: str = "") -> None:
+                 dns_server: str = "", program: Path = Path("/usr/bin/pebble")) -> None:
         knobs = {"PEBBLE_VA_NOSLEEP": int(nosleep) or None, "PEBBLE_VA_SLEEPTIME": sleeptime,
                  "PEBBLE_VA_ALWAYS_VALID": int(always_valid) or None,
                  "PEBBLE_WFE_NONCEREJECT": noncereject, "PEBBLE_AUTHZREUSE": authzreuse,
@@ -41,6 +42,7 @@ class Pebble:
         self._env = {name: str(value) for name, value in knobs.items() if value is not None}
         self._env.update(env or {})
         self._config = config or {}
+        self._program = program
         self._strict = strict
         self._dns_server = dns_server    # "": ``names``
         self._alternate_roots = alternate_roots
@@ -68,7 +70,7 @@ class Pebble:
         self.names = Names(path)
         try:
             self._daemon = Daemon(
-                ["/usr/bin/pebble", "-config", str(config), "-dnsserver",
+                [str(self._program), "-config", str(config), "-dnsserver",
                  self._dns_server or self.names.address,
                  f"-strict={str(self._strict).lower()}"],
                 path / "pebble.log", [int(self._listen.split(":")[1]), self._management],

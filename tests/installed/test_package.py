@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.run import ENVIRONMENT, ROOT
+from harness.run import ENVIRONMENT, ROOT, USERS
 
 pytestmark = pytest.mark.root
 
@@ -104,7 +104,7 @@ def test_the_administrators_override(user: str, group: str, certs: None) -> None
 
 
 def test_users_can_do_nothing_else() -> None:
-    for name in ("_letsencrypt-accountd", "_letsencrypt-client", "_letsencrypt-www"):
+    for name in USERS:
         entry = pwd.getpwnam(name)
         assert entry.pw_uid < 1000 and entry.pw_shell.endswith("nologin")
         assert grp.getgrgid(entry.pw_gid).gr_name == name
@@ -140,7 +140,7 @@ def test_programs_say_who_they_are() -> None:
     assert "COMMAND" in run(MASTER, "--help")
     for program in (MASTER, "/usr/bin/letsencrypt-tiny-accountd"):
         assert Path(program).read_text().startswith("#!/usr/bin/python3 -IS\n")
-    for program in ("client", "webserver", "tlsserver"):
+    for program in ("client", "webserver", "tlsserver", "dns"):
         text = Path(f"/usr/libexec/letsencrypt-tiny/{program}").read_text()
         assert text.startswith("#!/usr/bin/python3 -IS\n")
 

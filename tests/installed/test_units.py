@@ -15,27 +15,31 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pytest
 
-from harness import tlsserver
+from harness import tlsserver, updater
+from harness.bind import PRIMARY, Bind
 from harness.run import ENVIRONMENT, ROOT
-from letsencrypt_tiny.common.wire.responder import format_duty
+from letsencrypt_tiny.common.wire.responder import Ready, format_duty
 
 pytestmark = pytest.mark.root
 
 PROFILES = {"letsencrypt-tiny-accountd": "usr.bin.letsencrypt-tiny-accountd",
             "letsencrypt-tiny-client": "usr.libexec.letsencrypt-tiny.client",
             "letsencrypt-tiny-webserver": "usr.libexec.letsencrypt-tiny.webserver",
-            "letsencrypt-tiny-tlsserver": "usr.libexec.letsencrypt-tiny.tlsserver"}
+            "letsencrypt-tiny-tlsserver": "usr.libexec.letsencrypt-tiny.tlsserver",
+            "letsencrypt-tiny-dns": "usr.libexec.letsencrypt-tiny.dns"}
 MASTER = "/usr/sbin/letsencrypt-tiny"
 SIGNER = "/usr/bin/letsencrypt-tiny-accountd"
 CLIENT = "/usr/libexec/letsencrypt-tiny/client"
 WEBSERVER = "/usr/libexec/letsencrypt-tiny/webserver"
 TLSSERVER = "/usr/libexec/letsencrypt-tiny/tlsserver"
-CONFINED = dict(zip((SIGNER, CLIENT, WEBSERVER, TLSSERVER), PROFILES))
+UPDATER = "/usr/libexec/letsencrypt-tiny/dns"
+CONFINED = dict(zip((SIGNER, CLIENT, WEBSERVER, TLSSERVER, UPDATER), PROFILES))
+UPDATERS = "letsencrypt-tiny-dns"   # the administrator's commands run in it, too
 PARSER = ("/usr/sbin/apparmor_parser", "--skip-kernel-load", "--skip-cache",
           # as the kernel that the abi file describes: this one may have no AppArmor
           "--features-file=/etc/apparmor.d/abi/3.0")
@@ -142,6 +146,41 @@ def tls_calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
     return list(_calls(trace.read_text()))
 
 
+class Traced(updater.Updater):
+    """The installed updater of DNS records, and what it does."""
+
+    trace = Path()
+
+    def argv(self, task: int, journal: int, secret: int, doors: Sequence[int]) -> list[str]:
+        """Return how it is started with these descriptors."""
+        arguments = super().argv(task, journal, secret, doors)
+        return [*_strace("-o", str(self.trace), UPDATER),
+                *arguments[arguments.index("--debug"):]]
+
+
+@pytest.fixture(scope="module")
+def updater_calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
+    """What the updater does for one challenge each: by a command, and by dynamic updates."""
+    made: list[Call] = []
+    with tempfile.TemporaryDirectory(prefix="bind-", dir="/srv") as directory, \
+            Bind(Path(directory, "b"), {"b.example": ""}) as bind:
+        for update in ("command", "/bin/true"), ("rfc2136",):
+            path = tmp_path_factory.mktemp("dns")
+            with Traced(path, identifiers=["b.example"], update=update, server=PRIMARY,
+                        secret=bind.key_file.read_text(), nameservers=[PRIMARY], propagation=0,
+                        confine="required") as process:
+                process.trace = path / "strace"
+                door = process.door()
+                process.start()
+                about = door.present("b.example")
+                assert door.hear() == Ready(about)
+                door.close()
+                assert process.end() == 0, process.said
+            made += _calls(process.trace.read_text())
+        assert bind.published() == []
+    return made
+
+
 # --- systemd ---
 
 def _unit(name: str) -> str:
@@ -197,6 +236,13 @@ def test_the_renewal_unit_allows_every_system_call_of_a_run(calls: list[Call]) -
 def test_the_renewal_unit_allows_every_system_call_of_a_tls_server(tls_calls: list[Call]) -> None:
     used = {call.name for call in tls_calls if TLSSERVER in call.programs}
     assert {"memfd_create", "accept4"} | CONFINEMENT - {"landlock_add_rule"} < used
+    assert not used - _allowed("letsencrypt-tiny.service")
+
+
+def test_the_renewal_unit_allows_every_system_call_of_an_updater(
+        updater_calls: list[Call]) -> None:
+    used = {call.name for call in updater_calls if UPDATER in call.programs}
+    assert {"socket", "ftruncate", "memfd_create", "setsid"} | CONFINEMENT < used
     assert not used - _allowed("letsencrypt-tiny.service")
 
 
@@ -270,7 +316,8 @@ def _regex(glob: str, variables: dict[str, list[str]]) -> str:
 def _granted(rules: list[Rule], path: str) -> set[str]:
     matching = [rule for rule in rules if rule.pattern.match(path)]
     granted = {letter for rule in matching if not rule.deny for letter in rule.permissions}
-    return granted - {letter for rule in matching if rule.deny for letter in rule.permissions}
+    granted -= {letter for rule in matching if rule.deny for letter in rule.permissions}
+    return granted if "x" in granted else granted - set("iuUpPcC")   # how, not whether
 
 
 @pytest.mark.parametrize("name", PROFILES.values())
@@ -303,11 +350,13 @@ def _accesses(calls: list[Call], program: str) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize("program", CONFINED)
 def test_the_profile_allows_every_file_of_a_run(program: str, calls: list[Call],
                                                 server_calls: list[Call],
-                                                tls_calls: list[Call]) -> None:
+                                                tls_calls: list[Call],
+                                                updater_calls: list[Call]) -> None:
     rules = _rules(CONFINED[program])
     # What has no path AppArmor doesn't judge
-    wanted = {(path, letter) for path, letter in _accesses(
-        [*calls, *server_calls, *tls_calls], program) if not path.startswith("/memfd:")}
+    seen = [*calls, *server_calls, *tls_calls, *updater_calls]
+    wanted = {(path, letter) for path, letter in _accesses(seen, program)
+              if not path.startswith("/memfd:")}
     assert len(wanted) > 50, wanted
     assert not sorted((path, letter) for path, letter in wanted
                       if letter not in _granted(rules, path))
@@ -321,18 +370,21 @@ def test_what_the_profiles_do_not_allow() -> None:
         rules = _rules(profile)
         for path in ("/etc/shadow", "/root/secret", "/home/a/b", "/proc/1/mem", "/proc/1/environ"):
             owner = profile == "letsencrypt-tiny-accountd"   # whose “owner” rules are wider
-            assert owner and not path.startswith("/proc") or not _granted(rules, path), path
-        assert not _granted(rules, "/usr/bin/sh")
+            assert owner and not path.startswith("/proc") or not _granted(rules, path) or (
+                profile == UPDATERS and path.startswith(("/home", "/proc"))), path
         assert "w" not in _granted(rules, "/usr/share/letsencrypt-tiny/letsencrypt_tiny/x.py")
+        assert profile == UPDATERS or not _granted(rules, "/usr/bin/sh")
         if profile == "letsencrypt-tiny-accountd":
             continue
-        for path in (f"{state}/accountd/account.key", f"{state}/certs/a/privkey.pem"):
+        for path in (f"{state}/accountd/account.key", f"{state}/certs/a/privkey.pem",
+                     f"{state}/state/key-a.pem", f"{state}/state/issued-a.pem"):
             assert not _granted(rules, path), path
         for path in ("/usr/bin/gpg", "/usr/bin/openssl", "/usr/bin/python3.11",
                      f"{run_directory}/x"):
-            assert not {"x", "i", "u", "U", "P"} & _granted(rules, path), path
+            assert profile == UPDATERS and path.startswith("/usr") or not {
+                "x", "i", "u", "U", "P"} & _granted(rules, path), path
         assert ("r" in _granted(rules, f"{run_directory}/token")) == (
-            profile != "letsencrypt-tiny-tlsserver")
+            profile not in ("letsencrypt-tiny-tlsserver", UPDATERS))
         assert ("w" in _granted(rules, f"{run_directory}/token")) == profile.endswith("client")
         assert not _granted(rules, f"{run_directory}/")
 

@@ -213,8 +213,13 @@ def test_who_alone_uses_what() -> None:
     assert {name.partition(".")[2].partition(".")[0] for name in importers(
         "letsencrypt_tiny.common.pycryptodome")} == {"signer", "tlsserver"}
     assert {wing.partition(".")[0] for wing in users["ssl"]} == {"client", "tlsserver"}
-    for module in ("dns", "lexicon", "requests"):   # dnspython's modules
+    for module in ("lexicon", "requests"):
         assert {wing.partition(".")[0] for wing in users[module]} == {"dns"}
+    # dnspython's modules: the client's in functions, of the probes alone
+    assert {wing if wing.startswith("client") else wing.partition(".")[0]
+            for wing in users["dns"]} == {"dns", "client.online.asking"}
+    assert not any(top for name, top in imports(PACKAGE / "client/online/asking.py")
+                   if name.startswith("dns."))
 
 
 def loaded(program: str, *arguments: str) -> set[str]:

@@ -20,16 +20,31 @@ from letsencrypt_tiny.common.errors import Error, ProtocolError
 from letsencrypt_tiny.common.wire.order import Access, ClientConfig, Order
 
 SESSION = Words()
+KID = f"{CA}/account/1"
 CONFIG = ClientConfig(Access("https://x/"))
 
 
 class Noted:
     """A solver of any type, which waits, and notes what is asked of it."""
 
-    def __init__(self, kind: str, fails: str = "") -> None:
+    def __init__(self, kind: str, fails: str = "", *, serves: bool = True, fault: str = "",
+                 has_token: bool = True) -> None:
         self.type = kind
+        self.has_token = has_token
         self.fails = fails
+        self._serves = serves
+        self._fault = fault
+        self.asked: list[tuple[str, str]] = []
+        self.accounts: set[str] = set()
         self.calls: list[tuple[str, ...]] = []
+
+    def serves(self, identifier: tuple[str, str]) -> bool:
+        self.asked.append(identifier)
+        return self._serves
+
+    def fault(self, _challenge: Any, account: str) -> str:
+        self.accounts.add(account)
+        return self._fault
 
     def present(self, identifier: tuple[str, str], token: str, thumbprint: str) -> Any:
         yield 5.0
@@ -144,6 +159,7 @@ def test_a_strange_challenge_is_refused(changes: dict[str, Any]) -> None:
 def authorize(authz: dict[str, Any], *solvers: Solver, name: str = "a.example") -> Any:
     """Do one authorization; return the session, what it waited and what went wrong."""
     session = Words(authz=[authz], challenge=[challenge_object()])
+    session.kid = KID
     waited: list[float] = []
     authorizer = Authorizer(session, {solver.type: solver for solver in solvers},
                             Patience("s", 10, lambda _: None), frozenset({("dns", name)}))
@@ -178,13 +194,49 @@ def test_what_was_not_presented_is_not_cleaned_nor_responded_to() -> None:
     assert [path for path, _ in session.asked] == ["authz"]
 
 
-def test_an_offer_of_nothing_that_is_wanted() -> None:
-    solvers = [Noted("tls-alpn-01"), Noted("http-01")]
-    for offered, words in (([challenge_object("dns-01"), {"type": "x\x1b"}], "dns-01, x\\x1b"),
-                           ([], "none at all")):
-        _, _, error = authorize(authorization_object(*offered), *solvers)
-        assert str(error) == ("a.example: the CA offers no tls-alpn-01 or http-01 challenge, but "
-                              f"only {words}")
+@pytest.mark.parametrize("offered, why", [
+    ([challenge_object("dns-01"), {"type": "x\x1b"}],
+     "the CA offers no tls-alpn-01 or http-01 challenge, but only dns-01, x\\x1b (add dns-01 to "
+     "the section's “challenge”, and a section [dns] for the name)"),
+    ([{"type": "dns-persist-01"}],
+     "the CA offers no tls-alpn-01 or http-01 challenge, but only dns-persist-01 (add "
+     "dns-persist-01 to the section's “challenge”, and publish what “letsencrypt-tiny records” "
+     "prints)"),
+    ([{"type": "x"}], "the CA offers no tls-alpn-01 or http-01 challenge, but only x"),
+    ([], "the CA offers no tls-alpn-01 or http-01 challenge, but only none at all")])
+def test_an_offer_of_nothing_that_is_wanted(offered: Any, why: str) -> None:
+    """One line says what there is, and which setting would help."""
+    _, _, error = authorize(authorization_object(*offered), Noted("tls-alpn-01"), Noted("http-01"))
+    assert str(error) == f"a.example: {why}"
+
+
+@pytest.mark.parametrize("unable", [{"serves": False}, {"fault": "of another account"}])
+def test_a_type_that_cannot_be_done_is_passed_over(unable: Any) -> None:
+    """It is asked for what is validated, without “*.”; the next by preference is taken."""
+    dns, http = Noted("dns-01", **unable), Noted("http-01")
+    _, _, error = authorize(authorization_object(challenge_object(), challenge_object("dns-01"),
+                                                 wildcard=True), dns, http, name="*.a.example")
+    assert error is None and http.calls and not dns.calls
+    assert dns.asked == [("dns", "a.example")] and http.accounts == {KID}
+    session, _, error = authorize(authorization_object(
+        challenge_object("dns-01"), {"type": "http-01x"}), dns)
+    assert len(session.asked) == 1 and not dns.calls
+    assert str(error) == "a.example: " + unable.get(
+        "fault", "the CA offers dns-01, http-01x, of which dns-01 can't be done for this name: no "
+                 "section [dns] is for it")
+
+
+def test_a_type_without_a_token() -> None:
+    """dns-persist-01 has none; the solver gets “” for it, whatever the server sends."""
+    for token in None, "t", "../x":
+        solver = Noted("dns-persist-01", has_token=False)
+        session, _, error = authorize(authorization_object(
+            challenge_object("dns-persist-01", token=token)), solver)
+        assert error is None and session.asked[-1] == ("challenge", {})
+        assert solver.calls[0] == ("present", "dns", "a.example", "", GREETING.thumbprint)
+    _, _, error = authorize(authorization_object(challenge_object("dns-01", token="")),
+                            Noted("dns-01"))
+    assert isinstance(error, ProtocolError), "a type that has one needs it"
 
 
 def test_an_authorization_that_is_valid_needs_no_challenge() -> None:

@@ -91,11 +91,11 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Any:
     issuer = issuers.configured(config)[""]
     csr = parse_csr(ca.openssl("req", "-outform", "DER",
                                stdin=ca.request(["a.example"], ca.genkey()).encode()))
-    key = orders.plan(section, issuer, csr, SectionState()).order_key
+    key = orders.plan(section, issuer, csr, SectionState(), ("http-01",)).order_key
     known = SectionState(issuer.directory, "A", "O", key, kept=NOW)
 
     def plan(state: SectionState = known, **changes: Any) -> Any:
-        return orders.plan(section, issuer, csr, state._replace(**changes))
+        return orders.plan(section, issuer, csr, state._replace(**changes), ("http-01",))
     return plan
 
 

@@ -14,6 +14,7 @@ from harness.responder import TOKEN, Host
 from letsencrypt_tiny.common.errors import ConfigError
 from letsencrypt_tiny.master.responders.firewall import Firewall
 from letsencrypt_tiny.master.responders.table import RESPONDERS, remove_stale, responders_for
+from letsencrypt_tiny.master.settings.proofs import TYPES
 from letsencrypt_tiny.master.store import lock
 
 pytestmark = pytest.mark.root
@@ -79,22 +80,31 @@ def test_the_lock_removes_nothing(host: Host) -> None:
 
 
 def test_each_type_has_a_responder(host: Host) -> None:
+    """Or needs none."""
     config = host.config("")
-    assert list(RESPONDERS) == ["http-01"]
+    assert set(RESPONDERS) == set(TYPES)
+    assert [name for name, factory in RESPONDERS.items() if factory is None] == [
+        "dns-persist-01", "stateless"]
     for name, factory in RESPONDERS.items():
-        made = factory(config, host.client, host.stderr)
-        assert name in made.types
-        assert all(RESPONDERS[other] is factory for other in made.types)
+        if factory is not None:
+            made = factory(config, host.client, host.stderr)
+            assert name in made.types
+            assert all(RESPONDERS[other] is factory for other in made.types)
 
 
 def test_each_is_there_once(host: Host) -> None:
     config = host.config("")
-    for types in (["http-01"], ("http-01", "http-01"), iter({"http-01": 1})):
+    for types in (["http-01"], ("http-01", "http-01"), iter({"http-01": 1}),
+                  ("stateless", "http-01", "dns-persist-01")):
         made, = responders_for(types, config, host.client, host.stderr)
         assert made.types == ("http-01",)
-    assert responders_for([], config, host.client, host.stderr) == []
+    for types in (), ("stateless", "dns-persist-01"):
+        assert responders_for(types, config, host.client, host.stderr) == []
+    assert [made.types for made in responders_for(
+        ("dns-01", "http-01", "tls-alpn-01", "dns-01"), config, host.client, host.stderr)] == [
+            ("dns-01",), ("http-01",), ("tls-alpn-01",)]
     with pytest.raises(ConfigError, match=r"/main.conf: nothing answers challenges of type dns-9 "
-                                          r"\(valid: http-01\)$"):
+                                          r"\(valid: http-01, .*stateless\)$"):
         responders_for(["http-01", "dns-9"], config, host.client, host.stderr)
     assert host.asked == [] and host.left() == []
 

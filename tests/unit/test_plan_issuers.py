@@ -15,18 +15,18 @@ def test_a_section_is_issued_by_the_ca_of_client(tmp_path: Path) -> None:
     section = certificates.load(config).sections["a"]
     known = issuers.configured(config)
     issuer = known[section.issuer]
-    assert known == {"": issuers.Issuer("", config.client.access, ("http-01",), None)}
+    assert known == {"": issuers.Issuer("", config.client.access, None)}
     assert (issuer.directory, issuer.access.jobs) == ("https://ca.example/dir", 7)
 
     csr = CSR(b"der", b"", (), (), b"spki", (("dns", "a.example"),), (), (), False, ())
-    order = orders.plan(section, issuer, csr, SectionState()).order()
+    order = orders.plan(section, issuer, csr, SectionState(), ("http-01",)).order()
     assert (order.section, order.identifiers, order.csr) == ("a", section.identifiers, b"der")
     assert (order.challenges, order.profile) == (("http-01",), None)
     assert (order.url, order.finalize) == (None, None)
     from hashlib import sha256
     state = SectionState(issuer.directory, "t", "o", sha256(b"spki").hexdigest(), finalize="f")
-    order = orders.plan(section, issuer, csr, state).order()
+    order = orders.plan(section, issuer, csr, state, ("http-01",)).order()
     assert (order.url, order.account, order.finalize) == ("o", "t", "f")
-    other = issuer._replace(challenges=("dns-01", "http-01"), profile="shortlived")
-    order = orders.plan(section, other, csr, SectionState()).order()
+    other = issuer._replace(profile="shortlived")
+    order = orders.plan(section, other, csr, SectionState(), ("dns-01", "http-01")).order()
     assert (order.challenges, order.profile) == (("dns-01", "http-01"), "shortlived")

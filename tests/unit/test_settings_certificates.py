@@ -214,7 +214,7 @@ def test_identifiers(text: str, expected: "tuple[str, str]") -> None:
 # What must get to no command line, as a name
 BAD_NAMES = [
     "a", "localhost", "a..b", ".a.b", "a.b.", "-a.b", "a-.b", "a.-b", "a.b-", "a_b.c", "_acme.b.c",
-    "*.x.example", "*", "*.", "a.*.b", "ä.example", "a.b\u212a", "a.\u0130x", "a。b", "a.b:80",
+    "*", "*.", "a.*.b", "☃.example", "ä_b.example", "-ä.example", "１.2.3.4", "a.b:80",
     f"{'a' * 64}.b", f"{('a' * 49 + '.') * 5}abcd", "1.2.3", "1.2.3.4.5", "1.2.3.256", "1.2.3.04",
     "0x7f.1", "1", "127.1", "[::1]", "[::1]:80", "1.2.3.4/24", "1.2.3.4:80", ":::", "1::2::3",
     "12345::", "::g", "fe80::1%eth0", "fe80::1%$ENV::HOME", "::1%", "::1%25x", "::1%@sect",

@@ -9,6 +9,7 @@ import threading
 from ...common.errors import Error
 from ...common.names import Identifier
 from ...common.wire import challenge
+from ...common.wire.jsonfields import JsonObject
 from ..scheduler import Steps
 
 
@@ -20,6 +21,7 @@ class Http01:
     """
 
     type = "http-01"
+    has_token = True
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -28,6 +30,10 @@ class Http01:
     def serves(self, _identifier: Identifier) -> bool:
         """Whatever the web server is asked for, it answers."""
         return True
+
+    def fault(self, _challenge: JsonObject, _account: str) -> str:
+        """Whatever the challenge is, it is all right."""
+        return ""
 
     def present(self, _identifier: Identifier, token: str, thumbprint: str) -> Steps[bool]:
         """Provide the file; see ``Solver``."""

@@ -12,6 +12,7 @@ from ...common.errors import Error, ProtocolError
 from ...common.log import debug, printable
 from ...common.names import Identifier, in_zone
 from ...common.wire import responder as wire
+from ...common.wire.jsonfields import JsonObject
 from ...common.wire.order import Door
 from ..scheduler import Steps
 
@@ -28,13 +29,15 @@ class _Line:
         self._socket.setblocking(False)
         self._lines = wire.Lines()
         self._lock = threading.Lock()
-        self._heard: dict[wire.Challenge, wire.Answered] = {}
+        self._heard: dict[wire.Challenge, wire.Answered | None] = {}   # of those asked for
         self._error: Error | None = None
 
     def say(self, message: wire.Asked) -> None:
         """Raises Error if the responder has ended."""
         with self._lock:
             if isinstance(message, wire.Present):
+                self._heard[message.challenge] = None
+            else:
                 self._heard.pop(message.challenge, None)
             try:   # it reads as fast as it is written to; a full buffer is its fault
                 self._socket.sendall(wire.format_line(message))
@@ -59,7 +62,8 @@ class _Line:
                     return
                 for line in self._lines.feed(data):
                     said = wire.parse_answered(line)
-                    self._heard[said.challenge] = said
+                    if said.challenge in self._heard:
+                        self._heard[said.challenge] = said
             except BlockingIOError:
                 return
             except ProtocolError as exc:
@@ -79,6 +83,8 @@ class _Line:
 class Remote:
     """The solver of one type of challenges, by whichever processes answer it."""
 
+    has_token = True
+
     def __init__(self, kind: str, doors: Iterable[Door]) -> None:
         self.type = kind
         # of two zones that a name is in, the one below the other
@@ -90,6 +96,10 @@ class Remote:
     def serves(self, identifier: Identifier) -> bool:
         """True if some process answers for it."""
         return self._line(identifier) is not None
+
+    def fault(self, _challenge: JsonObject, _account: str) -> str:
+        """Whatever the challenge is, it is all right."""
+        return ""
 
     def _line(self, identifier: Identifier) -> _Line | None:
         kind, value = identifier
@@ -111,7 +121,10 @@ class Remote:
                 line.say(wire.Present(about))
             yield from _presented(line, about)
         except BaseException:
-            self._release(about, line)
+            try:
+                self._release(about, line)
+            except Error as exc:   # why it failed is more telling
+                debug(f"{identifier[1]}: {exc}")
             raise
         return first
 

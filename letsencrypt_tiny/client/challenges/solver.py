@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from ...common.names import Identifier
+from ...common.wire.jsonfields import JsonObject
 from ..scheduler import Steps
 
 
@@ -14,10 +15,17 @@ class Solver(Protocol):
     with the last of them.
     """
 
-    type: str    # the RFC's name, as in a challenge's “type”
+    type: str          # the RFC's name, as in a challenge's “type”
+    has_token: bool    # its challenges have one (§8.1); else it is asked with ""
 
     def serves(self, identifier: Identifier) -> bool:
         """True if challenges of this identifier (without “*.”) can be done at all."""
+
+    def fault(self, challenge: JsonObject, account: str) -> str:
+        """Return why not to respond to a challenge as the server has it, "" if it is all right.
+
+        ``account`` is the account's URL.
+        """
 
     def present(self, identifier: Identifier, token: str, thumbprint: str) -> Steps[bool]:
         """Publish the key authorization (§8.1), ready when this returns.

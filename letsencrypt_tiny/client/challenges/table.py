@@ -6,6 +6,7 @@ from ...common.errors import Error
 from ...common.log import printable
 from ...common.wire.order import ClientConfig
 from .http01 import Http01
+from .persist import Persist
 from .solver import Solver
 from .stateless import Stateless
 
@@ -27,6 +28,7 @@ SOLVERS: dict[str, Callable[[ClientConfig], Solver | None]] = {
     "http-01": lambda _config: Http01(),
     "dns-01": lambda config: _remote("dns-01", config),
     "tls-alpn-01": lambda config: _remote("tls-alpn-01", config),
+    "dns-persist-01": lambda config: Persist(config.issuers),
     "stateless": lambda _config: Stateless(),
 }
 

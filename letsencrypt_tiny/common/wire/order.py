@@ -1,10 +1,10 @@
 """Master <-> ACME client: the messages of one run, for both ends.
 
 JSON lines on two pipes.  The master writes one line a request and closes its end; the
-client answers with any number of ``Progress``, ``Account`` and ``Log`` lines and, for each
-request, exactly one ``Issued``, ``AccountObject``, ``Revoked`` or ``Failed``, in whatever
-order they finish.  The client's configuration comes as one JSON object on a descriptor of
-its own.
+client answers with any number of ``Progress``, ``Account``, ``Directory`` and ``Log`` lines and,
+for each request, exactly one ``Issued``, ``AccountObject``, ``Revoked``, ``Probed`` or ``Failed``,
+in whatever order they finish.  The client's configuration comes as one JSON object on a
+descriptor of its own.
 
 To the master all that comes back is hostile input: every size is capped here, every type
 checked, and nothing is believed that can be verified.  Pure functions: no I/O here.
@@ -14,16 +14,18 @@ from typing import Any, NamedTuple
 
 from . import jose
 from ..errors import LocalProtocolError, ProtocolError
-from ..names import MAX_NAME, Identifier
+from ..names import MAX_NAME, Identifier, is_dns
 from .access import MAX_ORIGINS, Access
 from .jsonfields import (JsonObject, dump, get_bool, get_int, get_list, get_object, get_objects,
                          get_optional_object, get_optional_str, get_str, get_strs, parse_object)
+from .probe import Finding, Probe, Probed, parse_answered, parse_probe
 
 MAX_REQUEST = 256 << 10   # bytes of a line to the client
 MAX_ANSWER = 1 << 20      # bytes of a line from the client
 MAX_CHAIN = 256 << 10     # bytes of one certificate chain in PEM
 MAX_ALTERNATES = 8        # alternate chains passed on (RFC 8555 §7.4.2)
 MAX_WAIT = 86400          # seconds
+MAX_ISSUERS = 20          # names of one CA
 
 
 # --- the client's configuration ----------------------------------------------------------
@@ -44,6 +46,7 @@ class ClientConfig(NamedTuple):
     account_url: str = ""          # at this directory, if known from an earlier run …
     account_key: str = ""          # … and the thumbprint of the key that has it (RFC 7638)
     doors: tuple[Door, ...] = ()
+    issuers: tuple[str, ...] = ()  # names of the CA (RFC 8659 §4.2), as known before this run
 
 
 def format_config(config: ClientConfig) -> bytes:
@@ -67,7 +70,20 @@ def parse_config(text: bytes) -> ClientConfig:
     return ClientConfig(access, confine=get_str(obj, "confine"),
                         account_url=get_str(obj, "account_url"),
                         account_key=get_str(obj, "account_key", 64),
-                        doors=tuple(_get_door(door) for door in get_objects(obj, "doors", 1000)))
+                        doors=tuple(_get_door(door) for door in get_objects(obj, "doors", 1000)),
+                        issuers=_get_names(obj, "issuers"))
+
+
+def _get_names(obj: JsonObject, key: str) -> tuple[str, ...]:
+    found = tuple(get_strs(obj, key, MAX_ISSUERS))
+    if not all(map(is_issuer, found)):
+        raise ProtocolError(f"“{key}” holds what is no name of a CA")
+    return found
+
+
+def is_issuer(name: str) -> bool:
+    """True for what may name a CA in a record (RFC 8659 §4.2): a host name, and no wildcard."""
+    return is_dns(name) and not name.startswith("*.")
 
 
 def _get_door(obj: JsonObject) -> Door:
@@ -110,7 +126,7 @@ class Revocation(NamedTuple):
     with_certificate_key: bool = False   # the signer holds the certificate's key
 
 
-Request = Order | AccountUpdate | Revocation
+Request = Order | AccountUpdate | Revocation | Probe
 
 
 def format_request(request: Request) -> bytes:
@@ -145,6 +161,8 @@ def parse_request(line: bytes) -> Request:
         reason = None if obj.get("reason") is None else get_int(obj, "reason", 0, 10)
         return Revocation(get_str(obj, "section"), _get_bytes(obj, "certificate"), reason,
                           get_bool(obj, "with_certificate_key"))
+    if kind == "Probe":
+        return parse_probe(obj)
     raise ProtocolError(f"an unknown request “{kind}”")
 
 
@@ -168,6 +186,12 @@ class Account(NamedTuple):
 
     url: str
     key: str                             # the key's thumbprint (RFC 7638)
+
+
+class Directory(NamedTuple):
+    """What is to be remembered of the CA's directory (RFC 8555 §7.1.1)."""
+
+    issuers: tuple[str, ...]             # “caaIdentities”
 
 
 class Progress(NamedTuple):
@@ -227,7 +251,8 @@ class Log(NamedTuple):
     text: str
 
 
-Answer = Account | Progress | Issued | AccountObject | Revoked | Failed | Log
+Answer = (Account | Directory | Progress | Issued | AccountObject | Revoked | Failed | Log
+          | Finding | Probed)
 
 
 def format_answer(answer: Answer) -> bytes:
@@ -260,6 +285,8 @@ def parse_answer(line: bytes) -> Answer:
                       get_optional_str(obj, "type", 256), retry)
     if kind == "Account":
         return Account(get_str(obj, "url", 2048), get_str(obj, "key", 64))
+    if kind == "Directory":
+        return Directory(_get_names(obj, "issuers"))
     if kind == "AccountObject":
         return AccountObject(get_str(obj, "url", 2048), get_optional_object(obj, "account") or {},
                              get_optional_str(obj, "terms_of_service", 2048))
@@ -267,4 +294,4 @@ def parse_answer(line: bytes) -> Answer:
         return Revoked(get_str(obj, "section"))
     if kind == "Log":
         return Log(get_str(obj, "level", 16), get_str(obj, "text", 65536))
-    raise ProtocolError(f"an unknown answer “{kind}”")
+    return parse_answered(obj, kind)

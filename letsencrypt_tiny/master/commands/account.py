@@ -5,8 +5,9 @@ import json
 from ...common import log
 from ...common.errors import UsageError
 from ...common.wire.order import AccountObject, AccountUpdate, Failed
+from ..plan import issuers
 from ..settings.main import Config
-from .asking import ask
+from .asking import ask, greeted
 
 
 def account(config: Config, update: AccountUpdate) -> int:
@@ -26,3 +27,10 @@ def account(config: Config, update: AccountUpdate) -> int:
             log.error(answer.message)
             status = 1
     return status
+
+
+def thumbprint(config: Config) -> int:
+    """Print the thumbprint of the account's key (RFC 7638) alone: a web server that has it can
+    answer http-01 by itself.  Only the signer is asked.  Returns the exit status."""
+    print(greeted(config, issuers.configured(config)[""]).thumbprint)
+    return 0

@@ -137,7 +137,8 @@ def _check_ca_file(config: Config) -> None:
 
 def _check_responders(config: Config, sections: Iterable[Section], findings: Findings) -> None:
     types = {kind for section in sections
-             for kind in challenges.types(section, config)} or {"http-01"}
+             for kind in challenges.types(section, config)}
+    types = types or {"http-01"}   # what most will need
     _tell_of_ports(config, types)
     for responder in responders_for(types, config, identity(config.client.program), _no_pipe):
         for fault in responder.faults():

@@ -11,7 +11,7 @@ from ...common import log, trusted
 from ...common.clock import when
 from ...common.errors import ConfigError, Error
 from ...common.names import Identifier
-from ...common.wire.order import Account, Answer, Failed, Issued, Progress
+from ...common.wire.order import Account, Answer, Directory, Failed, Issued, Progress
 from ..peers import signals
 from ..peers.conversation import Answered, Conversation, Ended, greet
 from ..peers.identity import identity
@@ -153,16 +153,20 @@ class _Run:
         wanted: dict[str, set[Identifier]] = {}
         for plan in plans:
             for kind in plan.challenges:
-                wanted.setdefault(kind, set()).update(challenges.names(plan.section, kind))
+                wanted.setdefault(kind, set()).update(
+                    challenges.names(plan.section, kind, self._config))
         self._responders = responders_for(wanted, self._config, self._client, self._messages.pipe)
         for responder in self._responders:   # meanwhile the signers start
             responder.open(set().union(*(wanted.get(kind, ()) for kind in responder.types)))
 
     def _start_clients(self, plans: Sequence[OrderPlan]) -> None:
         for issuer, conversation in self._conversations.items():
-            mine = [plan.order() for plan in plans if plan.issuer == issuer]
-            doors = [door for responder in self._responders for door in responder.doors()]
-            conversation.start_client(mine, self._client, self._directory, doors)
+            mine = [plan for plan in plans if plan.issuer == issuer]
+            types = {kind for plan in mine for kind in plan.challenges}
+            doors = [door for responder in self._responders if types.intersection(responder.types)
+                     for door in responder.doors()]
+            conversation.start_client([plan.order() for plan in mine], self._client,
+                                      self._directory, doors)
 
     @property
     def _directory(self) -> str:
@@ -185,7 +189,10 @@ class _Run:
         for conversation, key in able.items():
             for name in self._of(conversation):
                 self._left[name][1].happens(lifecycle.ORDERED)
-            conversation.begin(self._journal.account(conversation.issuer.directory, key))
+            directory = conversation.issuer.directory
+            conversation.begin(
+                self._journal.account(directory, key),
+                issuers.names(conversation.issuer, self._journal.issuers(directory)))
 
     def _listen(self, crowd: Crowd) -> None:
         """What happens, until no client runs any more."""
@@ -210,6 +217,8 @@ class _Run:
         key = greeting.thumbprint if greeting is not None else ""
         if isinstance(answer, Account):
             self._journal.learn_account(conversation.issuer.directory, key, answer)
+        elif isinstance(answer, Directory):
+            self._journal.learn_directory(conversation.issuer.directory, answer)
         elif isinstance(answer, Progress):
             self._report.progress(answer)
             plan, life = self._left[answer.section]

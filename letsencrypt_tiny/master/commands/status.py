@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ...common import log
 from ...common.clock import when
+from ...common.names import shown
 from ..plan import renewal
 from ..report.table import status_table
 from ..settings import certificates
@@ -57,7 +58,8 @@ def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] 
         print(json.dumps([row._asdict() for row in rows], indent=4))
     else:
         print(status_table([(log.printable(row.section), row.expires or "-", row.state,
-                             log.printable(row.fault or " ".join(row.names))) for row in rows]))
+                             log.printable(row.fault or " ".join(map(shown, row.names))))
+                            for row in rows]))
     return 1 if any(row.fault is not None for row in rows) else 0
 
 

@@ -8,20 +8,26 @@ no I/O here.
 from collections.abc import Iterator, Sequence
 
 from ...common.errors import ProtocolError
-from ...common.wire.order import (MAX_ANSWER, AccountObject, AccountUpdate, Answer, Failed, Issued,
-                                  Order, Progress, Request, Revocation, Revoked, parse_answer)
+from ...common.wire.order import (MAX_ANSWER, Account, AccountObject, AccountUpdate, Answer,
+                                  Directory, Failed, Issued, Log, Order, Progress, Request,
+                                  Revocation, Revoked, parse_answer)
+from ...common.wire.probe import Finding, Probe, Probed
 
 # Progress and messages included
 LINES, LINES_EACH = 1000, 1000      # for a conversation, and in addition for each request
 BYTES, BYTES_EACH = 16 << 20, 16 << 20
 
 # request -> what it may be answered, besides Failed
-_KINDS: dict[type, type] = {Order: Issued, AccountUpdate: AccountObject, Revocation: Revoked}
+_KINDS: dict[type, type] = {Order: Issued, AccountUpdate: AccountObject, Revocation: Revoked,
+                            Probe: Probed}
+# answers of which there may be many -> request
+_MANY: dict[type, type] = {Progress: Order, Finding: Probe}
 
 
 def section_of(item: Request | Answer) -> str:
     """Return the section that a request or an answer is about; "" for the account's."""
-    if isinstance(item, (Order, Revocation, Progress, Issued, Revoked, Failed)):
+    if isinstance(item, (Order, Revocation, Probe, Progress, Finding, Issued, Revoked, Probed,
+                         Failed)):
         return item.section
     return ""
 
@@ -61,14 +67,16 @@ class Reader:
 
     def _check(self, answer: Answer) -> None:
         """An answer must be to a request that has none yet, and of its kind."""
-        if not isinstance(answer, (Progress, Issued, AccountObject, Revoked, Failed)):
-            return   # Account and Log answer nothing
+        if isinstance(answer, (Account, Directory, Log)):
+            return   # they answer nothing
         request = self.left.get(section_of(answer))
         if request is None:
             raise ProtocolError("the client answers for a section that it was not asked for")
-        if isinstance(answer, Progress):
-            if not isinstance(request, Order):
-                raise ProtocolError("the client tells the progress of what is no order")
+        if type(answer) in _MANY:
+            if not isinstance(request, _MANY[type(answer)]):
+                raise ProtocolError("the client tells the progress of what is no order"
+                                    if isinstance(answer, Progress) else
+                                    "the client finds something that it was not to look at")
             return
         if not isinstance(answer, (Failed, _KINDS[type(request)])):
             raise ProtocolError("the client answers something that it was not asked for")

@@ -122,15 +122,16 @@ class Conversation:
             return None
         return Explainer(self._signer.socket)
 
-    def begin(self, account_url: str) -> None:
+    def begin(self, account_url: str, issuers: Sequence[str] = ()) -> None:
         """Give the client its configuration, and with it the signer; hear what it answers.
 
-        ``account_url``: the account that the signer's key has, "" if that isn't known.
+        ``account_url``: the account that the signer's key has, "" if that isn't known;
+        ``issuers``: what the CA is called in records, as far as known.
         """
         thumbprint = self.greeting.thumbprint if self.greeting is not None else ""
         text = format_config(ClientConfig(self.issuer.access, self._config.client.program.confine,
                                           account_url, thumbprint if account_url else "",
-                                          tuple(self._doors)))
+                                          tuple(self._doors), tuple(issuers)))
         try:
             os.set_blocking(self._go, False)
             if os.write(self._go, text) < len(text):    # a pipe takes 64 kB at once

@@ -19,6 +19,18 @@ class Issuer(NamedTuple):
         return self.access.server
 
 
+# What a CA is called in records (RFC 8659 §4.2) before its directory was ever seen: by the ends of
+# the directories' hosts
+_KNOWN = {"api.letsencrypt.org": ("letsencrypt.org",)}
+
+
+def names(issuer: Issuer, told: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what the CA is called in records: as its directory ``told``, else as is well known;
+    none if nobody knows."""
+    host = issuer.directory.partition("://")[2].partition("/")[0].partition(":")[0].lower()
+    return told or next((known for end, known in _KNOWN.items() if host.endswith("." + end)), ())
+
+
 def configured(config: Config) -> dict[str, Issuer]:
     """Return name -> issuer; a Section says by its ``issuer`` which is its own."""
     issuer = Issuer("", config.client.access)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ...common import log
 from ...common.clock import when
+from ...common.names import shown_in
 from ...common.wire.order import Progress
 from ...common.x509.certificate import Certificate
 from .progress import progress_line
@@ -65,6 +66,7 @@ class Report:
 
     def failed(self, section: str, reason: str) -> None:
         """A section failed; it may do so more than once."""
+        reason = shown_in(reason)
         self._done(section)
         self._failed.setdefault(section, []).append(reason)
         log.error(_line(section, reason))

@@ -14,7 +14,7 @@ from ...common import inifile, log, paths, specifiers, trusted
 from ...common.errors import ConfigError, Error
 from ...common.inifile import Settings
 from ...common.names import Identifier
-from . import identifiers, values
+from . import identifiers, proofs, values
 from .main import Config
 from .rows import Setting, Table, Values, record
 
@@ -22,8 +22,6 @@ HASHES = ("sha256", "sha384", "sha512", "sha224", "sha1", "md5", "rmd160")
 KEY_TYPES = ("ec:P-256", "ec:P-384", "rsa:2048", "rsa:3072", "rsa:4096")
 KEY_USAGES = ("digitalSignature", "nonRepudiation", "keyEncipherment", "dataEncipherment",
               "keyAgreement", "keyCertSign", "cRLSign", "encipherOnly", "decipherOnly")
-# Types of challenges (RFC 8555 §9.7.8), and http-01 as another web server answers it by itself
-CHALLENGES = ("http-01", "dns-01", "tls-alpn-01", "dns-persist-01", "stateless")
 TLS_FEATURES = ("status_request", "status_request_v2")
 MAX_NAMES = 1000     # of one certificate; a bigger order would not fit into its message
 
@@ -102,7 +100,7 @@ def _challenges(text: str) -> tuple[str, ...]:
     """Parse “auto”, which is none, or types of challenges."""
     if text == "auto":
         return ()
-    return tuple(dict.fromkeys(inifile.choice(word, CHALLENGES) for word in values.split(text)))
+    return tuple(dict.fromkeys(inifile.choice(word, proofs.TYPES) for word in values.split(text)))
 
 
 SECTION = Table(
@@ -238,7 +236,7 @@ def _section(settings: Settings, found: Values, config: Config) -> Section:
         raise ConfigError(f"{settings.where}: this name is longer than {_MAX_SECTION} characters")
     found.update(name=settings.name, where=settings.where, issuer="", chain="",
                  identifiers=_identifiers(settings, found))
-    fault = provable(found["identifiers"], found["challenges"], config)
+    fault = proofs.fault(found["challenges"], found["identifiers"], config)
     if fault:
         raise ConfigError(f"{settings.where}: {fault}")
     installs = found["certificate"] or found["fullchain"]
@@ -255,23 +253,6 @@ def _section(settings: Settings, found: Values, config: Config) -> Section:
         found.update(certificate=f"{own}/cert.pem", chain=f"{own}/chain.pem",
                      fullchain=f"{own}/fullchain.pem")
     return record(Section, found)
-
-
-def provable(names: Sequence[Identifier], types: Sequence[str], config: Config) -> str:
-    """Return why some of ``names`` can't be proved to be ours by any of ``types`` (none: auto)."""
-    for kind, value in names:
-        if kind == "ip" and types and not {"http-01", "tls-alpn-01", "stateless"} & set(types):
-            return (f"{value}: an address needs the challenge http-01 or tls-alpn-01 (RFC 8738 §7): "
-                    "add it to challenge")
-        if value.startswith("*.") and "dns-persist-01" not in types:
-            if types and "dns-01" not in types:
-                return (f"{value}: a wildcard needs the challenge dns-01: add it to challenge, or "
-                        "list the names")
-            from .challenges import zone_of
-            if zone_of(value, config.dns) is None:
-                return (f"{value}: a wildcard needs the challenge dns-01: add a section [dns] to "
-                        f"{config.file}, or list the names")
-    return ""
 
 
 def _identifiers(settings: Settings, given: Values) -> tuple[Identifier, ...]:

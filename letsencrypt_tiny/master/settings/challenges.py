@@ -1,4 +1,4 @@
-"""[dns], [dns ZONE] and [tlsserver]: who answers the challenges that need a process of their own."""
+"""[dns], [dns ZONE] and [tlsserver]: who answers challenges that need a process of their own."""
 
 import re
 from collections.abc import Iterable, Mapping

@@ -43,11 +43,14 @@ def parse_identifier(text: str, public: bool = True) -> Identifier:
 
 
 def _parse(text: str, public: bool) -> Identifier:
-    if not text.isascii():
-        raise ValueError(f"“{text}”: write an internationalized name in its A-label form (xn--…)")
-    name = text.lower()
+    try:
+        name = names.a_label(text).lower()
+    except ValueError as exc:
+        raise ValueError(f"“{text}”: {exc}") from None
     if names.looks_like_address(name):
         try:
+            if not text.isascii():   # digits of other scripts
+                raise ValueError
             return "ip", names.address(name)
         except ValueError:
             raise ValueError(f"“{text}” is not an IP address") from None
@@ -117,13 +120,25 @@ def parse_subject(text: str, public: bool = True) -> tuple[tuple[str, str], ...]
         kind = _LONG_TYPES.get(kind, kind)
         if kind not in SUBJECT_TYPES:
             raise ValueError(f"“{kind}” is not one of {', '.join(SUBJECT_TYPES)}")
+        if kind == "CN" and not value.isascii():   # also of scripts that have more than letters
+            value = _common_name(value, public)
         if not re.match(_SUBJECT_VALUE, value):
             raise ValueError(f"“{item}” is not TYPE=VALUE (letters, digits, spaces and . , : @ ' "
                              "( ) & * ! ? - _ , 64 characters at most)")
         if kind == "CN":
-            parse_identifier(value, public)
+            value = _common_name(value, public)
         pairs.append((kind, value))
     return tuple(pairs)
+
+
+def _common_name(text: str, public: bool) -> str:
+    """Return a CN as it was written or, if it is in Unicode, in A-labels."""
+    _, name = parse_identifier(text, public)
+    if text.isascii():
+        return text
+    if len(name) > 64:   # ub-common-name (RFC 5280 §A.1)
+        raise ValueError(f"“{text}”: {name} has more than 64 characters; leave it to names")
+    return name
 
 
 def common_names(subject: tuple[tuple[str, str], ...]) -> tuple[Identifier, ...]:

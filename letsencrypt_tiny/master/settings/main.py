@@ -184,10 +184,7 @@ def _client(settings: Settings) -> Client:
 
 
 def _webserver(settings: Settings) -> Webserver:
-    webserver = record(Webserver, _with_program(settings, WEBSERVER.read(settings)))
-    if webserver.listen == () and not webserver.challenge_directory:
-        raise settings.bad("listen", "no address, so challenge-directory must be set")
-    return webserver
+    return record(Webserver, _with_program(settings, WEBSERVER.read(settings)))
 
 
 def _accountd(settings: Settings) -> Accountd:

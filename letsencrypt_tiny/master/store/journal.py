@@ -1,10 +1,11 @@
 """What must be remembered between runs: small JSON files, replaced atomically.
 
-``accounts.json`` holds the account URL of each directory and key, ``revoked.json`` what we had
-revoked; a file for each section what is known of its certificate, and another one a chain that
-the CA has issued and that is not installed yet.  A state file that can't be read is as good as
-none: everything in it can be found out again, at the cost of a request or an order.  One that
-somebody else could have written is an Error, whatever is asked.
+``accounts.json`` holds the account URL of each directory and key, ``directories.json`` what each
+directory says of its CA, ``revoked.json`` what we had revoked; a file for each section what is
+known of its certificate, and another one a chain that the CA has issued and that is not installed
+yet.  A state file that can't be read is as good as none: everything in it can be found out again,
+at the cost of a request or an order.  One that somebody else could have written is an Error,
+whatever is asked.
 """
 
 import os
@@ -12,18 +13,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...common import log, trusted
 from ...common.errors import Error, ProtocolError
-from ...common.wire.jsonfields import (JsonObject, dump, get_bool, get_int, get_optional_str,
-                                       parse_object)
+from ...common.wire.jsonfields import (JsonObject, dump, get_bool, get_int, get_optional_object,
+                                       get_optional_str, get_strs, parse_object)
 from . import files
 
 if TYPE_CHECKING:
-    from ...common.wire.order import Account
+    from ...common.wire.order import Account, Directory
 
 MAX_SIZE = 256 << 10   # bytes
 MAX_MOMENT = 1 << 40   # Unix time
 MAX_REVOKED = 1000     # certificates, and keys, that are remembered
 _ACCOUNTS = "accounts.json"
 _REVOKED = "revoked.json"
+_DIRECTORIES = "directories.json"
 
 
 class SectionState(NamedTuple):
@@ -187,6 +189,11 @@ class Journal:
         except ProtocolError:
             return ""
 
+    def accounts(self, directory: str) -> dict[str, str]:
+        """Return thumbprint -> URL of all accounts that are known at ``directory``."""
+        return {key: url for key, url in self._accounts(self._read(_ACCOUNTS), directory).items()
+                if isinstance(url, str)}
+
     def remember_account(self, directory: str, key: str, url: str) -> None:
         """Remember the account URL at ``directory``; "" forgets it.  Raises Error."""
         if self.account(directory, key) == url:
@@ -209,6 +216,26 @@ class Journal:
             return
         try:
             self.remember_account(directory, key, account.url)
+        except Error as exc:
+            log.warning(exc)
+
+    def issuers(self, directory: str) -> tuple[str, ...]:
+        """Return the names that the CA with this directory has in records (RFC 8659 §4.2), as far
+        as a client has told them."""
+        try:
+            found = get_optional_object(self._read(_DIRECTORIES), directory)
+            return tuple(get_strs(found, "issuers")) if found else ()
+        except ProtocolError:
+            return ()
+
+    def learn_directory(self, directory: str, told: "Directory") -> None:
+        """Remember what a client says of a directory; a failure is a warning, as above."""
+        if self.issuers(directory) == told.issuers:
+            return
+        known = self._read(_DIRECTORIES)
+        known[directory] = {"issuers": list(told.issuers)}
+        try:
+            self._write(_DIRECTORIES, known)
         except Error as exc:
             log.warning(exc)
 

@@ -1,11 +1,12 @@
 """Which challenges prove which names: what a section wishes, what can be, and what is started."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from letsencrypt_tiny.common.errors import Error
+from letsencrypt_tiny.common.errors import ConfigError, Error
 from letsencrypt_tiny.master.plan import challenges
 from letsencrypt_tiny.master.settings import certificates, main, proofs
 from letsencrypt_tiny.master.settings.certificates import Certificates
@@ -145,3 +146,16 @@ def test_without_a_type(tmp_path: Path, challenge: str, names: str, lost: str, u
                                      {(what, unable): why}, config)
     assert error is (why if fails else None)
     assert fails or left == tuple(kinds.split())
+
+
+def test_a_zone_in_unicode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the names in it are written."""
+    text = "[dns b\u00fccher.example]\nserver = ns.example\n"
+    config, found = read(tmp_path, text, "[s]\nnames = *.b\u00fccher.example\n")
+    assert list(config.dns) == ["xn--bcher-kva.example"] and not found.faults
+    for bad, why in (("\u2603.example", "no internationalized name"), ("*.a", "no name of a zone")):
+        with pytest.raises(ConfigError, match=why):
+            read(tmp_path, f"[dns {bad}]\nserver = ns.example\n", "")
+    monkeypatch.setitem(sys.modules, "idna", None)
+    with pytest.raises(ConfigError, match="python3-idna"):
+        read(tmp_path, text, "")

@@ -1,6 +1,7 @@
 """Names in Unicode, addresses, and sections whose names can't all be proved in the same way."""
 
 import re
+import socket
 import subprocess
 from collections.abc import Iterator
 
@@ -136,3 +137,34 @@ def test_nothing_is_started_that_no_section_needs(ready: Site) -> None:
     assert done.returncode == 1 and done.of("client") and not done.of("webserver")
     assert {life.last.cwd for life in done.of("client")} == {"/"}
     assert ready.watch("newOrder", "b").of("webserver")
+
+
+def test_who_cannot_be_answered_for(ready: Site) -> None:
+    """A key-file that is missing, a port that is another's: who needs them fails, and nobody
+    else."""
+    ready.main["dns"] = {"server": "127.0.0.1", "key-file": str(ready.etc / "missing")}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ready.main["tlsserver"] = {"listen": f"127.0.0.1:{port}"}
+        ready.certificate("good", ["good.example"])
+        ready.certificate("wild", ["*.w.example"])
+        ready.certificate("tls", ["t.example"], challenge="tls-alpn-01")
+        ready.certificate("either", ["e.example"], challenge="dns-01, tls-alpn-01, http-01")
+        done = ready.run("newOrder")
+        assert done.returncode == 1
+        for section, told in (("wild", "missing: no such file"), ("tls", f"127.0.0.1:{port}")):
+            assert re.search(rf"^error: {section}: .*{re.escape(told)}", done.stderr, re.M), \
+                done.stderr
+            assert not ready.file(section).exists()
+        for section in "good", "either":
+            assert ready.file(section).exists() and f"error: {section}: " not in done.stderr
+        # what was wished first can't be, and that is told
+        del ready.certs["wild"], ready.certs["tls"], ready.certs["good"]
+        done = ready.run("newOrder", "--force")
+        assert done.returncode == 0
+        assert re.search("^warning: dns-01: .*missing: no such file", done.stderr, re.M)
+        assert re.search("^warning: tls-alpn-01: ", done.stderr, re.M)
+        # who needs it is all there is: a mistake in the configuration
+        ready.certs["either"]["challenge"] = "dns-01"
+        done = ready.run("newOrder", "--force")
+        assert done.returncode == 2 and "missing: no such file" in done.stderr

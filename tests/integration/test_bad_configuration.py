@@ -43,7 +43,7 @@ MAIN: dict[str, dict[str, list[str]]] = {
 CERTS: dict[str, list[str]] = {
     "names": ["a..b", "-a.example", "*.example", "https://a.example/",
               "a.example:8443", "a.example.",
-              "b\u00fccher.example", "a.example/x", "$(id).example", "DNS:a.example",
+              "\u2603.example", "a.example/x", "$(id).example", "DNS:a.example",
               "999.1.1.1", "::g", "x" * 64 + ".example", "a.example;b.example"],
     "certificate": ["relative.pem", "/srv/", "/srv/../x"],
     "certificate-chain": ["relative.pem", "/srv/x/."],

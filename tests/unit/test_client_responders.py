@@ -231,6 +231,18 @@ def test_answers_about_others_change_nothing(process: Process, clock: list[float
             lambda other=other: process.say(wire.Ready(other)) for other in others)))
 
 
+def test_what_nobody_asked_for_is_not_kept(process: Process, clock: list[float]) -> None:
+    """Nor what was answered before it was asked: a flood of answers takes no memory."""
+    solver = Remote("dns-01", [process.door])
+    process.say(wire.Ready(about(token="early")), *(
+        wire.Waits(about(token=str(number)), 1, "") for number in range(20)))
+    finish(solver.present(NAME, "t", KEY), at(clock, lambda: process.say(wire.Ready(about()))))
+    (line, _), = solver._lines
+    assert list(line._heard) == [about()]
+    with pytest.raises(Error, match="says nothing"):
+        finish(solver.present(NAME, "early", KEY), at(clock))
+
+
 def test_what_was_ready_stays_so_if_the_process_ends(process: Process, clock: list[float]) -> None:
     """That it takes everything back then is its own business; the CA will tell."""
     solver = Remote("dns-01", [process.door])

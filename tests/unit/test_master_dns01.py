@@ -132,6 +132,25 @@ def test_a_secret_of_others(mode: int, owner: int, expected: str, host: DnsHost)
     responder.close()
 
 
+def test_a_zone_without_its_secret(host: DnsHost) -> None:
+    """The others' names can be proved all the same; nothing is left of it."""
+    other = host.path / "other"
+    responder = host.dns(f"[dns]\nCOMMON[dns b.example]\nserver = x\nkey-file = {other}\n")
+    names = {("dns", "a.example"), ("dns", "b.example")}
+    unable = responder.open(names)
+    assert unable.keys() == {("dns", "b.example")} and "no such file" in str(
+        unable["dns", "b.example"])
+    doors = responder.doors()
+    assert [door.zone for door in doors] == [""]
+    for door in doors:
+        os.close(door.descriptor)
+    responder.serve([KEY])
+    told, = host.reports(1)
+    assert "b.example" not in str(told["task"])
+    responder.close()
+    assert list(host.state.glob("dns-*")) == []
+
+
 def test_a_secret_that_is_not_there(host: DnsHost) -> None:
     responder = host.dns("[dns]\nCOMMON")
     (host.path / "key").unlink()

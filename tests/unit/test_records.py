@@ -72,6 +72,17 @@ def test_what_is_printed(known: Machine) -> None:
     assert len(lines) == 7
 
 
+def test_a_wildcard_has_no_port(known: Machine) -> None:
+    """An asterisk behind other labels would be one (RFC 4592 §2.1.1): a comment tells instead."""
+    known.certs["a"].update({"names": "a.example *.a.example", "challenge": "dns-persist-01"})
+    lines, _ = records(known)
+    tlsa = [line for line in lines if "TLSA" in line]
+    assert [line.split(" IN ")[0] for line in tlsa] == [
+        "_443._tcp.a.example.", "; _443._tcp.NAME.a.example."]
+    assert lines[lines.index(tlsa[1]) - 1].startswith("; ") and not [
+        line for line in lines if "_tcp.*" in line]
+
+
 def test_the_next_key_waits(known: Machine) -> None:
     """Its digest can be published before it takes its place; a section without a key has none."""
     first = records(known)[0][5]
@@ -144,7 +155,7 @@ def test_without_a_signer(known: Machine) -> None:
 # --- what a CA is called -------------------------------------------------------------------------
 
 @pytest.mark.parametrize("server, told, names", [
-    (LETSENCRYPT, (), ("letsencrypt.org",)), (LETSENCRYPT, ("x.example",), ("x.example",)),
+    (LETSENCRYPT, (), ("letsencrypt.org",)), (LETSENCRYPT, ("x.example",), ("letsencrypt.org",)),
     ("https://acme-staging-v02.api.letsencrypt.org:443/directory", (), ("letsencrypt.org",)),
     (SERVER, (), ()), (SERVER, ("ca.example",), ("ca.example",)),
     ("https://api.letsencrypt.org.evil.example/", (), ()),

@@ -1,10 +1,12 @@
 """Which challenges prove which names: what a section wishes, what can be, and what is started."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from letsencrypt_tiny.common.errors import ConfigError, Error
 from letsencrypt_tiny.master.plan import challenges
 from letsencrypt_tiny.master.settings import certificates, main, proofs
 from letsencrypt_tiny.master.settings.certificates import Certificates
@@ -118,3 +120,42 @@ names = a.zone.example, *.zone.example, b.example, 192.0.2.1, zone.example
     assert names("http-01") == {"a.zone.example", "b.example", "192.0.2.1", "zone.example"}
     assert names("dns-01") == {"a.zone.example", "zone.example"}
     assert names("dns-persist-01") == {"a.zone.example", "zone.example", "b.example"}
+
+
+@pytest.mark.parametrize("challenge, names, lost, unable, kinds, fails", [
+    # somebody else's names, or a type of which there is no need
+    ("dns-01 http-01", "a.example", "dns-01", "b.example", "dns-01 http-01", False),
+    ("http-01", "a.example", "dns-01", "a.example", "http-01", False),
+    # passed over, where another type can prove each name
+    ("dns-01 http-01", "a.example", "dns-01", "a.example", "http-01", False),
+    ("dns-01 http-01", "a.example b.example", "dns-01", "b.example", "http-01", False),
+    # a fault where none can
+    ("dns-01", "a.example", "dns-01", "a.example", "", True),
+    ("dns-01 http-01", "a.example *.b.example", "dns-01", "b.example", "", True),
+    ("http-01 tls-alpn-01", "192.0.2.1", "http-01 tls-alpn-01", "192.0.2.1", "", True),
+    # the wildcard is below another zone, which is all right
+    ("dns-01 http-01", "a.example *.b.example", "dns-01", "a.example", "dns-01 http-01", False)])
+def test_without_a_type(tmp_path: Path, challenge: str, names: str, lost: str, unable: str,
+                        kinds: str, fails: bool) -> None:
+    """What can't be answered for some names is a matter of the sections that need it."""
+    config, found = read(tmp_path, DNS, f"[s]\nnames = {names}\nchallenge = {challenge}\n")
+    section = found.sections["s"]
+    why = Error("x")
+    what = "ip" if unable[0].isdigit() else "dns"
+    left, error = challenges.without(section, challenges.types(section, config), lost.split(),
+                                     {(what, unable): why}, config)
+    assert error is (why if fails else None)
+    assert fails or left == tuple(kinds.split())
+
+
+def test_a_zone_in_unicode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the names in it are written."""
+    text = "[dns b\u00fccher.example]\nserver = ns.example\n"
+    config, found = read(tmp_path, text, "[s]\nnames = *.b\u00fccher.example\n")
+    assert list(config.dns) == ["xn--bcher-kva.example"] and not found.faults
+    for bad, why in (("\u2603.example", "no internationalized name"), ("*.a", "no name of a zone")):
+        with pytest.raises(ConfigError, match=why):
+            read(tmp_path, f"[dns {bad}]\nserver = ns.example\n", "")
+    monkeypatch.setitem(sys.modules, "idna", None)
+    with pytest.raises(ConfigError, match="python3-idna"):
+        read(tmp_path, text, "")

@@ -5,7 +5,7 @@ From the CSRs on a section's failure is its own.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ...common import log, trusted
 from ...common.clock import when
@@ -124,7 +124,7 @@ class _Run:
         plans = [plan for plan, _ in self._left.values()]
         try:
             self._start_signers(plans)
-            self._open_responders(plans)
+            plans = self._open_responders(plans)
             # before there is a client: what it makes is not what was there
             crowd = Crowd(self._directory,
                           sum(len(plan.section.identifiers) for plan in plans))
@@ -149,15 +149,52 @@ class _Run:
             self._conversations[issuer] = conversation
             conversation.start_signer(signing.derive(issuer.access, mine))
 
-    def _open_responders(self, plans: Sequence[OrderPlan]) -> None:
-        wanted: dict[str, set[Identifier]] = {}
-        for plan in plans:
-            for kind in plan.challenges:
-                wanted.setdefault(kind, set()).update(
-                    challenges.names(plan.section, kind, self._config))
-        self._responders = responders_for(wanted, self._config, self._client, self._messages.pipe)
-        for responder in self._responders:   # meanwhile the signers start
-            responder.open(set().union(*(wanted.get(kind, ()) for kind in responder.types)))
+    def _open_responders(self, plans: Sequence[OrderPlan]) -> list[OrderPlan]:
+        """Open them; return the plans that are left, as they are then.  Raises Error."""
+        kinds = dict.fromkeys(kind for plan in plans for kind in plan.challenges)
+        self._responders = responders_for(kinds, self._config, self._client, self._messages.pipe)
+        for responder in list(self._responders):   # meanwhile the signers start
+            names = self._names(responder.types)
+            try:
+                unable = responder.open(names) if names else {}
+            except Error as exc:
+                unable = dict.fromkeys(names, exc)
+            if unable.keys() >= names:
+                self._responders.remove(responder)
+                responder.close()
+            self._go_without(responder.types, unable)
+        for issuer, conversation in list(self._conversations.items()):
+            if not self._of(conversation):
+                self._conversations.pop(issuer).close()
+        return [plan for plan, _ in self._left.values()]
+
+    def _names(self, types: Sequence[str]) -> set[Identifier]:
+        """Return the names that challenges of these types may be asked for."""
+        found: set[Identifier] = set()
+        for plan, _ in self._left.values():
+            for kind in set(types).intersection(plan.challenges):
+                found |= challenges.names(plan.section, kind, self._config)
+        return found
+
+    def _go_without(self, types: Sequence[str], unable: Mapping[Identifier, Error]) -> None:
+        """Challenges of ``types`` can't be answered for some names: that is a matter of the
+        sections that need them.  Raises the error if it is one, and all need them."""
+        failed: dict[str, Error] = {}
+        for name, (plan, life) in self._left.items():
+            kinds, error = challenges.without(plan.section, plan.challenges, types, unable,
+                                              self._config)
+            if error is not None:
+                failed[name] = error
+            else:
+                self._left[name] = plan._replace(challenges=kinds), life
+        errors = dict.fromkeys([*failed.values(), *unable.values()])
+        if len(errors) == 1 and len(failed) == len(self._left):
+            raise next(iter(errors))
+        for error in errors:
+            if error not in failed.values():
+                log.warning(f"{' and '.join(types)}: {error}")
+        for name, error in failed.items():
+            self._fail([name], error)
 
     def _start_clients(self, plans: Sequence[OrderPlan]) -> None:
         for issuer, conversation in self._conversations.items():

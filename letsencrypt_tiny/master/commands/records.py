@@ -102,8 +102,11 @@ def _of(config: Config, journal: Journal, section: Section, authority: Authority
                 yield from _caa(config, section, name, wildcard, authority)
     digests = list(_digests(config, journal, section, faults))
     for name in names:
+        if digests and name.startswith("*."):   # an asterisk that isn't first is none (RFC 4592)
+            yield f"; the same at _443._tcp below each name that {name} is used for:"
         for digest in digests:
-            yield f"_443._tcp.{name}.\tIN TLSA\t3 1 1 {digest}"
+            record = f"_443._tcp.{name}.\tIN TLSA\t3 1 1 {digest}"
+            yield record.replace("_443._tcp.*.", "; _443._tcp.NAME.")
     yield ""
 
 

@@ -1,5 +1,8 @@
 """How it is proved that names are ours (RFC 8555 §8): which types of challenges, for whom."""
 
+from collections.abc import Collection, Mapping, Sequence
+
+from ...common.errors import Error
 from ...common.names import Identifier
 from ..settings import proofs
 from ..settings.certificates import Section
@@ -19,3 +22,23 @@ def names(section: Section, kind: str, config: Config) -> set[Identifier]:
     without the “*.” of wildcards (§7.1.4)."""
     return {(what, name.removeprefix("*.")) for what, name in section.identifiers
             if proofs.proves(kind, (what, name), config)}
+
+
+def without(section: Section, kinds: Sequence[str], lost: Collection[str],
+            unable: Mapping[Identifier, Error], config: Config
+            ) -> tuple[tuple[str, ...], Error | None]:
+    """Return which of the types ``kinds`` are left to a section, and why it can't be ordered if
+    they can't prove all its names.
+
+    Challenges of the types ``lost`` can't be answered for the names ``unable``, which are without
+    “*.”.
+    """
+    others = tuple(kind for kind in kinds if kind not in lost)
+    if not any((what, name.removeprefix("*.")) in unable for what, name in section.identifiers):
+        return tuple(kinds), None
+    missing = [name for name in section.identifiers
+               if not any(proofs.proves(kind, name, config) for kind in others)]
+    if not missing:
+        return others, None
+    whys = (unable.get((what, name.removeprefix("*."))) for what, name in missing)
+    return tuple(kinds), next((why for why in whys if why is not None), None)

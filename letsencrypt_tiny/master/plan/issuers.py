@@ -19,16 +19,16 @@ class Issuer(NamedTuple):
         return self.access.server
 
 
-# What a CA is called in records (RFC 8659 §4.2) before its directory was ever seen: by the ends of
-# the directories' hosts
+# What a CA is called in records (RFC 8659 §4.2), by the ends of the directories' hosts: nobody may
+# tell otherwise, as what is published says who may issue
 _KNOWN = {"api.letsencrypt.org": ("letsencrypt.org",)}
 
 
 def names(issuer: Issuer, told: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what the CA is called in records: as its directory ``told``, else as is well known;
-    none if nobody knows."""
+    """Return what the CA is called in records: as is well known, else as its directory ``told``,
+    in the client's words; none if nobody knows."""
     host = issuer.directory.partition("://")[2].partition("/")[0].partition(":")[0].lower()
-    return told or next((known for end, known in _KNOWN.items() if host.endswith("." + end)), ())
+    return next((known for end, known in _KNOWN.items() if host.endswith("." + end)), told)
 
 
 def configured(config: Config) -> dict[str, Issuer]:

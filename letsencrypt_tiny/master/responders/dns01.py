@@ -6,7 +6,7 @@ what a killed run left is taken back by the next.
 
 import os
 import signal
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from ...common import log
 from ...common.errors import ConfigError, Error, LocalProtocolError
@@ -133,17 +133,31 @@ class Dns01:
             except Error as exc:
                 yield exc
 
-    def open(self, identifiers: Collection[Identifier]) -> None:
-        """Find out whose the names are; raises Error, ConfigError."""
+    def open(self, identifiers: Collection[Identifier]) -> Mapping[Identifier, Error]:
+        """Find out whose the names are, and open what their processes are given.
+
+        Returns the names of zones where that can't be, and why; raises Error, ConfigError if it
+        is all zones.
+        """
         for kind, name in sorted(identifiers):
             settings = zone_of(name, self._config.dns)
             if settings is not None:   # else the client will say that nobody does it
                 self._all[settings.zone].identifiers.add((kind, name))
         if not self._config.dns:
             raise ConfigError(f"{self._config.file}: the challenge dns-01 needs a section [dns]")
-        self._used = [zone for zone in self._all.values() if zone.identifiers]
-        for zone in self._used:
-            zone.open()
+        unable: dict[Identifier, Error] = {}
+        for zone in self._all.values():
+            if not zone.identifiers:
+                continue
+            try:
+                zone.open()
+                self._used.append(zone)
+            except Error as exc:
+                zone.close()
+                unable.update(dict.fromkeys(zone.identifiers, exc))
+        if unable and not self._used:
+            raise next(iter(unable.values()))
+        return unable
 
     def doors(self) -> list[Door]:
         """Return one to each zone's process."""

@@ -7,7 +7,7 @@ socket to which a reverse proxy passes the requests.
 
 import os
 import socket
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from ...common import log
 from ...common.errors import Error, LocalProtocolError
@@ -55,7 +55,7 @@ class Http01:
         except Error as exc:
             yield exc
 
-    def open(self, identifiers: Collection[Identifier]) -> None:
+    def open(self, identifiers: Collection[Identifier]) -> Mapping[Identifier, Error]:
         """Make the directory, the sockets and the way through the firewall.
 
         The files tell which tokens there are, so ``identifiers`` are not needed.  Raises Error,
@@ -66,7 +66,7 @@ class Http01:
             challenge_directory.examine(path, self._where)
             challenge_directory.remove_tokens(path, self._client.uid)   # of a killed run
             self.directory = path
-            return
+            return {}
         who = identity(self._settings.program)
         self.directory = challenge_directory.make(self._config.run_directory, self._client,
                                                   who.gid)
@@ -81,6 +81,7 @@ class Http01:
         if self._settings.firewall:
             self._firewall.open([opening for address in addresses
                                  for opening in listening.openings(address)])
+        return {}
 
     def doors(self) -> list[Door]:
         """The client asks for nothing: it writes files."""

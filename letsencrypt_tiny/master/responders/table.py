@@ -4,7 +4,7 @@ A new type is a row here, and a room of its own that is imported when a run need
 """
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ...common.errors import ConfigError, Error
@@ -28,11 +28,12 @@ class Responder(Protocol):
     def faults(self) -> Iterator[Error]:
         """Yield what can be found wrong without starting anything; leaves nothing behind."""
 
-    def open(self, identifiers: Collection[Identifier]) -> None:
+    def open(self, identifiers: Collection[Identifier]) -> Mapping[Identifier, Error]:
         """Make directory, sockets, the way through the firewall: everything but processes.
 
-        ``identifiers``: all those of the run that it may be asked for, without “*.”.  Raises
-        Error, ConfigError; what was opened by then is there to ``close``.
+        ``identifiers``: all those of the run that it may be asked for, without “*.”.  Returns
+        those that it can't answer for, and why; raises Error, ConfigError if that is all, and what
+        was opened by then is there to ``close``.
         """
 
     def doors(self) -> "list[Door]":

@@ -5,7 +5,7 @@ the connections that ask for “acme-tls/1”.
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from ...common import log
 from ...common.errors import Error, LocalProtocolError
@@ -46,7 +46,7 @@ class TlsAlpn01:
         """Yield what can be found wrong without starting anything."""
         yield from self._listener.faults(self._settings.listen or ())
 
-    def open(self, identifiers: Collection[Identifier]) -> None:
+    def open(self, identifiers: Collection[Identifier]) -> Mapping[Identifier, Error]:
         """Make the sockets and the way through the firewall.  Raises Error, ConfigError."""
         identity(self._settings.program)
         self._identifiers = identifiers
@@ -60,6 +60,7 @@ class TlsAlpn01:
         if self._settings.firewall:
             self._firewall.open([opening for address in addresses
                                  for opening in listening.openings(address)])
+        return {}
 
     def doors(self) -> list[Door]:
         """Return one to the process."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ...common import inifile, paths
 from ...common.errors import ConfigError
 from ...common.inifile import Settings
-from ...common.names import in_zone, is_dns
+from ...common.names import a_label, in_zone, is_dns
 from . import network, values
 from .network import Address
 from .program import Program, program_rows
@@ -97,7 +97,10 @@ TLSSERVER = Table(
 
 def dns(settings: Settings) -> Dns:
     """Read [dns] or [dns ZONE]; raises ConfigError."""
-    zone = settings.name.removeprefix("dns").strip().lower().rstrip(".")
+    try:
+        zone = a_label(settings.name.removeprefix("dns").strip()).lower().rstrip(".")
+    except ValueError as exc:
+        raise ConfigError(f"{settings.where}: {exc}") from exc
     if settings.name != "dns" and (not is_dns(zone) or zone.startswith("*.")):
         raise ConfigError(f"{settings.where}: “{zone}” is no name of a zone")
     found = DNS.read(settings)

@@ -30,6 +30,8 @@ PROFILES = {"letsencrypt-tiny-accountd": "usr.bin.letsencrypt-tiny-accountd",
             "letsencrypt-tiny-client": "usr.libexec.letsencrypt-tiny.client",
             "letsencrypt-tiny-webserver": "usr.libexec.letsencrypt-tiny.webserver",
             "letsencrypt-tiny-tlsserver": "usr.libexec.letsencrypt-tiny.tlsserver"}
+# of the updater of DNS records, whose commands need much more
+UPDATER = "usr.libexec.letsencrypt-tiny.dns"
 MASTER = "/usr/sbin/letsencrypt-tiny"
 SIGNER = "/usr/bin/letsencrypt-tiny-accountd"
 CLIENT = "/usr/libexec/letsencrypt-tiny/client"
@@ -239,7 +241,7 @@ _GLOB = re.compile(r"\*\*|\*|\?|\{|\}|,|\[[^]]*\]|.")
 
 def _rules(profile: str) -> list[Rule]:
     """The file rules of an installed profile and of all it includes."""
-    text = run(*PARSER, "--preprocess", f"/etc/apparmor.d/{PROFILES[profile]}")
+    text = run(*PARSER, "--preprocess", f"/etc/apparmor.d/{PROFILES.get(profile, profile)}")
     variables: dict[str, list[str]] = {}
     for name, values in re.findall(r"^@\{(\w+)\}\s*\+?=\s*(.*)$", text, re.M):
         variables.setdefault(name, []).extend(values.replace('"', "").split())
@@ -273,12 +275,26 @@ def _granted(rules: list[Rule], path: str) -> set[str]:
     return granted - {letter for rule in matching if rule.deny for letter in rule.permissions}
 
 
-@pytest.mark.parametrize("name", PROFILES.values())
+@pytest.mark.parametrize("name", [*PROFILES.values(), UPDATER])
 def test_the_profile_compiles(name: str) -> None:
     run(*PARSER, f"/etc/apparmor.d/{name}")
     local = Path(f"/etc/apparmor.d/local/{name}")
     assert local.is_file() and f"include if exists <local/{name}>" in Path(
         f"/etc/apparmor.d/{name}").read_text()
+
+
+def test_what_the_updaters_profile_allows() -> None:
+    """Programs and what they read and keep; of ours its journal, and no key."""
+    rules, state = _rules(UPDATER), "/var/lib/letsencrypt-tiny"
+    assert _granted(rules, f"{state}/state/dns-example.org.records") >= {"r", "w"}
+    for path in ("/usr/bin/curl", "/usr/bin/sh", "/usr/local/bin/hook",
+                 "/usr/share/doc/letsencrypt-tiny/examples/dns-acme.sh"):
+        assert _granted(rules, path) >= {"r", "i", "x"} and "w" not in _granted(rules, path)
+    assert "r" in _granted(rules, "/etc/letsencrypt-tiny/tsig.key")
+    for path in (f"{state}/accountd/account.key", f"{state}/certs/a/privkey.pem",
+                 f"{state}/state/accounts.json", f"{state}/state/key-x.pem",
+                 f"{state}/state/issued-x.pem", "/etc/shadow", "/proc/1/mem"):
+        assert not _granted(rules, path), path
 
 
 def _accesses(calls: list[Call], program: str) -> Iterator[tuple[str, str]]:

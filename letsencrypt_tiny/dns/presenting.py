@@ -54,6 +54,7 @@ class Presenter:
         self._entries: dict[Challenge, _Entry] = {}
         self._queue: deque[Callable[[], None]] = deque()
         self._idle = self._workers = 0
+        self._ended = False
         threading.stack_size(STACK)
 
     # --- what doors say ---
@@ -107,6 +108,9 @@ class Presenter:
                 entry.doors.clear()
                 self._see_to(entry)
         self._wait(seconds, lambda: not self._entries)
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
         return not self._journal.left
 
     def _wait(self, seconds: float, done: Callable[[], bool]) -> None:
@@ -134,9 +138,12 @@ class Presenter:
             with self._changed:
                 self._idle += 1
                 self._changed.notify_all()
-                while not self._queue:
+                while not self._queue and not self._ended:
                     self._changed.wait()
                 self._idle -= 1
+                if not self._queue:
+                    self._workers -= 1
+                    return
                 job = self._queue.popleft()
             job()
 

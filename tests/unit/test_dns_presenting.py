@@ -91,11 +91,13 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
+    before = threading.active_count()
     made = Bench(tmp_path / "journal")
     yield made
     made.zone.gate.set()
     made.zone.fails.clear()
     made.presenter.finish(5)
+    made.until(lambda: threading.active_count() == before)   # no thread is left
     os.close(made.file)
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import proc
+from harness.claims import CHALLENGES, CONFINE, REDTEAM, Mutant, row as _row
 
 TREE = Path(__file__).resolve().parents[1]
 MODULES = "letsencrypt_tiny"
@@ -28,27 +29,7 @@ PARENT = Path("/srv")      # many tests become users who can't enter others' dir
 SECONDS = 600              # for the tests of a row
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"}
 
-
-class Mutant(NamedTuple):
-    """A claim, and the change that makes it false."""
-
-    claim: str
-    file: str                # below letsencrypt_tiny
-    old: str                 # there once
-    new: str
-    tests: tuple[str, ...]   # FILE::TEST below tests; FILE of the one before if that is empty
-
-
-def _row(claim: str, file: str, old: str, new: str, *tests: str) -> Mutant:
-    found: list[str] = []
-    for test in tests:
-        path, _, name = test.partition("::")
-        found.append(f"{path or found[-1].partition('::')[0]}::{name}")
-    return Mutant(claim, file, old, new, tuple(found))
-
-
-CONFINE, MODES = "unit/test_confine.py", "unit/test_confine_modes.py"
-LITTLE, REDTEAM = "integration/test_little.py", "integration/test_redteam.py"
+LITTLE, MODES = "integration/test_little.py", "unit/test_confine_modes.py"
 PRIVILEGES, THREATS = "integration/test_privileges.py", "integration/test_threats_a.py"
 BAD_FILES, TRUSTED = "integration/test_bad_files.py", "unit/test_trusted.py"
 REQUESTS, TALK = "unit/test_policy_requests.py", "unit/test_signer_conversation.py"
@@ -56,9 +37,6 @@ NEIGHBOURS, KEYS = "integration/test_neighbours.py", "unit/test_keys.py"
 FILES = "unit/test_trusted_files.py"
 SOCKET, REFUSALS = "unit/test_signer_socket.py", "unit/test_signer_refusals.py"
 WEB, WEB_SERVER = "unit/test_webserver.py", "unit/test_webserver_server.py"
-TLS, TLS_SERVER = "unit/test_tlsserver.py", "unit/test_tlsserver_server.py"
-DNS, DOORS = "integration/test_dns.py", "integration/test_dns_doors.py"
-PARTS, PRESENTING = "unit/test_dns_parts.py", "unit/test_dns_presenting.py"
 
 TABLE = (
     # Who distrusts whom
@@ -362,92 +340,7 @@ TABLE = (
     _row("no misspelt field", "webserver/http.py", "            return False\n",
          "            continue\n", f"{WEB}::test_malformed"),
 
-    # The updater of DNS records
-    _row("no name or key but the run's", "dns/doors.py", "return self._duty.faults(about)",
-         'return ""', f"{DOORS}::test_foreign_names_and_keys"),
-    _row("a client has limits", "dns/doors.py", "if len(door.held) >= ", "if False and 0 >= ",
-         f"{DOORS}::test_limits"),
-    _row("… and who does not listen no door", "dns/doors.py", "if len(door.output) > MAX_OUTPUT:",
-         "if False:", f"{DOORS}::test_who_does_not_listen_loses_its_door"),
-    _row("with a door go its records", "dns/doors.py", "        presenter.leave(number)\n", "",
-         f"{DOORS}::test_two_want_the_same", "::test_who_talks_nonsense_loses_its_door"),
-    _row("nothing but a digest", "dns/records.py", "if not is_thumbprint(value):", "if False:",
-         f"{PARTS}::test_what_is_no_record"),
-    _row("dns: remembered first", "dns/presenting.py",
-         "self._journal.publishing(record, entry.zone, self._update.how)", "pass",
-         f"{PRESENTING}::test_a_record_is_remembered_before_it_is_published",
-         f"{DNS}::test_everything_is_killed"),
-    _row("removed after a failure", "dns/presenting.py",
-         "            self._remove(entry)\n        with", "            pass\n        with",
-         f"{PRESENTING}::test_what_fails"),
-    _row("dns: the secret is closed", "dns/main.py", 'open(descriptor, "rb", 0)',
-         'open(descriptor, "rb", 0, closefd=False)', f"{DOORS}::test_the_secret_is_not_kept_open"),
-    _row("dns: an answer is signed", "dns/asking.py", "if query.keyring and not reply.had_tsig:",
-         "if False:", f"{PARTS}::test_an_unsigned_answer"),
-    _row("dns: … and to the question", "dns/asking.py", "if not query.is_response(reply):",
-         "if False:", f"{PARTS}::test_an_answer_to_something_else"),
-    _row("dns: circles are noticed", "dns/places.py", "if target in way:", "if False:",
-         f"{DNS}::test_a_circle_of_aliases"),
-
-    # The TLS server
-    _row("nothing of TLS without acme-tls/1", "tlsserver/server.py",
-         "if PROTOCOL not in hello.protocols:", "if False:", f"{TLS_SERVER}::test_everybody_else",
-         "integration/test_tls.py::test_who_gets_what"),
-    _row("… or for another name", "tlsserver/server.py",
-         "self._presented.find(hello.server_name)", 'self._presented.find("a.example")',
-         f"{TLS_SERVER}::test_everybody_else"),
-    _row("a ClientHello has a limit", "tlsserver/hello.py", "if records == MAX_RECORDS:",
-         "if False:", "unit/test_tlsserver_hello.py::test_fragments",
-         "::test_nothing_is_waited_for_without_end"),
-    _row("names and keys of the run only", "tlsserver/presented.py",
-         "why = self._duty.faults(about) if", 'why = "" if',
-         f"{TLS}::test_what_is_none_of_its_business", f"{TLS_SERVER}::test_what_is_refused"),
-    _row("one challenge of a name at a time", "tlsserver/presented.py",
-         "if next(iter(queue.entries)) == (who, about):", "if True:", f"{TLS}::test_one_at_a_time",
-         f"{TLS_SERVER}::test_a_turn_comes_with_the_end_of_another"),
-    _row("… for a while only", "tlsserver/server.py", "        tell(self._presented.turns())",
-         "        pass", f"{TLS_SERVER}::test_a_turn_comes_by_the_clock"),
-    _row("whoever ends leaves nothing", "tlsserver/doors.py",
-         "tell(self._presented.remove_all(self))", "pass",
-         f"{TLS_SERVER}::test_who_breaks_the_protocol_is_served_no_more"),
-    _row("who doesn't listen is not listened to", "tlsserver/doors.py",
-         "            self._server.watch(self._sock, self.ready, writing=bool(self._answers))",
-         "            pass", f"{TLS_SERVER}::test_who_does_not_listen_is_not_listened_to"),
-    _row("no key is left in the file", "tlsserver/handshake.py", '            self._write(b"")',
-         "            pass", f"{TLS}::test_the_key_is_in_no_file"),
-    _row("the digest is critical", "tlsserver/certificate.py",
-         "encode(der.BOOLEAN, der.TRUE),", 'b"",', f"{TLS}::test_certificate"),
-    _row("the TLS server reads no file", "tlsserver/main.py", "reopen=True,",
-         'read=("/",),', f"{CONFINE}::test_tlsserver", f"{REDTEAM}::test_reach"),
-    _row("records name no account of another server's", "master/commands/records.py",
-         "    elif not _is_good(account, issuer):", "    elif False:",
-         "unit/test_records.py::test_an_account_that_a_client_made_up"),
-    _row("records call a well-known CA as it is known", "master/plan/issuers.py",
-         'if host.endswith("." + end)), told)', "if False), told)",
-         "unit/test_records.py::test_names_of_a_ca"),
-    _row("a message of a CA's takes no time", "common/names.py",
-         'if "xn--" not in name or not is_dns(name):', 'if "xn--" not in name:',
-         "unit/test_names.py::test_no_message_takes_long"),
-    _row("a responder that can't be opened stops those who need it alone",
-         "master/responders/dns01.py", "                zone.close()\n                unable",
-         "                raise\n                unable",
-         "unit/test_master_dns01.py::test_a_zone_without_its_secret"),
-    _row("dns-persist-01 is for the account's own records", "client/challenges/persist.py",
-         "        if asked and asked != account:", "        if False:",
-         "unit/test_client_persist.py::test_what_fits_not"),
-    _row("what nobody asked a responder is not kept", "client/challenges/responders.py",
-         "                    if said.challenge in self._heard:", "                    if True:",
-         "unit/test_client_responders.py::test_what_nobody_asked_for_is_not_kept"),
-    _row("a type that proves no name starts nothing", "master/plan/challenges.py",
-         "                 if any(proofs.proves(kind, name, config) for name in wanted))",
-         "                 )",
-         "unit/test_settings_proofs.py::test_what_is_asked_for"),
-    _row("a client without challenge files makes none", "client/main.py",
-         'create=() if os.getcwd() == "/" else (".",),', 'create=(".",),',
-         f"{CONFINE}::test_a_client_without_challenge_files_makes_none"),
-    _row("what one has opened no other closes", "master/responders/firewall.py",
-         'return comment if section == "webserver" else f"{comment}-{section}"', "return comment",
-         "unit/test_firewall_accidents.py::test_what_one_has_opened_no_other_closes"),
+    *CHALLENGES,
 )
 
 

@@ -15,7 +15,7 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?:\*\.)?(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}\Z")
 
 # A name with A-labels in a message: not in a URL, nor behind its Unicode form
-_WITH_A_LABEL = re.compile(r"(?<![\w./@:(*-])(?:\*\.)?(?:[a-z0-9_-]+\.)*xn--[a-z0-9.-]*[a-z0-9]")
+_WITH_A_LABEL = r"(?<![\w./@:(*-])(?:\*\.)?(?:[a-z0-9_-]+\.)*xn--[a-z0-9.-]*[a-z0-9]"
 
 Identifier = tuple[str, str]   # ("dns" | "ip", value), RFC 8555 §9.7.7, RFC 8738 §3
 
@@ -89,4 +89,4 @@ def shown(name: str) -> str:
 
 def shown_in(text: str) -> str:
     """Return a message with each name in it as ``shown``."""
-    return _WITH_A_LABEL.sub(lambda match: shown(match[0]), text) if "xn--" in text else text
+    return re.sub(_WITH_A_LABEL, lambda match: shown(match[0]), text) if "xn--" in text else text

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import mutants
-from mutants import TABLE, Mutant
+from harness.claims import Mutant
+from mutants import TABLE
 
 TEXT = (Path(__file__).resolve().parents[2] / "SECURITY.md").read_text()
 

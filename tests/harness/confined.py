@@ -289,8 +289,14 @@ def unlimited(plan: Plan) -> Plan:
     return plan._replace(files=64, file_size=None, processes=None, memory=0)
 
 
-def client_plan(world: World, **more: Any) -> Plan:
-    return unlimited(client.confinement("auto", [world.allowed], 10))._replace(**more)
+def client_plan(world: World, directory: str = "", **more: Any) -> Plan:
+    """Return the client's plan in a directory, that of the challenges if none is given."""
+    before = os.getcwd()
+    os.chdir(directory or world.challenge)
+    try:
+        return unlimited(client.confinement("auto", [world.allowed], 10))._replace(**more)
+    finally:
+        os.chdir(before)
 
 
 def prepare(world: World) -> None:

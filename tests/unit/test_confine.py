@@ -48,11 +48,9 @@ def guards(request: Any) -> tuple[int, bool]:
     return abi, with_seccomp
 
 
-def test_a_client_that_has_no_challenge_directory(world: World,
-                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_has_no_challenge_directory(world: World) -> None:
     """It works in /, as for another command than newOrder: there and below it makes no file."""
-    monkeypatch.chdir("/")
-    plan = client_plan(world)
+    plan = client_plan(world, "/")
     assert not plan.create
     prepare(world)
     result = inside(plan, lambda: verdicts({

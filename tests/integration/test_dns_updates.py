@@ -125,7 +125,9 @@ UPDATE = """#!/usr/bin/python3 -I
 import os, re, sys
 import dns.query, dns.tsigkeyring, dns.update
 what, name, value = sys.argv[1:]
-open({log!r}, "a").write(" ".join([what, name, *sorted(os.environ)]) + "\\n")
+fds = [number for number in os.listdir("/proc/self/fd") if os.path.exists("/dev/fd/" + number)]
+told = [what, name, ",".join(sorted(fds)), *sorted(os.environ)]
+open({log!r}, "a").write(" ".join(told) + "\\n")
 key, secret = re.findall('"([^"]*)"', sys.stdin.read())
 update = dns.update.UpdateMessage("b.example", keyring=dns.tsigkeyring.from_text({{key: secret}}))
 if what == "add":
@@ -190,10 +192,11 @@ def test_hooks_of_others(example: str, confine: str, dns: Site, bind: Bind) -> N
     done = order(dns, bind)
     assert done.returncode == 0, done.stderr
     told = [line.split() for line in lines(dns)]
-    assert [line[:2] for line in told] == [
-        [what, "_acme-challenge.b.example"] for what in ("add", "add", "remove", "remove")]
+    assert [line[:3] for line in told] == [
+        [what, "_acme-challenge.b.example", "0,1,2"]
+        for what in ("add", "add", "remove", "remove")]
     own = {"CERTBOT_DOMAIN", "CERTBOT_VALIDATION"} if example == "dns-certbot" else set()
-    assert {name for line in told for name in line[2:]} - {"_"} == own | {
+    assert {name for line in told for name in line[3:]} - {"_"} == own | {
         "HOME", "LANG", "PATH", "PWD", "USER"}
 
 

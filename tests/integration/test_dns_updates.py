@@ -221,7 +221,8 @@ def test_a_command_that_fails(text: str, expected: str, dns: Site, bind: Bind) -
 
 def test_a_command_that_does_not_end(dns: Site, bind: Bind) -> None:
     """It is killed, with what it started, and the other challenge has its turn."""
-    text = "#!/bin/sh\necho $1 >>{log}; [ $1 = add ] || exit 0; sleep 98765 & sleep 98765\n"
+    text = ("#!/bin/sh\necho $1 >>{log}; [ $1 = add ] && {{ sleep 98765 & sleep 98765; }}\n"
+            "! pgrep -f '^sleep 98765' >>{log}\n")
     program = hook(dns, text.format(log=dns.path / "log"))
     dns.main["dns"].update({"update": f"command {program}", "update-timeout": "1"})
     done = order(dns, bind)

@@ -77,9 +77,8 @@ class Answering:
                 responder.check()
             except Error as exc:
                 self._give_up(responder)
-                if self._needing(responder.types,
-                                 dict.fromkeys(self._names(responder.types), exc)
-                                 ).keys() >= self._left.keys():
+                unable = dict.fromkeys(self._names(responder.types), exc)
+                if len(self._needing(responder.types, unable)) == len(self._left):
                     raise
                 log.warning(f"{exc}: {' and '.join(responder.types)} is not answered any more")
 

@@ -148,7 +148,7 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
         filename = f"%E/{paths.PROGRAM}/{paths.MASTER_CONFIG}"
     path = specifiers.expand(filename)
     sections = inifile.read(path, opener=values.open_own)
-    _must_be_known(path, sections)
+    _check_names(path, sections)
     accountd = _accountd(sections["accountd"]) if "accountd" in sections else None
     client = _client(sections.get("client") or Settings(path, "client", {}))
     found = MAIN.read(sections[""])
@@ -168,8 +168,7 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
     return record(Config, found)
 
 
-def _must_be_known(path: str, sections: Iterable[str]) -> None:
-    """Raise ConfigError if some of ``sections`` is none."""
+def _check_names(path: str, sections: Iterable[str]) -> None:
     for name in sections:
         if name not in TABLES and name not in OTHERS and not name.startswith("dns "):
             known = [*filter(None, TABLES), *OTHERS]

@@ -143,7 +143,7 @@ CHALLENGES = (
         "if ipaddress.ip_address(address).is_global:", "if True:",
         f"{REACH}::test_redirects_lead_to_the_internet_only",
         f"{ONLINE}::test_another_web_server"),
-    row("… and to no other port", "client/online/reach.py", "or port not in (", "or None in (",
+    row("… and to no other port", "client/online/reach.py", "or port not in (", "or 0 in (",
         f"{REACH}::test_redirects_that_no_ca_follows"),
     row("check --online fetches the directory alone", "client/online/prober.py",
         "            response = session.get(", "            response = session.get("

@@ -2,16 +2,17 @@
 
 import os
 import signal
+import threading
 import time
 
 import pytest
 
 from harness import proc
-from harness.hostile import Hostile
+from harness.hostile import Default, Hostile, Request, Response
 from harness.judge import expect
 from harness.net import free_port
 from harness.run import Site
-from test_renewal import held, tidy
+from test_renewal import Held, held, tidy
 
 WHAT = {"webserver": "the challenge web server", "tlsserver": "the TLS server for challenges"}
 
@@ -44,9 +45,22 @@ def kill(site: Site, children: list[int], victim: str) -> None:
 def test_only_who_needs_it_fails(victim: str, lost: str, other: str, why: str, ready: Site,
                                  hostile: Hostile) -> None:
     """And the CA isn't asked to validate in vain; the next run takes the order up."""
-    with held(ready, hostile) as run:
-        kill(ready, run.children, victim)
-        run.go_on()
+    reached, go_on = threading.Barrier(3), threading.Event()   # each order is held, and here
+
+    def authz(_request: Request, default: Default) -> Response:
+        if not go_on.is_set():
+            reached.wait(30)
+            go_on.wait(30)
+        return default()
+    hostile.on["authz"] = authz
+    with ready.popen("--quiet", "newOrder") as process:
+        run = Held(process, [], go_on.set)
+        try:
+            reached.wait(30)
+            run = run._replace(children=proc.descendants(process.pid))
+            kill(ready, run.children, victim)
+        finally:
+            go_on.set()
         kind = ready.certs[lost]["challenge"]
         expect(run.end(), 1, f"warning: {WHAT[victim]} ended with status 137: {kind} is not "
                "answered any more", f"error: {lost}: .*{why}.*")

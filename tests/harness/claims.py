@@ -28,6 +28,8 @@ def row(claim: str, file: str, old: str, new: str, *tests: str) -> Mutant:
 CONFINE, REDTEAM = "unit/test_confine.py", "integration/test_redteam.py"
 TLS, TLS_SERVER = "unit/test_tlsserver.py", "unit/test_tlsserver_server.py"
 DNS, DOORS = "integration/test_dns.py", "integration/test_dns_doors.py"
+ONLINE, REACH = "integration/test_online.py", "unit/test_online_reach.py"
+ASKING = "unit/test_online_asking.py"
 PARTS, PRESENTING = "unit/test_dns_parts.py", "unit/test_dns_presenting.py"
 HOSTILE, UPDATES = "integration/test_dns_hostile.py", "integration/test_dns_updates.py"
 
@@ -131,6 +133,16 @@ CHALLENGES = (
     row("who doesn't listen is not listened to", "tlsserver/doors.py",
         "            self._server.watch(self._sock, self.ready, writing=bool(self._answers))",
         "            pass", f"{TLS_SERVER}::test_who_does_not_listen_is_not_listened_to"),
+    row("… nor told without end", "tlsserver/doors.py", "if len(self._answers) > MAX_UNSENT:",
+        "if False:", f"{TLS_SERVER}::test_who_listens_to_no_turn"),
+    row("a client presents only so much", "tlsserver/presented.py", ">= MAX_PRESENTED:", "< 0:",
+        f"{TLS}::test_there_is_a_limit"),
+    row("the handshake is all", "tlsserver/handshake.py",
+        "            over = True\n            self._tls.unwrap()",
+        "            self._tls.read()", f"{TLS_SERVER}::test_a_validation"),
+    row("the TLS server has no network", "master/responders/tlsalpn01.py",
+        'network=program.confine == "no")', "network=True)",
+        "integration/test_tls.py::test_what_it_is"),
     row("no key is left in the file", "tlsserver/handshake.py", '            self._write(b"")',
         "            pass", f"{TLS}::test_the_key_is_in_no_file"),
     row("the digest is critical", "tlsserver/certificate.py",
@@ -150,6 +162,9 @@ CHALLENGES = (
         "master/responders/dns01.py", "                zone.close()\n                unable",
         "                raise\n                unable",
         "unit/test_master_dns01.py::test_a_zone_without_its_secret"),
+    row("… and so does one that ends", "master/commands/answering.py",
+        "if len(self._needing(responder.types, unable)) == len(self._left):", "if True:",
+        "integration/test_answering.py::test_only_who_needs_it_fails"),
     row("dns-persist-01 is for the account's own records", "client/challenges/persist.py",
         "        if asked and asked != account:", "        if False:",
         "unit/test_client_persist.py::test_what_fits_not"),
@@ -166,4 +181,38 @@ CHALLENGES = (
     row("what one has opened no other closes", "master/responders/firewall.py",
         'return comment if section == "webserver" else f"{comment}-{section}"', "return comment",
         "unit/test_firewall_accidents.py::test_what_one_has_opened_no_other_closes"),
+
+    # check --online
+    row("the ports of check --online are of no other run", "client/main.py",
+        "    if not probes:\n", "    if False:\n",
+        "unit/test_online_prober.py::test_no_other_run_has_them"),
+    row("… and no others", "client/online/prober.py", "return {asking.PORT, ",
+        "return {22, asking.PORT, ", "unit/test_online_prober.py::test_ports"),
+    row("a redirect leads to no neighbour", "client/online/reach.py",
+        "if ipaddress.ip_address(address).is_global:", "if True:",
+        f"{REACH}::test_redirects_lead_to_the_internet_only",
+        f"{ONLINE}::test_another_web_server"),
+    row("… and to no other port", "client/online/reach.py", "or port not in (", "or 0 in (",
+        f"{REACH}::test_redirects_that_no_ca_follows"),
+    row("check --online fetches the directory alone", "client/online/prober.py",
+        "            response = session.get(", "            response = session.get("
+        "session.directory_url, what) and session.get(",
+        f"{ONLINE}::test_nothing_is_signed_or_written"),
+    row("… and presents what is for nobody's key", "master/commands/online.py",
+        "responder.serve([self._key])", "responder.serve([])",
+        f"{ONLINE}::test_nothing_is_signed_or_written"),
+    row("… and goes on without who can't answer", "master/commands/online.py",
+        "                self._go_without(responder.types, exc)", "                raise",
+        f"{ONLINE}::test_who_cannot_be_answered_for"),
+    row("of a resolver's answer there is an end", "client/online/asking.py",
+        "records[:MAX_RECORDS]", "records", f"{ASKING}::test_many_records"),
+    row("… also in time", "client/online/asking.py",
+        "        hurry(sock, deadline)\n        part", "        part", f"{ASKING}::test_junk"),
+    row("what answers is not shown", "client/online/reach.py",
+        'f"{who} answers, but something else than', 'f"{who} answers {text}, something else than',
+        f"{REACH}::test_somebody_else", f"{ONLINE}::test_another_web_server"),
+    row("findings are of a kind", "common/wire/probe.py", "if finding.topic not in TOPICS or",
+        "if False and", "unit/test_probe_wire.py::test_findings_that_are_none"),
+    row("… and printable", "master/report/online.py", "return printable(", "return str(",
+        "integration/test_online_betrayed.py::test_a_client_that_is_right"),
 )

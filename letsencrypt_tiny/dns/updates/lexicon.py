@@ -84,7 +84,8 @@ class Lexicon:
                 if missing.partition(".")[0] != "lexicon":
                     why = f"lexicon's provider “{self._name}” needs the Python module {missing}"
                 elif missing == "lexicon":
-                    why = "update = lexicon needs the package python3-lexicon"
+                    why = ("update = lexicon needs the package python3-lexicon (Debian 13 has "
+                           "none: see update = command)")
         raise ConfigError(why or f"lexicon has no provider “{self._name}”")
 
     def _limit_requests(self) -> None:

@@ -40,7 +40,7 @@ def _load_types() -> None:
 
     def nothing(name: str) -> None:
         raise ImportError(f"{name} is not needed here")
-    vars(dns.rdata)["import_module"] = nothing   # the releases' type it differently
+    vars(dns.rdata)["import_module"] = nothing   # an attribute to some releases' type checkers
 
 
 _load_types()

@@ -85,7 +85,7 @@ CHALLENGES = (
     row("dns: aliases end", "dns/places.py", "if len(way) > MAX_ALIASES:", "if False:",
         f"{HOSTILE}::test_aliases_without_end"),
     row("dns: no odd type needs a module", "dns/asking.py",
-        "    dns.rdata.import_module = nothing  # type: ignore[attr-defined]\n", "",
+        'vars(dns.rdata)["import_module"] = nothing', "pass",
         f"{HOSTILE}::test_records_of_other_types"),
     row("dns: who is stuck is left", "dns/presenting.py",
         "lost = silence > ", "lost = False and silence > ",

@@ -42,7 +42,7 @@ def load_types() -> None:
 
     def nothing(name: str) -> None:
         raise ImportError(f"{name} is not needed here")
-    vars(dns.rdata)["import_module"] = nothing   # the releases' type it differently
+    vars(dns.rdata)["import_module"] = nothing   # an attribute to some releases' type checkers
 
 
 class Server(NamedTuple):

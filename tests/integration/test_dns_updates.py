@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from harness.powerdns import ADDRESS, HOST, KEY, PowerDNS
 from harness.run import Result, Site
 
 pytestmark = pytest.mark.root
+needs_lexicon = pytest.mark.skipif(find_spec("lexicon") is None,
+                                   reason="python3-lexicon is not installed (Debian 13 has none)")
 EXAMPLES = run.ROOT / "examples"
 needs_lexicon = pytest.mark.skipif(importlib.util.find_spec("lexicon") is None,
                                    reason="this release of Debian has no python3-lexicon")

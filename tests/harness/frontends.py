@@ -41,7 +41,7 @@ PidFile {path}/apache2.pid
 ErrorLog /dev/stderr
 User www-data
 Group www-data
-Listen 80
+Listen [::]:80
 {modules}
 DocumentRoot {path}
 <Directory />

@@ -4,6 +4,7 @@ import base64
 import errno
 import hashlib
 import os
+import resource
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -102,6 +103,17 @@ def test_what_is_no_option(text: str) -> None:
     ("https://[::1]:8443/x", (443, 8443)), ("https://x", (443,)), ("http://x:1@y", (443,))])
 def test_ports_of_a_provider(value: str, expected: tuple[int, ...]) -> None:
     assert lexicon.ports({"option": value}) == expected
+
+
+@pytest.mark.parametrize("said", ["bad s3/cret+", "/x?token=s3/cret%2B&y", "s3%2Fcret%2B",
+                                  "x" * 484 + " s3/cret+"])
+def test_credentials_are_not_told(said: str) -> None:
+    """Not as they are, nor as in a URL, nor a part of them."""
+    update = lexicon.Lexicon.__new__(lexicon.Lexicon)
+    update._options = {"token": "s3/cret+", "server": "https://x/", "mode": "a"}
+    told = update._told(ValueError(said + " https://x/ a"))
+    assert "s3" not in told and "cret" not in told and told.startswith("ValueError: ")
+    assert len(said) > 400 or "<token>" in told and told.endswith("https://x/ a")
 
 
 def test_a_resolv_conf() -> None:
@@ -268,6 +280,39 @@ def test_what_is_remembered(path: Path) -> None:
     book.removed(two)
     os.close(last)
     assert path.stat().st_size == 0
+
+
+def test_what_follows_a_line_that_was_cut_off(path: Path) -> None:
+    """… is a line of its own: it is remembered."""
+    record = records.checked("a.example", VALUE)
+    path.write_bytes(b'{"is":"published","name":"x.exa')
+    for _ in range(2):
+        file = opened(path)
+        book = journal.Journal(file, 0)
+        book.publishing(record, "example", "how")
+        os.close(file)
+        assert path.read_bytes().count(b"x.exa") == 0
+    last = opened(path)
+    assert journal.Journal(last, 0).left == {record: "example"}
+    os.close(last)
+
+
+def test_what_follows_a_line_that_found_no_room(path: Path) -> None:
+    one, two = records.checked("a.example", VALUE), records.checked("b.example", VALUE)
+    file = opened(path)
+    book = journal.Journal(file, 0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))
+    try:
+        with pytest.raises(Error, match="cannot remember which records are published"):
+            book.publishing(one, "example", "how")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    book.publishing(two, "example", "how")
+    os.close(file)
+    again = opened(path)
+    assert journal.Journal(again, 0).left == {two: "example"}
+    os.close(again)
 
 
 def test_one_at_a_time(path: Path) -> None:

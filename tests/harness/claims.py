@@ -31,6 +31,7 @@ DNS, DOORS = "integration/test_dns.py", "integration/test_dns_doors.py"
 ONLINE, REACH = "integration/test_online.py", "unit/test_online_reach.py"
 ASKING = "unit/test_online_asking.py"
 PARTS, PRESENTING = "unit/test_dns_parts.py", "unit/test_dns_presenting.py"
+HOSTILE, UPDATES = "integration/test_dns_hostile.py", "integration/test_dns_updates.py"
 
 CHALLENGES = (
     # The updater of DNS records
@@ -38,8 +39,8 @@ CHALLENGES = (
         'return ""', f"{DOORS}::test_foreign_names_and_keys"),
     row("a client has limits", "dns/doors.py", "if len(door.held) >= ", "if False and 0 >= ",
         f"{DOORS}::test_limits"),
-    row("… and who does not listen no door", "dns/doors.py", "if len(door.output) > MAX_OUTPUT:",
-        "if False:", f"{DOORS}::test_who_does_not_listen_loses_its_door"),
+    row("… and who does not listen no door", "dns/doors.py", "if len(door.output) > MAX_OUTPUT",
+        "if False and MAX_OUTPUT", f"{DOORS}::test_who_does_not_listen_loses_its_door"),
     row("with a door go its records", "dns/doors.py", "        presenter.leave(number)\n", "",
         f"{DOORS}::test_two_want_the_same", "::test_who_talks_nonsense_loses_its_door"),
     row("nothing but a digest", "dns/records.py", "if not is_thumbprint(value):", "if False:",
@@ -59,6 +60,54 @@ CHALLENGES = (
         "if False:", f"{PARTS}::test_an_answer_to_something_else"),
     row("dns: circles are noticed", "dns/places.py", "if target in way:", "if False:",
         f"{DNS}::test_a_circle_of_aliases"),
+
+    row("dns: other values stay", "dns/updates/rfc2136.py", """dns.rdatatype.TXT,
+                      f'"{record.value}"')
+        self._send""", "dns.rdatatype.TXT)\n        self._send",
+        f"{DNS}::test_a_wildcard_and_its_base"),
+    row("dns: SIGTERM takes back", "dns/main.py",
+        "    signal.signal(signal.SIGTERM, lambda *_: at_doors.stop())\n", "",
+        f"{DOORS}::test_sigterm", f"{DNS}::test_the_run_is_ended", "::test_the_master_is_killed"),
+    row("dns: … and the next run what was killed", "dns/main.py", "    presenter.recover(",
+        "    max(", f"{DOORS}::test_without_doors_it_tidies_up",
+        f"{DNS}::test_everything_is_killed"),
+    row("dns: whole lines are remembered", "dns/journal.py",
+        "        self._cut()\n\n    def _locked", "\n    def _locked",
+        f"{PARTS}::test_what_follows_a_line_that_was_cut_off"),
+    row("dns: … also on a full disk", "dns/journal.py",
+        "            self._cut()\n            raise", "            raise",
+        f"{PARTS}::test_what_follows_a_line_that_found_no_room"),
+    row("dns: nobody speaks for another zone", "dns/places.py",
+        "if zone is None or not in_zone(name, zone):", "if zone is None:",
+        f"{HOSTILE}::test_who_speaks_for_another_zone"),
+    row("dns: nobody has a thousand servers", "dns/places.py", "names[:MAX_SERVERS]", "names",
+        f"{HOSTILE}::test_a_thousand_name_servers"),
+    row("dns: aliases end", "dns/places.py", "if len(way) > MAX_ALIASES:", "if False:",
+        f"{HOSTILE}::test_aliases_without_end"),
+    row("dns: no odd type needs a module", "dns/asking.py",
+        "    dns.rdata.import_module = nothing  # type: ignore[attr-defined]\n", "",
+        f"{HOSTILE}::test_records_of_other_types"),
+    row("dns: who is stuck is left", "dns/presenting.py",
+        "lost = silence > ", "lost = False and silence > ",
+        f"{PRESENTING}::test_what_is_stuck_is_given_up"),
+    row("dns: a hoster has a limit", "dns/updates/lexicon.py",
+        "requests.sessions.HTTPAdapter = Limited", "pass",
+        f"{UPDATES}::test_a_hoster_that_is_slow"),
+    row("dns: credentials are not told", "dns/updates/lexicon.py",
+        "text = text.replace(form, ", "str.replace(text, form, ",
+        f"{PARTS}::test_credentials_are_not_told"),
+    row("dns: a command has an environment of its own", "dns/updates/executor.py",
+        "env=_environment()", "env=None", f"{UPDATES}::test_hooks_of_others"),
+    row("dns: … is killed with what it started", "dns/updates/executor.py",
+        "                _kill(process.pid)\n                process.wait()",
+        "                process.kill()\n                process.wait()",
+        f"{UPDATES}::test_a_command_that_does_not_end"),
+    row("dns: … and leaves nothing", "master/responders/dns01.py",
+        "            orphans.end(uid)\n        self._used", "            pass\n        self._used",
+        f"{UPDATES}::test_what_a_command_leaves"),
+    row("dns: a secret is nobody else's", "master/store/secrets.py",
+        "if info.st_uid not in (0, os.geteuid()) or", "if False and",
+        "unit/test_master_dns01.py::test_a_secret_of_others"),
 
     # The TLS server
     row("nothing of TLS without acme-tls/1", "tlsserver/server.py",

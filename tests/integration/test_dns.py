@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from dns.message import Message
 
-from harness import proc, run
+from harness import judge, proc, run
 from harness.bind import PRIMARY, RESOLVER, SECONDARY, SIGNED, Bind, with_resolver
 from harness.nameserver import Nameserver
 from harness.pebble import Pebble
@@ -154,6 +154,15 @@ def test_twenty_names_in_three_zones_and_two_types(dns: Site, bind: Bind, pebble
         told = good(dns, bind)
     assert told.count("is published") == told.count("is taken back") == len(names)
     assert len(re.findall("started .*/dns ", told)) == 3 and dns.file("dns").exists()
+
+
+def test_a_wildcard_needs_no_setting(dns: Site, bind: Bind, pebble: Pebble) -> None:
+    """In one order it is proved by dns-01, its base name by http-01."""
+    dns.main["webserver"] = {"listen": f"127.0.0.1:{pebble.http_port}", "confine": run.CONFINE}
+    dns.certificate("b", ["x.web.b.example", "*.x.web.b.example"])
+    told = good(dns, bind)
+    assert told.count("is published") == 1 and "_acme-challenge.x.web.b.example TXT" in told
+    assert judge.names(dns.file("b")) == {"x.web.b.example", "*.x.web.b.example"}
 
 
 @pytest.mark.parametrize("kind", ["http-01", "dns-01"])

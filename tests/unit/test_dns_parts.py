@@ -5,8 +5,11 @@ import errno
 import hashlib
 import os
 import resource
+import socket
 import subprocess
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from letsencrypt_tiny.common.wire import dns as wire
 from letsencrypt_tiny.common.wire.responder import Challenge, Duty
 from letsencrypt_tiny.dns import asking, journal, main, propagation, records, resolving
 from letsencrypt_tiny.dns.asking import Server, Unreachable
-from letsencrypt_tiny.dns.updates import lexicon, table, tsig
+from letsencrypt_tiny.dns.updates import command, lexicon, table, tsig
 
 VALUE = "A" * 43
 KEY = 'key "updates" {\n\talgorithm hmac-sha256;\n\tsecret "c2VjcmV0IHNlY3JldCE=";\n};\n'
@@ -105,6 +108,15 @@ def test_ports_of_a_provider(value: str, expected: tuple[int, ...]) -> None:
     assert lexicon.ports({"option": value}) == expected
 
 
+def test_without_lexicon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in Debian 13: the package is named, and what else there is."""
+    monkeypatch.setitem(sys.modules, "lexicon", None)
+    update = lexicon.Lexicon.__new__(lexicon.Lexicon)
+    update._name = "powerdns"
+    with pytest.raises(ConfigError, match=r"needs the package python3-lexicon .*update = command"):
+        update._load()
+
+
 @pytest.mark.parametrize("said", ["bad s3/cret+", "/x?token=s3/cret%2B&y", "s3%2Fcret%2B",
                                   "x" * 484 + " s3/cret+"])
 def test_credentials_are_not_told(said: str) -> None:
@@ -184,6 +196,24 @@ def test_an_unknown_way() -> None:
     task = wire.Task("", ("pigeon",), "", (), 0, 1, 0, Duty(frozenset(), frozenset()))
     with pytest.raises(ConfigError, match="not one of rfc2136, lexicon, command"):
         table.make(task, b"", resolving.Resolver([], {}))
+
+
+def test_an_answer_that_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """… is none to what is asked next: who was too late once is asked nothing any more."""
+    monkeypatch.setattr(command, "MARGIN", -0.9)
+    update = command.Command.__new__(command.Command)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    update.how, update._timeout, update._lock, update._socket = "c", 1, threading.Lock(), ours
+    record = records.checked("a.example", VALUE)
+    with pytest.raises(Error, match="c: who executes it is gone"):
+        update.add(record, "")
+    try:
+        theirs.send(b'{"status":0,"why":""}')
+    except BrokenPipeError:
+        pass
+    with pytest.raises(Error, match="c: who executes it is gone"):
+        update.remove(record, "")
+    theirs.close()
 
 
 # --- answers -------------------------------------------------------------------------------------

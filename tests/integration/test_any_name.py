@@ -54,7 +54,9 @@ def test_names_in_unicode(ready: Site) -> None:
     expect(ready.run("newOrder"), 0, *first("a"))
     assert judge.names(ready.file("a")) == {
         BUCH, f"xn--strae-oqa.{BUCH}", f"www.{BUCH}", "a.example"}
-    assert re.search(rf"CN ?= ?{BUCH}$", judge.x509(ready.file("a"), "-subject"), re.M)
+    # newer Pebbles leave the subject empty
+    subject = judge.x509(ready.file("a"), "-subject")
+    assert re.fullmatch(rf"subject=\s*(CN ?= ?{re.escape(BUCH)})?\s*", subject)
     expect(ready.run("newOrder"), 0, VALID)    # is what is wanted
     done = ready.run("status")
     assert done.returncode == 0 and f"b\u00fccher.example ({BUCH})" in done.stdout

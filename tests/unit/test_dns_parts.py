@@ -4,6 +4,7 @@ import base64
 import errno
 import hashlib
 import os
+import re
 import resource
 import socket
 import subprocess
@@ -110,7 +111,9 @@ def test_ports_of_a_provider(value: str, expected: tuple[int, ...]) -> None:
 
 def test_without_lexicon(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in Debian 13: the package is named, and what else there is."""
-    monkeypatch.setitem(sys.modules, "lexicon", None)
+    for name in filter(re.compile(r"lexicon(\.|\Z)").match, list(sys.modules)):
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [])
     update = lexicon.Lexicon.__new__(lexicon.Lexicon)
     update._name = "powerdns"
     with pytest.raises(ConfigError, match=r"needs the package python3-lexicon .*update = command"):

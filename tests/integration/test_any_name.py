@@ -97,6 +97,22 @@ def test_addresses(names: list[str], listen: str, addresses: None, ready: Site, 
     assert wanted <= set(ready.run("status").stdout.split())
 
 
+def test_addresses_and_names_at_the_newest_ca(addresses: None, site: Site, newest: Pebble) -> None:
+    """Over both types, in orders that name no profile; what else it offers is passed over."""
+    site.use(newest)
+    site.genkey()
+    assert site.register().returncode == 0
+    site.main["webserver"]["listen"] = f"[::]:{newest.http_port}"
+    site.main["tlsserver"] = {"listen": f"[::]:{newest.tls_port}"}
+    names = [*ADDRESSES, "new.example"]
+    site.certificate("a", names, challenge="http-01")
+    site.certificate("b", names, challenge="tls-alpn-01")
+    done = site.run("newOrder")
+    assert done.returncode == 0, done.stderr
+    for section in "ab":
+        assert judge.names(site.file(section)) == set(names)
+
+
 def test_an_address_nobody_answers_at(addresses: None, ready: Site, pebble: Pebble) -> None:
     """The other section gets its certificate."""
     ready.certificate("a", ["fd00:acce::80"])      # listen is 127.0.0.1

@@ -37,8 +37,9 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in (
 
 def of_directory(url: str) -> Preset | None:
     """Return the CA whose directory, or its twin's, has this URL; None if it is nobody's."""
-    return next((preset for preset in PRESETS.values()
-                 if url in (preset.directory, preset.staging)), None)
+    found = [preset for preset in PRESETS.values() if url in (preset.directory, preset.staging)]
+    found.sort(key=lambda preset: preset.directory != url)
+    return found[0] if found else None
 
 
 def staging(url: str) -> str:

@@ -27,23 +27,24 @@ class Issuer(NamedTuple):
     @property
     def called(self) -> str:
         """What to call it in messages: its name, or its host."""
-        return self.name if self.name and "://" not in self.name else _host(self.directory)
+        return self.name if self.name and "://" not in self.name else host(self.directory)
 
 
-def _host(url: str) -> str:
+def host(url: str) -> str:
+    """Return host and port of a directory's URL."""
     return url.partition("://")[2].partition("/")[0]
 
 
 # What a CA is called in records (RFC 8659 §4.2), by the hosts of the directories: nobody may tell
 # otherwise, as what is published says who may issue
-_KNOWN = {_host(url): preset.caa for preset in PRESETS.values()
+_KNOWN = {host(url): preset.caa for preset in PRESETS.values()
           for url in (preset.directory, preset.staging) if url}
 
 
 def names(issuer: Issuer, told: tuple[str, ...]) -> tuple[str, ...]:
     """Return what the CA is called in records: as is well known, else as its directory ``told``,
     in the client's words; none if nobody knows."""
-    return _KNOWN.get(_host(issuer.directory).partition(":")[0].lower()) or told
+    return _KNOWN.get(host(issuer.directory).partition(":")[0].lower()) or told
 
 
 class _Issuers(dict[str, Issuer]):

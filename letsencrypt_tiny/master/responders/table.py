@@ -36,6 +36,13 @@ class Responder(Protocol):
         was opened by then is there to ``close``.
         """
 
+    def rooms(self, clients: int) -> list[str]:
+        """Return the working directories of so many clients, "/" for those that need none; where
+        it can, one of its own for each, in which no other makes or removes anything.
+
+        Once, between ``open`` and ``serve``.  Raises Error.
+        """
+
     def doors(self) -> "list[Door]":
         """Return sockets for one more client to ask it by; the receiver's to close.
 

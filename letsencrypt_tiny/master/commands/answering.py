@@ -10,7 +10,7 @@ from ..peers.identity import Identity
 from ..plan import challenges, lifecycle
 from ..plan.orders import OrderPlan
 from ..report import validation
-from ..responders.table import Responder, responders_for
+from ..responders.table import Responder, responders_for, working_directories
 from ..settings.main import Config
 
 Unable = Callable[[Iterable[str], Error], None]
@@ -80,11 +80,7 @@ class Responders:
     def directories(self, clients: int) -> list[str]:
         """Return where so many clients work, each in a directory of its own if the responder that
         has one can tell them apart; "/" if there is none."""
-        found = ["/"] * clients
-        for responder in self._open:
-            rooms = responder.rooms(clients)
-            found = rooms if rooms != ["/"] * clients else found
-        return found
+        return working_directories(self._open, clients)
 
     def doors(self, plans: Iterable[OrderPlan]) -> list[Door]:
         """Return those of one more client, to whoever answers the challenges of ``plans``."""

@@ -60,13 +60,18 @@ def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] 
     if as_json:
         print(json.dumps([row._asdict() for row in rows], indent=4))
     else:
-        several = len({row.ca for row in rows if row.ca}) > 1
-        print(status_table(
-            ("SECTION", "EXPIRES", "LIFETIME", "ca", "profile", "STATE", "NAMES"),
-            [(log.printable(row.section), row.expires or "", _span(row.lifetime),
-              row.ca or "" if several else "", log.printable(row.profile or ""), row.state,
-              log.printable(row.fault or " ".join(map(shown, row.names)))) for row in rows]))
+        print(_table(rows))
     return 1 if any(row.fault is not None for row in rows) else 0
+
+
+def _table(rows: Sequence[Row]) -> str:
+    """The CA is shown where there are several, a profile where there is one."""
+    several = len({row.ca for row in rows if row.ca}) > 1
+    return status_table(
+        ("SECTION", "EXPIRES", "LIFETIME", "ca", "profile", "STATE", "NAMES"),
+        [(log.printable(row.section), row.expires or "", _span(row.lifetime),
+          row.ca or "" if several else "", log.printable(row.profile or ""), row.state,
+          log.printable(row.fault or " ".join(map(shown, row.names)))) for row in rows])
 
 
 def _span(seconds: int | None) -> str:

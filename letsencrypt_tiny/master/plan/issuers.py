@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ...common.wire.access import Access
-from ..settings import authorities
+from ..settings import choice
 from ..settings.main import Config
 from ..settings.presets import PRESETS
 
@@ -57,7 +57,7 @@ class _Issuers(dict[str, Issuer]):
             self[name] = self.__missing__(name)
 
     def __missing__(self, name: str) -> Issuer:
-        found = authorities.find(self._config, name)
+        found = choice.find(self._config, name)
         self[name] = issuer = Issuer(name, found.access, found.socket, found.eab_kid,
                                      found.contact, found.where)
         return issuer

@@ -76,13 +76,22 @@ def _change(section: Section, certificate: Certificate, state: SectionState,
     issuer = state.issuer or (None if state.order else state.directory)
     if issuer and directories and issuer not in directories:
         return f"its CA has changed, from {issuer}"
-    # Where the CA had not the one that was preferred, it is not asked for again and again
-    had = (state.profile, "" if section.required_profile and state.profile else state.profile_wish)
-    if section.profile and section.profile not in had:
+    if _other_profile(section, state):
         return f"its profile has changed, to {section.profile}"
     if other_key_type(section, certificate, state):
         return f"its key-type has changed, to {section.key_type}"
     return ""
+
+
+def _other_profile(section: Section, state: SectionState) -> bool:
+    """Say whether another profile is wanted than the one that it was issued under.
+
+    One that was preferred, and that the CA had not, is not asked for again and again.
+    """
+    if not section.profile or section.profile == state.profile:
+        return False
+    told = bool(section.required_profile and state.profile)
+    return told or section.profile != state.profile_wish
 
 
 def other_key_type(section: Section, certificate: Certificate, state: SectionState) -> bool:

@@ -112,6 +112,18 @@ def responders_for(types: Iterable[str], config: Config, client: Identity,
     return [factory(config, client, stderr) for factory in factories]
 
 
+def working_directories(responders: Iterable[Responder], clients: int) -> list[str]:
+    """Return where so many clients work: where the one that has directories says, or "/".
+
+    Raises Error.
+    """
+    found = ["/"] * clients
+    for responder in responders:
+        rooms = responder.rooms(clients)
+        found = rooms if rooms != ["/"] * clients else found
+    return found
+
+
 def remove_stale(config: Config) -> None:
     """Remove what a killed run left: in the run directory, what that tells of, and in zones.
 

@@ -14,7 +14,7 @@ from ...common import inifile, log, paths, specifiers, trusted
 from ...common.errors import ConfigError, Error
 from ...common.inifile import Settings
 from ...common.names import Identifier
-from . import authorities, identifiers, proofs, values
+from . import choice, identifiers, proofs, values
 from .main import Config
 from .rows import Setting, Table, Values, record
 
@@ -179,13 +179,13 @@ def _load(config: Config, names: Sequence[str], optional: bool, lacme: bool | No
         log.debug(f"reading {file}")
         sections = inifile.read(file, lacme, values.open_own)
         common = sections.pop("")
-        table = tables[authorities.is_private(config, common, defaults["issuers"])]
+        table = tables[choice.is_private(config, common, defaults["issuers"])]
         defaults = table.read(common, defaults)   # once, for all that follow
         for name, settings in sections.items():
             found.sections.pop(name, None)
             found.faults.pop(name, None)
             try:
-                table = tables[authorities.is_private(config, settings, defaults["issuers"])]
+                table = tables[choice.is_private(config, settings, defaults["issuers"])]
                 found.sections[name] = _section(settings, table.read(settings, defaults), config)
             except ConfigError as exc:
                 found.faults[name] = SectionError(str(exc))
@@ -254,7 +254,7 @@ def _section(settings: Settings, found: Values, config: Config) -> Section:
     if len(settings.name) > _MAX_SECTION:
         raise ConfigError(f"{settings.where}: this name is longer than {_MAX_SECTION} characters")
     found.update(name=settings.name, where=settings.where, chain="",
-                 issuers=authorities.meant(config, settings, found["issuers"]),
+                 issuers=choice.meant(config, settings, found["issuers"]),
                  identifiers=_identifiers(settings, found))
     fault = proofs.fault(found["challenges"], found["identifiers"], config)
     if fault:

@@ -44,7 +44,10 @@ def divide(path: str, clients: int, client: Identity, gid: int) -> list[str]:
 
     They are of one user: it is Landlock that keeps a client in its room.
     """
-    descriptor = trusted.open_directory(path)
+    try:
+        descriptor = _take(path)
+    except OSError as exc:
+        raise Error(f"{path}: cannot divide it: {exc.strerror}") from exc
     try:
         for room in map(str, range(clients)):
             os.mkdir(room, 0o700, dir_fd=descriptor)

@@ -168,6 +168,5 @@ def test_records_of_all(two: Site) -> None:
     """Each CA may be named in CAA records, with the account that is there."""
     two.certificate("a", ["a.example"], ca="default, zerossl")
     done = two.run("records")
-    assert re.search(r'^a\.example\.\tIN CAA\t0 issue "pebble\.letsencrypt\.org; accounturi=
-                     done.stdout, re.M), done
+    assert 'IN CAA\t0 issue "pebble.letsencrypt.org; accounturi=' in done.stdout
     assert 'IN CAA\t0 issue "sectigo.com; validationmethods=http-01"' in done.stdout

@@ -33,7 +33,7 @@ while not os.path.exists(f"../{{1 - int(own)}}/mine") and time.monotonic() < dea
 confine.warm_up()
 confine.enter(client.confinement({confine!r}, (), 1))
 tried = {{}}
-for name, path in (("own", "token"), ("sibling", f"../{{1 - int(own)}}/token"),
+for name, path in (("own", "token"), ("sibling", f"../{{1 - int(own)}}/foreign"),
                    ("above", "../token")):
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW

@@ -218,8 +218,8 @@ def test_the_scheme_and_port_of_a_proxy_may_be_missing(file: Path) -> None:
 
 def test_unknown_section(file: Path) -> None:
     with pytest.raises(ConfigError, match=re.escape(
-            f"{file}: unknown section [Client] (valid: [client], [webserver], [accountd], [dns], "
-            "[dns ZONE], [tlsserver]): did you mean “client”?")):
+            f"{file}: unknown section [Client] (valid: [client], [webserver], [accountd], "
+            "[ca NAME], [dns], [dns ZONE], [tlsserver]): did you mean “client”?")):
         load(file, "[Client]\n")
 
 

@@ -55,7 +55,7 @@ def of(error: Error, where: int) -> str:
 
 
 # … and those that say which certificates the CA makes: another may make this one.  Not a challenge
-# that failed: it would fail there, too.  CAA records (RFC 8659) name CAs, and so are about this one.
+# that failed: it would fail there, too.  CAA records (RFC 8659) name CAs: they are about this one.
 ELSEWHERE = frozenset({"rejectedIdentifier", "unsupportedIdentifier", "caa", "invalidProfile"})
 
 

@@ -13,7 +13,7 @@ import pytest
 from harness import ca
 from harness.acme import order
 from harness.hostile import Hostile
-from harness.judge import NEW, expect
+from harness.judge import expect
 from harness.run import CLIENT_USER, SIGNER_USER, WEBSERVER_USER, Prefix, Site
 from test_failover import issuer
 from test_policy_betrayed import STAND_IN

@@ -91,8 +91,8 @@ def test_two_in_one_run(two: Site, first: Pebble, second: Pebble) -> None:
     # nothing is due, and both know it
     expect(two.run("newOrder"), 0, "a: valid until .*", "b: valid until .*")
     two.certs["b"]["ca"] = "default"
-    expect(two.run("newOrder", "b"), 0, f"b: its CA has changed, from {re.escape(second.directory)}",
-           "b: certificate installed, .*")
+    expect(two.run("newOrder", "b"), 0,
+           f"b: its CA has changed, from {re.escape(second.directory)}", "b: certificate installed, .*")
 
 
 # --- what the commands know ----------------------------------------------------------------------

@@ -20,8 +20,8 @@ from letsencrypt_tiny.client.signer import Refused, SignerError
 from letsencrypt_tiny.client.transport import CutOff, NoAnswer, TransportError
 from letsencrypt_tiny.common.errors import (ConfigError, Error, LocalProtocolError,
                                             ProtocolError)
-from letsencrypt_tiny.common.wire.failed import ELSEWHERE
-from letsencrypt_tiny.common.wire.order import OUTCOMES, Failed, Order
+from letsencrypt_tiny.common.wire.failed import ELSEWHERE, OUTCOMES, Failed
+from letsencrypt_tiny.common.wire.order import Order
 from letsencrypt_tiny.common.wire.problems import Problem
 
 # --- the table ---------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from letsencrypt_tiny.master.settings.rows import Setting, Table, record
 
 TREE = Path(__file__).resolve().parents[2]
 # of sections that need not be there: their names stand for the headers
-OPTIONAL = {"ca NAME": authorities.table(main.CA), "dns": challenges.DNS, "tlsserver": challenges.TLSSERVER}
+OPTIONAL = {"ca NAME": authorities.table(main.CA), "dns": challenges.DNS,
+            "tlsserver": challenges.TLSSERVER}
 TABLES = {**main.TABLES, **OPTIONAL, "certs": certificates.SECTION}
 ROWS = [(section, row) for section, table in TABLES.items() for row in table.rows]
 RECORDS = {"": (main.Config,), "client": (main.Client, main.Program, Access),

@@ -35,7 +35,7 @@ ELSEWHERE = {"certonly": "newOrder", "run": "newOrder", "issue": "newOrder", "or
              "configtest": "check", "certs": "status"}
 # command -> the options that it knows besides the general ones
 OPTIONS: dict[str, set[str]] = {
-    "account": {"register", "tos_agreed", "deactivate", "thumbprint"},
+    "account": {"register", "tos_agreed", "deactivate", "thumbprint", "ca"},
     "newOrder": {"config_certs", "min_days", "force"},
     "revokeCert": {"reason", "certificate_key"},
     "status": {"config_certs", "json"}, "records": {"config_certs"}, "check": {"online", "json"}}
@@ -124,6 +124,7 @@ def _parser() -> "argparse.ArgumentParser":
     account.add_argument("--tos-agreed", action="store_true")
     account.add_argument("--deactivate", action="store_true")
     account.add_argument("--thumbprint", action="store_true")
+    account.add_argument("--ca", metavar="NAME", action="append")
     order = parser.add_argument_group("newOrder [SECTION ...]")
     order.add_argument("--config-certs", metavar="FILE", action="append")
     order.add_argument("--min-days", metavar="DAYS", type=int)
@@ -208,9 +209,9 @@ def _account(config: "Config", options: "argparse.Namespace") -> int:
     if options.thumbprint:
         if update != AccountUpdate():
             raise UsageError("account: --thumbprint stands alone")
-        return account.thumbprint(config)
+        return account.thumbprint(config, options.ca)
     with _locked(config):
-        return account.account(config, update)
+        return account.account(config, update, options.ca)
 
 
 class _locked:

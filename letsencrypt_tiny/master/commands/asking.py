@@ -15,18 +15,20 @@ from ..settings.main import Config
 from ..store.journal import Journal
 
 
-def ask(config: Config, requests: Sequence[Request], key: int | None = None) -> Iterator[Answer]:
+def ask(config: Config, requests: Sequence[Request], key: int | None = None,
+        issuer: Issuer | None = None) -> Iterator[Answer]:
     """Yield the answers to ``requests``; raises Error unless each gets its own.
 
-    ``key`` is the descriptor of a private key to sign with instead of the account's.
+    ``key`` is the descriptor of a private key to sign with instead of the account's; ``issuer`` is
+    the CA to ask, that of [client] if it is None.
     """
     journal = Journal(config.state_directory)
-    issuer = issuers.configured(config)[""]
+    issuer = issuer or issuers.configured(config)[""]
     loop = Loop()
     messages = Messages(loop)
     conversation = Conversation(loop, messages, config, issuer)
     try:
-        conversation.start_signer(signing.derive(issuer.access, requests), key)
+        conversation.start_signer(signing.derive(issuer.access, requests, issuer.name), key)
         conversation.start_client(requests, identity(config.client.program))
         greet(loop, [conversation])
         if conversation.greeting is None:
@@ -59,7 +61,7 @@ def greeted(config: Config, issuer: Issuer) -> Greeting:
     messages = Messages(loop)
     conversation = Conversation(loop, messages, config, issuer)
     try:
-        conversation.start_signer(signing.derive(issuer.access, []))
+        conversation.start_signer(signing.derive(issuer.access, [], issuer.name))
         greet(loop, [conversation])
         if conversation.greeting is None:
             raise conversation.error or Error("the signer does not greet")

@@ -11,8 +11,10 @@ from ...common.x509.certificate import parse_certificate
 from ...common.x509.csr import CSR
 
 
-def derive(access: Access, requests: Sequence[Request]) -> Policy:
+def derive(access: Access, requests: Sequence[Request], name: str = "") -> Policy:
     """Return the policy that allows what ``requests`` to a CA need, and nothing else.
+
+    It is called after the CA, ``name``: whoever signs for several has a policy for each.
 
     Of CSRs and certificates those in ``requests`` alone: a client that has gone over to somebody
     else gets no certificate for a key of its own, not even for the configured names.  How the
@@ -39,7 +41,8 @@ def derive(access: Access, requests: Sequence[Request]) -> Policy:
             names.update(value for _, value
                          in parse_certificate(request.certificate).names)
             only.add(digest(request.certificate))
-    return Policy("auto", frozenset([origin_of(access.server), *access.origins]),
+    return Policy(f"auto:{name}"[:64] if name else "auto",
+                  frozenset([origin_of(access.server), *access.origins]),
                   frozenset(operations), frozenset(names), frozenset(profiles), 0,
                   frozenset(only), "any")
 

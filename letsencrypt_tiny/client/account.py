@@ -1,11 +1,15 @@
-"""Accounts (RFC 8555 §7.3): the URL that the signer's key has at this server, and its object."""
+"""Accounts (RFC 8555 §7.3): the URL that the signer's key has at this server, and its object.
+
+Registration has a room of its own (``registration``), and so has a key change (``rollover``).
+"""
 
 from collections.abc import Callable
 
 from ..common.errors import Error, ProtocolError
+from ..common.wire.account import AccountObject, AccountUpdate
 from ..common.wire.jsonfields import JsonObject, get_optional_str
 from ..common.log import debug, printable
-from ..common.wire.order import Account, AccountObject, AccountUpdate, Answer, ClientConfig
+from ..common.wire.order import Account, Answer, ClientConfig
 from .connection import Response
 from .patience import Patience
 from .problem import ProblemError
@@ -72,11 +76,15 @@ def update(session: Session, request: AccountUpdate, patience: Patience,
 
     Raises NoAccount if it doesn't exist and isn't to be registered, and other Errors.
     """
+    if request.find_key or request.rollover:
+        from . import rollover
+        return (yield from rollover.perform(session, request, patience, answer))
     registered = False
     greeting = session.greeting
     kid = greeting.kid
     if kid is None:
-        response, registered = yield from _find_or_register(session, request, patience)
+        from . import registration
+        response, registered = yield from registration.find_or_register(session, request, patience)
         kid = session.location(response, session.directory.new_account, "newAccount")
         account: JsonObject | None = _object(session, response)
     else:
@@ -99,38 +107,10 @@ def update(session: Session, request: AccountUpdate, patience: Patience,
     if status not in ("valid", "deactivated", "revoked"):    # §7.1.2
         raise ProtocolError(f"the account is of the unknown status “{printable(status, 100)}”")
     answer(Account(url if status == "valid" else "", greeting.thumbprint))
+    if request.orders:
+        from . import orderlist
+        yield from orderlist.tell(session, account, patience, answer)
     return AccountObject(url, account, session.directory.terms_of_service)
-
-
-def _find_or_register(session: Session, request: AccountUpdate,
-                      patience: Patience) -> Steps[tuple[Response, bool]]:
-    """Return the response of newAccount and whether the account is new."""
-    directory = session.directory
-    terms = directory.terms_of_service
-    missing = ""
-    if not request.register:
-        pass
-    elif terms is not None and not request.terms_agreed:
-        missing = (f"the CA wants its terms of service agreed to: read {printable(terms, 500)} "
-                   "and add --tos-agreed")
-    elif directory.external_account_required:
-        missing = ("this CA ties accounts to those of its customers (external account binding, "
-                   "RFC 8555 §7.3.4), which is not supported yet")
-    if not request.register or missing:
-        # An account that exists needs neither.
-        try:
-            response = yield from patience.busy(lambda: look_up(session))
-        except NoAccount as exc:
-            raise Error(missing or str(exc)) from exc
-        return response, False
-    payload: JsonObject = {}
-    if request.contact is not None:
-        payload["contact"] = list(request.contact)
-    if request.terms_agreed:
-        payload["termsOfServiceAgreed"] = True
-    response = yield from patience.busy(
-        lambda: session.post(directory.new_account, payload, "newAccount", with_jwk=True))
-    return response, response.status == 201    # 200: it existed, and is as it was (§7.3.1)
 
 
 def _object(session: Session, response: Response) -> JsonObject | None:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from ..common.errors import LocalProtocolError
 from ..common.names import Identifier
-from ..common.wire.order import (AccountUpdate, Answer, ClientConfig, Directory, Log, Order,
-                                 Progress, Request)
+from ..common.wire.account import AccountUpdate
+from ..common.wire.order import (Answer, ClientConfig, Directory, Log, Order, Progress, Request)
 from ..common.wire.probe import Probe
 from . import account, certificate, outcome
 from .challenges.table import Solvers

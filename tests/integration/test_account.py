@@ -75,7 +75,7 @@ def test_contact(ready: Site) -> None:
 def test_deactivation(ready: Site) -> None:
     """For ever: neither looked up, nor used, nor registered again."""
     shown(ready.run("account", "--register", "--tos-agreed"))
-    assert shown(ready.run("account", "--deactivate"))["status"] == "deactivated"
+    assert shown(ready.run("account", "--deactivate", "--yes"))["status"] == "deactivated"
     gone = "error: .*deactivated.*"
     expect(ready.run("account"), 1, gone)
     expect(ready.run("account", "--register", "--tos-agreed"), 1, gone)

@@ -1,32 +1,82 @@
 """The account command: look up, register, update or deactivate (RFC 8555 §7.3)."""
 
 import json
+import sys
+from typing import NamedTuple
 
 from ...common import log
 from ...common.errors import UsageError
-from ...common.wire.order import AccountObject, AccountUpdate, Failed
+from ...common.wire.account import AccountObject, AccountUpdate, KnownOrder
+from ...common.wire.order import Failed
 from ..plan import issuers
 from ..settings.main import Config
+from ..store.journal import Journal
 from .asking import ask, greeted
 
 
-def account(config: Config, update: AccountUpdate) -> int:
-    """Do it, and print the account as JSON (§7.1.2); returns the exit status."""
-    for contact in update.contact or ():
+class Options(NamedTuple):
+    """The options of the account command."""
+
+    register: bool = False
+    terms_agreed: bool = False
+    deactivate: bool = False
+    contact: tuple[str, ...] | None = None    # None: as it is; (): none any more
+    orders: bool = False                      # print the account's orders instead of it
+    rollover: bool = False                    # change its key
+    yes: bool = False                         # nobody is asked whether to deactivate it
+
+
+def account(config: Config, options: Options) -> int:
+    """Do it, and print the account as JSON (§7.1.2), or its orders; returns the exit status."""
+    for contact in options.contact or ():
         if ":" not in contact or not contact.isprintable() or " " in contact:
             raise UsageError(f"“{contact}” is not a contact URL such as mailto:admin@example.org")
-    status = 0
+    issuer = issuers.configured(config)[""]
+    update = AccountUpdate(options.register, options.terms_agreed, options.deactivate,
+                           options.contact, issuer.eab_kid if options.register else "",
+                           issuer.where, options.orders)
+    status, orders = 0, []
     for answer in ask(config, [update]):
-        if isinstance(answer, AccountObject):
-            if answer.terms_of_service:
-                log.info(f"Terms of Service: {answer.terms_of_service}")
-            log.info(f"Key ID: {answer.url}")
-            # json.dumps escapes all that isn't printable ASCII
-            print(json.dumps(answer.account, indent=4, sort_keys=True))
+        if isinstance(answer, KnownOrder):
+            orders.append(answer._asdict())
+        elif isinstance(answer, AccountObject):
+            show(answer, orders if options.orders else answer.account)
+            _tell_of_others(config, issuer.directory, answer.url)
         elif isinstance(answer, Failed):
             log.error(answer.message)
             status = 1
     return status
+
+
+def show(found: AccountObject, what: object) -> None:
+    """Tell of an account, and print ``what`` of it as JSON."""
+    if found.terms_of_service:
+        log.info(f"Terms of Service: {found.terms_of_service}")
+    log.info(f"Key ID: {found.url}")
+    # json.dumps escapes all that isn't printable ASCII
+    print(json.dumps(what, indent=4, sort_keys=True))
+
+
+def _tell_of_others(config: Config, directory: str, url: str) -> None:
+    """Tell which other accounts are known from earlier runs: at other CAs, or of other keys."""
+    journal = Journal(config.state_directory)
+    for place in journal.directories():
+        for key, known in journal.accounts(place).items():
+            if (place, known) != (directory, url):
+                log.info(f"also known: {known} at {place}, of the key with the thumbprint {key}")
+
+
+def confirm(config: Config) -> None:
+    """Have somebody at a terminal say that the account is to be given up; raises UsageError."""
+    if not sys.stdin.isatty():
+        raise UsageError("account --deactivate gives the account up for ever: add --yes")
+    issuer = issuers.configured(config)[""]
+    known = ", ".join(Journal(config.state_directory).accounts(issuer.directory).values())
+    print(f"Deactivate the account {known}{' ' if known else ''}at {issuer.directory} for ever? "
+          "Its certificates can't be renewed or revoked by it any more.  [yes/no] ",
+          end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() != "yes":
+        raise UsageError("the account stays as it is")
 
 
 def thumbprint(config: Config) -> int:

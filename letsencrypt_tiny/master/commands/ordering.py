@@ -29,6 +29,7 @@ from ..responders.table import Responder, responders_for
 from ..settings.main import Config
 from ..store import installed
 from ..store.journal import Journal
+from .asking import settle
 from .install import Chain, install_arrived
 from .life import Life
 
@@ -215,6 +216,7 @@ class _Run:
         """Signers have greeted or failed: who answers challenges starts, then the clients go."""
         able = {}
         for conversation in self._conversations.values():
+            settle(self._config, conversation)
             if conversation.error is not None:
                 self._fail(self._of(conversation), conversation.error)
             elif conversation.greeting is not None:

@@ -12,6 +12,8 @@ class Issuer(NamedTuple):
     name: str                                    # "" is the one of [client]
     access: Access
     profile: str | None = None                   # that its orders name
+    eab_kid: str = ""                            # external account to register with, if any
+    where: str = ""                              # FILE, [SECTION]: for messages
 
     @property
     def directory(self) -> str:
@@ -33,5 +35,6 @@ def names(issuer: Issuer, told: tuple[str, ...]) -> tuple[str, ...]:
 
 def configured(config: Config) -> dict[str, Issuer]:
     """Return name -> issuer; a Section says by its ``issuer`` which is its own."""
-    issuer = Issuer("", config.client.access)
+    issuer = Issuer("", config.client.access, eab_kid=config.client.eab_kid,
+                    where=f"{config.file}, [client]")
     return {issuer.name: issuer}

@@ -25,6 +25,7 @@ class Client(NamedTuple):
     program: Program
     socket: str                    # the signer's, before %-expansion
     access: Access
+    eab_kid: str = ""
 
 
 class Webserver(NamedTuple):
@@ -113,6 +114,8 @@ MAIN = Table(
 
 CLIENT = Table(
     *_ACCESS,
+    Setting("eab-kid", "eab_kid", values.key_identifier, "",
+            "what the CA calls its customer's key"),
     Setting("socket", "socket", str, paths.SIGNER_SOCKET, "of a signer that runs already"),
     *program_rows(paths.CLIENT_USER, paths.CLIENT))
 

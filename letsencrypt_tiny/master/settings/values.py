@@ -110,6 +110,16 @@ def expanded_absolute(text: str) -> str:
     return absolute(expanded(text))
 
 
+def key_identifier(text: str) -> str:
+    """Return what a CA calls the key of an external account (RFC 8555 §7.3.4): a word, or nothing.
+    """
+    if text:
+        from ...common.wire.inner import is_kid
+        if not is_kid(text):
+            raise ValueError("not a key identifier: letters, digits and . _ ~ + / = : @ -")
+    return text
+
+
 def file_names(text: str) -> tuple[str, ...]:
     """Parse names of files with %-specifiers, which are only tried here."""
     expanded(text)

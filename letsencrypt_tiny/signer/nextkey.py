@@ -88,6 +88,7 @@ def adopt(source: KeySource) -> str:
         _remove(name + OLD + _PART, place)
         os.link(name, name + OLD + _PART, src_dir_fd=place, dst_dir_fd=place)
         os.rename(name + OLD + _PART, name + OLD, src_dir_fd=place, dst_dir_fd=place)
+        _remove(name + OLD + _PART, place)   # two names of one file stay as they are (rename(2))
         os.fsync(place)
         os.rename(name + NEXT, name, src_dir_fd=place, dst_dir_fd=place)
         os.fsync(place)

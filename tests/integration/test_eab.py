@@ -6,15 +6,13 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from harness import sid
 from harness.judge import INSTALLED, NEW, expect
 from harness.pebble import Pebble
-from harness.run import SIGNER_USER, Prefix, Site
+from harness.run import SIGNER_USER, Site
 
 KEYS = {kid: base64.urlsafe_b64encode(secrets.token_bytes(size)).rstrip(b"=").decode()
         for kid, size in (("kid-1", 32), ("kid-2", 48), ("kid-3", 64))}
@@ -112,7 +110,7 @@ def test_the_key_is_in_the_signer_only(customer: Site) -> None:
     customer.accountd[""]["logfile"] = str(log)
     tell(customer, "kid-1", key=KEYS["kid-1"])
     watched = customer.watch("--debug", *REGISTER)
-    assert watched.status == 0, watched.stderr
+    assert watched.returncode == 0, watched.stderr
     secret = [KEYS["kid-1"], base64.urlsafe_b64decode(KEYS["kid-1"] + "=").hex()]
     lives = [life for program in ("letsencrypt-tiny", "client", "letsencrypt-tiny-accountd")
              for life in watched.of(program)]
@@ -163,7 +161,7 @@ def test_check(customer: Site) -> None:
     customer.certificate("a", ["c.eab.example"])
     customer.main["client"]["eab-kid"] = "kid-1"
     done = customer.run("check")
-    assert done.returncode == 1 and "has no section [eab kid-1]" in done.stderr, done.stderr
+    assert done.returncode == 2 and "has no section [eab kid-1]" in done.stderr, done.stderr
     tell(customer, "kid-1", key=KEYS["kid-1"])
     done = customer.run("check")
     assert "eab" not in done.stderr and done.returncode == 0, done.stderr

@@ -5,10 +5,12 @@ import sys
 from typing import NamedTuple
 
 from ...common import log
-from ...common.errors import UsageError
+from ...common.errors import ConfigError, UsageError
 from ...common.wire.account import AccountObject, AccountUpdate, KnownOrder
 from ...common.wire.order import Failed
+from ...common.wire.signer import Greeting
 from ..plan import issuers
+from ..plan.issuers import Issuer
 from ..settings.main import Config
 from ..store.journal import Journal
 from .asking import ask, greeted
@@ -64,6 +66,14 @@ def _tell_of_others(config: Config, directory: str, url: str) -> None:
         for key, known in journal.accounts(place).items():
             if (place, known) != (directory, url):
                 log.info(f"also known: {known} at {place}, of the key with the thumbprint {key}")
+
+
+def check(config: Config, issuer: Issuer, greeting: Greeting) -> None:
+    """Raise ConfigError if the signer could not have an account registered that is still to be."""
+    if issuer.eab_kid and issuer.eab_kid not in dict(greeting.bindings) \
+            and not Journal(config.state_directory).accounts(issuer.directory):
+        raise ConfigError(f"{issuer.where}: eab-kid = {issuer.eab_kid}: the account key manager "
+                          f"has no section [eab {issuer.eab_kid}] in its accountd.conf")
 
 
 def confirm(config: Config) -> None:

@@ -25,7 +25,7 @@ from ..settings.network import HTTP_PORT, TLS_PORT
 from ..settings.program import Program
 from ..store import keys
 from ..store.installed import check_authorities
-from . import programs
+from . import account, programs
 
 
 class Wanted(NamedTuple):
@@ -200,6 +200,7 @@ def _check_signer(config: Config, wanted: list[Wanted], findings: Findings) -> N
             raise conversation.error or Error("the signer does not greet")
         log.info(f"the signer answers: {greeting.alg}, thumbprint {greeting.thumbprint}"
                  + (f", account {greeting.kid}" if greeting.kid else ""))
+        findings.attempt(lambda: account.check(config, issuer, greeting))
         _check_orders(conversation, greeting, wanted, findings)
     finally:
         conversation.close()

@@ -92,9 +92,7 @@ def main() -> int:
         if config.doors:
             __import__("letsencrypt_tiny.client.challenges.responders")
         if any(isinstance(request, AccountUpdate) for request in requests):
-            __import__("letsencrypt_tiny.client.registration")
-            __import__("letsencrypt_tiny.client.rollover")
-            __import__("letsencrypt_tiny.client.orderlist")
+            __import__("letsencrypt_tiny.client.update")
         warm_up()
         ports = {*session.connections.ports, *(prober.ports if prober is not None else ())}
         plan = confinement(config.confine, tuple(ports), config.access.jobs,

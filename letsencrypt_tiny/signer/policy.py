@@ -194,8 +194,12 @@ def _judge(verdict: Verdict, line: bytes, own: Greeting, policies: Sequence[Poli
     row = find_row(checked.header, checked.payload)
     if row is not None:
         verdict.operation = row.operation
-    if not policies:
-        return
+    if policies:
+        _judge_row(verdict, checked, row, own, policies)
+
+
+def _judge_row(verdict: Verdict, checked: request.Request, row: Row | None, own: Greeting,
+               policies: Sequence[Policy]) -> None:
     if row is None:
         raise ProtocolError("not a request that a policy knows")
     if row.operation == "revoke" and "jwk" in checked.header and not any(

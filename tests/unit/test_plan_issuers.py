@@ -15,7 +15,8 @@ def test_a_section_is_issued_by_the_ca_of_client(tmp_path: Path) -> None:
     section = certificates.load(config).sections["a"]
     known = issuers.configured(config)
     issuer = known[section.issuer]
-    assert known == {"": issuers.Issuer("", config.client.access, None)}
+    assert known == {"": issuers.Issuer(
+        "", config.client.access, None, "", f"{tmp_path}/main.conf, [client]")}
     assert (issuer.directory, issuer.access.jobs) == ("https://ca.example/dir", 7)
 
     csr = CSR(b"der", b"", (), (), b"spki", (("dns", "a.example"),), (), (), False, ())

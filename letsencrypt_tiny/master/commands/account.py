@@ -2,10 +2,11 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ...common import log
-from ...common.errors import ConfigError, UsageError
+from ...common.errors import ConfigError, Error, UsageError
 from ...common.wire.account import AccountObject, AccountUpdate, KnownOrder
 from ...common.wire.order import Failed
 from ...common.wire.signer import Greeting
@@ -68,11 +69,11 @@ def _tell_of_others(config: Config, directory: str, url: str) -> None:
                 log.info(f"also known: {known} at {place}, of the key with the thumbprint {key}")
 
 
-def check(config: Config, issuer: Issuer, greeting: Greeting) -> None:
-    """Raise ConfigError if the signer could not have an account registered that is still to be."""
+def faults(config: Config, issuer: Issuer, greeting: Greeting) -> Iterator[Error]:
+    """Yield why the signer could not have an account registered that is still to be."""
     if issuer.eab_kid and issuer.eab_kid not in dict(greeting.bindings) \
             and not Journal(config.state_directory).accounts(issuer.directory):
-        raise ConfigError(f"{issuer.where}: eab-kid = {issuer.eab_kid}: the account key manager "
+        yield ConfigError(f"{issuer.where}: eab-kid = {issuer.eab_kid}: the account key manager "
                           f"has no section [eab {issuer.eab_kid}] in its accountd.conf")
 
 

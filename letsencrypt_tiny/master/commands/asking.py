@@ -31,6 +31,7 @@ def ask(config: Config, requests: Sequence[Request], key: int | None = None,
     loop = Loop()
     messages = Messages(loop)
     conversation = Conversation(loop, messages, config, issuer)
+    answers = 0
     try:
         conversation.start_signer(signing.derive(issuer.access, requests), key)
         conversation.start_client(requests, identity(config.client.program))
@@ -43,16 +44,12 @@ def ask(config: Config, requests: Sequence[Request], key: int | None = None,
             journal.account(issuer.directory, conversation.greeting.thumbprint),
             issuers.names(issuer, journal.issuers(issuer.directory)), finds)
         keys = thumbprints(conversation)
-        left = len(requests)
         for event in loop.events(lambda: conversation.runs):
-            if isinstance(event, Answered) and isinstance(event.answer, Account):
-                learn_account(journal, issuer, keys, event.answer)
-            elif isinstance(event, Answered) and isinstance(event.answer, Directory):
-                journal.learn_directory(issuer.directory, event.answer)
-            elif isinstance(event, Answered) and not isinstance(event.answer, Progress):
-                left -= not isinstance(event.answer, KnownOrder)
-                yield event.answer
-            elif isinstance(event, Ended) and event.error is not None and left:
+            if isinstance(event, Answered):
+                if not _learn(journal, issuer, keys, event.answer):
+                    answers += not isinstance(event.answer, KnownOrder)
+                    yield event.answer
+            elif isinstance(event, Ended) and event.error is not None and answers < len(requests):
                 raise event.error   # else its answers have told what failed
     finally:
         conversation.close()
@@ -67,10 +64,14 @@ def thumbprints(conversation: Conversation) -> tuple[str, ...]:
     return (heard.thumbprint, *([heard.next.thumbprint] if heard.next else []))
 
 
-def learn_account(journal: Journal, issuer: Issuer, keys: Sequence[str], answer: Account) -> None:
-    """Remember what a client says of the account of one of the ``keys``."""
-    if answer.key in keys:
+def _learn(journal: Journal, issuer: Issuer, keys: Sequence[str], answer: Answer) -> bool:
+    """Remember what a client says of the CA, or of the account of one of the ``keys``; False if
+    it is an answer to what was asked."""
+    if isinstance(answer, Account) and answer.key in keys:
         journal.learn_account(issuer.directory, answer.key, answer)
+    elif isinstance(answer, Directory):
+        journal.learn_directory(issuer.directory, answer)
+    return isinstance(answer, (Account, Directory, Progress))
 
 
 def settle(config: Config, conversation: Conversation) -> None:

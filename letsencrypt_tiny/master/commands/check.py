@@ -200,7 +200,8 @@ def _check_signer(config: Config, wanted: list[Wanted], findings: Findings) -> N
             raise conversation.error or Error("the signer does not greet")
         log.info(f"the signer answers: {greeting.alg}, thumbprint {greeting.thumbprint}"
                  + (f", account {greeting.kid}" if greeting.kid else ""))
-        findings.attempt(lambda: account.check(config, issuer, greeting))
+        for fault in account.faults(config, issuer, greeting):
+            findings.add(fault)
         _check_orders(conversation, greeting, wanted, findings)
     finally:
         conversation.close()

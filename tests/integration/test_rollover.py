@@ -356,3 +356,48 @@ def test_a_next_key_that_is_damaged(host: Site) -> None:
     path.chmod(0o600)
     done = host.run("newOrder")
     assert done.returncode == 0 and "the next account key is not used" in done.stderr
+
+
+def test_a_client_gone_over_to_somebody_else(host: Site, sids: Pebble) -> None:
+    """The signer signs a key change during account --rollover only, and to its next key."""
+    origin = sids.directory.rpartition("/")[0]
+    subprocess.run(host.signer("--genkey=ec:P-256", "--next"), check=True, env=ENVIRONMENT,
+                   capture_output=True)
+    (host.path / "client").write_text(STAND_IN.format(origin=origin, path=str(host.path)))
+    (host.path / "client").chmod(0o755)
+    host.main["client"]["command"] = str(host.path / "client")
+    inner, outer, foreign = "inner by next", "outer", "outer to another key"
+    for command, allowed in ((["account", "--rollover"], {inner, outer}), (["account"], set()),
+                             (["newOrder", "--force"], set())):
+        done = host.run(*command)
+        found = dict(re.findall(r"ANSWER ([a-z ]+): (\S+)", done.stderr))
+        assert found.keys() >= {inner, outer, foreign}, done.stderr
+        assert {name for name, answer in found.items() if answer != "NOSIGN"} == allowed
+    assert key(host, ".next") and not key(host, ".old")
+
+
+STAND_IN = """#!/usr/bin/python3 -IS
+import base64, json, os, socket, sys
+config = json.load(open(int(sys.argv[1]), "rb"))
+sock = socket.socket(fileno=int(sys.argv[2]))
+lines = sock.makefile("rb")
+greeting = json.loads(lines.readline()[5:])
+own, following = json.loads(lines.readline()), greeting["next"]["jwk"]
+sock.sendall(b"NOSIGN\\r\\n")
+def b64(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+def part(value):
+    return b64(json.dumps(value).encode())
+kid, url = "{origin}/my-account/1", "{origin}/rollover-account-key"
+def jws(jwk):
+    return part({{"alg": "ES256", "jwk": jwk, "url": url}}) + "." + part(
+        {{"account": kid, "oldKey": own}})
+def ask(name, line):
+    sock.sendall(line.encode() + b"\\r\\n")
+    os.write(2, f"ANSWER {{name}}: ".encode() + lines.readline())
+ask("inner by next", "NEXT " + jws(following))
+for name, jwk in ("outer", following), ("outer to another key", own):
+    protected, payload = jws(jwk).split(".")
+    ask(name, part({{"alg": "ES256", "nonce": "abcd", "url": url, "kid": kid}}) + "." + part(
+        {{"protected": protected, "payload": payload, "signature": "AAAA"}}))
+"""

@@ -124,7 +124,7 @@ def test_lacme_within_a_policy(lacme: Lacme, prefix: Prefix, pebble_tame: Pebble
     assert done.returncode == 0, done.stderr
     assert judge.names(chain) == {"a.lacme.example", "b.lacme.example"}
     lacme.certificate("c", ["evil.example"])
-    for command in (["newOrder", "c"], ["account", "--deactivate", "--yes"],
+    for command in (["newOrder", "c"], ["account", "--deactivate"],
                     ["account", "mailto:evil@harness.example"]):
         done = lacme.run(*command)
         assert done.returncode != 0 and "NOSIGN" in done.stderr, done.stderr
@@ -132,7 +132,7 @@ def test_lacme_within_a_policy(lacme: Lacme, prefix: Prefix, pebble_tame: Pebble
 
 @pytest.mark.parametrize("command, why", [
     (["newOrder", "c"], "evil.example is not one of its identifiers"),
-    (["account", "--deactivate", "--yes"], "not a request that a policy knows"),
+    (["account", "--deactivate"], "not a request that a policy knows"),
     (["account", "mailto:evil@harness.example"], "not a request that a policy knows"),
     (["account", "--register", "--tos-agreed"], "register is not allowed")])
 def test_a_refusal_never_reaches_the_ca(command: list[str], why: str, lacme: Lacme,

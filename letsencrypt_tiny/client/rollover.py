@@ -24,15 +24,18 @@ def perform(session: Session, request: AccountUpdate, patience: Patience,
             answer: Callable[[Answer], None]) -> Steps[AccountObject]:
     """Find the key of the signer's that the account has; for a rollover let that be the next one.
 
-    It is told to the master, and signs what follows.  Raises NoAccount if neither has one, Error
-    if the CA refuses the change.
+    It is told to the master, and signs what follows.  Without an account there is nothing to
+    change: its URL is "" then.  Raises Error if the CA refuses the change.
     """
     greeting = session.greeting
     if greeting.next is None:
         raise Error("the account key manager has no next key" + (
             ", for “keyid” is set in its accountd.conf: take it out for as long as the key "
             "changes" if greeting.kid else ""))
-    found = yield from _find(session, patience, answer)
+    try:
+        found = yield from _find(session, patience, answer)
+    except NoAccount:
+        return AccountObject("", {}, session.directory.terms_of_service)
     if request.rollover and not session.require_signer("keyChange").by_next:
         url = found.url
         yield from _change(session, url, patience)

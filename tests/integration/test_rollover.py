@@ -123,7 +123,7 @@ STEPS: dict[str, tuple[str, str, str]] = {
         "master/commands/asking.py", "        journal.learn_account(issuer.directory, answer.key",
         "answer.url and answer.key == keys[-1]"),
     "master: every CA has it": (
-        "master/commands/rollover.py", "        _adopt(config)\n        log", "True"),
+        "master/commands/rollover.py", "    _adopt(config)\n    log", "True"),
     "signer: old key is not kept yet": (
         "signer/nextkey.py", "        os.link(name, name + OLD + _PART", "True"),
     "signer: old key is linked": (
@@ -134,7 +134,7 @@ STEPS: dict[str, tuple[str, str, str]] = {
         "signer/nextkey.py", "    except FileNotFoundError as exc:\n        raise Error(f\"{dir",
         "True"),
     "master: all is done": (
-        "master/commands/rollover.py", "        log.info(f\"the account key's thumbprint", "True"),
+        "master/commands/rollover.py", "    log.info(f\"the account key's thumbprint", "True"),
 }
 
 
@@ -330,6 +330,17 @@ def test_a_signer_that_is_not_started_here(host: Site) -> None:
     manage("--adopt-next")
     done = with_signer("--quiet", "newOrder", "--force")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_no_account(site: Site, sids: Pebble) -> None:
+    """There is nothing to change then; what was made is used once there is one."""
+    site.use(sids)
+    site.genkey()
+    expect(site.run("account", "--rollover"), 1, "error: the account key has no account at .*")
+    following = key(site, ".next")
+    assert following and site.register().returncode == 0
+    expect(site.run("account", "--rollover"), 0, *CHANGED, stdout=JSON)
+    assert key(site) == following
 
 
 def test_what_cannot_be_changed(host: Site) -> None:

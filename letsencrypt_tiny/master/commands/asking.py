@@ -85,9 +85,12 @@ def settle(config: Config, conversation: Conversation) -> None:
     if heard is None or heard.next is None or heard.kid is not None:
         return
     if not Journal(config.state_directory).account(issuer.directory, heard.next.thumbprint):
-        for answer in ask(config, [AccountUpdate(find_key=True)], issuer=issuer):
-            if isinstance(answer, Failed):
-                log.debug(f"which of two keys the account has: {answer.message}")
+        try:
+            for answer in ask(config, [AccountUpdate(find_key=True)], issuer=issuer):
+                if isinstance(answer, Failed):
+                    log.debug(f"which of two keys the account has: {answer.message}")
+        except Error as exc:
+            log.debug(f"which of two keys the account has: {exc}")
     if conversation.greeting is not heard:
         log.warning("a change of the account key is not finished: run “letsencrypt-tiny account "
                     "--rollover”")

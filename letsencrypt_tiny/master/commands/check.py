@@ -195,7 +195,7 @@ def _check_signer(config: Config, wanted: list[Wanted], findings: Findings) -> N
         conversation.start_signer(signing.derive(issuer.access,
                                                  [item.order() for item in wanted]))
         greet(loop, [conversation])
-        greeting = conversation.greeting
+        greeting = conversation.heard
         if greeting is None:
             raise conversation.error or Error("the signer does not greet")
         log.info(f"the signer answers: {greeting.alg}, thumbprint {greeting.thumbprint}"

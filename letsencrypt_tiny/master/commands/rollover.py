@@ -10,7 +10,6 @@ was.  The old key is kept as FILE.old.
 from ...common import log
 from ...common.errors import Error
 from ...common.wire.account import AccountObject, AccountUpdate
-from ...common.wire.jsonfields import JsonObject
 from ...common.wire.order import Failed
 from ...common.wire.signer import Greeting, NextKey
 from ..peers import signer
@@ -20,7 +19,6 @@ from ..plan import issuers
 from ..plan.issuers import Issuer
 from ..plan.signing import kind_of
 from ..settings.main import Config
-from ..store.journal import Journal
 from .account import show
 from .asking import ask, heard
 
@@ -30,22 +28,16 @@ def rollover(config: Config) -> int:
     known = issuers.configured(config)
     greeting = heard(config, known[""])
     following = greeting.next or _make(config, known[""], greeting)
-    status = 0
-    asked = [issuer for issuer in known.values() if _concerns(config, issuer, greeting)]
-    for issuer in asked:
-        status = max(status, _change(config, issuer))
-    if status == 0:
-        _adopt(config)
-        log.info(f"the account key's thumbprint is {following.thumbprint} now: web servers that "
-                 "answer challenges by it (challenge = stateless) have to know")
-    return status
-
-
-def _concerns(config: Config, issuer: Issuer, greeting: Greeting) -> bool:
-    """True if a CA has to be asked: an account is known there, or it is the one of [client]."""
-    known = Journal(config.state_directory).accounts(issuer.directory)
-    return not issuer.name or greeting.thumbprint in known \
-        or greeting.next is not None and greeting.next.thumbprint in known
+    changed = [_change(config, issuer) for issuer in known.values()]
+    if None in changed:
+        return 1
+    if not any(changed):
+        raise Error(f"the account key has no account at {known[''].directory}: run "
+                    "“letsencrypt-tiny account --register --tos-agreed” first")
+    _adopt(config)
+    log.info(f"the account key's thumbprint is {following.thumbprint} now: web servers that "
+             "answer challenges by it (challenge = stateless) have to know")
+    return 0
 
 
 def _make(config: Config, issuer: Issuer, greeting: Greeting) -> NextKey:
@@ -66,17 +58,17 @@ def _make(config: Config, issuer: Issuer, greeting: Greeting) -> NextKey:
     return following
 
 
-def _change(config: Config, issuer: Issuer) -> int:
-    """Ask a CA; returns the exit status."""
-    status = 0
+def _change(config: Config, issuer: Issuer) -> bool | None:
+    """Ask a CA; return whether it has the account, and with the next key, None if it refuses."""
+    changed = None
     for answer in ask(config, [AccountUpdate(rollover=True)], issuer=issuer):
         if isinstance(answer, AccountObject):
-            account: JsonObject = answer.account
-            show(answer, account)
+            changed = answer.url != ""
+            if changed:
+                show(answer, answer.account)
         elif isinstance(answer, Failed):
             log.error(answer.message)
-            status = 1
-    return status
+    return changed
 
 
 def _adopt(config: Config) -> None:

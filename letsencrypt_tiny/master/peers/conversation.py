@@ -56,6 +56,7 @@ class Conversation:
         self._requests: Sequence[Request] = ()
         self._doors: list[Door] = []
         self._signer: signers.Signer | None = None
+        self._used: Greeting | None = None    # that of the key which is used, from then on
         self._client: Child | None = None
         self._uid = 0       # the client's
         self._go = -1       # what it reads its configuration from,
@@ -108,7 +109,9 @@ class Conversation:
     def greeting(self) -> Greeting | None:
         """What holds for the key that is used: the next one if the account is known to have it."""
         heard = self.heard
-        following = heard.as_next() if heard is not None else None
+        if self._used is not None or heard is None:
+            return self._used
+        following = heard.as_next()
         if following is not None and Journal(self._config.state_directory).account(
                 self.issuer.directory, following.thumbprint):
             return following
@@ -140,7 +143,7 @@ class Conversation:
         ``issuers``: what the CA is called in records, as far as known; ``find_key``: which of two
         keys it has to use is what it is to find out.
         """
-        greeting = self.greeting
+        greeting = self._used = self.greeting    # whatever is learnt meanwhile
         thumbprint = greeting.thumbprint if greeting is not None else ""
         text = format_config(ClientConfig(
             self.issuer.access, self._config.client.program.confine, account_url,

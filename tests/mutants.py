@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import proc
-from harness.claims import CHALLENGES, CONFINE, REDTEAM, Mutant, row as _row
+from harness.claims import ACCOUNTS, CHALLENGES, CONFINE, REDTEAM, Mutant, row as _row
 
 TREE = Path(__file__).resolve().parents[1]
 MODULES = "letsencrypt_tiny"
@@ -340,6 +340,7 @@ TABLE = (
     _row("no misspelt field", "webserver/http.py", "            return False\n",
          "            continue\n", f"{WEB}::test_malformed"),
 
+    *ACCOUNTS,
     *CHALLENGES,
 )
 

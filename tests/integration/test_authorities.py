@@ -92,7 +92,8 @@ def test_two_in_one_run(two: Site, first: Pebble, second: Pebble) -> None:
     expect(two.run("newOrder"), 0, "a: valid until .*", "b: valid until .*")
     two.certs["b"]["ca"] = "default"
     expect(two.run("newOrder", "b"), 0,
-           f"b: its CA has changed, from {re.escape(second.directory)}", "b: certificate installed, .*")
+           f"b: its CA has changed, from {re.escape(second.directory)}",
+           "b: certificate installed, .*")
 
 
 # --- what the commands know ----------------------------------------------------------------------
@@ -130,6 +131,48 @@ def test_contact_of_the_configuration(site: Site, first: Pebble, second: Pebble)
     assert done.returncode == 0 and "mailto:admin@example.org" in done.stdout
     done = site.run("account", "--register", "--tos-agreed", "--ca=other")
     assert done.returncode == 0 and "mailto:admin" not in done.stdout
+
+
+def test_contact_of_the_configuration_is_for_new_accounts(two: Site) -> None:
+    """One that exists keeps what it has."""
+    for section in ("client", "ca other"):
+        two.main[section]["contact"] = "admin@example.org"
+    done = two.run("account", "--register", "--tos-agreed")
+    assert done.returncode == 0 and done.stdout.count('"status": "valid"') == 2
+    assert "admin@example.org" not in done.stdout
+
+
+def test_another_key_at_all_of_them(two: Site, first: Pebble, second: Pebble) -> None:
+    """The key is one, so either of --ca means all; with one that is down it stays unfinished."""
+    two.certificate("a", ["a.example"])
+    two.certificate("b", ["b.example"], ca="other")
+    old = two.run("account", "--thumbprint").stdout
+    two.main["ca gone"] = {"server": "https://127.0.0.1:1/directory"}
+    done = two.run("account", "--rollover", "--ca=other")
+    assert done.returncode == 1 and "error: gone: cannot connect to 127.0.0.1" in done.stderr
+    assert Path(f"{two.account_key}.next").exists()
+    done = two.run("newOrder")   # by the next key, which both CAs have
+    assert done.returncode == 0 and done.stderr.count("--rollover") == 2, done.stderr
+    del two.main["ca gone"]
+    expect(two.run("account", "--rollover", "--ca=other"), 0,
+           *(f"{name}: {what}: .*" for name in ("other", re.escape(host(first)))
+             for what in ("Terms of Service", "Key ID")),
+           "the account key's thumbprint is .* now: .*", stdout=r"(\{.*\}\n){2}")
+    assert two.run("account", "--thumbprint").stdout != old
+    assert not Path(f"{two.account_key}.next").exists()
+    assert two.run("newOrder", "--force").returncode == 0
+
+
+def test_another_key_of_which_signer(two: Site) -> None:
+    """And an account that no configured CA has keeps the old one, as is said."""
+    two.main["ca third"] = {"server": "https://127.0.0.1:1/directory", "socket": "/nonexistent"}
+    done = two.run("account", "--rollover")
+    assert done.returncode == 2 and "say whose by --ca=NAME (default, other, third)" in done.stderr
+    del two.main["ca third"], two.main["ca other"]
+    done = two.run("account", "--rollover")
+    assert done.returncode == 0
+    assert re.search(r"^warning: https://\S+ at https://\S+, which is not configured, keeps the "
+                     "old key$", done.stderr, re.M)
 
 
 def test_status_shows_lifetime_profile_and_ca(two: Site, first: Pebble, second: Pebble) -> None:

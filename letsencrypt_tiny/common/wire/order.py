@@ -1,10 +1,10 @@
 """Master <-> ACME client: the messages of one run, for both ends.
 
 JSON lines on two pipes.  The master writes one line a request and closes its end; the
-client answers with any number of ``Progress``, ``Account``, ``Directory`` and ``Log`` lines and,
-for each request, exactly one ``Issued``, ``AccountObject``, ``Revoked``, ``Probed`` or ``Failed``,
-in whatever order they finish.  The client's configuration comes as one JSON object on a
-descriptor of its own.
+client answers with any number of ``Progress``, ``Account``, ``KnownOrder``, ``Directory`` and
+``Log`` lines and, for each request, exactly one ``Issued``, ``AccountObject``, ``Revoked``,
+``Probed`` or ``Failed``, in whatever order they finish.  The client's configuration comes as one
+JSON object on a descriptor of its own.
 
 To the master all that comes back is hostile input: every size is capped here, every type
 checked, and nothing is believed that can be verified.  Pure functions: no I/O here.
@@ -12,13 +12,14 @@ checked, and nothing is believed that can be verified.  Pure functions: no I/O h
 
 from typing import Any, NamedTuple
 
-from . import jose
+from . import account, jose
 from ..errors import LocalProtocolError, ProtocolError
 from ..names import MAX_NAME, Identifier, is_dns
 from .access import MAX_ORIGINS, Access
+from .account import AccountObject, AccountUpdate, KnownOrder
 from .failed import Failed as Failed, parse_failed
 from .jsonfields import (JsonObject, dump, get_bool, get_int, get_list, get_object, get_objects,
-                         get_optional_object, get_optional_str, get_str, get_strs, parse_object)
+                         get_optional_str, get_str, get_strs, parse_object)
 from .probe import Finding, Probe, Probed, parse_answered, parse_probe
 
 MAX_REQUEST = 256 << 10   # bytes of a line to the client
@@ -49,6 +50,7 @@ class ClientConfig(NamedTuple):
     account_key: str = ""          # … and the thumbprint of the key that has it (RFC 7638)
     doors: tuple[Door, ...] = ()
     issuers: tuple[str, ...] = ()  # names of the CA (RFC 8659 §4.2), as known before this run
+    by_next: bool = False          # requests are signed by the signer's next key
 
 
 def format_config(config: ClientConfig) -> bytes:
@@ -73,7 +75,7 @@ def parse_config(text: bytes) -> ClientConfig:
                         account_url=get_str(obj, "account_url"),
                         account_key=get_str(obj, "account_key", 64),
                         doors=tuple(_get_door(door) for door in get_objects(obj, "doors", 1000)),
-                        issuers=_get_names(obj, "issuers"))
+                        issuers=_get_names(obj, "issuers"), by_next=get_bool(obj, "by_next"))
 
 
 def _get_names(obj: JsonObject, key: str) -> tuple[str, ...]:
@@ -109,15 +111,6 @@ class Order(NamedTuple):
     challenges: tuple[str, ...] = ("http-01",)
     finalize: str | None = None          # where the earlier order is finalized, if known
     profile_required: bool = False       # no certificate without it
-
-
-class AccountUpdate(NamedTuple):
-    """Look up, register, update or deactivate the account (RFC 8555 §7.3)."""
-
-    register: bool = False
-    terms_agreed: bool = False
-    deactivate: bool = False
-    contact: tuple[str, ...] | None = None    # None: leave as it is
 
 
 class Revocation(NamedTuple):
@@ -158,9 +151,7 @@ def parse_request(line: bytes) -> Request:
             finalize=get_optional_str(obj, "finalize", 2048),
             profile_required=get_bool(obj, "profile_required"))
     if kind == "AccountUpdate":
-        contact = None if obj.get("contact") is None else tuple(get_strs(obj, "contact"))
-        return AccountUpdate(get_bool(obj, "register"), get_bool(obj, "terms_agreed"),
-                             get_bool(obj, "deactivate"), contact)
+        return account.parse_update(obj)
     if kind == "Revocation":
         reason = None if obj.get("reason") is None else get_int(obj, "reason", 0, 10)
         return Revocation(get_str(obj, "section"), _get_bytes(obj, "certificate"), reason,
@@ -217,14 +208,6 @@ class Issued(NamedTuple):
     profile: str | None = None           # that the order has, as the server says
 
 
-class AccountObject(NamedTuple):
-    """The account as the server has it (RFC 8555 §7.1.2)."""
-
-    url: str
-    account: JsonObject
-    terms_of_service: str | None = None
-
-
 class Revoked(NamedTuple):
     """The certificate is revoked."""
 
@@ -238,8 +221,8 @@ class Log(NamedTuple):
     text: str
 
 
-Answer = (Account | Directory | Progress | Issued | AccountObject | Revoked | Failed | Log
-          | Finding | Probed)
+Answer = (Account | Directory | Progress | Issued | AccountObject | KnownOrder | Revoked | Failed
+          | Log | Finding | Probed)
 
 
 def format_answer(answer: Answer) -> bytes:
@@ -271,8 +254,9 @@ def parse_answer(line: bytes) -> Answer:
     if kind == "Directory":
         return Directory(_get_names(obj, "issuers"))
     if kind == "AccountObject":
-        return AccountObject(get_str(obj, "url", 2048), get_optional_object(obj, "account") or {},
-                             get_optional_str(obj, "terms_of_service", 2048))
+        return account.parse_object(obj)
+    if kind == "KnownOrder":
+        return account.parse_order(obj)
     if kind == "Revoked":
         return Revoked(get_str(obj, "section"))
     if kind == "Log":

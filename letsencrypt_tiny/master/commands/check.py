@@ -27,7 +27,7 @@ from ..settings.presets import Preset
 from ..settings.program import Program
 from ..store import keys
 from ..store.installed import check_authorities
-from . import programs
+from . import account, programs
 
 
 class Wanted(NamedTuple):
@@ -213,11 +213,13 @@ def _check_signer(config: Config, issuer: Issuer, wanted: list[Wanted], findings
         conversation.start_signer(signing.derive(issuer.access,
                                                  [item.order() for item in wanted], issuer.name))
         greet(loop, [conversation])
-        greeting = conversation.greeting
+        greeting = conversation.heard
         if greeting is None:
             raise conversation.error or Error("the signer does not greet")
         log.info(f"{about}the signer answers: {greeting.alg}, thumbprint {greeting.thumbprint}"
                  + (f", account {greeting.kid}" if greeting.kid else ""))
+        for fault in account.faults(config, issuer, greeting):
+            findings.add(fault)
         _check_orders(conversation, greeting, wanted, findings)
     finally:
         conversation.close()

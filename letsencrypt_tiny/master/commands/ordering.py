@@ -27,6 +27,7 @@ from ..settings.main import Config
 from ..store import installed
 from ..store.journal import Journal
 from .answering import Answering, Plans
+from .asking import settle
 from .elsewhere import Elsewhere
 from .install import Chain, install_arrived
 from .life import Life
@@ -178,6 +179,7 @@ class _Run:
         """Signers have greeted or failed: who answers challenges starts, then the clients go."""
         able = {}
         for conversation in self._conversations.values():
+            settle(self._config, conversation)
             if conversation.error is not None:
                 self._fail(self._of(conversation), conversation.error)
             elif conversation.greeting is not None:

@@ -23,6 +23,7 @@ from .identity import identity
 
 CONNECT_SECONDS = 30     # if it is too busy to accept
 GREETING_SECONDS = 300   # a passphrase may have to be typed
+MANAGE_SECONDS = 300     # so does a large RSA key
 
 
 class Heard(NamedTuple):
@@ -155,14 +156,42 @@ def _arguments(settings: Accountd, key: int | None) -> list[str]:
     return arguments
 
 
+def manage(settings: Accountd, stderr: Callable[[str], int], *options: str) -> int:
+    """Have the signer's program do something with its key files instead; return its status.
+
+    Nobody speaks with it but through ``stderr``.  Raises Error.
+    """
+    nothing = os.open("/dev/null", os.O_RDWR)
+    descriptors = [nothing, nothing, stderr("accountd")]
+    arguments = [word for word in _arguments(settings, None) if word != "--stdio"]
+    try:
+        child = spawn.spawn(settings.program, identity(settings.program), [*arguments, *options],
+                            descriptors, signer=True, network=False,
+                            extra=spawn.inherited(TERMINAL))
+    finally:
+        for descriptor in (nothing, descriptors[2]):
+            os.close(descriptor)
+    status = child.wait(MANAGE_SECONDS)
+    if status is None:
+        child.stop()
+        raise Error(f"{settings.program.command[0]} {' '.join(options)} takes longer than "
+                    f"{MANAGE_SECONDS} seconds")
+    return status
+
+
 def takes_policy(settings: Accountd) -> bool:
     """True if the command is to be given a policy: it must be our own signer, on this host.
 
     Another program would not know the option, and ssh(1) passes no descriptor on.
     """
     if settings.policy == "auto":
-        return os.path.basename(settings.program.command[0]) == os.path.basename(paths.ACCOUNTD)
+        return is_ours(settings)
     return settings.policy == "required"
+
+
+def is_ours(settings: Accountd) -> bool:
+    """True if the command is our own signer, on this host."""
+    return os.path.basename(settings.program.command[0]) == os.path.basename(paths.ACCOUNTD)
 
 
 def _existing(config: Config, name: str) -> socket.socket:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from ...common.wire import jose
 from ...common.wire.access import Access
-from ...common.wire.order import AccountUpdate, Order, Request, Revocation
+from ...common.wire.account import AccountUpdate
+from ...common.wire.order import Order, Request, Revocation
+from ...common.wire.jsonfields import JsonObject
 from ...common.wire.policy import BY_CERTIFICATE_KEY, ORDERING, Policy, digest, origin_of
 from ...common.wire.signer import Greeting
 from ...common.x509.certificate import parse_certificate
@@ -32,7 +34,9 @@ def derive(access: Access, requests: Sequence[Request], name: str = "") -> Polic
             only.add(digest(request.csr))
         elif isinstance(request, AccountUpdate):
             operations.update(("lookup", "read"))
-            operations.update(["register"] if request.register else [])
+            if request.register:
+                operations.add("external-account-binding" if request.eab_kid else "register")
+            operations.update(["key-change"] if request.rollover else [])
             operations.update(["account-update"] if request.contact is not None else [])
             operations.update(["deactivate"] if request.deactivate else [])
         elif isinstance(request, Revocation):
@@ -45,6 +49,14 @@ def derive(access: Access, requests: Sequence[Request], name: str = "") -> Polic
                   frozenset([origin_of(access.server), *access.origins]),
                   frozenset(operations), frozenset(names), frozenset(profiles), 0,
                   frozenset(only), "any")
+
+
+def kind_of(jwk: JsonObject) -> str:
+    """Return what --genkey calls a key of the kind of ``jwk``, as strong at the least."""
+    if jwk.get("kty") == "EC":
+        return f"ec:{jwk['crv']}"
+    bits = 8 * len(jose.decode(str(jwk.get("n", "")).encode("ascii", "replace")))
+    return f"rsa:{next((size for size in (2048, 3072) if bits <= size), 4096)}"
 
 
 def is_account_key(greeting: Greeting, csr: CSR) -> bool:

@@ -143,9 +143,12 @@ def contacts(text: str) -> tuple[str, ...]:
 
 
 def key_identifier(text: str) -> str:
-    """Return what a CA calls the key of an external account: a word, or nothing."""
-    if len(text) > 1000 or " " in text or not text.isprintable():
-        raise ValueError("not a key identifier: one word, as the CA has told it")
+    """Return what a CA calls the key of an external account (RFC 8555 §7.3.4): a word, or nothing.
+    """
+    if text:
+        from ...common.wire.inner import is_kid
+        if not is_kid(text):
+            raise ValueError("not a key identifier: letters, digits and . _ ~ + / = : @ -")
     return text
 
 

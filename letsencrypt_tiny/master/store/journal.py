@@ -179,8 +179,7 @@ class Journal:
         return _filename(name) in known
 
     def account(self, directory: str, key: str) -> str:
-        """Return the URL of the account that ``key`` (a thumbprint) has at ``directory``, or "".
-        """
+        """Return the URL of the account that ``key`` (its thumbprint) has at ``directory``."""
         try:
             return get_optional_str(self._accounts(self._read(_ACCOUNTS), directory), key) or ""
         except ProtocolError:
@@ -190,6 +189,10 @@ class Journal:
         """Return thumbprint -> URL of all accounts that are known at ``directory``."""
         return {key: url for key, url in self._accounts(self._read(_ACCOUNTS), directory).items()
                 if isinstance(url, str)}
+
+    def directories(self) -> list[str]:
+        """Return the URLs of the directories at which an account is known."""
+        return list(self._read(_ACCOUNTS))
 
     def remember_account(self, directory: str, key: str, url: str) -> None:
         """Remember the account URL at ``directory``; "" forgets it.  Raises Error."""

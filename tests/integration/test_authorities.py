@@ -92,7 +92,8 @@ def test_two_in_one_run(two: Site, first: Pebble, second: Pebble) -> None:
     expect(two.run("newOrder"), 0, "a: valid until .*", "b: valid until .*")
     two.certs["b"]["ca"] = "default"
     expect(two.run("newOrder", "b"), 0,
-           f"b: its CA has changed, from {re.escape(second.directory)}", "b: certificate installed, .*")
+           f"b: its CA has changed, from {re.escape(second.directory)}",
+           "b: certificate installed, .*")
 
 
 # --- what the commands know ----------------------------------------------------------------------
@@ -170,3 +171,14 @@ def test_records_of_all(two: Site) -> None:
     done = two.run("records")
     assert 'IN CAA\t0 issue "pebble.letsencrypt.org; accounturi=' in done.stdout
     assert 'IN CAA\t0 issue "sectigo.com; validationmethods=http-01"' in done.stdout
+
+
+def test_check_online_asks_each(two: Site, first: Pebble, second: Pebble) -> None:
+    """A client each looks at its CA; what is found of a name alike is said once."""
+    two.certificate("a", ["a.example"], ca="default, other")
+    done = two.watch("check", "--online", "--json")
+    found = json.loads(done.stdout)
+    assert len(done.of("client")) == 2
+    assert {said["name"] for said in found if said["topic"] == "ca" and said["verdict"] == "ok"} \
+        == {host(first), host(second)}
+    assert len({tuple(said.items()) for said in found}) == len(found)

@@ -213,3 +213,14 @@ def test_records_of_all(two: Site) -> None:
     done = two.run("records")
     assert 'IN CAA\t0 issue "pebble.letsencrypt.org; accounturi=' in done.stdout
     assert 'IN CAA\t0 issue "sectigo.com; validationmethods=http-01"' in done.stdout
+
+
+def test_check_online_asks_each(two: Site, first: Pebble, second: Pebble) -> None:
+    """A client each looks at its CA; what is found of a name alike is said once."""
+    two.certificate("a", ["a.example"], ca="default, other")
+    done = two.watch("check", "--online", "--json")
+    found = json.loads(done.stdout)
+    assert len(done.of("client")) == 2
+    assert {said["name"] for said in found if said["topic"] == "ca" and said["verdict"] == "ok"} \
+        == {host(first), host(second)}
+    assert len({tuple(said.items()) for said in found}) == len(found)

@@ -1,6 +1,7 @@
 """Which of several CAs is asked, for how long one is passed over, and what is remembered."""
 
 import json
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pytest
 from letsencrypt_tiny.common.clock import DAY
 from letsencrypt_tiny.common.errors import ConfigError
 from letsencrypt_tiny.common.wire.access import Access
-from letsencrypt_tiny.master.plan import failover, issuers, renewal
+from letsencrypt_tiny.common.wire.failed import Failed
+from letsencrypt_tiny.common.x509.csr import CSR
+from letsencrypt_tiny.master.commands.elsewhere import Elsewhere
+from letsencrypt_tiny.master.plan import failover, issuers, orders, renewal
 from letsencrypt_tiny.master.plan.failover import HOUR
 from letsencrypt_tiny.master.plan.issuers import Issuer
 from letsencrypt_tiny.master.settings import certificates, main, presets
@@ -267,3 +271,68 @@ def test_another_profile(tmp_path: Path, required: bool, wish: str, had: str | N
     _, found = load(tmp_path, "", f"[a]\nnames = a.example\n{setting}-profile = {wish}\n")
     state = SectionState(profile=had, profile_wish=asked)
     assert renewal._other_profile(found.sections["a"], state) is other
+
+
+# --- one section, several CAs --------------------------------------------------------------------
+
+LISTED = CONFIG + "[ca b]\nserver = https://b.example/dir\n"
+
+
+@pytest.mark.parametrize("state, asked", [
+    (SectionState(), ""),
+    # what it has issued waits, whoever is passed over; or it has an order
+    (SectionState(directory=B.directory, kept=7), "b"), (SectionState(directory=B.directory), ""),
+    (SectionState(directory=B.directory, order="https://b.example/order/1"), "b"),
+    (SectionState(directory="https://gone.example/", kept=7, order="https://x/"), "")])
+@pytest.mark.parametrize("paused", ["", "default", "b"])
+def test_what_there_is_of_a_ca_decides(tmp_path: Path, state: SectionState, asked: str,
+                                       paused: str) -> None:
+    config, found = load(tmp_path, f"library-directory = {tmp_path}\n{LISTED}",
+                         "[a]\nnames = a.example\nca = default, b\n")
+    (tmp_path / "state").mkdir()
+    others = Elsewhere(config)
+    section = found.sections["a"]
+    if paused:
+        directory = B.directory if paused == "b" else config.client.access.server
+        others._pauses.begin(directory, "a", Pause("down", int(time.time()) + HOUR, HOUR),
+                             time.time())
+    if paused == "default":
+        asked = "b"
+    elif paused == "b" and not state.kept:
+        asked = ""
+    assert others.first(section, state).name == asked
+
+
+def test_a_refusal_is_of_what_was_refused(tmp_path: Path) -> None:
+    """With other names, or another profile, the CA is asked again."""
+    certs = "[a]\nnames = a.example\nca = default, b\n"
+    config, found = load(tmp_path, f"library-directory = {tmp_path}\n{LISTED}", certs)
+    (tmp_path / "state").mkdir()
+    section = found.sections["a"]
+    issuer = issuers.configured(config)[""]
+    csr = CSR(b"der", b"", (), (), b"spki", section.identifiers, (), (), False, ())
+    plan = orders.plan(section, issuer, csr, SectionState(), ("http-01",))
+    others = Elsewhere(config)
+    assert others.first(section, SectionState()) == issuer
+    again = others.next(plan, Failed("a", "no", "refused", elsewhere="refused"))
+    assert again is not None and again.name == "b"
+    assert others.next(plan, Failed("a", "no", "refused", elsewhere="refused")) is None
+    for changed, name in ((section, "b"), (section._replace(preferred_profile="x"), ""),
+                          (section._replace(identifiers=(("dns", "b.example"),)), "")):
+        assert Elsewhere(config).first(changed, SectionState()).name == name
+    assert Elsewhere(config, patient=False).first(section, SectionState()).name == ""
+    # whoever has no other is not passed over, nor asked what nobody else does better
+    alone = section._replace(issuers=("",))
+    assert Elsewhere(config).first(alone, SectionState()).name == ""
+    assert others.next(plan._replace(section=alone), Failed("a", "no", "lost", elsewhere="down")
+                       ) is None
+    assert others.next(plan, Failed("a", "no", "refused")) is None
+
+
+def test_a_ca_by_its_directory(tmp_path: Path) -> None:
+    config, _ = load(tmp_path, CONFIG)
+    for url, name in (("https://ca.example/dir", ""), (PRESETS["letsencrypt"].directory, "le"),
+                      (PRESETS["zerossl"].directory, "zerossl"),
+                      ("https://new.example/", "https://new.example/")):
+        found = issuers.of_directory(config, url)
+        assert (found.name, found.directory) == (name, url)

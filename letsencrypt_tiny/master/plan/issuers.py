@@ -78,3 +78,9 @@ def used(config: Config, named: Iterable[tuple[str, ...]]) -> list[Issuer]:
     known = configured(config)
     return [known[name] for name in ("", *config.authorities, *sorted(found - known.keys()))
             if name or "" in found]
+
+
+def of_directory(config: Config, url: str) -> Issuer:
+    """Return the CA whose directory has this URL, such as the journal remembers of a certificate;
+    one that is not configured is as if it were named by its URL.  Raises ValueError."""
+    return configured(config)[choice.resolve(config, url)]

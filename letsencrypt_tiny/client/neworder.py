@@ -69,7 +69,8 @@ def _payload(session: Session, request: Order) -> JsonObject:
             raise NotOffered(f"the CA has no profile “{request.profile}” (it offers "
                              f"{log.printable(offered, 300)})")
         payload["profile"] = request.profile
-    if request.replaces is not None and directory.renewal_info is not None:
+    if request.replaces is not None and directory.renewal_info is not None \
+            and request.account in ("", session.greeting.thumbprint):    # RFC 9773 §5
         payload["replaces"] = request.replaces
     return payload
 

@@ -29,6 +29,7 @@ from ..responders.table import Responder, responders_for
 from ..settings.main import Config
 from ..store import installed
 from ..store.journal import Journal
+from ..store.renewals import Renewals
 from .install import Chain, install_arrived
 from .life import Life
 
@@ -70,7 +71,7 @@ def _prepare(config: Config, journal: Journal, lives: Sequence[Life], report: Re
             issuer = known[life.section.issuer]
             types = challenges.types(life.section, config)
             plans[life.name] = orders.plan(life.section, issuer, made.csr, life.state, types,
-                                           made.new_key, made.seen), life
+                                           made.new_key, made.seen, life.certificate), life
     return plans
 
 
@@ -256,6 +257,8 @@ class _Run:
             self._journal.learn_account(conversation.issuer.directory, key, answer)
         elif isinstance(answer, Directory):
             self._journal.learn_directory(conversation.issuer.directory, answer)
+            Renewals(self._config.state_directory).learn(conversation.issuer.directory,
+                                                         answer.renewal_info)
         elif isinstance(answer, Progress):
             self._report.progress(answer)
             plan, life = self._left[answer.section]

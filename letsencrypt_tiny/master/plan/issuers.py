@@ -31,6 +31,17 @@ def names(issuer: Issuer, told: tuple[str, ...]) -> tuple[str, ...]:
     return next((known for end, known in _KNOWN.items() if host.endswith("." + end)), told)
 
 
+# Those that are asked when to renew (RFC 9773) before any of our clients has told that they answer
+_SUGGEST = ("api.letsencrypt.org", "pki.goog")
+
+
+def suggests(issuer: Issuer, told: bool | None) -> bool:
+    """Say whether the CA can be asked when to renew: as its directory ``told``, if a client has
+    said so."""
+    host = issuer.directory.partition("://")[2].partition("/")[0].partition(":")[0].lower()
+    return host.endswith(tuple("." + end for end in _SUGGEST)) if told is None else told
+
+
 def configured(config: Config) -> dict[str, Issuer]:
     """Return name -> issuer; a Section says by its ``issuer`` which is its own."""
     issuer = Issuer("", config.client.access)

@@ -55,6 +55,7 @@ class Section(NamedTuple):
     notify: str
     issuer: str = ""                         # name of the CA; "" is the one of [client]
     challenges: tuple[str, ...] = ()         # types, in order of preference; none: auto
+    ari: bool = True                         # ask the CA when to renew (RFC 9773)
 
     @property
     def outputs(self) -> list[str]:
@@ -116,6 +117,7 @@ SECTION = Table(
             "names in openssl's notation"),
     Setting("min-days", "min_days", values.optional_integer(-100000, 100000), "",
             "days left below which it is due"),
+    Setting("ari", "ari", inifile.boolean, "yes", "whether the CA is asked when to renew"),
     Setting("CAfile", "ca_file", values.absolute, paths.CA_BUNDLE,
             "CA certificates that it must chain to", empty=True),
     Setting("owner", "owner", values.owner, "", "USER[:GROUP] of the files", old=("chown",)),

@@ -48,7 +48,7 @@ def _ask(session: Session, request: RenewalQuery) -> RenewalInfo:
     if base is None:
         raise NotOffered("the CA offers no renewal information")
     what = "the renewal information"
-    response = session.get(f"{base.rstrip('/')}/{request.certificate}", what)    # §4.1
+    response = session.get(f"{base.rstrip('/')}/{request.cert_id}", what)    # §4.1
     start, end, explanation = parse(session.json(response, what))
     return RenewalInfo(request.section, start, end, session.retry_after(response) or 0,
                        explanation)

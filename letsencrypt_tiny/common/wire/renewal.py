@@ -22,7 +22,7 @@ class RenewalQuery(NamedTuple):
     """Ask when a certificate is to be renewed (§4.1)."""
 
     section: str             # what to call it in the answer
-    certificate: str         # its certID
+    cert_id: str             # the certificate's certID
 
 
 class RenewalInfo(NamedTuple):
@@ -37,9 +37,9 @@ class RenewalInfo(NamedTuple):
 
 def parse_query(obj: JsonObject) -> RenewalQuery:
     """Take a ``RenewalQuery`` apart; raises ProtocolError."""
-    query = RenewalQuery(get_str(obj, "section"), get_str(obj, "certificate", MAX_CERT_ID))
-    if not _CERT_ID.match(query.certificate):
-        raise ProtocolError("“certificate” is no identifier of a certificate (RFC 9773 §4.1)")
+    query = RenewalQuery(get_str(obj, "section"), get_str(obj, "cert_id", MAX_CERT_ID))
+    if not _CERT_ID.match(query.cert_id):
+        raise ProtocolError("“cert_id” is no identifier of a certificate (RFC 9773 §4.1)")
     return query
 
 

@@ -19,7 +19,7 @@ from .access import MAX_ORIGINS, Access
 from .jsonfields import (JsonObject, dump, get_bool, get_int, get_list, get_object, get_objects,
                          get_optional_object, get_optional_str, get_str, get_strs, parse_object)
 from .probe import Finding, Probe, Probed, parse_answered, parse_probe
-from .renewal import RenewalInfo, RenewalQuery, parse_info, parse_query
+from .renewal import RenewalInfo, RenewalQuery, parse_query
 
 MAX_REQUEST = 256 << 10   # bytes of a line to the client
 MAX_ANSWER = 1 << 20      # bytes of a line from the client
@@ -296,4 +296,4 @@ def parse_answer(line: bytes) -> Answer:
         return Revoked(get_str(obj, "section"))
     if kind == "Log":
         return Log(get_str(obj, "level", 16), get_str(obj, "text", 65536))
-    return parse_info(obj) if kind == "RenewalInfo" else parse_answered(obj, kind)
+    return parse_answered(obj, kind)

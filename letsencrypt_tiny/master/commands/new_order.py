@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ...common import log
 from ...common.clock import DAY, when
 from ...common.errors import Error
-from ..plan import lifecycle, renewal
+from ..plan import issuers, lifecycle, renewal
 from ..plan.renewal import Due
 from ..report.run import Report
 from ..settings.certificates import Certificates
@@ -44,7 +44,7 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
     lives = _read(certificates, options, journal, report)
     waiting: list[Life] = []
     wanting = [life for life, verdict in _judge(config, options, lives)
-               if _wants(options, life, verdict, waiting) and _usable(life, report)]
+               if _wants(config, options, life, verdict, waiting) and _usable(life, report)]
     _tell_of_waits(waiting, report)
     if wanting:   # a night with nothing due doesn't load what it doesn't need
         from .ordering import order
@@ -90,7 +90,8 @@ def _judge(config: Config, options: Options, lives: Sequence[Life]) -> list[tupl
     return [(life, verdict) for life, verdict in verdicts.items() if verdict is not None]
 
 
-def _wants(options: Options, life: Life, verdict: Due, waiting: list[Life]) -> bool:
+def _wants(config: Config, options: Options, life: Life, verdict: Due, waiting: list[Life]
+           ) -> bool:
     """Say whether a section that is due is to be ordered in this run.
 
     To ``waiting`` are added those that wait without a valid certificate.
@@ -106,9 +107,27 @@ def _wants(options: Options, life: Life, verdict: Due, waiting: list[Life]) -> b
     log.info(f"{life.name}: {verdict.reason}" + (
         f", but the server asked not to order again before {when(life.state.not_before)} (name "
         "the section to try all the same)" if waits else ""))
-    if waits and (verdict.certificate is None or verdict.certificate.not_after <= now):
+    invalid = verdict.certificate is None or verdict.certificate.not_after <= now
+    if waits and invalid:
         waiting.append(life)
-    return not waits
+    return not waits and (life.forced or not _is_held(config, life, verdict, invalid))
+
+
+def _is_held(config: Config, life: Life, verdict: Due, invalid: bool) -> bool:
+    """Say whether a limit of the CA's keeps a section from being ordered, as it would be refused.
+
+    An order there is, and what was issued, count for none any more.
+    """
+    if life.state.order or life.state.kept:
+        return False
+    from .limits import held
+    why = held(config.state_directory, issuers.configured(config)[life.section.issuer].directory,
+               life.section.identifiers, verdict.welcome and bool(life.state.issuer_account))
+    if why and invalid:
+        life.report.failed(life.name, why)
+    elif why:
+        log.warning(f"{life.name}: {why}")
+    return bool(why)
 
 
 def _tell_of_waits(lives: Sequence[Life], report: Report) -> None:

@@ -30,6 +30,7 @@ from ..settings.main import Config
 from ..store import installed
 from ..store.journal import Journal
 from ..store.renewals import Renewals
+from . import limits
 from .install import Chain, install_arrived
 from .life import Life
 
@@ -266,10 +267,15 @@ class _Run:
             life.happens(lifecycle.PROGRESS, plan.facts(answer.url, key, answer.finalize))
         elif isinstance(answer, Issued):
             plan, life = self._left.pop(answer.section)
+            limits.issued(self._config.state_directory, plan.issuer.directory,
+                          plan.section.identifiers)
             life.issued(answer.chain, plan.facts(None, key), int(time.time()))
             self._arrived.append(Chain(plan, life, answer.chain))
         elif isinstance(answer, Failed):
             plan, life = self._left.pop(answer.section)
+            if answer.section in self._ordered:
+                limits.failed(self._config.state_directory, plan.issuer.directory,
+                              plan.section.identifiers, answer)
             self._report.failed(answer.section, "; ".join([answer.message,
                                                            *self._why(plan, answer)]))
             life.happens(answer.outcome, Facts(

@@ -93,7 +93,8 @@ def due(known: Renewal, certificate: Certificate, installed: int, now: float) ->
 
 
 def open_now(known: Renewal, now: float) -> bool:
-    """Say whether the window is open, and not the one that was used."""
+    """Say whether the window is open, and not the one that was used: what is ordered then counts
+    for no limit of Let's Encrypt's."""
     return suggested(known) and known.start <= now <= known.end
 
 

@@ -29,6 +29,7 @@ class Due(NamedTuple):
     reason: str
     certificate: Certificate | None = None   # that is installed
     timely: bool = False     # nothing but the time decides: so the CA may be asked (plan/ari.py)
+    welcome: bool = False    # the CA wishes it to be renewed right now
 
 
 def decide(section: Section, installed: Installed, state: SectionState, now: float,
@@ -68,7 +69,7 @@ def _by_time(certificate: Certificate, enough: float, installed: int, now: float
     end = certificate.not_after
     left = end - now
     if ari.due(known, certificate, installed, now):
-        return Due(True, ari.reason(known), certificate, True)
+        return Due(True, ari.reason(known), certificate, True, ari.open_now(known, now))
     waits = may_wait and ari.suggested(known) and now < known.moment \
         and left > latest(end - certificate.not_before)
     if left <= enough and not waits:

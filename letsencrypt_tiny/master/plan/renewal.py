@@ -18,7 +18,9 @@ LONG = 10 * DAY   # a lifetime from which on a third of it is enough to renew in
 SHORT = 2 * DAY   # and one below which half is not: runs are hours apart, and one may fail
 FORCED = -1       # as ``min_days``
 PATIENCE = DAY    # how far ahead a moment to wait for can be: beyond it, a clock was wrong
-OUTAGE = 2 * DAY + ari.RUNS   # that a CA may be down, if the margin has room for it
+# Where the margin has room for it, a CA may be down for two days, else for six hours.  The first
+# run that sees that it is time may come late, and so may the first one after an outage
+OUTAGE, SHORT_OUTAGE = 2 * DAY + 2 * ari.RUNS, DAY / 4 + 2 * ari.RUNS
 KEEPING = 7 * DAY   # how long what was issued is tried again instead of ordering another
 
 
@@ -156,4 +158,4 @@ def latest(lifetime: int) -> float:
     """Return how long before its end a certificate of ``lifetime`` is renewed though its CA would
     have it later; all in seconds.  Half of the usual time is left, and all that an outage takes."""
     usual = margin(lifetime, None)
-    return max(usual / 2, OUTAGE) if usual >= OUTAGE else usual / 2
+    return min(usual, max(usual / 2, OUTAGE if usual >= OUTAGE else SHORT_OUTAGE))

@@ -27,7 +27,7 @@ class Tally:
         part = _part(content, directory, what)
         for name in [name for name in part if _moment(part[name]) <= now]:
             del part[name]
-        part[key] = int(moment + 0.999)
+        part[key] = int(moment)
         try:
             self._file.write(content)
         except Error as exc:

@@ -8,13 +8,15 @@ from typing import NamedTuple
 from ...common import log
 from ...common.clock import when
 from ...common.names import shown
-from ..plan import renewal
+from ...common.x509.certificate import Certificate
+from ..plan import ari, renewal
 from ..report.table import status_table
 from ..settings import certificates
 from ..settings.certificates import Section
 from ..settings.main import Config
 from ..store.installed import Busy
 from ..store.journal import Journal
+from ..store.renewals import Renewal, Renewals
 from . import due
 
 
@@ -29,6 +31,7 @@ class Row(NamedTuple):
     serial: str | None
     fault: str | None = None      # of a section that cannot be
     waits: str | None = None      # until when it is not ordered, as the CA asked
+    renewal: dict[str, str] | None = None    # the CA's window, and the moment chosen in it
 
     @property
     def state(self) -> str:
@@ -36,7 +39,8 @@ class Row(NamedTuple):
         if self.fault is not None:
             return "fault"
         if not self.due:
-            return "valid"
+            return "valid" if self.renewal is None else \
+                f"valid, to be renewed {self.renewal['moment']}"
         return f"due: {self.reason}" + (f", waits until {self.waits}" if self.waits else "")
 
 
@@ -52,7 +56,8 @@ def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] 
     chosen = due.select(found, sections)
     journal = Journal(config.state_directory)
     now = time.time()
-    rows = [_row(config, section, journal, now) for section in chosen.sections]
+    renewals = Renewals(config.state_directory)
+    rows = [_row(config, section, journal, now, renewals.of(section.name)) for section in chosen.sections]
     rows += [_faulty(name, str(fault)) for name, fault in chosen.faults.items()]
     if as_json:
         print(json.dumps([row._asdict() for row in rows], indent=4))
@@ -67,10 +72,10 @@ def _faulty(name: str, fault: str) -> Row:
     return Row(name, False, fault, [], None, None, fault)
 
 
-def _row(config: Config, section: Section, journal: Journal, now: float) -> Row:
+def _row(config: Config, section: Section, journal: Journal, now: float, known: Renewal) -> Row:
     state = journal.section(section.name)
     try:
-        verdict = due.judge(config, section, state, now)
+        verdict = due.judge(config, section, state, now, renewal_known=known)
     except Busy as exc:
         return _faulty(section.name, str(exc))
     certificate = verdict.certificate
@@ -78,4 +83,15 @@ def _row(config: Config, section: Section, journal: Journal, now: float) -> Row:
                [value for _, value in section.identifiers],
                None if certificate is None else when(certificate.not_after),
                None if certificate is None else certificate.serial.hex(),
-               waits=when(state.not_before) if verdict.due and renewal.waits(state, now) else None)
+               waits=when(state.not_before) if verdict.due and renewal.waits(state, now) else None,
+               renewal=_renewal(section, known, certificate, state.installed))
+
+
+def _renewal(section: Section, known: Renewal, certificate: Certificate | None, installed: int
+             ) -> dict[str, str] | None:
+    """Return what the CA has said of when to renew, if that is heeded."""
+    if certificate is None or not section.ari:
+        return None
+    known = ari.about(known, certificate, installed)
+    return {"start": when(known.start), "end": when(known.end), "moment": when(known.moment),
+            "explanation": known.explanation} if ari.suggested(known) else None

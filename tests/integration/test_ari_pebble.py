@@ -1,6 +1,7 @@
 """Renewal by suggestion (RFC 9773) with a server that wasn't made by us: Pebble 2.10 (sid's)."""
 
 import json
+import re
 import ssl
 import subprocess
 import time
@@ -77,7 +78,7 @@ def test_from_the_question_to_the_replacement(issued: Site, newest: Pebble) -> N
     expect(issued.run("newOrder"), 0,
            rf"{WANTED} \(see https://ca\.example/incident\)", f"a: {INSTALLED}")
     assert judge.serial(issued.file("a")) != serial
-    assert f"is a replacement of {known.certificate}" in newest.log
+    assert len(re.findall(r'ARI: order ".+" is a replacement of ".+"', newest.log)) == 1
     assert issued.run("status", "--json").stdout.count('"renewal": null') == 1
     expect(issued.run("newOrder"), 0, WANTED, PLANNED)
 

@@ -57,7 +57,8 @@ def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] 
     journal = Journal(config.state_directory)
     now = time.time()
     renewals = Renewals(config.state_directory)
-    rows = [_row(config, section, journal, now, renewals.of(section.name)) for section in chosen.sections]
+    rows = [_row(config, section, journal, now, renewals.of(section.name))
+            for section in chosen.sections]
     rows += [_faulty(name, str(fault)) for name, fault in chosen.faults.items()]
     if as_json:
         print(json.dumps([row._asdict() for row in rows], indent=4))

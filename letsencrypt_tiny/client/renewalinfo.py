@@ -7,7 +7,7 @@ What can't be had now is told at once: the next run asks again, and renews witho
 from collections.abc import Sequence
 
 from ..common import clock, log
-from ..common.errors import ProtocolError
+from ..common.errors import Error, ProtocolError
 from ..common.log import printable
 from ..common.wire import jsonfields
 from ..common.wire.jsonfields import JsonObject
@@ -15,9 +15,11 @@ from ..common.wire.order import Directory, Request
 from ..common.wire.renewal import MAX_EXPLANATION, MAX_MOMENT, RenewalInfo, RenewalQuery
 from . import outcome
 from .neworder import NotOffered
+from .problem import ProblemError
 from .replies import Replies
 from .scheduler import Steps, Task
 from .session import Session
+from .transport import TransportError
 
 
 def whole_run(session: Session, requests: Sequence[Request], replies: Replies) -> Steps[None]:
@@ -27,18 +29,26 @@ def whole_run(session: Session, requests: Sequence[Request], replies: Replies) -
     """
     session.fetch_directory()
     replies(Directory(session.directory.issuers, session.directory.renewal_info is not None))
-    tasks: list[Task] = [_query(session, request, replies) for request in requests
+    lost: list[Error] = []
+    tasks: list[Task] = [_query(session, request, replies, lost) for request in requests
                          if isinstance(request, RenewalQuery)]
     for ended in (yield tasks):
         if ended.error is not None:
             raise ended.error
 
 
-def _query(session: Session, request: RenewalQuery, replies: Replies) -> Steps[None]:
+def _query(session: Session, request: RenewalQuery, replies: Replies, lost: list[Error]
+           ) -> Steps[None]:
+    """Ask for one, unless a server that is ``lost``, or wants to be left alone, was asked before:
+    a thousand certificates are not to wait for it one by one."""
     yield from ()    # it waits for nobody
     try:
+        if lost:
+            raise lost[0]
         replies.final(request, _ask(session, request))
     except Exception as exc:    # even our own mistake must not cost others their answers
+        if isinstance(exc, TransportError) or isinstance(exc, ProblemError) and exc.busy:
+            lost.append(exc)
         replies.failed(request, exc, outcome.REQUEST)
 
 

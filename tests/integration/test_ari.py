@@ -27,7 +27,7 @@ MOMENT = r"[-0-9]{10} [:0-9]{5} UTC"
 VALID = rf"valid until {MOMENT}"
 PLANNED = rf"{VALID}, to be renewed {MOMENT}"
 WANTED = rf"its CA wants it renewed between {MOMENT} and {MOMENT}"
-FAILED = r"not told when to renew: .*; it is asked again after " + MOMENT
+FAILED = r"not told when to renew: .*; asked again after " + MOMENT
 
 
 @pytest.fixture
@@ -229,6 +229,24 @@ def test_no_answer(issued: Site, hostile: Hostile, suggests: Suggests) -> None:
 def test_what_is_odd_keeps_nobody_from_ordering(issued: Site, suggests: Suggests) -> None:
     suggests.word = "other-origin"
     expect(issued.run("newOrder", "--force"), 0, "a: forced", f"a: {INSTALLED}")
+
+
+@pytest.mark.parametrize("word", ["silence", "busy"])
+def test_one_question_is_enough(word: str, issued: Site, suggests: Suggests) -> None:
+    """Where nobody answers, or wants to be left alone, all the others are not asked in vain."""
+    issued.main["client"].update({"answer-timeout": "1", "jobs": "1"})
+    for section in "bcd":
+        issued.certificate(section, [f"{section}.example"], ari="no")
+    assert issued.run("newOrder").returncode == 0
+    for section in "bcd":
+        del issued.certs[section]["ari"]
+    forget_the_answer(issued)
+    before, suggests.word = len(suggests.asked), word
+    done = issued.run("newOrder")
+    assert done.returncode == 0 and re.search(
+        r"^a, b, c, d: not told when to renew: ", done.stderr, re.M), done.stderr
+    assert len(suggests.asked) == before + 1
+    assert all(known(issued, section).failures == 1 for section in "abcd")
 
 
 def test_each_time_later(issued: Site, suggests: Suggests) -> None:

@@ -16,9 +16,9 @@ from ..store import installed
 from ..store.installed import Installed
 from ..store.journal import Journal, SectionState
 from ..store.renewals import NOTHING, Renewal, Renewals
-from .life import Life
 
 if TYPE_CHECKING:
+    from .life import Life
     from .suggestions import Question
 
 
@@ -50,7 +50,7 @@ def judge(config: Config, section: Section, state: SectionState, now: float,
     return verdict
 
 
-def questions(config: Config, verdicts: Mapping[Life, Due | None], renewals: Renewals
+def questions(config: Config, verdicts: "Mapping[Life, Due | None]", renewals: Renewals
               ) -> "list[Question]":
     """Return what is to be asked: of certificates for which nothing but the time decides, of the
     CAs that issued them and are known to answer, as far as what they said holds no more."""

@@ -20,6 +20,7 @@ from ..peers.loop import Loop
 from ..peers.messages import Messages
 from ..plan import ari
 from ..plan.issuers import Issuer
+from ..report.run import SHOWN
 from ..settings.main import Config
 from ..store.renewals import Renewal, Renewals
 
@@ -50,6 +51,7 @@ class _Asking:
         self._renewals = renewals
         self._left = {question.section: question for question in questions}
         self._heard: dict[str, Renewal] = {}
+        self._failed: dict[str, list[str]] = {}    # why -> sections
         self._loop = Loop()
         self._messages = Messages(self._loop)
         self._conversations: list[Conversation] = []
@@ -71,6 +73,7 @@ class _Asking:
                 conversation.close()
             self._messages.close()
         self._renewals.remember(self._heard, time.time())
+        self._tell_of_failures()
 
     def _start(self) -> None:
         who = identity(self._config.client.program)
@@ -107,15 +110,20 @@ class _Asking:
 
     def _fail(self, sections: Sequence[str], error: Error, outcome: str = "lost",
               retry_after: int | None = None) -> None:
-        """They are asked for again, but not at once; told of once for all."""
+        """They are asked for again, but not at once."""
         for section in sections:
             question = self._left.pop(section)
             self._heard[section] = ari.fail(question.known, outcome in _PASSING, retry_after,
                                             time.time())
-        if sections:
+            self._failed.setdefault(str(error), []).append(section)
+
+    def _tell_of_failures(self) -> None:
+        """One line for each reason, however many sections it is told for."""
+        for why, sections in self._failed.items():
+            more = f" and {len(sections) - SHOWN} more" if len(sections) > SHOWN else ""
             again = min(self._heard[section].again for section in sections)
-            log.info(f"{', '.join(sections)}: not told when to renew: {error}; it is asked again "
-                     f"after {when(again)}")
+            log.info(f"{', '.join(sections[:SHOWN])}{more}: not told when to renew: {why}; asked "
+                     f"again after {when(again)}")
 
     def _of(self, conversation: Conversation) -> list[str]:
         return [name for name, question in self._left.items()

@@ -49,7 +49,7 @@ CONFFILES := letsencrypt-tiny.conf certs.conf accountd.conf nginx.conf nginx-sta
              caddy-stateless.conf
 MAN := letsencrypt-tiny-accountd.1 letsencrypt-tiny.conf.5 letsencrypt-tiny-certs.conf.5 \
        letsencrypt-tiny-accountd.conf.5 letsencrypt-tiny.8
-DOCS := $(wildcard README.md SECURITY.md)
+DOCS := $(wildcard README.md SECURITY.md RELIABILITY.md)
 EXAMPLES := $(wildcard examples/*)
 
 # The sources are written for prefix=/usr; this says in every installed file where it went.

@@ -68,7 +68,8 @@ def _payload(session: Session, request: Order) -> JsonObject:
     profile = session.profiles.choose(request, directory.profiles)
     if profile is not None:
         payload["profile"] = profile
-    if request.replaces is not None and directory.renewal_info is not None:
+    if request.replaces is not None and directory.renewal_info is not None \
+            and request.account in ("", session.greeting.thumbprint):    # RFC 9773 §5
         payload["replaces"] = request.replaces
     return payload
 

@@ -7,7 +7,8 @@ from ..common.names import Identifier
 from ..common.wire.account import AccountUpdate
 from ..common.wire.order import (Answer, ClientConfig, Directory, Log, Order, Progress, Request)
 from ..common.wire.probe import Probe
-from . import account, certificate, outcome
+from ..common.wire.renewal import RenewalQuery
+from . import account, certificate, outcome, renewalinfo
 from .challenges.table import Solvers
 from .ordering import Ordering
 from .patience import Patience
@@ -21,10 +22,13 @@ Perform = Callable[[Request, Patience], Steps[Answer]]
 def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request],
               replies: Replies, solvers: Solvers) -> Steps[None]:
     """Do all that is asked for.  Raises Error if the server can't be worked with at all."""
+    if renewalinfo.is_about_renewal(requests):
+        return (yield from renewalinfo.whole_run(session, requests, replies))
     patience = Patience("", config.access.timeout, quietly(replies))
     yield from patience.busy(session.fetch_directory)
-    if session.directory.issuers not in ((), config.issuers):
-        replies(Directory(session.directory.issuers))
+    told = Directory(session.directory.issuers, session.directory.renewal_info is not None)
+    if told.issuers not in ((), config.issuers) or told.renewal_info:
+        replies(told)
     if any(isinstance(request, Order) for request in requests):
         yield from account.identify(session, config, patience, replies)
 
@@ -34,8 +38,8 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
         if isinstance(request, AccountUpdate):
             from . import update    # which has been loaded (``main``)
             return (yield from update.update(session, request, patience, replies))
-        if isinstance(request, Probe):
-            raise LocalProtocolError("a probe among other requests")    # see online/
+        if isinstance(request, (Probe, RenewalQuery)):    # see online/, renewalinfo.py
+            raise LocalProtocolError("a question among other requests")
         identify = account.identify(session, config, patience, replies)
         return (yield from certificate.revoke(session, request, identify, patience, replies))
 

@@ -123,7 +123,7 @@ STEPS: dict[str, tuple[str, str, str]] = {
         "master/commands/asking.py", "        journal.learn_account(issuer.directory, answer.key",
         "answer.url and answer.key == keys[-1]"),
     "master: every CA has it": (
-        "master/commands/rollover.py", "    _adopt(config)\n    log", "True"),
+        "master/commands/rollover.py", "    _adopt(config, issuer)\n", "True"),
     "signer: old key is not kept yet": (
         "signer/nextkey.py", "        os.link(name, name + OLD + _PART", "True"),
     "signer: old key is linked": (

@@ -11,6 +11,7 @@ from letsencrypt_tiny.common.clock import DAY
 from letsencrypt_tiny.common.errors import ConfigError
 from letsencrypt_tiny.common.wire.access import Access
 from letsencrypt_tiny.common.wire.failed import Failed
+from letsencrypt_tiny.common.x509.certificate import Certificate
 from letsencrypt_tiny.common.x509.csr import CSR
 from letsencrypt_tiny.master.commands.elsewhere import Elsewhere
 from letsencrypt_tiny.master.plan import failover, issuers, orders, renewal
@@ -301,6 +302,41 @@ def test_what_there_is_of_a_ca_decides(tmp_path: Path, state: SectionState, aske
     elif paused == "b" and not state.kept:
         asked = ""
     assert others.first(section, state).name == asked
+
+
+def test_a_limit_that_is_known_has_the_next_one_asked(tmp_path: Path,
+                                                      capsys: pytest.CaptureFixture[str]) -> None:
+    """In this run only: it is counted, and so no pause."""
+    config, found = load(tmp_path, f"library-directory = {tmp_path}\n{LISTED}",
+                         "[a]\nnames = a.example\nca = default, b\n")
+    others, section = Elsewhere(config), found.sections["a"]
+    first = config.client.access.server
+    assert others.first(section, SectionState(), {first: "5 a week"}).name == "b"
+    assert ": 5 a week; b is asked" in capsys.readouterr().err
+    issuer = issuers.configured(config)["b"]
+    csr = CSR(b"der", b"", (), (), b"spki", section.identifiers, (), (), False, ())
+    plan = orders.plan(section, issuer, csr, SectionState(), ("http-01",))
+    assert others.next(plan, Failed("a", "no", "lost", elsewhere="down")) is None
+    assert others.first(section, SectionState(), {B.directory: "5 a week"}).name == ""
+    both = {first: "5 a week", B.directory: "6 a week"}
+    assert others.first(section, SectionState(), both).name == ""
+
+
+def test_nothing_is_replaced_at_another_ca(tmp_path: Path) -> None:
+    """A certificate is the CA's that issued it, to that account; the next one asked knows nothing
+    of it (RFC 9773 §5)."""
+    config, found = load(tmp_path, f"library-directory = {tmp_path}\n{LISTED}",
+                         "[a]\nnames = a.example\nca = default, b\n")
+    section, known = found.sections["a"], issuers.configured(config)
+    csr = CSR(b"der", b"", (), (), b"spki", section.identifiers, (), (), False, ())
+    certificate = Certificate(b"", b"\1", b"", b"", (), 0, 10**10, b"", section.identifiers,
+                              b"aki", None, False, ())
+    state = SectionState(issuer=known[""].directory, issuer_account="key")
+    plan = orders.plan(section, known[""], csr, state, ("http-01",), certificate=certificate)
+    assert plan.order().replaces == "YWtp.AQ" and plan.order().account == "key"
+    assert plan._replace(issuer=known["b"]).anew().order().replaces is None
+    asked = orders.plan(section, known["b"], csr, state, ("http-01",), certificate=certificate)
+    assert asked.order().replaces is None and asked.order().account == ""
 
 
 def test_a_refusal_is_of_what_was_refused(tmp_path: Path) -> None:

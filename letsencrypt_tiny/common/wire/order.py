@@ -3,8 +3,8 @@
 JSON lines on two pipes.  The master writes one line a request and closes its end; the
 client answers with any number of ``Progress``, ``Account``, ``KnownOrder``, ``Directory`` and
 ``Log`` lines and, for each request, exactly one ``Issued``, ``AccountObject``, ``Revoked``,
-``Probed`` or ``Failed``, in whatever order they finish.  The client's configuration comes as one
-JSON object on a descriptor of its own.
+``Probed``, ``RenewalInfo`` or ``Failed``, in whatever order they finish.  The client's
+configuration comes as one JSON object on a descriptor of its own.
 
 To the master all that comes back is hostile input: every size is capped here, every type
 checked, and nothing is believed that can be verified.  Pure functions: no I/O here.
@@ -21,6 +21,7 @@ from .failed import Failed as Failed, parse_failed
 from .jsonfields import (JsonObject, dump, get_bool, get_int, get_list, get_object, get_objects,
                          get_optional_str, get_str, get_strs, parse_object)
 from .probe import Finding, Probe, Probed, parse_answered, parse_probe
+from .renewal import RenewalInfo, RenewalQuery, parse_query
 
 MAX_REQUEST = 256 << 10   # bytes of a line to the client
 MAX_ANSWER = 1 << 20      # bytes of a line from the client
@@ -104,7 +105,7 @@ class Order(NamedTuple):
     identifiers: tuple[Identifier, ...]
     csr: bytes                           # DER
     url: str | None = None            # of an earlier unfinished order for the same …
-    account: str = ""                    # … made by the account of this key; "" is any
+    account: str = ""                    # whose key has that order, and “replaces”; "" is any
     profile: str | None = None        # draft-ietf-acme-profiles
     replaces: str | None = None       # certID (RFC 9773 §5)
     alternates: bool = False             # fetch the alternate chains too
@@ -122,7 +123,7 @@ class Revocation(NamedTuple):
     with_certificate_key: bool = False   # the signer holds the certificate's key
 
 
-Request = Order | AccountUpdate | Revocation | Probe
+Request = Order | AccountUpdate | Revocation | Probe | RenewalQuery
 
 
 def format_request(request: Request) -> bytes:
@@ -156,8 +157,8 @@ def parse_request(line: bytes) -> Request:
         reason = None if obj.get("reason") is None else get_int(obj, "reason", 0, 10)
         return Revocation(get_str(obj, "section"), _get_bytes(obj, "certificate"), reason,
                           get_bool(obj, "with_certificate_key"))
-    if kind == "Probe":
-        return parse_probe(obj)
+    if kind in ("Probe", "RenewalQuery"):
+        return parse_probe(obj) if kind == "Probe" else parse_query(obj)
     raise ProtocolError(f"an unknown request “{kind}”")
 
 
@@ -187,6 +188,7 @@ class Directory(NamedTuple):
     """What is to be remembered of the CA's directory (RFC 8555 §7.1.1)."""
 
     issuers: tuple[str, ...]             # “caaIdentities”
+    renewal_info: bool = False           # there is “renewalInfo” (RFC 9773)
 
 
 class Progress(NamedTuple):
@@ -222,7 +224,7 @@ class Log(NamedTuple):
 
 
 Answer = (Account | Directory | Progress | Issued | AccountObject | KnownOrder | Revoked | Failed
-          | Log | Finding | Probed)
+          | Log | Finding | Probed | RenewalInfo)
 
 
 def format_answer(answer: Answer) -> bytes:
@@ -252,7 +254,7 @@ def parse_answer(line: bytes) -> Answer:
     if kind == "Account":
         return Account(get_str(obj, "url", 2048), get_str(obj, "key", 64))
     if kind == "Directory":
-        return Directory(_get_names(obj, "issuers"))
+        return Directory(_get_names(obj, "issuers"), get_bool(obj, "renewal_info"))
     if kind == "AccountObject":
         return account.parse_object(obj)
     if kind == "KnownOrder":

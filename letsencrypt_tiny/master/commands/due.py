@@ -1,19 +1,25 @@
 """Which sections want a certificate: what is installed is read, the plan decides."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...common import log
 from ...common.clock import DAY
 from ...common.errors import Error, UsageError, did_you_mean
 from ..pki import keys
-from ..plan import issuers, renewal
+from ..plan import ari, issuers, renewal
 from ..plan.renewal import Due
 from ..settings.certificates import Certificates, Section
 from ..settings.main import Config
 from ..store import installed
 from ..store.installed import Installed
 from ..store.journal import Journal, SectionState
+from ..store.renewals import NOTHING, Renewal, Renewals
+
+if TYPE_CHECKING:
+    from .life import Life
+    from .suggestions import Question
 
 
 class Selection(NamedTuple):
@@ -24,19 +30,50 @@ class Selection(NamedTuple):
 
 
 def judge(config: Config, section: Section, state: SectionState, now: float,
-          min_days: int | None = None) -> Due:
-    """Decide about one section; see ``plan.renewal.decide``.  Raises ``installed.Busy``."""
+          min_days: int | None = None, renewal_known: Renewal = NOTHING) -> Due:
+    """Decide about one section; see ``plan.renewal.decide``.  Raises ``installed.Busy``.
+
+    ``renewal_known`` is what the CA has said of the certificate that the section had then.
+    """
     found = keys.compare(config.openssl, section, installed.read(section))
     if min_days is None:
         section = _bounded(section, found)
     known = issuers.configured(config)
+    said = NOTHING
+    if found.certificate is not None and section.ari:
+        said = ari.about(renewal_known, found.certificate, state.installed)
     verdict = renewal.decide(section, found, state, now, min_days,
                              {known[name].directory for name in section.issuers},
-                             Journal(config.state_directory).revoked())
+                             Journal(config.state_directory).revoked(), said)
     if not verdict.due and section.ca_file and state.ca_file not in (
             None, installed.authorities(section.ca_file)) and not _chains(config, section):
         return verdict._replace(due=True, reason=f"it does not chain to {section.ca_file}")
     return verdict
+
+
+def questions(config: Config, verdicts: "Mapping[Life, Due | None]", renewals: Renewals
+              ) -> "list[Question]":
+    """Return what is to be asked: of certificates for which nothing but the time decides, of the
+    CAs that issued them and are known to answer, as far as what they said holds no more."""
+    known = issuers.configured(config)
+    journal, suggests = Journal(config.state_directory), dict[str, bool]()
+    found: list[Question] = []
+    for life, verdict in verdicts.items():
+        issued = next((known[name] for name in life.section.issuers
+                       if known[name].directory == life.state.issuer), None)
+        if verdict is None or not verdict.timely or verdict.certificate is None \
+                or not life.section.ari or issued is None:
+            continue
+        about = ari.about(renewals.of(life.name), verdict.certificate, life.state.installed)
+        if not ari.asks(about, time.time()):
+            continue
+        if issued.directory not in suggests:
+            suggests[issued.directory] = issuers.suggests(issued,
+                                                          journal.suggests(issued.directory))
+        if suggests[issued.directory]:
+            from .suggestions import Question
+            found.append(Question(life.name, issued, about))
+    return found
 
 
 def _chains(config: Config, section: Section) -> bool:

@@ -1,6 +1,7 @@
 """Several CAs for a section: which one is asked, which one next, and what is remembered of it."""
 
 import time
+from collections.abc import Mapping
 
 from ...common import log
 from ...common.clock import when
@@ -13,6 +14,7 @@ from ..settings.main import Config
 from ..store.journal import SectionState
 from ..store.pauses import Pause, Pauses
 
+_NONE: Mapping[str, str] = {}
 _WHY = {"down": "it was out of order", "limited": "it asked to wait",
         "refused": "it refused this certificate"}
 
@@ -28,18 +30,21 @@ class Elsewhere:
         self._patient = patient
         self._left: dict[str, list[Issuer]] = {}    # section -> CAs that were not asked yet
 
-    def first(self, section: Section, state: SectionState) -> Issuer:
+    def first(self, section: Section, state: SectionState, full: Mapping[str, str] = _NONE
+              ) -> Issuer:
         """Return the CA to ask for a section now.
 
         One that has issued what waits to be installed, or has an order that can be gone on with,
-        comes first.
+        comes first.  Those in ``full``, by their directories' URLs, would refuse: why is said.
         """
         of_section = [self._known[name] for name in section.issuers]
         if len(of_section) == 1:
             return of_section[0]
         now = time.time()
         held = self._held(section, of_section)
-        found = failover.candidates(of_section, held if self._patient else {}, now)
+        found = failover.candidates([issuer for issuer in of_section
+                                     if issuer.directory not in full] or of_section,
+                                    held if self._patient else {}, now)
         for issuer in of_section:
             if issuer.directory == state.directory and (
                     state.kept or state.order and issuer in found
@@ -48,7 +53,10 @@ class Elsewhere:
         self._left[section.name] = found[1:]
         for issuer in of_section[:of_section.index(found[0])]:
             pause = held[issuer.directory]
-            if pause is not None and pause.holds(now):
+            if issuer.directory in full:
+                log.info(f"{section.name}: {issuer.called}: {full[issuer.directory]}; "
+                         f"{found[0].called} is asked")
+            elif pause is not None and pause.holds(now):
                 log.info(f"{section.name}: {issuer.called} is passed over until "
                          f"{when(pause.until)}, as {_WHY[pause.kind]}; {found[0].called} is asked")
         return found[0]

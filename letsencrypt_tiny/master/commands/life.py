@@ -2,6 +2,7 @@
 
 from ...common import log
 from ...common.errors import Error
+from ...common.x509.certificate import Certificate
 from ..plan import lifecycle
 from ..plan.lifecycle import Facts
 from ..report.run import Report
@@ -18,6 +19,8 @@ class Life:
         self.state = state
         self.phase = lifecycle.resume(state)
         self.forced = False
+        self.full: dict[str, str] = {}    # CAs (directories) that a limit keeps from it, and why
+        self.certificate: Certificate | None = None   # that is installed
         self.report = report
         self._journal = journal
 

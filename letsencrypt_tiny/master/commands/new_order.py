@@ -13,12 +13,14 @@ from typing import NamedTuple
 from ...common import log
 from ...common.clock import DAY, when
 from ...common.errors import Error
-from ..plan import lifecycle, renewal
+from ..plan import issuers, lifecycle, renewal
+from ..plan.renewal import Due
 from ..report.run import Report
 from ..settings.certificates import Certificates
 from ..settings.main import Config
 from ..store.installed import Busy, check_authorities
 from ..store.journal import Journal, SectionState
+from ..store.renewals import Renewals
 from . import due
 from .life import Life
 from .wishes import settle
@@ -41,8 +43,8 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
         log.info(certificates.hint)
     lives = _read(certificates, options, journal, report)
     waiting: list[Life] = []
-    wanting = [life for life in lives
-               if _wants(config, options, life, waiting) and _usable(life, report)]
+    wanting = [life for life, verdict in _judge(config, options, lives)
+               if _wants(config, options, life, verdict, waiting) and _usable(life, report)]
     _tell_of_waits(waiting, report)
     if wanting:   # a night with nothing due doesn't load what it doesn't need
         from .ordering import order
@@ -66,29 +68,74 @@ def _read(certificates: Certificates, options: Options, journal: Journal, report
                  else SectionState(), journal, report) for section in sections]
 
 
-def _wants(config: Config, options: Options, life: Life, waiting: list[Life]) -> bool:
-    """Say whether a section is due, and decide whether it is to be ordered in this run.
+def _judge(config: Config, options: Options, lives: Sequence[Life]) -> list[tuple[Life, Due]]:
+    """Decide which sections are due, once CAs were asked of whom no answer holds any more; the
+    sections of which nothing is known are told of, and left out."""
+    renewals = Renewals(config.state_directory)
+
+    def decide(life: Life) -> Due | None:
+        try:
+            return due.judge(config, life.section, life.state, time.time(), options.min_days,
+                             renewals.of(life.name))
+        except Busy as exc:
+            life.report.failed(life.name, str(exc))
+            return None
+
+    verdicts = {life: decide(life) for life in lives}
+    questions = due.questions(config, verdicts, renewals)
+    if questions:
+        from .suggestions import ask
+        ask(config, renewals, questions)
+        asked = {question.section for question in questions}
+        verdicts.update((life, decide(life)) for life in lives if life.name in asked)
+    return [(life, verdict) for life, verdict in verdicts.items() if verdict is not None]
+
+
+def _wants(config: Config, options: Options, life: Life, verdict: Due, waiting: list[Life]
+           ) -> bool:
+    """Say whether a section that is due is to be ordered in this run.
 
     To ``waiting`` are added those that wait without a valid certificate.
     """
     now = time.time()
-    try:
-        verdict = due.judge(config, life.section, life.state, now, options.min_days)
-    except Busy as exc:
-        life.report.failed(life.name, str(exc))
-        return False
     if not verdict.due:
         log.info(f"{life.name}: {verdict.reason}")
         settle(life)
         return False
+    life.certificate = verdict.certificate
     life.renew(forced=options.min_days is not None and options.min_days < 0)
     waits = renewal.waits(life.state, now) and not options.sections and options.min_days is None
     log.info(f"{life.name}: {verdict.reason}" + (
         f", but the server asked not to order again before {when(life.state.not_before)} (name "
         "the section to try all the same)" if waits else ""))
-    if waits and (verdict.certificate is None or verdict.certificate.not_after <= now):
+    invalid = verdict.certificate is None or verdict.certificate.not_after <= now
+    if waits and invalid:
         waiting.append(life)
-    return not waits
+    return not waits and (life.forced or not _is_held(config, life, verdict, invalid))
+
+
+def _is_held(config: Config, life: Life, verdict: Due, invalid: bool) -> bool:
+    """Say whether a limit of the CA's keeps a section from being ordered, as it would be refused.
+
+    An order there is, and what was issued, count for none any more.  Where there is another CA
+    that one is asked.
+    """
+    if life.state.order or life.state.kept:
+        return False
+    from .limits import held
+    known, exempt = issuers.configured(config), verdict.welcome and bool(life.state.issuer_account)
+    directories = [known[name].directory for name in life.section.issuers]
+    life.full = {directory: why for directory in directories if (why := held(
+        config.state_directory, directory, life.section.identifiers,
+        exempt and directory == life.state.issuer))}
+    if len(life.full) < len(directories):
+        return False
+    why = life.full[directories[0]]
+    if invalid:
+        life.report.failed(life.name, why)
+    else:
+        log.warning(f"{life.name}: {why}")
+    return True
 
 
 def _tell_of_waits(lives: Sequence[Life], report: Report) -> None:

@@ -1,14 +1,11 @@
-"""Orders: keys and CSRs → signers → responders open → clients → greeting (one wait, one limit) →
-responders serve → what happens → install.
-
-From the CSRs on a section's failure is its own.
+"""Orders: keys and CSRs (``preparing``) → signers → responders open → clients → greeting (one wait,
+one limit) → responders serve → what happens → install.
 """
 
 import time
 from collections.abc import Iterable, Sequence
 
 from ...common import log, trusted
-from ...common.clock import when
 from ...common.errors import ConfigError, Error
 from ...common.wire.order import Account, Answer, Directory, Failed, Issued, Progress
 from ..peers import signals
@@ -17,20 +14,20 @@ from ..peers.identity import identity
 from ..peers.loop import Loop, Tick
 from ..peers.messages import Messages
 from ..peers.watchdog import Crowd
-from ..pki import csr
-from ..plan import challenges, issuers, lifecycle, orders, renewal, signing
+from ..plan import issuers, lifecycle, signing
 from ..plan.issuers import Issuer
 from ..plan.lifecycle import Facts
 from ..plan.orders import OrderPlan
 from ..report.run import Report
 from ..settings.main import Config
-from ..store import installed
 from ..store.journal import Journal
+from . import limits
 from .answering import Answering, Plans
 from .asking import settle
 from .elsewhere import Elsewhere
 from .install import Chain, install_arrived
 from .life import Life
+from .preparing import install_kept, prepare
 
 
 def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Life],
@@ -53,56 +50,12 @@ def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Li
     except Error as exc:
         raise Error(f"nothing is ordered: {exc}") from exc
     others = Elsewhere(config, patient)
-    plans = _prepare(config, journal, wanting, report, others)
-    plans = _install_kept(config, plans, report)
+    plans = prepare(config, journal, wanting, report, others)
+    plans = install_kept(config, plans, report)
     while plans:
         run = _Run(config, journal, report, plans, others)
         run.execute()
         plans = run.elsewhere
-
-
-def _prepare(config: Config, journal: Journal, lives: Sequence[Life], report: Report,
-             others: Elsewhere) -> Plans:
-    """Make keys and CSRs; what is to be ordered, by section."""
-    plans: Plans = {}
-    wants = [_want(life) for life in lives]
-    for life, made in zip(lives, csr.make_all(config, wants, journal.revoked().keys)):
-        if isinstance(made, Error):
-            report.failed(life.name, str(made))
-        else:
-            issuer = others.first(life.section, life.state)
-            types = challenges.types(life.section, config)
-            plans[life.name] = orders.plan(life.section, issuer, made.csr, life.state, types,
-                                           made.new_key, made.seen), life
-    return plans
-
-
-def _want(life: Life) -> csr.Want:
-    section, state = life.section, life.state
-    try:
-        certificate = installed.read(section).certificate
-    except installed.Busy:   # there is one
-        return csr.Want(section, True, False, state.order_key or "" if state.kept else "")
-    return csr.Want(section, certificate is not None,
-                    certificate is not None and renewal.other_key_type(section, certificate, state),
-                    state.order_key or "" if state.kept else "")
-
-
-def _install_kept(config: Config, plans: Plans, report: Report) -> Plans:
-    """Try again what was issued and could not be installed; return what is left to order."""
-    tried = [Chain(plan, life, pem, kept=True) for plan, life in plans.values()
-             if plan.kept and (pem := life.kept())]
-    for one in tried:
-        log.info(f"{one.life.name}: what was issued {when(one.life.state.kept)} is tried again")
-        one.life.happens(lifecycle.TAKEN_UP)
-    install_arrived(config, tried, report)
-    left = dict(plans)
-    for one in tried:
-        if one.life.phase == lifecycle.DUE and not one.life.state.kept:
-            left[one.life.name] = one.plan.anew(), one.life
-        else:
-            del left[one.life.name]
-    return left
 
 
 class _Run:
@@ -239,6 +192,8 @@ class _Run:
             life.happens(lifecycle.PROGRESS, plan.facts(answer.url, key, answer.finalize))
         elif isinstance(answer, Issued):
             plan, life = self._left.pop(answer.section)
+            limits.issued(self._config.state_directory, plan.issuer.directory,
+                          plan.section.identifiers)
             life.issued(answer.chain, plan.facts(None, key)._replace(profile=answer.profile or ""),
                         int(time.time()))
             self._others.issued(plan)
@@ -249,6 +204,9 @@ class _Run:
     def _failed(self, failed: Failed) -> None:
         """An order failed: another CA is asked in the next round, or that is it."""
         plan, life = self._left.pop(failed.section)
+        if failed.section in self._ordered:
+            limits.failed(self._config.state_directory, plan.issuer.directory,
+                          plan.section.identifiers, failed)
         several = len(plan.section.issuers) > 1
         message = f"{plan.issuer.called}: {failed.message}" if several else failed.message
         issuer = None if self._interrupted else self._others.next(plan, failed)

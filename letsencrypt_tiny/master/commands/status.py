@@ -8,13 +8,15 @@ from typing import NamedTuple
 from ...common import log
 from ...common.clock import DAY, when
 from ...common.names import shown
-from ..plan import issuers, renewal
+from ...common.x509.certificate import Certificate
+from ..plan import ari, issuers, renewal
 from ..report.table import status_table
 from ..settings import certificates
 from ..settings.certificates import Section
 from ..settings.main import Config
 from ..store.installed import Busy
 from ..store.journal import Journal
+from ..store.renewals import Renewal, Renewals
 from . import due
 
 
@@ -32,6 +34,7 @@ class Row(NamedTuple):
     ca: str | None = None         # that issued it; before that, the one to ask
     lifetime: int | None = None   # seconds
     profile: str | None = None    # that the CA issued it under
+    renewal: dict[str, str] | None = None    # the CA's window, and the moment chosen in it
 
     @property
     def state(self) -> str:
@@ -39,7 +42,8 @@ class Row(NamedTuple):
         if self.fault is not None:
             return "fault"
         if not self.due:
-            return "valid"
+            return "valid" if self.renewal is None else \
+                f"valid, to be renewed {self.renewal['moment']}"
         return f"due: {self.reason}" + (f", waits until {self.waits}" if self.waits else "")
 
 
@@ -55,7 +59,9 @@ def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] 
     chosen = due.select(found, sections)
     journal = Journal(config.state_directory)
     now = time.time()
-    rows = [_row(config, section, journal, now) for section in chosen.sections]
+    renewals = Renewals(config.state_directory)
+    rows = [_row(config, section, journal, now, renewals.of(section.name))
+            for section in chosen.sections]
     rows += [_faulty(name, str(fault)) for name, fault in chosen.faults.items()]
     if as_json:
         print(json.dumps([row._asdict() for row in rows], indent=4))
@@ -87,10 +93,11 @@ def _faulty(name: str, fault: str) -> Row:
     return Row(name, False, fault, [], None, None, fault)
 
 
-def _row(config: Config, section: Section, journal: Journal, now: float) -> Row:
+def _row(config: Config, section: Section, journal: Journal, now: float,
+         suggested: Renewal) -> Row:
     state = journal.section(section.name)
     try:
-        verdict = due.judge(config, section, state, now)
+        verdict = due.judge(config, section, state, now, renewal_known=suggested)
     except Busy as exc:
         return _faulty(section.name, str(exc))
     certificate = verdict.certificate
@@ -106,4 +113,15 @@ def _row(config: Config, section: Section, journal: Journal, now: float) -> Row:
                         if known[name].directory == issued), issuers.host(issued)),
                lifetime=None if certificate is None else
                certificate.not_after - certificate.not_before,
-               profile=state.profile if certificate is not None else None)
+               profile=state.profile if certificate is not None else None,
+               renewal=_renewal(section, suggested, certificate, state.installed))
+
+
+def _renewal(section: Section, known: Renewal, certificate: Certificate | None, installed: int
+             ) -> dict[str, str] | None:
+    """Return what the CA has said of when to renew, if that is heeded."""
+    if certificate is None or not section.ari:
+        return None
+    known = ari.about(known, certificate, installed)
+    return {"start": when(known.start), "end": when(known.end), "moment": when(known.moment),
+            "explanation": known.explanation} if ari.suggested(known) else None

@@ -35,16 +35,29 @@ def host(url: str) -> str:
     return url.partition("://")[2].partition("/")[0]
 
 
-# What a CA is called in records (RFC 8659 §4.2), by the hosts of the directories: nobody may tell
-# otherwise, as what is published says who may issue
-_KNOWN = {host(url): preset.caa for preset in PRESETS.values()
+def host_name(url: str) -> str:
+    """Return the host of a directory's URL, in lower case."""
+    return host(url).partition(":")[0].lower()
+
+
+# What is well known of CAs, by the hosts of their directories
+_KNOWN = {host_name(url): preset for preset in PRESETS.values()
           for url in (preset.directory, preset.staging) if url}
 
 
 def names(issuer: Issuer, told: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what the CA is called in records: as is well known, else as its directory ``told``,
-    in the client's words; none if nobody knows."""
-    return _KNOWN.get(host(issuer.directory).partition(":")[0].lower()) or told
+    """Return what the CA is called in records (RFC 8659 §4.2): as is well known, which nobody may
+    tell otherwise, as what is published says who may issue; else as its directory ``told``, in
+    the client's words; none if nobody knows."""
+    known = _KNOWN.get(host_name(issuer.directory))
+    return known.caa if known is not None and known.caa else told
+
+
+def suggests(issuer: Issuer, told: bool | None) -> bool:
+    """Say whether the CA can be asked when to renew (RFC 9773): as its directory ``told``, if a
+    client has said so."""
+    known = _KNOWN.get(host_name(issuer.directory))
+    return known is not None and known.ari if told is None else told
 
 
 class _Issuers(dict[str, Issuer]):

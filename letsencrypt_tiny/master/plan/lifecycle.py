@@ -90,8 +90,8 @@ def _end_installing(state: SectionState, facts: Facts) -> SectionState:
                           not_before=0, kept=0, told=0, issuer=facts.directory,
                           key_type=facts.key_type, ca_file=facts.ca_file,
                           access=facts.access, installed=facts.installed,
-                          profile=state.order_profile, order_profile=None,
-                          profile_wish=facts.profile_wish or None)
+                          issuer_account=state.account, profile=state.order_profile,
+                          order_profile=None, profile_wish=facts.profile_wish or None)
 
 
 def _settle(state: SectionState, facts: Facts) -> SectionState:

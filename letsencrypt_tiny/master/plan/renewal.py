@@ -11,12 +11,17 @@ from ...common.x509.certificate import Certificate
 from ..settings.certificates import Section
 from ..store.installed import Installed
 from ..store.journal import Revoked, SectionState
+from ..store.renewals import NOTHING, Renewal
+from . import ari
 from .keytype import key_type
 
 LONG = 10 * DAY   # a lifetime from which on a third of it is enough to renew in
 SHORT = 2 * DAY   # and one below which half is not: runs are hours apart, and one may fail
 FORCED = -1       # as ``min_days``
 PATIENCE = DAY    # how far ahead a moment to wait for can be: beyond it, a clock was wrong
+# Where the margin has room for it, a CA may be down for two days, else for six hours.  The first
+# run that sees that it is time may come late, and so may the first one after an outage
+OUTAGE, SHORT_OUTAGE = 2 * DAY + 2 * ari.RUNS, DAY / 4 + 2 * ari.RUNS
 KEEPING = 7 * DAY   # how long what was issued is tried again instead of ordering another
 
 
@@ -26,18 +31,20 @@ class Due(NamedTuple):
     due: bool
     reason: str
     certificate: Certificate | None = None   # that is installed
+    timely: bool = False     # nothing but the time decides: so the CA may be asked (plan/ari.py)
+    welcome: bool = False    # the CA wishes it to be renewed right now
 
 
 def decide(section: Section, installed: Installed, state: SectionState, now: float,
            min_days: int | None = None, directories: Collection[str] = (),
-           revoked: Revoked = Revoked()) -> Due:
+           revoked: Revoked = Revoked(), known: Renewal = NOTHING) -> Due:
     """Decide about one section.  ``min_days`` is the option, which beats the setting; a negative
-    one forces.  ``directories`` are those of its CAs, none: whichever they are."""
+    one forces.  ``directories`` are those of its CAs, none: whichever they are; ``known`` is what
+    the one that issued has said of this certificate."""
     days = section.min_days if min_days is None else min_days
     certificate = installed.certificate
     if certificate is None:
         return Due(True, installed.fault)
-    end = certificate.not_after
     if days is not None and days < 0:
         return Due(True, "forced", certificate)
     if installed.missing:
@@ -53,12 +60,27 @@ def decide(section: Section, installed: Installed, state: SectionState, now: flo
         return Due(True, change, certificate)
     if state.kept:
         return Due(True, f"what was issued {when(state.kept)} is not installed yet", certificate)
+    enough = _enough(certificate, days,
+                     state.installed if min_days is None and state.installed <= now else 0)
+    return _by_time(certificate, enough, state.installed, now, known, days is None)
+
+
+def _by_time(certificate: Certificate, enough: float, installed: int, now: float, known: Renewal,
+             may_wait: bool) -> Due:
+    """Decide about what is as it is wanted; ``enough`` seconds before its end it is renewed,
+    earlier if the CA says so, and later if it ``may_wait``."""
+    end = certificate.not_after
     left = end - now
-    installed_at = state.installed if min_days is None and state.installed <= now else 0
-    if left <= _enough(certificate, days, installed_at):
+    if ari.due(known, certificate, installed, now):
+        return Due(True, ari.reason(known), certificate, True, ari.open_now(known, now))
+    waits = may_wait and ari.suggested(known) and now < known.moment \
+        and left > latest(end - certificate.not_before)
+    if left <= enough and not waits:
         verb = "expires" if left > 0 else "expired"
-        return Due(True, f"it {verb} {when(end)}", certificate)
-    return Due(False, f"valid until {when(end)}", certificate)
+        return Due(True, f"it {verb} {when(end)}", certificate, True)
+    moment = f", to be renewed {when(known.moment)}" if ari.suggested(known) \
+        and now < known.moment < end else ""
+    return Due(False, f"valid until {when(end)}{moment}", certificate, True)
 
 
 def _change(section: Section, certificate: Certificate, state: SectionState,
@@ -144,3 +166,10 @@ def margin(lifetime: int, days: int | None) -> float:
     if lifetime < SHORT:
         return lifetime * 2 / 3
     return lifetime / 3 if lifetime >= LONG else lifetime / 2
+
+
+def latest(lifetime: int) -> float:
+    """Return how long before its end a certificate of ``lifetime`` is renewed though its CA would
+    have it later; all in seconds.  Half of the usual time is left, and all that an outage takes."""
+    usual = margin(lifetime, None)
+    return min(usual, max(usual / 2, OUTAGE if usual >= OUTAGE else SHORT_OUTAGE))

@@ -57,6 +57,7 @@ class Section(NamedTuple):
     preferred_profile: str = ""              # asked for where the CA offers it
     required_profile: str = ""               # asked for whatever the CA says; "" for neither
     challenges: tuple[str, ...] = ()         # types, in order of preference; none: auto
+    ari: bool = True                         # ask the CA when to renew (RFC 9773)
 
     @property
     def issuer(self) -> str:
@@ -128,6 +129,7 @@ SECTION = Table(
             "names in openssl's notation"),
     Setting("min-days", "min_days", values.optional_integer(-100000, 100000), "",
             "days left below which it is due"),
+    Setting("ari", "ari", inifile.boolean, "yes", "whether the CA is asked when to renew"),
     Setting("CAfile", "ca_file", values.absolute, paths.CA_BUNDLE,
             "CA certificates that it must chain to", empty=True),
     Setting("owner", "owner", values.owner, "", "USER[:GROUP] of the files", old=("chown",)),

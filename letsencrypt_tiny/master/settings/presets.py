@@ -14,6 +14,7 @@ class Preset(NamedTuple):
     staging: str = ""                # its twin for trials: URL of that directory, "" for none
     caa: tuple[str, ...] = ()        # what it is called in records (RFC 8659 §4.2)
     eab: bool = False                # it wants external account binding (RFC 8555 §7.3.4)
+    ari: bool = False                # it says when to renew (RFC 9773)
     ended: str = ""                  # since when it issues nothing any more, for messages
 
 
@@ -21,11 +22,11 @@ _LE, _LE_STAGING = ("https://acme-v02.api.letsencrypt.org/directory",
                     "https://acme-staging-v02.api.letsencrypt.org/directory")
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in (
-    Preset("letsencrypt", _LE, _LE_STAGING, ("letsencrypt.org",)),
-    Preset("letsencrypt-staging", _LE_STAGING, _LE_STAGING, ("letsencrypt.org",)),
+    Preset("letsencrypt", _LE, _LE_STAGING, ("letsencrypt.org",), ari=True),
+    Preset("letsencrypt-staging", _LE_STAGING, _LE_STAGING, ("letsencrypt.org",), ari=True),
     Preset("zerossl", "https://acme.zerossl.com/v2/DV90", "", ("sectigo.com",), eab=True),
     Preset("google", "https://dv.acme-v02.api.pki.goog/directory",
-           "https://dv.acme-v02.test-api.pki.goog/directory", ("pki.goog",), eab=True),
+           "https://dv.acme-v02.test-api.pki.goog/directory", ("pki.goog",), eab=True, ari=True),
     Preset("buypass", "https://api.buypass.com/acme/directory",
            "https://api.test4.buypass.no/acme/directory", ("buypass.com",),
            ended="October 2025"),

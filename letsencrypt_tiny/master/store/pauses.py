@@ -6,12 +6,12 @@ A pause that can't be read or written costs a request that fails once more.
 from typing import NamedTuple
 
 from ...common import log
-from ...common.errors import Error, ProtocolError
+from ...common.errors import ProtocolError
 from ...common.wire.failed import ELSEWHERE
 from ...common.wire.jsonfields import JsonObject, get_int, get_str
-from .journal import MAX_MOMENT, Journal
+from .journal import MAX_MOMENT, MAX_SIZE
+from .statefile import StateFile
 
-_FILE = "pauses.json"
 LONGEST = 7 * 86400       # seconds
 
 
@@ -28,10 +28,12 @@ class Pause(NamedTuple):
         return now < self.until <= now + LONGEST
 
 
-class Pauses(Journal):
+class Pauses:
     """Those of all CAs, by their directories' URLs, and of the sections that they are about."""
 
-    _known: JsonObject | None = None
+    def __init__(self, directory: str) -> None:
+        self._file = StateFile(directory, "pauses.json", MAX_SIZE)
+        self._known: JsonObject | None = None
 
     def of(self, directory: str, section: str = "") -> Pause | None:
         """Return the last one of a section, or with "" of the CA as such; None if there is none."""
@@ -43,7 +45,7 @@ class Pauses(Journal):
                              get_int(found, "seconds", 0, LONGEST),
                              get_str(found, "wish", 64) if found.get("wish") else "")
         except ProtocolError as exc:
-            log.debug(f"{_FILE}: ignored: {exc}")
+            log.debug(f"{self._file.path}: ignored: {exc}")
         return None
 
     def begin(self, directory: str, section: str, pause: Pause, now: float) -> None:
@@ -69,12 +71,9 @@ class Pauses(Journal):
 
     def _all(self) -> JsonObject:
         if self._known is None:
-            self._known = self._read(_FILE)
+            self._known = self._file.read()
         return self._known
 
     def _remember(self, known: JsonObject) -> None:
         self._known = known
-        try:
-            self._write(_FILE, known)
-        except Error as exc:
-            log.warning(exc)
+        self._file.try_to_write(known)

@@ -1,0 +1,51 @@
+"""Counts what a CA's limits count, and keeps a run from hitting one that is known."""
+
+import time
+from collections.abc import Sequence
+
+from ...common.names import Identifier
+from ...common.wire.order import Failed
+from ..plan import limits
+from ..store.tally import Tally
+
+# A validation that failed is one of these problems (RFC 8555 §6.7), and the end of its order
+_VALIDATION = ("caa", "connection", "dns", "incorrectResponse", "tls", "unauthorized")
+
+
+def held(state_directory: str, directory: str, identifiers: Sequence[Identifier],
+         exempt: bool = False) -> str:
+    """Return why nothing is to be ordered for these names now from the CA with this directory;
+    "" if nothing keeps us from it.
+
+    ``exempt``: it is renewed when the CA wishes, which counts for no limit (RFC 9773).
+    """
+    now = time.time()
+    for what, limit in limits.known(directory).items():
+        if exempt and what == limits.ISSUED:
+            continue
+        whole = Tally(state_directory).of(directory, what, limits.key(identifiers))
+        moment = limits.free(limit, whole, now)
+        if moment > now:
+            return limits.sentence(limit, moment)
+    return ""
+
+
+def issued(state_directory: str, directory: str, identifiers: Sequence[Identifier]) -> None:
+    """Count a certificate."""
+    _count(state_directory, directory, identifiers, limits.ISSUED)
+
+
+def failed(state_directory: str, directory: str, identifiers: Sequence[Identifier],
+           answer: Failed) -> None:
+    """Count a validation that failed, if that is what happened to an order."""
+    if answer.outcome == "refused" and answer.type in _VALIDATION:
+        _count(state_directory, directory, identifiers, limits.FAILED)
+
+
+def _count(state_directory: str, directory: str, identifiers: Sequence[Identifier], what: str
+           ) -> None:
+    limit = limits.known(directory).get(what)
+    if limit is not None:
+        tally, key, now = Tally(state_directory), limits.key(identifiers), time.time()
+        tally.set(directory, what, key, limits.count(limit, tally.of(directory, what, key), now),
+                  now)

@@ -1,0 +1,73 @@
+"""What is to be ordered, of whom: keys and CSRs, and what an earlier run could not install.
+
+From here on a section's failure is its own.
+"""
+
+from collections.abc import Sequence
+
+from ...common import log
+from ...common.clock import when
+from ...common.errors import Error
+from ..pki import csr
+from ..plan import challenges, lifecycle, orders, renewal
+from ..report.run import Report
+from ..settings.main import Config
+from ..store import installed
+from ..store.journal import Journal, SectionState
+from .answering import Plans
+from .elsewhere import Elsewhere
+from .install import Chain, install_arrived
+from .life import Life
+
+
+def prepare(config: Config, journal: Journal, lives: Sequence[Life], report: Report,
+            others: Elsewhere) -> Plans:
+    """Make keys and CSRs; what is to be ordered, by section."""
+    plans: Plans = {}
+    wants = [_want(life) for life in lives]
+    for life, made in zip(lives, csr.make_all(config, wants, journal.revoked().keys)):
+        if isinstance(made, Error):
+            report.failed(life.name, str(made))
+        else:
+            issuer = others.first(life.section, life.state, life.full)
+            types = challenges.types(life.section, config)
+            plans[life.name] = orders.plan(
+                life.section, issuer, made.csr, _with_heirs(journal, life.state), types,
+                made.new_key, made.seen, life.certificate), life
+    return plans
+
+
+def _want(life: Life) -> csr.Want:
+    section, state = life.section, life.state
+    try:
+        certificate = installed.read(section).certificate
+    except installed.Busy:   # there is one
+        return csr.Want(section, True, False, state.order_key or "" if state.kept else "")
+    return csr.Want(section, certificate is not None,
+                    certificate is not None and renewal.other_key_type(section, certificate, state),
+                    state.order_key or "" if state.kept else "")
+
+
+def _with_heirs(journal: Journal, state: SectionState) -> SectionState:
+    """Its accounts are called after the keys that they have by now."""
+    return state._replace(
+        account=state.account and journal.heir(state.directory or "", state.account),
+        issuer_account=state.issuer_account and journal.heir(state.issuer or "",
+                                                             state.issuer_account))
+
+
+def install_kept(config: Config, plans: Plans, report: Report) -> Plans:
+    """Try again what was issued and could not be installed; return what is left to order."""
+    tried = [Chain(plan, life, pem, kept=True) for plan, life in plans.values()
+             if plan.kept and (pem := life.kept())]
+    for one in tried:
+        log.info(f"{one.life.name}: what was issued {when(one.life.state.kept)} is tried again")
+        one.life.happens(lifecycle.TAKEN_UP)
+    install_arrived(config, tried, report)
+    left = dict(plans)
+    for one in tried:
+        if one.life.phase == lifecycle.DUE and not one.life.state.kept:
+            left[one.life.name] = one.plan.anew(), one.life
+        else:
+            del left[one.life.name]
+    return left

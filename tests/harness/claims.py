@@ -75,8 +75,8 @@ ACCOUNTS = (
         f"{ROLLOVER}::test_the_answer_is_lost"),
     row("the old key is kept", "signer/nextkey.py",
         "        os.link(name, name + OLD + _PART, src_dir_fd=place, dst_dir_fd=place)",
-        "        open(f'{path}{OLD}{_PART}', 'w').close()", f"{ROLLOVER}::test_killed",
-        "::test_killed_at_any_system_call_of_the_adoption"),
+        "        open(f'{path}{OLD}{_PART}', 'w').close()",
+        f"{ROLLOVER}::test_killed_at_any_system_call_of_the_adoption"),
 )
 
 CHALLENGES = (

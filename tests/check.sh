@@ -133,7 +133,7 @@ other() {
     # shellcheck disable=SC2016  # for the hooks' shell
     root env TREE="$PWD" mmdebstrap --quiet --mode=root --variant=apt \
         --include=ca-certificates,make,openssl,passwd,python3-configobj,python3-pycryptodome \
-        --include=python3-pytest,python3-seccomp,strace \
+        --include=python3-dnspython,python3-pytest,python3-seccomp,strace \
         --customize-hook='mkdir "$1/srv/tree"' \
         --customize-hook='cd "$TREE" && tar -c --exclude=./build --exclude=./.git . |
             tar -x -C "$1/srv/tree"' \

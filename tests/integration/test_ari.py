@@ -116,6 +116,7 @@ def test_who_asks(issued: Site) -> None:
     assert started.count("client") == 1
     assert not {"letsencrypt-tiny-accountd", "webserver", "openssl"}.intersection(started), started
     assert re.search(r"confined: .*seccomp", done.stderr)
+    assert known(issued).start > 0
     assert judge.tree(issued.rundir) == {"lock"}
 
 

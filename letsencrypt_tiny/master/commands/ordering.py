@@ -18,7 +18,7 @@ from ..peers.identity import identity
 from ..peers.loop import Loop, Tick
 from ..peers.messages import Messages
 from ..peers.watchdog import Crowd
-from ..pki import csr
+from ..pki import chains, csr
 from ..plan import challenges, issuers, lifecycle, orders, renewal, signing
 from ..plan.issuers import Issuer
 from ..plan.lifecycle import Facts
@@ -263,8 +263,9 @@ class _Run:
             life.happens(lifecycle.PROGRESS, plan.facts(answer.url, key, answer.finalize))
         elif isinstance(answer, Issued):
             plan, life = self._left.pop(answer.section)
-            life.issued(answer.chain, plan.facts(None, key), int(time.time()))
-            self._arrived.append(Chain(plan, life, answer.chain))
+            pem = chains.pack(answer.chain, answer.alternates if plan.alternates else ())
+            life.issued(pem, plan.facts(None, key), int(time.time()))
+            self._arrived.append(Chain(plan, life, pem))
         elif isinstance(answer, Failed):
             plan, life = self._left.pop(answer.section)
             self._report.failed(answer.section, "; ".join([answer.message,

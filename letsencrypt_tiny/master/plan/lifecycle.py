@@ -44,6 +44,7 @@ class Facts(NamedTuple):
     key_type: str = ""
     ca_file: str = ""            # see SectionState
     access: str = ""
+    preferred_chain: str = ""
 
 
 Edit = Callable[[SectionState, Facts], SectionState]
@@ -87,12 +88,14 @@ def _end_installing(state: SectionState, facts: Facts) -> SectionState:
     return state._replace(installing=False, order=None, order_key=None, finalize=None,
                           not_before=0, kept=0, told=0, issuer=facts.directory,
                           key_type=facts.key_type, ca_file=facts.ca_file,
-                          access=facts.access, installed=facts.installed)
+                          access=facts.access, installed=facts.installed,
+                          preferred_chain=facts.preferred_chain)
 
 
 def _settle(state: SectionState, facts: Facts) -> SectionState:
     return state._replace(ca_file=facts.ca_file or state.ca_file,
-                          access=facts.access or state.access)
+                          access=facts.access or state.access,
+                          preferred_chain=facts.preferred_chain or state.preferred_chain)
 
 
 def _told(state: SectionState, facts: Facts) -> SectionState:

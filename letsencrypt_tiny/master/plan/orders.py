@@ -30,11 +30,17 @@ class OrderPlan(NamedTuple):
         """The section's."""
         return self.section.name
 
+    @property
+    def alternates(self) -> bool:
+        """Whether more chains than the default one are wanted (§7.4.2)."""
+        return bool(self.section.preferred_chain)
+
     def order(self) -> Order:
         """What the client is asked for."""
         return Order(self.name, self.section.identifiers, self.csr.der, url=self.resume,
                      account=self.account, profile=self.issuer.profile,
-                     challenges=self.challenges, finalize=self.finalize)
+                     challenges=self.challenges, finalize=self.finalize,
+                     alternates=self.alternates)
 
     def facts(self, url: str | None, account: str, finalize: str | None = None) -> Facts:
         """What to remember of the order at ``url``, which is of the account of that key."""

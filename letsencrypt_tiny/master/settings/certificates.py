@@ -55,6 +55,7 @@ class Section(NamedTuple):
     notify: str
     issuer: str = ""                         # name of the CA; "" is the one of [client]
     challenges: tuple[str, ...] = ()         # types, in order of preference; none: auto
+    preferred_chain: str = ""                # CN of an issuer in the chain; "" is the default one
 
     @property
     def outputs(self) -> list[str]:
@@ -118,6 +119,8 @@ SECTION = Table(
             "days left below which it is due"),
     Setting("CAfile", "ca_file", values.absolute, paths.CA_BUNDLE,
             "CA certificates that it must chain to", empty=True),
+    Setting("preferred-chain", "preferred_chain", values.common_name, "",
+            "CN of an issuer in the chain that is wanted"),
     Setting("owner", "owner", values.owner, "", "USER[:GROUP] of the files", old=("chown",)),
     Setting("mode", "mode", values.mode, "0644", "octal mode of the files", old=("chmod",)),
     Setting("notify", "notify", str, "", "command after new files have been installed"),

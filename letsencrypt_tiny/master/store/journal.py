@@ -15,14 +15,13 @@ from ...common import log, trusted
 from ...common.errors import Error, ProtocolError
 from ...common.wire.jsonfields import (JsonObject, dump, get_bool, get_int, get_optional_object,
                                        get_optional_str, get_strs, parse_object)
-from . import files
+from . import files, revoked
 
 if TYPE_CHECKING:
     from ...common.wire.order import Account, Directory
 
 MAX_SIZE = 256 << 10   # bytes
 MAX_MOMENT = 1 << 40   # Unix time
-MAX_REVOKED = 1000     # certificates, and keys, that are remembered
 _ACCOUNTS = "accounts.json"
 _REVOKED = "revoked.json"
 _DIRECTORIES = "directories.json"
@@ -47,6 +46,7 @@ class SectionState(NamedTuple):
     access: str | None = None            # owner and mode of its files
     told: int = 0                        # when it was said that it waits without a certificate
     installed: int = 0                   # when we installed it
+    preferred_chain: str | None = None   # the setting
 
 
 class Revoked(NamedTuple):
@@ -77,7 +77,8 @@ class Journal:
                 _moment(obj, "kept"),
                 get_optional_str(obj, "issuer"), get_optional_str(obj, "key_type"),
                 get_optional_str(obj, "ca_file"), get_optional_str(obj, "access"),
-                _moment(obj, "told"), _moment(obj, "installed"))
+                _moment(obj, "told"), _moment(obj, "installed"),
+                get_optional_str(obj, "preferred_chain"))
         except ProtocolError as exc:
             log.debug(f"{self._directory}/{_filename(name)}: ignored: {exc}")
             return SectionState()
@@ -142,23 +143,22 @@ class Journal:
     def revoked(self) -> Revoked:
         """Return what was revoked by us."""
         obj = self._read(_REVOKED)
-        found = [obj.get(member) for member in ("certificates", "keys")]
-        return Revoked(*(frozenset(map(str, item)) if isinstance(item, list) else frozenset()
-                         for item in found))
+        return Revoked(*(frozenset(revoked.digests(obj, member)) for member in Revoked._fields))
 
     def remember_revoked(self, certificate: bytes, key: bytes | None = None) -> None:
         """Remember that a certificate (DER) is revoked and, if its ``key``
         (SubjectPublicKeyInfo) is given, that this is compromised.  Raises Error."""
-        from hashlib import sha256
         obj = self._read(_REVOKED)
-        for member, data in (("certificates", certificate), ("keys", key)):
-            known = obj.get(member)
-            digests = [item for item in known if isinstance(item, str)] \
-                if isinstance(known, list) else []
-            if data is not None:
-                digest = sha256(data).hexdigest()
-                digests = [item for item in digests if item != digest] + [digest]
-            obj[member] = digests[-MAX_REVOKED:]
+        revoked.add(obj, "certificates", certificate)
+        if key is not None:
+            revoked.add(obj, "keys", key)
+        self._write(_REVOKED, obj)
+
+    def forget_revoked(self, certificate: bytes) -> None:
+        """A certificate (DER) is not revoked; its key stays what it is said to be.  Raises Error.
+        """
+        obj = self._read(_REVOKED)
+        revoked.take_back(obj, "certificates", certificate)
         self._write(_REVOKED, obj)
 
     def known(self) -> "set[str]":

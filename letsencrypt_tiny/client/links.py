@@ -13,7 +13,8 @@ MAX_TARGET = 2048    # bytes of a URL
 # link-value = "<" URI-Reference ">" *( OWS ";" OWS [ link-param ] ) (RFC 8288 §3)
 _TARGET = re.compile(r"<([^<>]*)>")
 # link-param = token BWS [ "=" BWS ( token / quoted-string ) ]
-_PARAMETER = re.compile(r'\s*;\s*(?:([^\s=;,"<>]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?)?')
+_PARAMETER = re.compile(r'\s*;\s*(?:([^\s=;,"<>]+)\s*'
+                        r'(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?)?')
 
 
 def find(fields: tuple[str, ...], relation: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The setting preferred-chain: alternates (RFC 8555 §7.4.2), cross-signs, and odd ways to say it."""
+"""The setting preferred-chain: alternates (RFC 8555 §7.4.2), cross-signs, odd ways to say it."""
 
 import json
 import re

@@ -162,15 +162,7 @@ def _command(command: str, options: "argparse.Namespace") -> int:
     log.debug(f"read {config.file}")
     arguments: list[str] = options.arguments
     if command == "check":
-        if options.online:
-            from .commands.online import online
-            with _locked(config):
-                return online(config, arguments, options.json)
-        if arguments or options.json:
-            raise UsageError(f"check takes no {'argument' if arguments else 'option --json'} "
-                             "without --online")
-        from .commands.check import check
-        return check(config)
+        return _check(config, options)
     if command == "status":
         from .commands.status import status
         return status(config, arguments, options.config_certs, options.json)
@@ -194,6 +186,18 @@ def _command(command: str, options: "argparse.Namespace") -> int:
     with _locked(config, idle=wanted.empty and not arguments):
         return new_order(config, wanted, Options(
             arguments, -1 if options.force else options.min_days))
+
+
+def _check(config: "Config", options: "argparse.Namespace") -> int:
+    if options.online:
+        from .commands.online import online
+        with _locked(config):
+            return online(config, options.arguments, options.json)
+    if options.arguments or options.json:
+        raise UsageError(f"check takes no {'argument' if options.arguments else 'option --json'} "
+                         "without --online")
+    from .commands.check import check
+    return check(config)
 
 
 def _account(config: "Config", options: "argparse.Namespace") -> int:

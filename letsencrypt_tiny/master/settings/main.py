@@ -4,6 +4,7 @@ Whatever is wrong is a ConfigError that names file, section and setting, before 
 touched.  The certificates have a room of their own (``certificates.py``).
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...common import inifile, paths, specifiers
@@ -147,12 +148,7 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
         filename = f"%E/{paths.PROGRAM}/{paths.MASTER_CONFIG}"
     path = specifiers.expand(filename)
     sections = inifile.read(path, opener=values.open_own)
-    for name in sections:
-        if name not in TABLES and name not in OTHERS and not name.startswith("dns "):
-            known = [*filter(None, TABLES), *OTHERS]
-            raise ConfigError(f"{path}: unknown section [{name}] (valid: "
-                              f"{', '.join(f'[{item}]' for item in known)})"
-                              f"{did_you_mean(name, known)}")
+    _check_names(path, sections)
     accountd = _accountd(sections["accountd"]) if "accountd" in sections else None
     client = _client(sections.get("client") or Settings(path, "client", {}))
     found = MAIN.read(sections[""])
@@ -170,6 +166,15 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
         if "tlsserver" in sections:
             found["tlsserver"] = challenges.tlsserver(sections["tlsserver"])
     return record(Config, found)
+
+
+def _check_names(path: str, sections: Iterable[str]) -> None:
+    for name in sections:
+        if name not in TABLES and name not in OTHERS and not name.startswith("dns "):
+            known = [*filter(None, TABLES), *OTHERS]
+            raise ConfigError(f"{path}: unknown section [{name}] (valid: "
+                              f"{', '.join(f'[{item}]' for item in known)})"
+                              f"{did_you_mean(name, known)}")
 
 
 def _with_program(settings: Settings, found: Values) -> Values:

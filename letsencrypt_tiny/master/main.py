@@ -37,7 +37,7 @@ ELSEWHERE = {"certonly": "newOrder", "run": "newOrder", "issue": "newOrder", "or
 OPTIONS: dict[str, set[str]] = {
     "account": {"register", "tos_agreed", "deactivate", "thumbprint"},
     "newOrder": {"config_certs", "min_days", "force"},
-    "revokeCert": {"reason", "certificate_key"},
+    "revokeCert": {"config_certs", "reason", "certificate_key", "force"},
     "status": {"config_certs", "json"}, "records": {"config_certs"}, "check": {"online", "json"}}
 
 
@@ -128,7 +128,7 @@ def _parser() -> "argparse.ArgumentParser":
     order.add_argument("--config-certs", metavar="FILE", action="append")
     order.add_argument("--min-days", metavar="DAYS", type=int)
     order.add_argument("--force", action="store_true")
-    revoke = parser.add_argument_group("revokeCert FILE ...")
+    revoke = parser.add_argument_group("revokeCert SECTION|FILE ...")
     revoke.add_argument("--reason")
     revoke.add_argument("--certificate-key", metavar="FILE")
     status = parser.add_argument_group("status [SECTION ...], records [SECTION ...], "
@@ -170,12 +170,7 @@ def _command(command: str, options: "argparse.Namespace") -> int:
         from .commands.records import records
         return records(config, arguments, options.config_certs)
     if command == "revokeCert":
-        from .commands import revoke
-        if not arguments:
-            raise UsageError("revokeCert: name the file of a certificate to revoke")
-        reason = None if options.reason is None else revoke.parse_reason(options.reason)
-        with _locked(config):
-            return revoke.revoke(config, arguments, reason, options.certificate_key)
+        return _revoke(config, options)
     if command == "account":
         return _account(config, options)
     from .commands.new_order import Options, new_order
@@ -198,6 +193,22 @@ def _check(config: "Config", options: "argparse.Namespace") -> int:
                          "without --online")
     from .commands.check import check
     return check(config)
+
+
+def _revoke(config: "Config", options: "argparse.Namespace") -> int:
+    from .commands import revocable, revoke
+    if not options.arguments:
+        raise UsageError("revokeCert: name the section, or the file, of a certificate to revoke")
+    wanted = revoke.Options(
+        options.arguments, options.config_certs,
+        None if options.reason is None else revoke.parse_reason(options.reason),
+        options.certificate_key, options.force)
+    chosen = None
+    if not options.force and sys.stdin.isatty() and sys.stderr.isatty():
+        chosen = revoke.targets(config, wanted)   # others may run while somebody thinks
+        revocable.confirm(chosen)
+    with _locked(config):
+        return revoke.revoke(config, wanted, chosen or revoke.targets(config, wanted))
 
 
 def _account(config: "Config", options: "argparse.Namespace") -> int:

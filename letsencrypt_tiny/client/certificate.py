@@ -84,8 +84,8 @@ def revoke(session: Session, request: Revocation, identify: Steps[None],
            patience: Patience, answer: Callable[[Answer], None]) -> Steps[Revoked]:
     """Revoke a certificate (§7.6), with the account's key or the certificate's own.
 
-    ``identify`` finds the account; if the signer's key has none, it is taken for the
-    certificate's.  Raises Error.
+    ``identify`` finds the account, and may have it authorized for the names; if the signer's key
+    has none, it is taken for the certificate's.  Raises Error.
     """
     target = session.directory.revoke_cert or ""
     if not target:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from ..common.errors import LocalProtocolError
 from ..common.names import Identifier
 from ..common.wire.order import (AccountUpdate, Answer, ClientConfig, Directory, Log, Order,
-                                 Progress, Request)
+                                 Progress, Request, Revocation)
 from ..common.wire.probe import Probe
 from . import account, certificate, outcome
 from .challenges.table import Solvers
@@ -35,8 +35,15 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
             return (yield from account.update(session, request, patience, replies))
         if isinstance(request, Probe):
             raise LocalProtocolError("a probe among other requests")    # see online/
-        identify = account.identify(session, config, patience, replies)
-        return (yield from certificate.revoke(session, request, identify, patience, replies))
+        return (yield from certificate.revoke(session, request, prove(request, patience), patience,
+                                              replies))
+
+    def prove(request: Revocation, patience: Patience) -> Steps[None]:
+        """Find the account and, if that is wanted, have it authorized for a certificate's names."""
+        yield from account.identify(session, config, patience, replies)
+        if request.challenges:
+            order = Order(request.section, request.identifiers, b"", challenges=request.challenges)
+            yield from Ordering(session, order, solvers, patience).authorize()
 
     tasks: list[Task] = [in_turn(batch, perform, config.access.timeout, replies)
                          for batch in batches(requests)]

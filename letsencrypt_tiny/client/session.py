@@ -24,6 +24,7 @@ from .connections import Connections
 from .directory import Directory
 from .nonces import Nonces
 from .problem import ProblemError
+from .profiles import Profiles
 from .signer import Signer
 from .transport import CutOff, NoAnswer, Route, parse_url
 
@@ -54,6 +55,7 @@ class Session:
         self.kid: str | None = None
         self.find_kid: Callable[[], str] | None = None
         self.requests = 0
+        self.profiles = Profiles()
         self.connections = Connections([route, *others], context, answer_timeout)
         self._nonces = Nonces()
         self._lock = threading.Lock()

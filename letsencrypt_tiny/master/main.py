@@ -35,9 +35,9 @@ ELSEWHERE = {"certonly": "newOrder", "run": "newOrder", "issue": "newOrder", "or
              "configtest": "check", "certs": "status"}
 # command -> the options that it knows besides the general ones
 OPTIONS: dict[str, set[str]] = {
-    "account": {"register", "tos_agreed", "deactivate", "thumbprint"},
-    "newOrder": {"config_certs", "min_days", "force"},
-    "revokeCert": {"config_certs", "reason", "certificate_key", "force"},
+    "account": {"register", "tos_agreed", "deactivate", "thumbprint", "ca"},
+    "newOrder": {"config_certs", "min_days", "force", "dry_run", "tos_agreed", "ca"},
+    "revokeCert": {"config_certs", "reason", "certificate_key", "force", "authorize", "ca"},
     "status": {"config_certs", "json"}, "records": {"config_certs"}, "check": {"online", "json"}}
 
 
@@ -124,13 +124,16 @@ def _parser() -> "argparse.ArgumentParser":
     account.add_argument("--tos-agreed", action="store_true")
     account.add_argument("--deactivate", action="store_true")
     account.add_argument("--thumbprint", action="store_true")
+    account.add_argument("--ca", metavar="NAME", action="append")
     order = parser.add_argument_group("newOrder [SECTION ...]")
     order.add_argument("--config-certs", metavar="FILE", action="append")
     order.add_argument("--min-days", metavar="DAYS", type=int)
     order.add_argument("--force", action="store_true")
+    order.add_argument("--dry-run", action="store_true")
     revoke = parser.add_argument_group("revokeCert SECTION|FILE ...")
     revoke.add_argument("--reason")
     revoke.add_argument("--certificate-key", metavar="FILE")
+    revoke.add_argument("--authorize", action="store_true")
     status = parser.add_argument_group("status [SECTION ...], records [SECTION ...], "
                                        "check [--online [NAME ...]]")
     status.add_argument("--json", action="store_true")
@@ -173,6 +176,11 @@ def _command(command: str, options: "argparse.Namespace") -> int:
         return _revoke(config, options)
     if command == "account":
         return _account(config, options)
+    if options.dry_run:
+        return _dry_run(config, options)
+    for name in ("tos_agreed", "ca"):
+        if getattr(options, name):
+            raise UsageError(f"newOrder: --{name.replace('_', '-')} is for --dry-run")
     from .commands.new_order import Options, new_order
     from .settings import certificates
     if options.force and options.min_days is not None:
@@ -181,6 +189,18 @@ def _command(command: str, options: "argparse.Namespace") -> int:
     with _locked(config, idle=wanted.empty and not arguments):
         return new_order(config, wanted, Options(
             arguments, -1 if options.force else options.min_days))
+
+
+def _dry_run(config: "Config", options: "argparse.Namespace") -> int:
+    from .commands.dry_run import Options, dry_run
+    from .settings import certificates
+    if options.force or options.min_days is not None:
+        raise UsageError("newOrder: --dry-run tries what is configured, be it due or not: leave "
+                         "out --force and --min-days")
+    wanted = certificates.load(config, options.config_certs)
+    with _locked(config):
+        return dry_run(config, wanted, Options(
+            options.arguments, options.ca[-1] if options.ca else None, options.tos_agreed))
 
 
 def _check(config: "Config", options: "argparse.Namespace") -> int:
@@ -202,7 +222,10 @@ def _revoke(config: "Config", options: "argparse.Namespace") -> int:
     wanted = revoke.Options(
         options.arguments, options.config_certs,
         None if options.reason is None else revoke.parse_reason(options.reason),
-        options.certificate_key, options.force)
+        options.certificate_key, options.force, options.authorize,
+        options.ca[-1] if options.ca else None)
+    if options.authorize and options.certificate_key:
+        raise UsageError("revokeCert: --authorize and --certificate-key exclude each other")
     chosen = None
     if not options.force and sys.stdin.isatty() and sys.stderr.isatty():
         chosen = revoke.targets(config, wanted)   # others may run while somebody thinks
@@ -219,9 +242,9 @@ def _account(config: "Config", options: "argparse.Namespace") -> int:
     if options.thumbprint:
         if update != AccountUpdate():
             raise UsageError("account: --thumbprint stands alone")
-        return account.thumbprint(config)
+        return account.thumbprint(config, options.ca)
     with _locked(config):
-        return account.account(config, update)
+        return account.account(config, update, options.ca)
 
 
 class _locked:

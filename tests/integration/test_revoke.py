@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness import ca, judge
+from harness import ca, judge, misbehaviour, revoking
 from harness.hostile import Default, Hostile, Request, Response
 from harness.judge import INSTALLED, expect
 from harness.pebble import Pebble
@@ -209,3 +209,73 @@ def test_pebble(site: Site, pebble: Pebble) -> None:
     assert len(due(site)) == 4
     expect(site.run("--quiet", "newOrder"), 0)
     assert due(site) == {} and known(site, pebble, site.file("b")) == "Valid"
+
+
+def test_by_authorization(issued: Site, hostile: Hostile) -> None:
+    """Another account than that which has the certificate proves that its names are ours, without
+    a certificate of its own."""
+    revoking.judged(hostile)
+    for section in "cd":
+        issued.certificate(section, [f"{section}.example", f"www.{section}.example"])
+    assert issued.run("newOrder").returncode == 0
+    expect(issued.run("--quiet", "revokeCert", "c"), 0)
+    issued.genkey()
+    expect(issued.run("--quiet", "revokeCert", "--authorize", "d"), 1,
+           "error: d: the account key has no account at .*", "accountd: .*")
+    assert issued.register().returncode == 0
+    expect(issued.run("--quiet", "revokeCert", "d"), 1,
+           r"error: d: revokeCert: it is not yours \(unauthorized\); another account has it: "
+           r".*--authorize.*")
+    made = len(hostile.certificates)
+    expect(issued.run("revokeCert", "--authorize", "--reason=4", "a", "d"), 0,
+           f"revoking a: {SERIAL}", f"revoking d: {SERIAL}", f"a: {REPLACES}", f"d: {REPLACES}")
+    assert [payload["reason"] for payload in hostile.revoked] == [0, 4, 4]
+    assert len(hostile.certificates) == made and set(due(issued)) == {"a", "c", "d"}
+    assert not list(issued.rundir.glob("challenges-*"))
+
+
+def test_pebble_validates(site: Site, pebble: Pebble) -> None:
+    """The challenges are answered, though this CA doesn't revoke by authorizations."""
+    site.use(pebble)
+    site.genkey()
+    assert site.register().returncode == 0
+    site.certificate("a", ["proved.example", "www.proved.example"])
+    assert site.run("newOrder").returncode == 0
+    site.genkey()
+    assert site.register().returncode == 0
+    before = pebble.log.count("set VALID by completed challenge")
+    expect(site.run("--quiet", "revokeCert", "--authorize", "a"), 1,
+           r"error: a: revokeCert: .* not associated with account .* \(unauthorized\)")
+    assert pebble.log.count("set VALID by completed challenge") == before + 2
+    assert known(site, pebble, site.file("a")) == "Valid" and due(site) == {}
+
+
+def test_what_cannot_be_proved(issued: Site, hostile: Hostile) -> None:
+    """Nothing is revoked, and one line says which name it is, or which challenge failed."""
+    theirs = foreign(issued, hostile, "*.c.example")
+    expect(issued.run("--quiet", "revokeCert", "--authorize", "--force", str(theirs)), 1,
+           rf"error: {theirs}: \*\.c\.example: a wildcard needs the challenge dns-01: .*")
+    misbehaviour.failed_challenge(hostile, "not yours", "unauthorized")
+    hostile.edit("order", lambda order: order.update(status="invalid"))
+    expect(issued.run("--quiet", "revokeCert", "--authorize", "a"), 1,
+           r"error: a: a\.example: not yours \(unauthorized\)")
+    expect(issued.run("revokeCert", "--authorize", "--certificate-key=x", "a"), 2,
+           "error: revokeCert: --authorize and --certificate-key exclude each other")
+    assert hostile.revoked == [] and due(issued) == {}
+
+
+def test_a_ca_that_is_not_the_first(issued: Site, hostile: Hostile, hostile_ca: ca.CA) -> None:
+    """Who has issued is asked, whatever the section says by now; or --ca."""
+    with Hostile(authority=hostile_ca) as other:
+        issued.main["ca other"] = {"server": other.directory, "ca-file": str(other.ca_file)}
+        issued.certs["a"]["ca"] = "other"
+        issued.main["ca old"] = {"server": hostile.directory, "ca-file": str(hostile.ca_file)}
+        expect(issued.run("--quiet", "revokeCert", "a"), 0)
+        assert (len(hostile.revoked), len(other.revoked)) == (1, 0)
+        assert issued.run("account", "--ca=other", "--register", "--tos-agreed").returncode == 0
+        assert issued.run("newOrder", "a").returncode == 0
+        expect(issued.run("--quiet", "revokeCert", "a", "b"), 0)
+        assert (len(hostile.revoked), len(other.revoked)) == (2, 1)
+        expect(issued.run("--quiet", "revokeCert", "--ca=other", "b"), 0)
+        assert (len(hostile.revoked), len(other.revoked)) == (2, 2)
+        expect(issued.run("revokeCert", "--ca=nobody", "b"), 2, ".*", "error: --ca: .*nobody.*")

@@ -10,7 +10,7 @@ from letsencrypt_tiny.client import outcome
 from letsencrypt_tiny.client.account import NoAccount
 from letsencrypt_tiny.client.authorization import Invalid
 from letsencrypt_tiny.client.challenges.http01 import Http01
-from letsencrypt_tiny.client.neworder import NotOffered
+from letsencrypt_tiny.client.profiles import NotOffered
 from letsencrypt_tiny.client.ordering import Gone, Ordering
 from letsencrypt_tiny.client.outcome import ORDER, REQUEST, RUN
 from letsencrypt_tiny.client.patience import Patience, TimedOut

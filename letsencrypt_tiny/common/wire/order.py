@@ -16,6 +16,7 @@ from . import jose
 from ..errors import LocalProtocolError, ProtocolError
 from ..names import MAX_NAME, Identifier, is_dns
 from .access import MAX_ORIGINS, Access
+from .failed import OUTCOMES as OUTCOMES, Failed as Failed, parse_failed
 from .jsonfields import (JsonObject, dump, get_bool, get_int, get_list, get_object, get_objects,
                          get_optional_object, get_optional_str, get_str, get_strs, parse_object)
 from .probe import Finding, Probe, Probed, parse_answered, parse_probe
@@ -26,6 +27,7 @@ MAX_CHAIN = 256 << 10     # bytes of one certificate chain in PEM
 MAX_ALTERNATES = 8        # alternate chains passed on (RFC 8555 §7.4.2)
 MAX_WAIT = 86400          # seconds
 MAX_ISSUERS = 20          # names of one CA
+MAX_PROFILE = 100         # characters of a profile's name
 
 
 # --- the client's configuration ----------------------------------------------------------
@@ -106,6 +108,7 @@ class Order(NamedTuple):
     alternates: bool = False             # fetch the alternate chains too
     challenges: tuple[str, ...] = ("http-01",)
     finalize: str | None = None          # where the earlier order is finalized, if known
+    profile_required: bool = False       # no certificate without it
 
 
 class AccountUpdate(NamedTuple):
@@ -124,6 +127,9 @@ class Revocation(NamedTuple):
     certificate: bytes                   # DER
     reason: int | None = None         # RFC 5280 §5.3.1
     with_certificate_key: bool = False   # the signer holds the certificate's key
+    # Of whoever has not the certificate, but can prove that its names are his
+    identifiers: tuple[Identifier, ...] = ()
+    challenges: tuple[str, ...] = ()
 
 
 Request = Order | AccountUpdate | Revocation | Probe
@@ -152,7 +158,8 @@ def parse_request(line: bytes) -> Request:
             account=get_str(obj, "account", 64),
             profile=get_optional_str(obj, "profile"), replaces=get_optional_str(obj, "replaces"),
             alternates=get_bool(obj, "alternates"), challenges=tuple(get_strs(obj, "challenges")),
-            finalize=get_optional_str(obj, "finalize", 2048))
+            finalize=get_optional_str(obj, "finalize", 2048),
+            profile_required=get_bool(obj, "profile_required"))
     if kind == "AccountUpdate":
         contact = None if obj.get("contact") is None else tuple(get_strs(obj, "contact"))
         return AccountUpdate(get_bool(obj, "register"), get_bool(obj, "terms_agreed"),
@@ -160,7 +167,8 @@ def parse_request(line: bytes) -> Request:
     if kind == "Revocation":
         reason = None if obj.get("reason") is None else get_int(obj, "reason", 0, 10)
         return Revocation(get_str(obj, "section"), _get_bytes(obj, "certificate"), reason,
-                          get_bool(obj, "with_certificate_key"))
+                          get_bool(obj, "with_certificate_key"), _get_identifiers(obj),
+                          tuple(get_strs(obj, "challenges")))
     if kind == "Probe":
         return parse_probe(obj)
     raise ProtocolError(f"an unknown request “{kind}”")
@@ -210,6 +218,7 @@ class Issued(NamedTuple):
     section: str
     chain: str
     alternates: tuple[str, ...] = ()
+    profile: str | None = None           # that the order has, as the server says
 
 
 class AccountObject(NamedTuple):
@@ -224,24 +233,6 @@ class Revoked(NamedTuple):
     """The certificate is revoked."""
 
     section: str
-
-
-# What became of the order, or other request, that failed:
-# refused     for good: there is no order, or it is dead; what is wanted must be asked for anew
-# busy        the server wants to be left alone for a while; an order there is lives on
-# unfinished  it waits, for the server or for somebody to mend something; the next run goes on
-# lost        the server or the signer can't be worked with: it concerns no request in particular
-OUTCOMES = ("refused", "busy", "unfinished", "lost")
-
-
-class Failed(NamedTuple):
-    """A request failed in this run."""
-
-    section: str                         # "" for an AccountUpdate
-    message: str                         # for the administrator: detail and subproblems
-    outcome: str                         # of OUTCOMES
-    type: str | None = None           # the problem's type (RFC 8555 §6.7)
-    retry_after: int | None = None    # seconds, if the server said so
 
 
 class Log(NamedTuple):
@@ -275,14 +266,10 @@ def parse_answer(line: bytes) -> Answer:
         alternates = get_list(obj, "alternates", MAX_ALTERNATES)
         if not all(isinstance(chain, str) and len(chain) <= MAX_CHAIN for chain in alternates):
             raise ProtocolError("an alternate chain that is no text, or too long")
-        return Issued(get_str(obj, "section"), get_str(obj, "chain", MAX_CHAIN), tuple(alternates))
+        return Issued(get_str(obj, "section"), get_str(obj, "chain", MAX_CHAIN), tuple(alternates),
+                      get_optional_str(obj, "profile", MAX_PROFILE))
     if kind == "Failed":
-        retry = None if obj.get("retry_after") is None else get_int(obj, "retry_after", 0, MAX_WAIT)
-        outcome = get_str(obj, "outcome", 16)
-        if outcome not in OUTCOMES:
-            raise ProtocolError("an unknown outcome")
-        return Failed(get_str(obj, "section"), get_str(obj, "message", 16384), outcome,
-                      get_optional_str(obj, "type", 256), retry)
+        return parse_failed(obj)
     if kind == "Account":
         return Account(get_str(obj, "url", 2048), get_str(obj, "key", 64))
     if kind == "Directory":

@@ -5,7 +5,7 @@ the key first, by a process that does nothing else and that a kill of this one d
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ...common import log
@@ -45,6 +45,10 @@ class Chain(NamedTuple):
         default, alternates = chains.unpack(self.pem)
         return Arrived(default, self.plan.csr.spki, section.identifiers, section.ca_file,
                        alternates, section.preferred_chain)
+
+
+# What becomes of chains
+Install = Callable[[Config, Sequence[Chain], Report], None]
 
 
 def install_arrived(config: Config, arrived: Sequence[Chain], report: Report) -> None:

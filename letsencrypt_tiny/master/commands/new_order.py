@@ -46,7 +46,8 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
     _tell_of_waits(waiting, report)
     if wanting:   # a night with nothing due doesn't load what it doesn't need
         from .ordering import order
-        order(config, journal, report, wanting)
+        order(config, journal, report, wanting,
+              patient=not options.sections and options.min_days is None)
     if any(life.phase == lifecycle.INSTALLED for life in lives):
         from .install import notify
         notify(lives, report)

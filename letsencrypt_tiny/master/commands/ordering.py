@@ -5,12 +5,11 @@ From the CSRs on a section's failure is its own.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from ...common import log, trusted
+from ...common import log
 from ...common.clock import when
 from ...common.errors import ConfigError, Error
-from ...common.names import Identifier
 from ...common.wire.order import Account, Answer, Directory, Failed, Issued, Progress
 from ..peers import signals
 from ..peers.conversation import Answered, Conversation, Ended, greet
@@ -23,51 +22,53 @@ from ..plan import challenges, issuers, lifecycle, orders, renewal, signing
 from ..plan.issuers import Issuer
 from ..plan.lifecycle import Facts
 from ..plan.orders import OrderPlan
-from ..report import validation
 from ..report.run import Report
-from ..responders.table import Responder, responders_for
 from ..settings.main import Config
 from ..store import installed
 from ..store.journal import Journal
-from .install import Chain, install_arrived
+from . import programs
+from .answering import Responders
+from .elsewhere import Elsewhere
+from .install import Chain, Install, install_arrived
 from .life import Life
 
 
-def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Life]) -> None:
+def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Life],
+          patient: bool = True) -> None:
     """Obtain and install certificates for the sections that want one; ``report`` has the outcome.
 
-    What was issued earlier, and could not be installed, comes first.  Raises ConfigError before
-    anything is touched, and Error where nothing can be remembered.
+    What was issued earlier, and could not be installed, comes first.  Whatever a CA can't do is
+    asked of the next one, if a section has several; not ``patient``: of the first one first, even
+    if it asked for a pause.  Raises ConfigError before anything is touched, and Error where nothing
+    can be remembered.
     """
-    for program in config.programs:   # what is configured must be there before anything is touched
-        identity(program)
-    try:
-        trusted.check_program(config.openssl)
-    except Error as exc:
-        raise ConfigError(f"{config.file}: openssl = {exc}") from exc
+    programs.check_all(config)
     try:
         journal.check()   # what is ordered must be remembered
     except Error as exc:
         raise Error(f"nothing is ordered: {exc}") from exc
-    plans = _prepare(config, journal, wanting, report)
+    others = Elsewhere(config, patient)
+    plans = _prepare(config, journal, wanting, report, others)
     plans = _install_kept(config, plans, report)
-    if plans:
-        _Run(config, journal, report, plans).execute()
+    while plans:
+        run = Run(config, journal, report, plans, others)
+        run.execute()
+        plans = run.elsewhere
 
 
 Plans = dict[str, tuple[OrderPlan, Life]]
 
 
-def _prepare(config: Config, journal: Journal, lives: Sequence[Life], report: Report) -> Plans:
+def _prepare(config: Config, journal: Journal, lives: Sequence[Life], report: Report,
+             others: Elsewhere) -> Plans:
     """Make keys and CSRs; what is to be ordered, by section."""
-    known = issuers.configured(config)
     plans: Plans = {}
     wants = [_want(life) for life in lives]
     for life, made in zip(lives, csr.make_all(config, wants, journal.revoked().keys)):
         if isinstance(made, Error):
             report.failed(life.name, str(made))
         else:
-            issuer = known[life.section.issuer]
+            issuer = others.first(life.section, life.state)
             types = challenges.types(life.section, config)
             plans[life.name] = orders.plan(life.section, issuer, made.csr, life.state, types,
                                            made.new_key, made.seen), life
@@ -102,38 +103,39 @@ def _install_kept(config: Config, plans: Plans, report: Report) -> Plans:
     return left
 
 
-class _Run:
-    """The orders of one run, with whoever works on them."""
+class Run:
+    """The orders of one round, with whoever works on them."""
 
     def __init__(self, config: Config, journal: Journal, report: Report,
-                 plans: Plans) -> None:
+                 plans: Plans, others: Elsewhere, install: Install = install_arrived) -> None:
         self._config = config
         self._journal = journal
         self._report = report
         self._left = plans                  # what has neither come nor failed
+        self._others = others
+        self._install = install
+        self.elsewhere: Plans = {}          # what another CA is to be asked for, in another round
+        self._interrupted = False
         self._arrived: list[Chain] = []     # not looked at yet
         self._ordered: set[str] = set()     # sections with an order at the CA
         self._loop = Loop()
         self._messages = Messages(self._loop)
         self._client = identity(config.client.program)
         self._conversations: dict[Issuer, Conversation] = {}
-        self._responders: list[Responder] = []
+        self._crowds: dict[Conversation, Crowd] = {}
+        self._responders = Responders(config, self._client, self._messages.pipe)
 
     def execute(self) -> None:
         """Order everything.  Raises ConfigError, which is no section's failure."""
-        plans = [plan for plan, _ in self._left.values()]
         try:
-            self._start_signers(plans)
-            plans = self._open_responders(plans)
-            # before there is a client: what it makes is not what was there
-            crowd = Crowd(self._directory,
-                          sum(len(plan.section.identifiers) for plan in plans))
-            self._start_clients(plans)
+            self._start_signers([plan for plan, _ in self._left.values()])
+            self._open_responders()
+            self._start_clients()
             greet(self._loop, self._conversations.values())
             self._report.begin(self._left)
             self._begin()
             with signals.gracefully(self._interrupt):
-                self._listen(crowd)
+                self._listen()
         except ConfigError:
             raise
         except Error as exc:
@@ -147,69 +149,33 @@ class _Run:
             mine = [plan.order() for plan in plans if plan.issuer == issuer]
             conversation = Conversation(self._loop, self._messages, self._config, issuer)
             self._conversations[issuer] = conversation
-            conversation.start_signer(signing.derive(issuer.access, mine))
-
-    def _open_responders(self, plans: Sequence[OrderPlan]) -> list[OrderPlan]:
-        """Open them; return the plans that are left, as they are then.  Raises Error."""
-        kinds = dict.fromkeys(kind for plan in plans for kind in plan.challenges)
-        self._responders = responders_for(kinds, self._config, self._client, self._messages.pipe)
-        for responder in list(self._responders):   # meanwhile the signers start
-            names = self._names(responder.types)
             try:
-                unable = responder.open(names) if names else {}
-            except Error as exc:
-                unable = dict.fromkeys(names, exc)
-            if unable.keys() >= names:
-                self._responders.remove(responder)
-                responder.close()
-            self._go_without(responder.types, unable)
+                conversation.start_signer(signing.derive(issuer.access, mine, issuer.name))
+            except ConfigError:
+                raise
+            except Error as exc:   # a CA with a signer of its own is alone with that
+                self._fail(self._of(conversation), exc)
+
+    def _open_responders(self) -> None:
+        """Open them; those that nothing can be answered for fail.  Raises Error."""
+        if self._left:
+            plans = {name: plan for name, (plan, _) in self._left.items()}
+            for name, plan in self._responders.open(plans, self._fail).items():
+                self._left[name] = plan, self._left[name][1]
         for issuer, conversation in list(self._conversations.items()):
             if not self._of(conversation):
                 self._conversations.pop(issuer).close()
-        return [plan for plan, _ in self._left.values()]
 
-    def _names(self, types: Sequence[str]) -> set[Identifier]:
-        """Return the names that challenges of these types may be asked for."""
-        found: set[Identifier] = set()
-        for plan, _ in self._left.values():
-            for kind in set(types).intersection(plan.challenges):
-                found |= challenges.names(plan.section, kind, self._config)
-        return found
-
-    def _go_without(self, types: Sequence[str], unable: Mapping[Identifier, Error]) -> None:
-        """Challenges of ``types`` can't be answered for some names: that is a matter of the
-        sections that need them.  Raises the error if it is one, and all need them."""
-        failed: dict[str, Error] = {}
-        for name, (plan, life) in self._left.items():
-            kinds, error = challenges.without(plan.section, plan.challenges, types, unable,
-                                              self._config)
-            if error is not None:
-                failed[name] = error
-            else:
-                self._left[name] = plan._replace(challenges=kinds), life
-        errors = dict.fromkeys([*failed.values(), *unable.values()])
-        if len(errors) == 1 and len(failed) == len(self._left):
-            raise next(iter(errors))
-        for error in errors:
-            if error not in failed.values():
-                log.warning(f"{' and '.join(types)}: {error}")
-        for name, error in failed.items():
-            self._fail([name], error)
-
-    def _start_clients(self, plans: Sequence[OrderPlan]) -> None:
-        for issuer, conversation in self._conversations.items():
-            mine = [plan for plan in plans if plan.issuer == issuer]
-            types = {kind for plan in mine for kind in plan.challenges}
-            doors = [door for responder in self._responders if types.intersection(responder.types)
-                     for door in responder.doors()]
-            conversation.start_client([plan.order() for plan in mine], self._client,
-                                      self._directory, doors)
-
-    @property
-    def _directory(self) -> str:
-        """Where the clients work: the directory of the responder that has one."""
-        return next((responder.directory for responder in self._responders
-                     if responder.directory != "/"), "/")
+    def _start_clients(self) -> None:
+        directories = self._responders.directories(len(self._conversations))
+        for directory, conversation in zip(directories, self._conversations.values()):
+            mine = [self._left[name][0] for name in self._of(conversation)]
+            # before there is a client: what it makes is not what was there.  Several may have one
+            # directory to share, an administrator's
+            self._crowds[conversation] = Crowd(directory, sum(
+                len(plan.section.identifiers) for plan, _ in self._left.values()))
+            conversation.start_client([plan.order() for plan in mine], self._client, directory,
+                                      self._responders.doors(mine))
 
     def _begin(self) -> None:
         """Signers have greeted or failed: who answers challenges starts, then the clients go."""
@@ -221,8 +187,7 @@ class _Run:
                 able[conversation] = conversation.greeting.thumbprint
         if not able:
             return
-        for responder in self._responders:
-            responder.serve(list(dict.fromkeys(able.values())))
+        self._responders.serve(able.values())
         for conversation, key in able.items():
             for name in self._of(conversation):
                 self._left[name][1].happens(lifecycle.ORDERED)
@@ -231,23 +196,35 @@ class _Run:
                 self._journal.account(directory, key),
                 issuers.names(conversation.issuer, self._journal.issuers(directory)))
 
-    def _listen(self, crowd: Crowd) -> None:
+    def _listen(self) -> None:
         """What happens, until no client runs any more."""
         for event in self._loop.events(lambda: any(
                 conversation.runs for conversation in self._conversations.values())):
             if isinstance(event, Tick):
-                crowd.check(event.now)
-                for responder in self._responders:
-                    responder.check()
+                self._watch(event.now)
+                self._responders.check()
                 self._install_arrived()
                 self._report.tick()
             elif isinstance(event, Answered):
                 self._answered(event.conversation, event.answer)
             elif isinstance(event, Ended):
-                self._install_arrived()
-                if event.error is not None:
-                    self._fail(self._of(event.conversation), event.error)
+                self._ended(event.conversation, event.error)
         self._install_arrived()
+
+    def _watch(self, now: float) -> None:
+        """A client that makes files without end harms no other CA's."""
+        for conversation, crowd in self._crowds.items():
+            try:
+                if conversation.runs:
+                    crowd.check(now)
+            except Error as exc:
+                conversation.close()
+                self._ended(conversation, exc)
+
+    def _ended(self, conversation: Conversation, error: Error | None) -> None:
+        self._install_arrived()
+        for name in self._of(conversation) if error is not None else []:
+            self._failed(Failed(name, str(error), lifecycle.LOST, elsewhere="down"))
 
     def _answered(self, conversation: Conversation, answer: Answer) -> None:
         greeting = conversation.greeting
@@ -264,29 +241,34 @@ class _Run:
         elif isinstance(answer, Issued):
             plan, life = self._left.pop(answer.section)
             pem = chains.pack(answer.chain, answer.alternates if plan.alternates else ())
-            life.issued(pem, plan.facts(None, key), int(time.time()))
+            life.issued(pem, plan.facts(None, key)._replace(profile=answer.profile or ""),
+                        int(time.time()))
+            self._others.issued(plan)
             self._arrived.append(Chain(plan, life, pem))
         elif isinstance(answer, Failed):
-            plan, life = self._left.pop(answer.section)
-            self._report.failed(answer.section, "; ".join([answer.message,
-                                                           *self._why(plan, answer)]))
-            life.happens(answer.outcome, Facts(
-                not_before=int(time.time()) + answer.retry_after if answer.retry_after
-                and answer.outcome == lifecycle.BUSY else 0))
+            self._failed(answer)
 
-    def _why(self, plan: OrderPlan, answer: Failed) -> Iterator[str]:
-        """Yield what to say of a validation that failed, if that is what happened."""
-        if answer.outcome != lifecycle.REFUSED or plan.name not in self._ordered:
+    def _failed(self, failed: Failed) -> None:
+        """An order failed: another CA is asked in the next round, or that is it."""
+        plan, life = self._left.pop(failed.section)
+        several = len(plan.section.issuers) > 1
+        message = f"{plan.issuer.called}: {failed.message}" if several else failed.message
+        issuer = None if self._interrupted else self._others.next(plan, failed)
+        if issuer is not None:
+            self.elsewhere[failed.section] = plan._replace(issuer=issuer).anew(), life
+            self._report.goes_on(failed.section, f"{message}; {issuer.called} is asked instead")
+            life.happens(failed.outcome)
             return
-        if sentence := validation.sentence(answer.type):
-            yield sentence
-        if answer.type in validation.REACHING:
-            yield from filter(None, (responder.told(plan.section.identifiers)
-                                     for responder in self._responders))
+        why = self._responders.why(plan, failed) if failed.section in self._ordered else ()
+        self._report.failed(failed.section, "; ".join([message, *why]))
+        life.happens(failed.outcome, Facts(
+            not_before=self._others.not_before(plan, failed)
+            if failed.outcome == lifecycle.BUSY else 0))
 
     def _install_arrived(self) -> None:
         arrived, self._arrived = self._arrived, []
-        install_arrived(self._config, arrived, self._report)
+        if arrived:
+            self._install(self._config, arrived, self._report)
 
     def _of(self, conversation: Conversation) -> list[str]:
         """The sections that are left to a conversation."""
@@ -302,14 +284,14 @@ class _Run:
 
     def _interrupt(self) -> None:
         log.warning("interrupted: finishing what can be finished; interrupt again to stop at once")
+        self._interrupted = True
         for conversation in self._conversations.values():
             conversation.interrupt()
 
     def _close(self) -> None:
         """Take everything back, in whatever state it is."""
         self._report.end()
-        for responder in self._responders:
-            responder.close()
+        self._responders.close()
         for conversation in self._conversations.values():
             conversation.close()
         self._messages.close()

@@ -50,9 +50,11 @@ def records(config: Config, sections: Sequence[str], config_certs: Sequence[str]
     journal = Journal(config.state_directory)
     known = issuers.configured(config)
     authorities = {name: _authority(config, journal, known[name], faults)
-                   for name in dict.fromkeys(section.issuer for section in chosen.sections)}
+                   for name in dict.fromkeys(name for section in chosen.sections
+                                             for name in section.issuers)}
     for section in chosen.sections:
-        for line in _of(config, journal, section, authorities[section.issuer], faults):
+        for line in _of(config, journal, section,
+                        [authorities[name] for name in section.issuers], faults):
             print(line)
     for fault in faults:
         log.error(fault)
@@ -88,18 +90,20 @@ def _is_good(account: str, issuer: Issuer) -> bool:
         return False
 
 
-def _of(config: Config, journal: Journal, section: Section, authority: Authority,
-        faults: list[str]) -> Iterator[str]:
-    """Yield the lines for one section."""
+def _of(config: Config, journal: Journal, section: Section,
+        authorities: Sequence[Authority], faults: list[str]) -> Iterator[str]:
+    """Yield the lines for one section: of each of its CAs what is of the CA."""
     yield f"; [{log.printable(section.name)}]"
     names = [value for kind, value in section.identifiers if kind == "dns"]
     for name in dict.fromkeys(name.removeprefix("*.") for name in names):
         if name != shown(name):
             yield f"; {shown(name)}"
-        yield from _persist(name, f"*.{name}" in names, authority)
+        for authority in authorities:
+            yield from _persist(name, f"*.{name}" in names, authority)
         for wildcard in (False, True):
             if (f"*.{name}" if wildcard else name) in names:
-                yield from _caa(config, section, name, wildcard, authority)
+                for authority in authorities:
+                    yield from _caa(config, section, name, wildcard, authority)
     digests = list(_digests(config, journal, section, faults))
     for name in names:
         if digests and name.startswith("*."):   # an asterisk that isn't first is none (RFC 4592)

@@ -1,15 +1,21 @@
 """The revokeCert command (RFC 8555 §7.6)."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ...common import log, trusted
-from ...common.errors import Error, UsageError
+from ...common.errors import ConfigError, Error, UsageError
+from ...common.names import Identifier
 from ...common.wire.order import Failed, Revocation, Revoked
+from ..plan import issuers
+from ..plan.issuers import Issuer
+from ..plan.orders import OrderPlan
+from ..settings import choice
 from ..settings.main import Config
 from ..store.journal import Journal
 from .asking import ask
+from .proving import proof
 from .revocable import Target, choose
 
 # RFC 5280 §5.3.1; those a subscriber may choose at public CAs are the first four
@@ -19,7 +25,8 @@ _COMPROMISE = REASONS["keyCompromise"]
 # problem (§6.7) -> what would help
 _REMEDIES = {
     "badRevocationReason": "choose another --reason",
-    "unauthorized": "another account has it: sign with its own key (--certificate-key=FILE)"}
+    "unauthorized": "another account has it: sign with its own key (--certificate-key=FILE), or "
+    "prove that its names are ours (--authorize)"}
 
 
 class Options(NamedTuple):
@@ -30,6 +37,8 @@ class Options(NamedTuple):
     reason: int | None = None
     key: str | None = None     # path of the certificates' private key, to sign with
     force: bool = False        # whosever it is
+    authorize: bool = False    # by an account that proves that the names are ours
+    ca: str | None = None      # that has issued them
 
     @property
     def anything(self) -> bool:
@@ -43,24 +52,48 @@ def targets(config: Config, options: Options) -> list[Target]:
 
 
 def revoke(config: Config, options: Options, chosen: Sequence[Target]) -> int:
-    """Revoke what was ``chosen``, all with one conversation; returns the exit status.
+    """Revoke what was ``chosen``, with one conversation for each CA; returns the exit status.
 
     It is written down before the CA is asked: whatever is killed, the sections that it is
     installed for are due, and no key that was compromised is used again.
     """
+    by_issuer: dict[Issuer, list[Target]] = {}
+    for target in chosen:
+        by_issuer.setdefault(_issuer(config, options, target), []).append(target)
+    wanted = {target.name: proof(config, issuer, *target) for issuer, mine in by_issuer.items()
+              for target in mine} if options.authorize else {}
+    status = 0
+    for issuer, mine in by_issuer.items():
+        try:
+            status |= _revoke(config, options, issuer, mine, wanted)
+        except ConfigError:
+            raise
+        except Error as exc:
+            if len(by_issuer) == 1:
+                raise
+            log.error(f"{', '.join(target.name for target in mine)}: {exc}")
+            status = 1
+    return status
+
+
+def _revoke(config: Config, options: Options, issuer: Issuer, chosen: Sequence[Target],
+            wanted: Mapping[str, OrderPlan]) -> int:
     requests = [Revocation(target.name, target.certificate.der, options.reason,
-                           options.key is not None) for target in chosen]
+                           options.key is not None, *_asked(wanted.get(target.name)))
+                for target in chosen]
+    mine = {target.name: wanted[target.name] for target in chosen if target.name in wanted}
     left = {target.name: target for target in chosen}
     descriptor = None if options.key is None else _open(options.key)
     note = _Note(config, options.reason == _COMPROMISE)
     note.take(chosen)
     status = 0
     try:
-        for answer in ask(config, requests, descriptor):
+        for answer in ask(config, requests, descriptor, issuer, mine):
             if isinstance(answer, Revoked):
                 _tell(left.pop(answer.section), note.compromised)
             elif isinstance(answer, Failed):
-                remedy = _REMEDIES.get(answer.type or "") if options.key is None else None
+                remedy = _REMEDIES.get(answer.type or "") if not (
+                    options.key or options.authorize) else None
                 log.error(f"{answer.section}: {answer.message}{f'; {remedy}' if remedy else ''}")
                 status = 1
     finally:
@@ -68,6 +101,26 @@ def revoke(config: Config, options: Options, chosen: Sequence[Target]) -> int:
         if descriptor is not None:
             os.close(descriptor)
     return status
+
+
+def _issuer(config: Config, options: Options, target: Target) -> Issuer:
+    """Return the CA that has issued a certificate, as far as it is known.  Raises UsageError."""
+    known = issuers.configured(config)
+    if options.ca is not None:
+        try:
+            return known[choice.resolve(config, options.ca)]
+        except ValueError as exc:
+            raise UsageError(f"--ca: {exc}") from exc
+    if target.section is None:
+        return known[""]
+    issued_by = Journal(config.state_directory).section(target.section.name).issuer
+    of_section = [known[name] for name in target.section.issuers]
+    return next((issuer for issuer in (*of_section, *known.values())
+                 if issuer.directory == issued_by), of_section[0])
+
+
+def _asked(proof: OrderPlan | None) -> tuple[tuple[Identifier, ...], tuple[str, ...]]:
+    return ((), ()) if proof is None else (proof.section.identifiers, proof.challenges)
 
 
 def _open(key: str) -> int:

@@ -65,7 +65,8 @@ class Conversation:
 
     def start_signer(self, policy: Policy, key: int | None = None) -> None:
         """Connect to the signer, or spawn it; see ``signer.connect``.  Raises Error."""
-        self._signer = signers.connect(self._config, self._messages.pipe, policy, key)
+        self._signer = signers.connect(self._config, self._messages.pipe, policy, key,
+                                       self.issuer.socket)
         self._loop.add(self._signer)
 
     def start_client(self, requests: Sequence[Request], who: Identity,
@@ -182,6 +183,7 @@ class Conversation:
             self._signer.child.stop()
         orphans.end(self._uid)
         if self._answers is not None:
+            self._answers.ended = True
             self._loop.remove(self._answers)
         for descriptor in (self._go, self._reader):
             if descriptor >= 0:

@@ -94,20 +94,21 @@ def _peek(sock: socket.socket) -> wire.Greeting | None:
 
 
 def connect(config: Config, stderr: Callable[[str], int], policy: Policy,
-            key: int | None = None) -> Signer:
-    """Spawn the signer, or connect to the one that is there.
+            key: int | None = None, place: str = "") -> Signer:
+    """Spawn the signer, or connect to the one that is there; ``place`` is the socket of another
+    one than the common.
 
     ``stderr(name)`` gives the descriptor for its messages.  One of ours signs what ``policy``
     allows.  ``key`` is the descriptor of a private key to sign with instead of the account's, for
     revocation by the certificate's key (RFC 8555 §7.6); it needs [accountd].
     Raises Error, ConfigError.
     """
-    if config.accountd is not None:
+    if config.accountd is not None and (not place or key is not None):
         return _spawn(config.accountd, stderr, policy, key)
     if key is not None:
         raise ConfigError(f"{config.file}: --certificate-key needs [accountd]; or start a "
                           "signer with --privkey=file:KEY and name its socket with --socket")
-    return Signer(_existing(config), None)
+    return Signer(_existing(config, place or config.client.socket), None)
 
 
 def _spawn(settings: Accountd, stderr: Callable[[str], int], policy: Policy,
@@ -164,13 +165,13 @@ def takes_policy(settings: Accountd) -> bool:
     return settings.policy == "required"
 
 
-def _existing(config: Config) -> socket.socket:
+def _existing(config: Config, name: str) -> socket.socket:
     """Connect to the signer's socket, if nobody else could have put it there or use it.
 
     Whoever answers there has the CA certify this host's names for an account, so it must be one
     of those who may: by the socket's owner, and by who listens on it.
     """
-    path = trusted.absolute(specifiers.expand(config.client.socket))
+    path = trusted.absolute(specifiers.expand(name))
     users = {0, os.geteuid(), *_signers(config)}
     try:
         parent = os.path.dirname(path)

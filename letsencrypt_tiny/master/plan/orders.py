@@ -10,6 +10,10 @@ from .issuers import Issuer
 from .lifecycle import Facts
 
 
+# Of what is to be proved and not certified
+NO_CSR = CSR(b"", b"", (), (), b"", (), (), (), False, ())
+
+
 class OrderPlan(NamedTuple):
     """A section on its way to a certificate."""
 
@@ -38,7 +42,8 @@ class OrderPlan(NamedTuple):
     def order(self) -> Order:
         """What the client is asked for."""
         return Order(self.name, self.section.identifiers, self.csr.der, url=self.resume,
-                     account=self.account, profile=self.issuer.profile,
+                     account=self.account, profile=self.section.profile or None,
+                     profile_required=bool(self.section.required_profile),
                      challenges=self.challenges, finalize=self.finalize,
                      alternates=self.alternates)
 

@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from ...common.wire import jose
 from ...common.wire.access import Access
 from ...common.wire.order import AccountUpdate, Order, Request, Revocation
-from ...common.wire.policy import BY_CERTIFICATE_KEY, ORDERING, Policy, digest, origin_of
+from ...common.wire.policy import (AUTHORIZING, BY_CERTIFICATE_KEY, ORDERING, Policy, digest,
+                                   origin_of)
 from ...common.wire.signer import Greeting
 from ...common.x509.certificate import parse_certificate
 from ...common.x509.csr import CSR
 
 
-def derive(access: Access, requests: Sequence[Request]) -> Policy:
+def derive(access: Access, requests: Sequence[Request], name: str = "") -> Policy:
     """Return the policy that allows what ``requests`` to a CA need, and nothing else.
+
+    It is called after the CA, ``name``: whoever signs for several has a policy for each.
 
     Of CSRs and certificates those in ``requests`` alone: a client that has gone over to somebody
     else gets no certificate for a key of its own, not even for the configured names.  How the
@@ -36,10 +39,11 @@ def derive(access: Access, requests: Sequence[Request]) -> Policy:
         elif isinstance(request, Revocation):
             operations.update(("revoke", BY_CERTIFICATE_KEY if request.with_certificate_key
                                else "lookup"))
+            operations.update(AUTHORIZING if request.challenges else ())
             names.update(value for _, value
                          in parse_certificate(request.certificate).names)
             only.add(digest(request.certificate))
-    return Policy("auto", frozenset([origin_of(access.server), *access.origins]),
+    return Policy(f"auto:{name}"[:64] if name else "auto", frozenset([origin_of(access.server), *access.origins]),
                   frozenset(operations), frozenset(names), frozenset(profiles), 0,
                   frozenset(only), "any")
 

@@ -14,7 +14,7 @@ from ...common import inifile, log, paths, specifiers, trusted
 from ...common.errors import ConfigError, Error
 from ...common.inifile import Settings
 from ...common.names import Identifier
-from . import identifiers, proofs, values
+from . import choice, identifiers, proofs, values
 from .main import Config
 from .rows import Setting, Table, Values, record
 
@@ -53,9 +53,21 @@ class Section(NamedTuple):
     owner: tuple[int, int] | None            # uid, gid (-1: leave)
     mode: int
     notify: str
-    issuer: str = ""                         # name of the CA; "" is the one of [client]
+    issuers: tuple[str, ...] = ("",)         # names of CAs by preference; "": that of [client]
+    preferred_profile: str = ""              # asked for where the CA offers it
+    required_profile: str = ""               # asked for whatever the CA says; "" for neither
     challenges: tuple[str, ...] = ()         # types, in order of preference; none: auto
     preferred_chain: str = ""                # CN of an issuer in the chain; "" is the default one
+
+    @property
+    def issuer(self) -> str:
+        """The name of the CA that is asked first."""
+        return self.issuers[0]
+
+    @property
+    def profile(self) -> str:
+        """What its orders name, "" for nothing (draft-ietf-acme-profiles)."""
+        return self.required_profile or self.preferred_profile
 
     @property
     def outputs(self) -> list[str]:
@@ -126,6 +138,11 @@ SECTION = Table(
     Setting("notify", "notify", str, "", "command after new files have been installed"),
     Setting("challenge", "challenges", _challenges, "auto",
             "how to prove that the names are ours"),
+    Setting("ca", "issuers", values.words, "default", "CAs to ask, one after the other"),
+    Setting("preferred-profile", "preferred_profile", values.profile, "",
+            "certificate profile, where the CA has it"),
+    Setting("required-profile", "required_profile", values.profile, "",
+            "certificate profile, or no certificate"),
     Setting("hash", "hash", _hash, "", "digest that the CSR is signed with"),
     Setting("keyUsage", "key_usage", values.words_of(KEY_USAGES), "", "X509v3 Key Usage"),
     Setting("tlsfeature", "tls_feature", values.words_of(TLS_FEATURES), "", "TLS Feature"))
@@ -160,16 +177,18 @@ def _load(config: Config, names: Sequence[str], optional: bool, lacme: bool | No
           before: Certificates | None = None) -> Certificates:
     found = Certificates({}, {}, tuple(
         os.path.join(os.path.dirname(config.file), specifiers.expand(name)) for name in names))
-    table = SECTION if identifiers.is_public(config.client.access.server) else _private()
-    defaults = table.defaults()
+    tables, defaults = (SECTION, _private()), SECTION.defaults()
     for file in _files(found.files, optional):
         log.debug(f"reading {file}")
         sections = inifile.read(file, lacme, values.open_own)
-        defaults = table.read(sections.pop(""), defaults)   # once, for all that follow
+        common = sections.pop("")
+        table = tables[choice.is_private(config, common, defaults["issuers"])]
+        defaults = table.read(common, defaults)   # once, for all that follow
         for name, settings in sections.items():
             found.sections.pop(name, None)
             found.faults.pop(name, None)
             try:
+                table = tables[choice.is_private(config, settings, defaults["issuers"])]
                 found.sections[name] = _section(settings, table.read(settings, defaults), config)
             except ConfigError as exc:
                 found.faults[name] = SectionError(str(exc))
@@ -237,7 +256,8 @@ def _section(settings: Settings, found: Values, config: Config) -> Section:
     """Complete what ``settings`` say, whose values have been ``found``."""
     if len(settings.name) > _MAX_SECTION:
         raise ConfigError(f"{settings.where}: this name is longer than {_MAX_SECTION} characters")
-    found.update(name=settings.name, where=settings.where, issuer="", chain="",
+    found.update(name=settings.name, where=settings.where, chain="",
+                 issuers=choice.meant(config, settings, found["issuers"]),
                  identifiers=_identifiers(settings, found))
     fault = proofs.fault(found["challenges"], found["identifiers"], config)
     if fault:

@@ -47,6 +47,9 @@ class SectionState(NamedTuple):
     told: int = 0                        # when it was said that it waits without a certificate
     installed: int = 0                   # when we installed it
     preferred_chain: str | None = None   # the setting
+    profile: str | None = None           # that the CA issued it under, as the client says
+    profile_wish: str | None = None      # the setting, preferred or required
+    order_profile: str | None = None     # as ``profile``, of a chain that is not installed yet
 
 
 class Revoked(NamedTuple):
@@ -68,17 +71,10 @@ class Journal:
         """Return what is remembered of the section ``name``."""
         obj = self._read(_filename(name))
         try:
-            return SectionState(
-                get_optional_str(obj, "directory"), get_optional_str(obj, "account"),
-                get_optional_str(obj, "order"),
-                get_optional_str(obj, "order_key"), get_bool(obj, "installing"),
-                get_bool(obj, "notify"),
-                _moment(obj, "not_before"), get_optional_str(obj, "finalize"),
-                _moment(obj, "kept"),
-                get_optional_str(obj, "issuer"), get_optional_str(obj, "key_type"),
-                get_optional_str(obj, "ca_file"), get_optional_str(obj, "access"),
-                _moment(obj, "told"), _moment(obj, "installed"),
-                get_optional_str(obj, "preferred_chain"))
+            return SectionState._make(
+                get_optional_str(obj, name) if default is None else
+                get_bool(obj, name) if default is False else _moment(obj, name)
+                for name, default in SectionState._field_defaults.items())
         except ProtocolError as exc:
             log.debug(f"{self._directory}/{_filename(name)}: ignored: {exc}")
             return SectionState()

@@ -57,8 +57,7 @@ def make(session: Session, request: Order, patience: Patience, order: OrderObjec
         else:
             url = session.location(response, target, "newOrder")
             order.update(response)
-            asked = payload.get("profile")
-            session.profiles.differs(request, asked, order.profile)
+            order.asked = payload.get("profile")
             return url
 
 

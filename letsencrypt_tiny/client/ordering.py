@@ -169,6 +169,7 @@ class Ordering:
         If nobody knows what became of that, or the server says no, the order itself is looked at:
         only what is still ready is sent again, or given up for this run.
         """
+        self._session.profiles.differs(self._request, self._order.asked, self._order.profile)
         url = self._order.finalize_url()
         tries = 0
         while self._order.status == "ready":

@@ -55,7 +55,7 @@ def of(error: Error, where: int) -> str:
 
 
 # … and those that say which certificates the CA makes: another may make this one.  Not a challenge
-# that failed: it would fail there, too.  CAA records (RFC 8659) name CAs, and so are about this one.
+# that failed: it would fail there, too.  CAA records (RFC 8659) name CAs: they are about this one.
 ELSEWHERE = frozenset({"rejectedIdentifier", "unsupportedIdentifier", "caa", "invalidProfile"})
 
 
@@ -65,8 +65,10 @@ def elsewhere(error: Error, where: int) -> str:
         return "refused"
     if isinstance(error, (ProblemError, Invalid)) and error.problem is not None:
         problem = error.problem
+        if problem.type == "rateLimited" or problem.status == 429:
+            return "limited"
         if isinstance(error, ProblemError) and error.busy:
-            return "limited" if "rateLimited" == problem.type or problem.status == 429 else "down"
+            return "down"
         return "refused" if ELSEWHERE.intersection(
             {problem.type, *(item.type for item in problem.subproblems)}) else ""
     if isinstance(error, TransportError) or where == RUN and isinstance(error, ProtocolError):

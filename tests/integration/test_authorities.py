@@ -8,16 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness import judge, proc, sid
-from harness.hostile import Hostile, Response
-from harness.judge import INSTALLED, NEW, expect
-from harness.net import free_port
+from harness import sid
+from harness.judge import expect
 from harness.pebble import Pebble
 from harness.run import Server, Site
 
 PROFILES = {"default": {"description": "ninety days", "validityPeriod": 7776000},
             "short": {"description": "six days", "validityPeriod": 518400}}
-ASKED = r"\(name the section to try all the same\)"
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +84,89 @@ def test_two_in_one_run(two: Site, first: Pebble, second: Pebble) -> None:
     assert done.returncode == 0, done.stderr
     assert issuer(two, "a") == first.directory and issuer(two, "b") == second.directory
     clients = done.of("client")
-    assert len(clients) == 2 and len(done.of("accountd")) == 2
+    assert len(clients) == 2 and len(done.of("letsencrypt-tiny-accountd")) == 2
     assert len(done.of("webserver")) == 1
-    rooms = {process.cwd for process in clients}
+    rooms = {process.last.cwd for process in clients}
     assert len(rooms) == 2 and len({Path(room).parent for room in rooms}) == 1
     # nothing is due, and both know it
     expect(two.run("newOrder"), 0, "a: valid until .*", "b: valid until .*")
     two.certs["b"]["ca"] = "default"
-    expect(two.run("newOrder", "b"), 0, f"b: its CA has changed, from {re.escape(second.directory)}",
-           "b: certificate installed, .*")
+    expect(two.run("newOrder", "b"), 0,
+           f"b: its CA has changed, from {re.escape(second.directory)}", "b: certificate installed, .*")
+
+
+# --- what the commands know ----------------------------------------------------------------------
+
+def test_account_at_all_of_them(two: Site, first: Pebble, second: Pebble) -> None:
+    """Or at one; with a CA that can't be reached the others are told of all the same."""
+    done = two.run("account")
+    expect(done, 0, *(f"{re.escape(name)}: {what}: .*" for name in (host(first), "other")
+                      for what in ("Terms of Service", "Key ID")), stdout=r"(\{.*\}\n){2}")
+    done = two.run("account", "--ca=other")
+    expect(done, 0, "Terms of Service: .*", f"Key ID: {re.escape(second.directory[:-3])}.*",
+           stdout=r"\{.*\}\n")
+    two.main["ca gone"] = {"server": "https://127.0.0.1:1/directory"}
+    done = two.run("account")
+    assert done.returncode == 1 and "error: gone: cannot connect to 127.0.0.1" in done.stderr
+    assert "other: Key ID" in done.stderr
+    assert two.run("account", "--thumbprint").stdout.count("\n") == 1, "it is one key"
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["--deactivate"], "say which by --ca=NAME (default, other)"),
+    (["--ca=othr"], "--ca: there is no CA “othr”")])
+def test_account_of_which(two: Site, arguments: list[str], said: str) -> None:
+    done = two.run("account", *arguments)
+    assert done.returncode == 2 and said in done.stderr
+
+
+def test_contact_of_the_configuration(site: Site, first: Pebble, second: Pebble) -> None:
+    """It is for a new account, unless the command names another."""
+    site.use(first)
+    add(site, "other", second)
+    site.main["client"]["contact"] = "admin@example.org"
+    site.genkey()
+    done = site.run("account", "--register", "--tos-agreed", "--ca=default")
+    assert done.returncode == 0 and "mailto:admin@example.org" in done.stdout
+    done = site.run("account", "--register", "--tos-agreed", "--ca=other")
+    assert done.returncode == 0 and "mailto:admin" not in done.stdout
+
+
+def test_status_shows_lifetime_profile_and_ca(two: Site, first: Pebble, second: Pebble) -> None:
+    two.certificate("a", ["a.example"], preferred_profile="short")
+    assert two.run("newOrder").returncode == 0
+    lines = two.run("status").stdout.splitlines()
+    assert lines[0].split() == ["SECTION", "EXPIRES", "LIFETIME", "PROFILE", "STATE", "NAMES"]
+    assert re.match(r"a +[-0-9]{10} [:0-9]{5} UTC +144 h +short +valid +a\.example", lines[1])
+    two.certificate("b", ["b.example"], ca="other")
+    assert two.run("newOrder").returncode == 0
+    lines = two.run("status").stdout.splitlines()
+    assert lines[0].split()[2:5] == ["LIFETIME", "CA", "PROFILE"]
+    assert lines[2].split()[-4] == "other"
+    (a, b) = json.loads(two.run("status", "--json").stdout)
+    assert (a["ca"], a["profile"], a["lifetime"]) == (host(first), "short", 518399)
+    assert b["ca"] == "other"
+
+
+def test_check_looks_at_all(two: Site, first: Pebble) -> None:
+    """Each signer greets, each ca-file is there, presets that need something are told of."""
+    two.certificate("a", ["a.example"], ca="default, other, zerossl")
+    done = two.run("check")
+    assert done.returncode == 0, done.stderr
+    for name in (re.escape(host(first)), "other", "zerossl"):
+        assert re.search(f"^{name}: the signer answers: ES256", done.stderr, re.M)
+    assert "[ca zerossl]: zerossl ties new accounts to those of its customers: set eab-kid" in \
+        done.stderr
+    two.main["ca other"]["ca-file"] = "/nonexistent"
+    two.certs["a"]["ca"] = "other, buypass"
+    done = two.run("check")
+    assert done.returncode == 2 and "[ca other]: ca-file = /nonexistent" in done.stderr
+    assert "buypass issues no certificates since October 2025: choose another CA" in done.stderr
+
+
+def test_records_of_all(two: Site) -> None:
+    """Each CA may be named in CAA records, with the account that is there."""
+    two.certificate("a", ["a.example"], ca="default, zerossl")
+    done = two.run("records")
+    assert 'IN CAA\t0 issue "pebble.letsencrypt.org; accounturi=' in done.stdout
+    assert 'IN CAA\t0 issue "sectigo.com; validationmethods=http-01"' in done.stdout

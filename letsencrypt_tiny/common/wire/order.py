@@ -16,7 +16,7 @@ from . import jose
 from ..errors import LocalProtocolError, ProtocolError
 from ..names import MAX_NAME, Identifier, is_dns
 from .access import MAX_ORIGINS, Access
-from .failed import OUTCOMES as OUTCOMES, Failed as Failed, parse_failed
+from .failed import Failed as Failed, parse_failed
 from .jsonfields import (JsonObject, dump, get_bool, get_int, get_list, get_object, get_objects,
                          get_optional_object, get_optional_str, get_str, get_strs, parse_object)
 from .probe import Finding, Probe, Probed, parse_answered, parse_probe

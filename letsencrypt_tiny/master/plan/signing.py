@@ -43,7 +43,8 @@ def derive(access: Access, requests: Sequence[Request], name: str = "") -> Polic
             names.update(value for _, value
                          in parse_certificate(request.certificate).names)
             only.add(digest(request.certificate))
-    return Policy(f"auto:{name}"[:64] if name else "auto", frozenset([origin_of(access.server), *access.origins]),
+    return Policy(f"auto:{name}"[:64] if name else "auto",
+                  frozenset([origin_of(access.server), *access.origins]),
                   frozenset(operations), frozenset(names), frozenset(profiles), 0,
                   frozenset(only), "any")
 

@@ -68,6 +68,21 @@ class Ordering:
             # one, may be validated twice.
             yield from authorizer.release()
 
+    def authorize(self) -> Steps[None]:
+        """Have the identifiers authorized (§7.5), and no certificate: the order is left to expire.
+        """
+        solvers = table.choose(self._solvers, self._request.challenges)
+        yield from self._begin()
+        self._enter()
+        authorizer = Authorizer(self._session, solvers, self._patience, wanted(self._request))
+        try:
+            if self._order.status == "pending":
+                yield from self._validate(authorizer)
+            if self._order.status == "invalid":
+                raise (yield from self._why_invalid())
+        finally:
+            yield from authorizer.release()
+
     def _work_through(self, authorizer: Authorizer) -> Steps[Issued]:
         """Bring the order from its state to its end (§7.1.6)."""
         order = self._order

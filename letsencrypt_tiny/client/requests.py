@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from ..common.errors import LocalProtocolError
 from ..common.names import Identifier
 from ..common.wire.account import AccountUpdate
-from ..common.wire.order import (Answer, ClientConfig, Directory, Log, Order, Progress, Request)
+from ..common.wire.order import (Answer, ClientConfig, Directory, Log, Order, Progress, Request,
+                                 Revocation)
 from ..common.wire.probe import Probe
 from ..common.wire.renewal import RenewalQuery
 from . import account, certificate, outcome, renewalinfo
@@ -40,8 +41,15 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
             return (yield from update.update(session, request, patience, replies))
         if isinstance(request, (Probe, RenewalQuery)):    # see online/, renewalinfo.py
             raise LocalProtocolError("a question among other requests")
-        identify = account.identify(session, config, patience, replies)
-        return (yield from certificate.revoke(session, request, identify, patience, replies))
+        return (yield from certificate.revoke(session, request, prove(request, patience), patience,
+                                              replies))
+
+    def prove(request: Revocation, patience: Patience) -> Steps[None]:
+        """Find the account and, if that is wanted, have it authorized for a certificate's names."""
+        yield from account.identify(session, config, patience, replies)
+        if request.challenges:
+            order = Order(request.section, request.identifiers, b"", challenges=request.challenges)
+            yield from Ordering(session, order, solvers, patience).authorize()
 
     tasks: list[Task] = [in_turn(batch, perform, config.access.timeout, replies)
                          for batch in batches(requests)]

@@ -164,7 +164,7 @@ def test_revocation_by_a_stranger(issued: Site, pebble: Pebble, prefix: Prefix) 
     shown(issued.run("account", "--register", "--tos-agreed"), TERMS, KEY_ID,
           r"also known: \S+ at \S+, of the key with the thumbprint \S+")
     expect(issued.run("--quiet", "revokeCert", str(cert)), 1,
-           rf"error: {cert}: revokeCert: .* \(unauthorized\)")
+           rf"error: {cert}: revokeCert: .* \(unauthorized\); another account has it: .*")
     assert status(issued, pebble, "a") == "Valid"
 
 
@@ -176,7 +176,7 @@ def test_what_cannot_be_revoked(ready: Site) -> None:
     nothing.write_text(ca.genkey())
     expect(ready.run("revokeCert", str(nothing)), 1, rf"error: {nothing}: .*")
     expect(ready.run("revokeCert"), 2,
-           "error: revokeCert: name the file of a certificate to revoke")
+           "error: revokeCert: name the section, or the file, of a certificate to revoke")
     expect(ready.run("revokeCert", "--reason=2", str(nothing)), 2,
            r"error: --reason=2: not one of unspecified \(0\), keyCompromise \(1\), .*")
 

@@ -108,6 +108,13 @@ def test_derived_for_revocation() -> None:
         assert allowed(requests, {"onlyReturnExisting": True}, "jwk") is not with_key
         for payload in (None, {}, order("example.org"), {"csr": b64(good_csr())}):
             assert not allowed(requests, payload)
+    # … but names may have to be proved first, and nothing be certified
+    proving: list[Request] = [Revocation("f", one, 1, False, (("dns", "example.org"),),
+                                         ("http-01",))]
+    for payload in (None, {}, order("example.org")):
+        assert allowed(proving, payload)
+    for payload in (order("other.example"), {"csr": b64(good_csr())}):
+        assert not allowed(proving, payload)
     odd = certificate("DNS:example.org,email:a@b,IP:::1")
     assert allowed([Revocation("f", odd)], {"certificate": b64(odd)})
 

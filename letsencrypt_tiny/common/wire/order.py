@@ -121,6 +121,9 @@ class Revocation(NamedTuple):
     certificate: bytes                   # DER
     reason: int | None = None         # RFC 5280 §5.3.1
     with_certificate_key: bool = False   # the signer holds the certificate's key
+    # Of whoever has not the certificate, but can prove that its names are his
+    identifiers: tuple[Identifier, ...] = ()
+    challenges: tuple[str, ...] = ()
 
 
 Request = Order | AccountUpdate | Revocation | Probe | RenewalQuery
@@ -156,7 +159,8 @@ def parse_request(line: bytes) -> Request:
     if kind == "Revocation":
         reason = None if obj.get("reason") is None else get_int(obj, "reason", 0, 10)
         return Revocation(get_str(obj, "section"), _get_bytes(obj, "certificate"), reason,
-                          get_bool(obj, "with_certificate_key"))
+                          get_bool(obj, "with_certificate_key"), _get_identifiers(obj),
+                          tuple(get_strs(obj, "challenges")))
     if kind in ("Probe", "RenewalQuery"):
         return parse_probe(obj) if kind == "Probe" else parse_query(obj)
     raise ProtocolError(f"an unknown request “{kind}”")

@@ -4,6 +4,7 @@ What can't be answered for, or no more, is a matter of the sections that need it
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
 
 from ...common import log
 from ...common.errors import Error
@@ -18,12 +19,13 @@ from ..settings.main import Config
 from .life import Life
 
 Plans = dict[str, tuple[OrderPlan, Life]]   # by section
+L = TypeVar("L")
 
 
-class Answering:
+class Answering(Generic[L]):
     """The responders of one run."""
 
-    def __init__(self, config: Config, left: Plans,
+    def __init__(self, config: Config, left: dict[str, tuple[OrderPlan, L]],
                  fail: Callable[[Iterable[str], Error], None]) -> None:
         """``left`` are the run's plans that have neither come nor failed: they are looked at, and
         replaced by others; ``fail`` takes sections out of them."""

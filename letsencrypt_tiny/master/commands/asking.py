@@ -1,6 +1,6 @@
-"""Requests that need no challenge: put to the client, answered each once."""
+"""Requests that are no orders: put to the client, answered each once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ...common import log
 from ...common.errors import Error
@@ -9,20 +9,24 @@ from ...common.wire.order import Account, Answer, Directory, Failed, Progress, R
 from ...common.wire.signer import Greeting
 from ..peers.conversation import Answered, Conversation, Ended, greet
 from ..peers.identity import identity
-from ..peers.loop import Loop
+from ..peers.loop import Loop, Tick
 from ..peers.messages import Messages
 from ..plan import issuers, signing
 from ..plan.issuers import Issuer
+from ..plan.orders import OrderPlan
 from ..settings.main import Config
 from ..store.journal import Journal
+from .proving import Proving
 
 
 def ask(config: Config, requests: Sequence[Request], key: int | None = None,
-        issuer: Issuer | None = None) -> Iterator[Answer]:
+        issuer: Issuer | None = None, proofs: Mapping[str, OrderPlan] | None = None
+        ) -> Iterator[Answer]:
     """Yield the answers to ``requests``; raises Error unless each gets its own.
 
     ``key`` is the descriptor of a private key to sign with instead of the account's; ``issuer`` is
-    the CA to ask, that of [client] if it is None.
+    the CA to ask, that of [client] if it is None.  ``proofs`` are what challenges are answered for,
+    by what the requests are called.
     """
     journal = Journal(config.state_directory)
     issuer = issuer or issuers.configured(config)[""]
@@ -31,18 +35,22 @@ def ask(config: Config, requests: Sequence[Request], key: int | None = None,
     loop = Loop()
     messages = Messages(loop)
     conversation = Conversation(loop, messages, config, issuer)
+    client = identity(config.client.program)
+    proving = Proving(config, client, messages, proofs or {})
     answers = 0
     try:
         conversation.start_signer(signing.derive(issuer.access, requests, issuer.name), key)
-        conversation.start_client(requests, identity(config.client.program))
+        proving.open()
+        conversation.start_client(requests, client, proving.directory, proving.doors())
         greet(loop, [conversation])
         if conversation.greeting is None:
             raise conversation.error or Error("the signer does not greet")
         if not finds and key is None:
             settle(config, conversation)
-        conversation.begin(
-            journal.account(issuer.directory, conversation.greeting.thumbprint),
-            issuers.names(issuer, journal.issuers(issuer.directory)), finds)
+        thumbprint = conversation.greeting.thumbprint
+        proving.serve(thumbprint)
+        conversation.begin(journal.account(issuer.directory, thumbprint),
+                           issuers.names(issuer, journal.issuers(issuer.directory)), finds)
         keys = thumbprints(conversation)
         for event in loop.events(lambda: conversation.runs):
             if isinstance(event, Answered):
@@ -51,7 +59,10 @@ def ask(config: Config, requests: Sequence[Request], key: int | None = None,
                     yield event.answer
             elif isinstance(event, Ended) and event.error is not None and answers < len(requests):
                 raise event.error   # else its answers have told what failed
+            elif isinstance(event, Tick):
+                proving.check(event.now)
     finally:
+        proving.close()
         conversation.close()
         messages.close()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...common import log
 from ...common.clock import DAY
 from ...common.errors import Error, UsageError, did_you_mean
+from ...common.x509.certificate import Certificate
 from ..pki import keys
 from ..plan import ari, issuers, renewal
 from ..plan.renewal import Due
@@ -48,6 +49,10 @@ def judge(config: Config, section: Section, state: SectionState, now: float,
     if not verdict.due and section.ca_file and state.ca_file not in (
             None, installed.authorities(section.ca_file)) and not _chains(config, section):
         return verdict._replace(due=True, reason=f"it does not chain to {section.ca_file}")
+    if not verdict.due and section.preferred_chain not in ("", state.preferred_chain) \
+            and not _is_preferred(section):
+        return verdict._replace(due=True, reason="its preferred-chain has changed, to "
+                                f"{section.preferred_chain}")
     return verdict
 
 
@@ -81,11 +86,9 @@ def _chains(config: Config, section: Section) -> bool:
     from ..pki import openssl
     from ...common.x509.der import encode_pem
     try:
-        chain = installed.read_chain(section.outputs[0], section.trusted)
-        if not section.fullchain:
-            if not section.chain:
-                return True   # nobody knows its intermediates
-            chain += installed.read_chain(section.chain, section.trusted)
+        chain = _chain(section)
+        if not chain:
+            return True   # nobody knows its intermediates
         leaf, *rest = [encode_pem(item.der) for item in chain]
         openssl.verify(config.openssl, [leaf], b"".join(rest), section.ca_file)
     except openssl.Unverified:
@@ -93,6 +96,26 @@ def _chains(config: Config, section: Section) -> bool:
     except (OSError, Error, ValueError) as exc:
         log.debug(f"{section.name}: cannot tell whether it chains to {section.ca_file}: {exc}")
     return True
+
+
+def _is_preferred(section: Section) -> bool:
+    """Say whether what is installed is the chain that is preferred."""
+    from ..pki import chains
+    try:
+        chain = _chain(section)
+    except (OSError, Error) as exc:
+        log.debug(f"{section.name}: cannot tell which chain it has: {exc}")
+        chain = []
+    return not chain or chains.names(chain, section.preferred_chain)
+
+
+def _chain(section: Section) -> list[Certificate]:
+    """Return the chain that is installed, none if only the certificate is.  Raises Error, OSError.
+    """
+    chain = installed.read_chain(section.outputs[0], section.trusted)
+    if section.fullchain:
+        return chain
+    return chain + installed.read_chain(section.chain, section.trusted) if section.chain else []
 
 
 def _bounded(section: Section, found: Installed) -> Section:

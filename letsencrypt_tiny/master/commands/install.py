@@ -5,7 +5,7 @@ the key first, by a process that does nothing else and that a kill of this one d
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ...common import log
@@ -13,7 +13,7 @@ from ...common.errors import Error
 from ...common.x509.certificate import Certificate
 from ...common.x509.der import encode_pem
 from ..peers.shell import run_shell
-from ..pki import verification
+from ..pki import chains, verification
 from ..pki.keys import OtherKey, check_unchanged
 from ..pki.verification import Arrived, NotNow
 from ..plan import lifecycle, renewal
@@ -31,12 +31,24 @@ NOTIFY_SECONDS = 300
 
 
 class Chain(NamedTuple):
-    """A chain (PEM) that is here for a plan; ``kept``: an earlier run could not install it."""
+    """A chain (PEM) that is here for a plan, with its alternates (as ``chains.pack``);
+    ``kept``: an earlier run could not install it."""
 
     plan: OrderPlan
     life: Life
     pem: str
     kept: bool = False
+
+    def arrived(self) -> Arrived:
+        """What is to be verified."""
+        section = self.plan.section
+        default, alternates = chains.unpack(self.pem)
+        return Arrived(default, self.plan.csr.spki, section.identifiers, section.ca_file,
+                       alternates, section.preferred_chain)
+
+
+# What becomes of chains
+Install = Callable[[Config, Sequence[Chain], Report], None]
 
 
 def install_arrived(config: Config, arrived: Sequence[Chain], report: Report) -> None:
@@ -46,10 +58,8 @@ def install_arrived(config: Config, arrived: Sequence[Chain], report: Report) ->
     """
     if not arrived:
         return
-    chains = verification.verify(config.openssl, [
-        Arrived(one.pem, one.plan.csr.spki, one.plan.section.identifiers,
-                one.plan.section.ca_file) for one in arrived])
-    for one, chain in zip(arrived, chains):
+    verified = verification.verify(config.openssl, [one.arrived() for one in arrived])
+    for one, chain in zip(arrived, verified):
         if not isinstance(chain, Error):
             _install(config, one, chain, report)
         elif isinstance(chain, NotNow) and _is_kept(one, chain.leaf, time.time()):
@@ -88,6 +98,7 @@ def _install(config: Config, one: Chain, chain: Sequence[Certificate], report: R
                       "and tried again by the next run")
         life.happens(lifecycle.KEPT)
         return
+    _tell_of_another(one, chain)
     life.happens(lifecycle.VERIFIED, Facts(notify=bool(life.section.notify)))
     try:
         contents = _files(life.section, chain)
@@ -103,6 +114,20 @@ def _install(config: Config, one: Chain, chain: Sequence[Certificate], report: R
     if new_key is not None:
         files.remove(Journal(config.state_directory).pending_key(life.section.key))
     report.installed(life.name, chain[0])
+
+
+def _tell_of_another(one: Chain, chain: Sequence[Certificate]) -> None:
+    """Say so if a chain is not the one that is preferred, and which could be had."""
+    wanted = one.plan.section.preferred_chain
+    if not wanted or chains.names(chain, wanted):
+        return
+    arrived = one.arrived()
+    found = verification.offered(arrived)
+    log.warning(f"{one.life.name}: preferred-chain = {wanted}: " + (
+        f"that chain does not end at a CA of CAfile = {arrived.ca_file}; another one is installed"
+        if any(chains.names(other, wanted) for other in found) else
+        f"the CA has no such chain, but those with {chains.offered(found)}; the default one is "
+        "installed"))
 
 
 def _files(section: Section, chain: Sequence[Certificate]) -> list[files.File]:

@@ -5,7 +5,7 @@ one limit) → responders serve → what happens → install.
 import time
 from collections.abc import Iterable, Sequence
 
-from ...common import log, trusted
+from ...common import log
 from ...common.errors import ConfigError, Error
 from ...common.wire.order import Account, Answer, Directory, Failed, Issued, Progress
 from ..peers import signals
@@ -14,6 +14,7 @@ from ..peers.identity import identity
 from ..peers.loop import Loop, Tick
 from ..peers.messages import Messages
 from ..peers.watchdog import Crowd
+from ..pki import chains
 from ..plan import issuers, lifecycle, signing
 from ..plan.issuers import Issuer
 from ..plan.lifecycle import Facts
@@ -21,11 +22,11 @@ from ..plan.orders import OrderPlan
 from ..report.run import Report
 from ..settings.main import Config
 from ..store.journal import Journal
-from . import limits
+from . import programs
 from .answering import Answering, Plans
 from .asking import settle
 from .elsewhere import Elsewhere
-from .install import Chain, install_arrived
+from .install import Chain, Install, install_arrived
 from .life import Life
 from .preparing import install_kept, prepare
 
@@ -36,15 +37,10 @@ def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Li
 
     What was issued earlier, and could not be installed, comes first.  Whatever a CA can't do is
     asked of the next one, if a section has several; not ``patient``: of the first one first, even
-    if it asked for a pause.  Raises ConfigError before
-    anything is touched, and Error where nothing can be remembered.
+    if it asked for a pause.  Raises ConfigError before anything is touched, and Error where nothing
+    can be remembered.
     """
-    for program in config.programs:   # what is configured must be there before anything is touched
-        identity(program)
-    try:
-        trusted.check_program(config.openssl)
-    except Error as exc:
-        raise ConfigError(f"{config.file}: openssl = {exc}") from exc
+    programs.check_all(config)
     try:
         journal.check()   # what is ordered must be remembered
     except Error as exc:
@@ -53,21 +49,22 @@ def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Li
     plans = prepare(config, journal, wanting, report, others)
     plans = install_kept(config, plans, report)
     while plans:
-        run = _Run(config, journal, report, plans, others)
+        run = Run(config, journal, report, plans, others)
         run.execute()
         plans = run.elsewhere
 
 
-class _Run:
+class Run:
     """The orders of one round, with whoever works on them."""
 
     def __init__(self, config: Config, journal: Journal, report: Report,
-                 plans: Plans, others: Elsewhere) -> None:
+                 plans: Plans, others: Elsewhere, install: Install = install_arrived) -> None:
         self._config = config
         self._journal = journal
         self._report = report
         self._left = plans                  # what has neither come nor failed
         self._others = others
+        self._install = install
         self.elsewhere: Plans = {}          # what another CA is to be asked for, in another round
         self._interrupted = False
         self._arrived: list[Chain] = []     # not looked at yet
@@ -192,12 +189,11 @@ class _Run:
             life.happens(lifecycle.PROGRESS, plan.facts(answer.url, key, answer.finalize))
         elif isinstance(answer, Issued):
             plan, life = self._left.pop(answer.section)
-            limits.issued(self._config.state_directory, plan.issuer.directory,
-                          plan.section.identifiers)
-            life.issued(answer.chain, plan.facts(None, key)._replace(profile=answer.profile or ""),
+            pem = chains.pack(answer.chain, answer.alternates if plan.alternates else ())
+            life.issued(pem, plan.facts(None, key)._replace(profile=answer.profile or ""),
                         int(time.time()))
             self._others.issued(plan)
-            self._arrived.append(Chain(plan, life, answer.chain))
+            self._arrived.append(Chain(plan, life, pem))
         elif isinstance(answer, Failed):
             self._failed(answer)
 
@@ -205,8 +201,7 @@ class _Run:
         """An order failed: another CA is asked in the next round, or that is it."""
         plan, life = self._left.pop(failed.section)
         if failed.section in self._ordered:
-            limits.failed(self._config.state_directory, plan.issuer.directory,
-                          plan.section.identifiers, failed)
+            self._others.count(plan, failed)
         several = len(plan.section.issuers) > 1
         message = f"{plan.issuer.called}: {failed.message}" if several else failed.message
         issuer = None if self._interrupted else self._others.next(plan, failed)
@@ -223,7 +218,8 @@ class _Run:
 
     def _install_arrived(self) -> None:
         arrived, self._arrived = self._arrived, []
-        install_arrived(self._config, arrived, self._report)
+        if arrived:
+            self._install(self._config, arrived, self._report)
 
     def _of(self, conversation: Conversation) -> list[str]:
         """The sections that are left to a conversation."""

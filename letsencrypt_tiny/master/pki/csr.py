@@ -92,6 +92,20 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
                          section.key if csr is None and not want.certificate else waiting)
 
 
+def rehearse(config: Config, section: Section, compromised: frozenset[str] = frozenset()) -> CSR:
+    """Return a CSR as ``make`` would make it, and leave nothing behind: where another key would be
+    made, it is for one that nobody keeps.  Raises Error."""
+    try:
+        csr = _request(config, section, keys.open_key(section.key, section.trusted,
+                                                      section.group), section.key)
+        if digest(csr.spki) not in compromised:
+            return csr
+    except FileNotFoundError:
+        pass
+    pem = openssl.generate_key(config.openssl, section.key_type)
+    return _request(config, section, keys.in_memory(pem), section.key)
+
+
 def _waiting(config: Config, want: Want, waiting: str, wants_new: bool,
              compromised: frozenset[str]) -> Made | None:
     """Return a CSR for the key that waits, if there is one and it is wanted."""

@@ -136,6 +136,24 @@ def verify(openssl: str, leaves: Sequence[bytes], intermediates: bytes, ca_file:
             os.close(descriptor)
 
 
+def verify_within(openssl: str, chain: Sequence[bytes]) -> None:
+    """Verify that the last certificate (PEM) of a ``chain`` certifies the first, whoever that is.
+
+    Raises Error, as ``verify`` does.
+    """
+    if len(chain) < 2:
+        raise Error("no certificate came with it that certifies it")
+    descriptors = [_memory(part) for part in (chain[-1], b"".join(chain[1:-1]), chain[0])]
+    try:
+        last, between, leaf = (f"/dev/fd/{descriptor}" for descriptor in descriptors)
+        _run(openssl, ["verify", "-partial_chain", "-CAfile", last, "-no-CApath", "-no-CAstore",
+                       "-purpose", "sslserver", *(["-untrusted", between] if chain[1:-1] else []),
+                       leaf], tuple(descriptors))
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
 def verify_each(openssl: str, leaves: Sequence[bytes], intermediates: bytes, ca_file: str,
                 at: int | None = None) -> list[Error | None]:
     """Return for each of ``leaves`` None, or the Error that ``verify`` raises for it alone."""

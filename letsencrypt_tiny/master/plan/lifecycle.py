@@ -46,6 +46,7 @@ class Facts(NamedTuple):
     access: str = ""
     profile: str = ""            # of a chain that came
     profile_wish: str = ""       # as the wishes above
+    preferred_chain: str = ""
 
 
 Edit = Callable[[SectionState, Facts], SectionState]
@@ -91,12 +92,14 @@ def _end_installing(state: SectionState, facts: Facts) -> SectionState:
                           key_type=facts.key_type, ca_file=facts.ca_file,
                           access=facts.access, installed=facts.installed,
                           issuer_account=state.account, profile=state.order_profile,
-                          order_profile=None, profile_wish=facts.profile_wish or None)
+                          order_profile=None, profile_wish=facts.profile_wish or None,
+                          preferred_chain=facts.preferred_chain or None)
 
 
 def _settle(state: SectionState, facts: Facts) -> SectionState:
     return state._replace(ca_file=facts.ca_file or state.ca_file,
-                          access=facts.access or state.access)
+                          access=facts.access or state.access,
+                          preferred_chain=facts.preferred_chain or state.preferred_chain)
 
 
 def _told(state: SectionState, facts: Facts) -> SectionState:

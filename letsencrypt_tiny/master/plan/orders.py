@@ -12,6 +12,10 @@ from .issuers import Issuer
 from .lifecycle import Facts
 
 
+# Of what is to be proved and not certified
+NO_CSR = CSR(b"", b"", (), (), b"", (), (), (), False, ())
+
+
 class OrderPlan(NamedTuple):
     """A section on its way to a certificate."""
 
@@ -33,13 +37,18 @@ class OrderPlan(NamedTuple):
         """The section's."""
         return self.section.name
 
+    @property
+    def alternates(self) -> bool:
+        """Whether more chains than the default one are wanted (§7.4.2)."""
+        return bool(self.section.preferred_chain)
+
     def order(self) -> Order:
         """What the client is asked for."""
         return Order(self.name, self.section.identifiers, self.csr.der, url=self.resume,
                      account=self.account, profile=self.section.profile or None,
                      profile_required=bool(self.section.required_profile),
                      challenges=self.challenges, finalize=self.finalize,
-                     replaces=self.replaces)
+                     replaces=self.replaces, alternates=self.alternates)
 
     def facts(self, url: str | None, account: str, finalize: str | None = None) -> Facts:
         """What to remember of the order at ``url``, which is of the account of that key."""

@@ -7,7 +7,8 @@ from ...common.wire.access import Access
 from ...common.wire.account import AccountUpdate
 from ...common.wire.order import Order, Request, Revocation
 from ...common.wire.jsonfields import JsonObject
-from ...common.wire.policy import BY_CERTIFICATE_KEY, ORDERING, Policy, digest, origin_of
+from ...common.wire.policy import (AUTHORIZING, BY_CERTIFICATE_KEY, ORDERING, Policy, digest,
+                                   origin_of)
 from ...common.wire.signer import Greeting
 from ...common.x509.certificate import parse_certificate
 from ...common.x509.csr import CSR
@@ -42,6 +43,7 @@ def derive(access: Access, requests: Sequence[Request], name: str = "") -> Polic
         elif isinstance(request, Revocation):
             operations.update(("revoke", BY_CERTIFICATE_KEY if request.with_certificate_key
                                else "lookup"))
+            operations.update(AUTHORIZING if request.challenges else ())
             names.update(value for _, value
                          in parse_certificate(request.certificate).names)
             only.add(digest(request.certificate))

@@ -58,6 +58,7 @@ class Section(NamedTuple):
     required_profile: str = ""               # asked for whatever the CA says; "" for neither
     challenges: tuple[str, ...] = ()         # types, in order of preference; none: auto
     ari: bool = True                         # ask the CA when to renew (RFC 9773)
+    preferred_chain: str = ""                # CN of an issuer in the chain; "" is the default one
 
     @property
     def issuer(self) -> str:
@@ -132,6 +133,8 @@ SECTION = Table(
     Setting("ari", "ari", inifile.boolean, "yes", "whether the CA is asked when to renew"),
     Setting("CAfile", "ca_file", values.absolute, paths.CA_BUNDLE,
             "CA certificates that it must chain to", empty=True),
+    Setting("preferred-chain", "preferred_chain", values.common_name, "",
+            "CN of an issuer in the chain that is wanted"),
     Setting("owner", "owner", values.owner, "", "USER[:GROUP] of the files", old=("chown",)),
     Setting("mode", "mode", values.mode, "0644", "octal mode of the files", old=("chmod",)),
     Setting("notify", "notify", str, "", "command after new files have been installed"),

@@ -40,6 +40,15 @@ def optional_integer(least: int, most: int) -> Callable[[str], int | None]:
     return parse
 
 
+def common_name(text: str) -> str:
+    """Parse the common name of a CA."""
+    if len(text) > 200:
+        raise ValueError("it is longer than 200 characters")
+    if not text.isprintable():
+        raise ValueError("it holds control characters")
+    return text
+
+
 def choice(*valid: str) -> Callable[[str], str]:
     """Return the parser of one of the ``valid`` words."""
     def parse(text: str) -> str:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...common import log, trusted
 from ...common.errors import Error, ProtocolError
-from ...common.wire.jsonfields import (JsonObject, get_bool, get_int, get_optional_str, get_strs)
-from . import files
+from ...common.wire.jsonfields import JsonObject, get_bool, get_int, get_optional_str, get_strs
+from . import files, revoked
 from .statefile import StateFile, make_directory
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 MAX_SIZE = 256 << 10   # bytes
 MAX_MOMENT = 1 << 40   # Unix time
-MAX_REVOKED = 1000     # certificates, and keys, that are remembered
 _ACCOUNTS = "accounts.json"
 _REVOKED = "revoked.json"
 _DIRECTORIES = "directories.json"
@@ -48,6 +47,7 @@ class SectionState(NamedTuple):
     access: str | None = None            # owner and mode of its files
     told: int = 0                        # when it was said that it waits without a certificate
     installed: int = 0                   # when we installed it
+    preferred_chain: str | None = None   # the setting
     profile: str | None = None           # that the CA issued it under, as the client says
     profile_wish: str | None = None      # the setting, preferred or required
     order_profile: str | None = None     # as ``profile``, of a chain that is not installed yet
@@ -140,24 +140,25 @@ class Journal:
     def revoked(self) -> Revoked:
         """Return what was revoked by us."""
         obj = self._file(_REVOKED).read()
-        found = [obj.get(member) for member in ("certificates", "keys")]
-        return Revoked(*(frozenset(map(str, item)) if isinstance(item, list) else frozenset()
-                         for item in found))
+        return Revoked(*(frozenset(revoked.digests(obj, member)) for member in Revoked._fields))
 
     def remember_revoked(self, certificate: bytes, key: bytes | None = None) -> None:
         """Remember that a certificate (DER) is revoked and, if its ``key``
         (SubjectPublicKeyInfo) is given, that this is compromised.  Raises Error."""
-        from hashlib import sha256
-        obj = self._file(_REVOKED).read()
-        for member, data in (("certificates", certificate), ("keys", key)):
-            known = obj.get(member)
-            digests = [item for item in known if isinstance(item, str)] \
-                if isinstance(known, list) else []
-            if data is not None:
-                digest = sha256(data).hexdigest()
-                digests = [item for item in digests if item != digest] + [digest]
-            obj[member] = digests[-MAX_REVOKED:]
-        self._file(_REVOKED).write(obj)
+        file = self._file(_REVOKED)
+        obj = file.read()
+        revoked.add(obj, "certificates", certificate)
+        if key is not None:
+            revoked.add(obj, "keys", key)
+        file.write(obj)
+
+    def forget_revoked(self, certificate: bytes) -> None:
+        """A certificate (DER) is not revoked; its key stays what it is said to be.  Raises Error.
+        """
+        file = self._file(_REVOKED)
+        obj = file.read()
+        revoked.take_back(obj, "certificates", certificate)
+        file.write(obj)
 
     def known(self) -> "set[str]":
         """The file names there are: lets a run over many sections skip those without state.

@@ -36,7 +36,7 @@ ELSEWHERE = {"certonly": "newOrder", "run": "newOrder", "issue": "newOrder", "or
 # command -> the options that it knows besides the general ones
 OPTIONS: dict[str, set[str]] = {
     "account": {"register", "tos_agreed", "deactivate", "thumbprint"},
-    "newOrder": {"config_certs", "min_days", "force"},
+    "newOrder": {"config_certs", "min_days", "force", "new_key"},
     "revokeCert": {"reason", "certificate_key"},
     "status": {"config_certs", "json"}, "records": {"config_certs"}, "check": {"online", "json"}}
 
@@ -128,6 +128,7 @@ def _parser() -> "argparse.ArgumentParser":
     order.add_argument("--config-certs", metavar="FILE", action="append")
     order.add_argument("--min-days", metavar="DAYS", type=int)
     order.add_argument("--force", action="store_true")
+    order.add_argument("--new-key", action="store_true")
     revoke = parser.add_argument_group("revokeCert FILE ...")
     revoke.add_argument("--reason")
     revoke.add_argument("--certificate-key", metavar="FILE")
@@ -185,7 +186,8 @@ def _command(command: str, options: "argparse.Namespace") -> int:
     wanted = certificates.load(config, options.config_certs)
     with _locked(config, idle=wanted.empty and not arguments):
         return new_order(config, wanted, Options(
-            arguments, -1 if options.force else options.min_days))
+            arguments, -1 if options.force or options.new_key and options.min_days is None
+            else options.min_days, options.new_key))
 
 
 def _check(config: "Config", options: "argparse.Namespace") -> int:

@@ -18,6 +18,7 @@ class Life:
         self.state = state
         self.phase = lifecycle.resume(state)
         self.forced = False
+        self.new_key = False   # whether another key is asked for
         self.report = report
         self._journal = journal
 

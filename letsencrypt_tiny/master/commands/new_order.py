@@ -29,6 +29,7 @@ class Options(NamedTuple):
 
     sections: Sequence[str] = ()
     min_days: int | None = None       # negative: force
+    new_key: bool = False             # what is ordered is for another key
 
 
 def new_order(config: Config, certificates: Certificates, options: Options) -> int:
@@ -47,6 +48,7 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
     if wanting:   # a night with nothing due doesn't load what it doesn't need
         from .ordering import order
         order(config, journal, report, wanting)
+    _make_next_keys(config, lives)
     if any(life.phase == lifecycle.INSTALLED for life in lives):
         from .install import notify
         notify(lives, report)
@@ -81,6 +83,7 @@ def _wants(config: Config, options: Options, life: Life, waiting: list[Life]) ->
         settle(life)
         return False
     life.renew(forced=options.min_days is not None and options.min_days < 0)
+    life.new_key = options.new_key
     waits = renewal.waits(life.state, now) and not options.sections and options.min_days is None
     log.info(f"{life.name}: {verdict.reason}" + (
         f", but the server asked not to order again before {when(life.state.not_before)} (name "
@@ -100,6 +103,14 @@ def _tell_of_waits(lives: Sequence[Life], report: Report) -> None:
         report.tell_of_waits([(life.name, life.state.not_before) for life in fresh])
     for life in fresh:
         life.happens(lifecycle.TOLD, lifecycle.Facts(told=now))
+
+
+def _make_next_keys(config: Config, lives: Sequence[Life]) -> None:
+    """Whoever is notified, or asks for records, finds the keys of the next renewal."""
+    for life in lives:
+        if life.section.next_key:
+            from .next_keys import make
+            make(config, life)
 
 
 def _usable(life: Life, report: Report) -> bool:

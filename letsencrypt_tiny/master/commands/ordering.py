@@ -80,9 +80,11 @@ def _want(life: Life) -> csr.Want:
         certificate = installed.read(section).certificate
     except installed.Busy:   # there is one
         return csr.Want(section, True, False, state.order_key or "" if state.kept else "")
-    return csr.Want(section, certificate is not None,
-                    certificate is not None and renewal.other_key_type(section, certificate, state),
-                    state.order_key or "" if state.kept else "")
+    kept = state.order_key or "" if state.kept else ""
+    if certificate is None:
+        return csr.Want(section, False, life.new_key, kept)
+    return csr.Want(section, True, life.new_key or renewal.other_key_type(
+        section, certificate, state), kept, b"" if section.reuse_key else certificate.spki)
 
 
 def _install_kept(config: Config, plans: Plans, report: Report) -> Plans:

@@ -15,7 +15,7 @@ from ..settings.certificates import Section
 from ..settings.main import Config
 from ..store.installed import Busy
 from ..store.journal import Journal
-from . import due
+from . import due, next_keys
 
 
 class Row(NamedTuple):
@@ -29,6 +29,7 @@ class Row(NamedTuple):
     serial: str | None
     fault: str | None = None      # of a section that cannot be
     waits: str | None = None      # until when it is not ordered, as the CA asked
+    next_key: str | None = None   # TLSA 3 1 1 of the key that was made ahead
 
     @property
     def state(self) -> str:
@@ -60,6 +61,9 @@ def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] 
         print(status_table([(log.printable(row.section), row.expires or "-", row.state,
                              log.printable(row.fault or " ".join(map(shown, row.names))))
                             for row in rows]))
+        for row in rows:
+            if row.next_key:
+                print(f"{log.printable(row.section)}: next key: TLSA 3 1 1 {row.next_key}")
     return 1 if any(row.fault is not None for row in rows) else 0
 
 
@@ -78,4 +82,5 @@ def _row(config: Config, section: Section, journal: Journal, now: float) -> Row:
                [value for _, value in section.identifiers],
                None if certificate is None else when(certificate.not_after),
                None if certificate is None else certificate.serial.hex(),
-               waits=when(state.not_before) if verdict.due and renewal.waits(state, now) else None)
+               waits=when(state.not_before) if verdict.due and renewal.waits(state, now) else None,
+               next_key=next_keys.digest(config, section))

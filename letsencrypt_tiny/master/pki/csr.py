@@ -11,7 +11,7 @@ from ..peers import parallel
 from ..plan.keytype import key_type
 from ..settings.certificates import Section
 from ..settings.main import Config
-from ..store import files, keys
+from ..store import files, keys, pending
 from ..store.journal import Journal
 from . import openssl
 
@@ -23,6 +23,7 @@ class Want(NamedTuple):
     certificate: bool = False    # there is one already, and a pair with its key
     new_key: bool = False        # the key that there is is not wanted any more
     kept_key: str = ""           # digest of the key that a chain has been issued for, and kept
+    spent: bytes = b""           # SubjectPublicKeyInfo that is not to be certified once more
 
 
 class Made(NamedTuple):
@@ -82,8 +83,10 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
         csr = _request(config, section, key, section.key)
     except FileNotFoundError:
         pass
-    wants_new = csr is None or want.new_key or digest(csr.spki) in compromised
-    made = _waiting(config, want, waiting, wants_new, compromised)
+    wants_new = csr is None or want.new_key or digest(csr.spki) in compromised \
+        or csr.spki == want.spent and digest(csr.spki) != want.kept_key
+    made = _waiting(config, want, waiting, {want.spent, csr.spki if csr else b""} if wants_new
+                    else None, compromised)
     if made is not None:
         return made
     if csr is not None and not wants_new:
@@ -92,20 +95,26 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
                          section.key if csr is None and not want.certificate else waiting)
 
 
-def _waiting(config: Config, want: Want, waiting: str, wants_new: bool,
+def _waiting(config: Config, want: Want, waiting: str, old: set[bytes] | None,
              compromised: frozenset[str]) -> Made | None:
-    """Return a CSR for the key that waits, if there is one and it is wanted."""
+    """Return a CSR for the key that waits, if there is one and it is wanted.
+
+    A new one is wanted unless ``old`` is None, and none of those.
+    """
     try:
         made = _pending(config, want.section, waiting)
         found = digest(made.csr.spki)
         if found not in compromised and (found == want.kept_key or (
-                wants_new and key_type(made.csr.spki) == want.section.key_type)):
+                old is not None and made.csr.spki not in old
+                # one that was told of beforehand is taken as it is
+                and (want.section.next_key
+                     or key_type(made.csr.spki) == want.section.key_type))):
             return made
     except FileNotFoundError:
         return None
     except Error as exc:
         log.debug(f"{waiting}: {exc}")
-    if wants_new:
+    if old is not None:
         files.remove(waiting)   # another one is made
     return None
 
@@ -113,7 +122,7 @@ def _waiting(config: Config, want: Want, waiting: str, wants_new: bool,
 def _pending(config: Config, section: Section, waiting: str) -> Made:
     key = keys.open_key(waiting, 0, section.group)
     pem = os.pread(key, keys.MAX_KEY, 0)
-    return Made(_request(config, section, key, waiting), pem)
+    return Made(_request(config, section, key, waiting), pending.private_key(pem))
 
 
 def _with_new_key(config: Config, section: Section, path: str) -> Made:
@@ -129,8 +138,11 @@ def _with_new_key(config: Config, section: Section, path: str) -> Made:
     key = keys.in_memory(pem)
     seen = keys.fingerprint(key)
     csr = _request(config, section, key, path)
-    keys.create(path, pem, owner)
-    return Made(csr, seen=seen) if path == section.key else Made(csr, pem)
+    if path == section.key:
+        keys.create(path, pem, owner)
+        return Made(csr, seen=seen)
+    pending.create(path, pem, csr.spki)
+    return Made(csr, pem)
 
 
 def _request(config: Config, section: Section, key: int, path: str) -> CSR:

@@ -14,7 +14,7 @@ from ...common import inifile, log, paths, specifiers, trusted
 from ...common.errors import ConfigError, Error
 from ...common.inifile import Settings
 from ...common.names import Identifier
-from . import identifiers, proofs, values
+from . import identifiers, keys, proofs, values
 from .main import Config
 from .rows import Setting, Table, Values, record
 
@@ -55,6 +55,8 @@ class Section(NamedTuple):
     notify: str
     issuer: str = ""                         # name of the CA; "" is the one of [client]
     challenges: tuple[str, ...] = ()         # types, in order of preference; none: auto
+    reuse_key: bool | None = True            # whether a renewal keeps the key; None is no
+    next_key: bool = False                   # whether the key of the next one is made ahead
 
     @property
     def outputs(self) -> list[str]:
@@ -111,6 +113,10 @@ SECTION = Table(
     Setting("certificate-key", "key", values.file, "", "file of the private key"),
     Setting("key-type", "key_type", values.choice(*KEY_TYPES), KEY_TYPES[0],
             "type of a key that doesn't exist yet"),
+    Setting("reuse-key", "reuse_key", values.optional_boolean, "",
+            "whether a renewal keeps the key"),
+    Setting("next-key", "next_key", inifile.boolean, "no",
+            "whether the key of the next one is made ahead"),
     Setting("subject", "subject", identifiers.parse_subject, "", "/TYPE=VALUE/TYPE=VALUE…"),
     Setting("subjectAltName", "alternative_names", identifiers.alternative_names, "",
             "names in openssl's notation"),
@@ -170,7 +176,9 @@ def _load(config: Config, names: Sequence[str], optional: bool, lacme: bool | No
                 found.sections[name] = _section(settings, table.read(settings, defaults), config)
             except ConfigError as exc:
                 found.faults[name] = SectionError(str(exc))
-    for name, fault in _clashes(found.sections):
+    shared, faults = keys.share(found.sections)
+    found.sections.update((section.name, section) for section in shared)
+    for name, fault in {**faults, **dict(_clashes(found.sections))}.items():
         del found.sections[name]
         found.faults[name] = SectionError(fault)
     return before if before is not None and found.empty else found
@@ -214,12 +222,12 @@ def _clashes(sections: dict[str, Section]) -> list[tuple[str, str]]:
     """
     seen: dict[str, Section] = {}
     faults: dict[str, str] = {}
-    keys = {section.key: section for section in sections.values()}
+    by_key = {section.key: section for section in sections.values()}
     for section in sections.values():
         for path in section.outputs:
-            if path in keys:
+            if path in by_key:
                 faults.setdefault(section.name, f"{section.where}: {path} is the certificate-key "
-                                                f"of {keys[path].where}")
+                                                f"of {by_key[path].where}")
             if path in seen:
                 other = seen[path]
                 faults.setdefault(section.name, f"{section.where}: {path} is already the file of "
@@ -234,6 +242,7 @@ def _section(settings: Settings, found: Values, config: Config) -> Section:
     """Complete what ``settings`` say, whose values have been ``found``."""
     if len(settings.name) > _MAX_SECTION:
         raise ConfigError(f"{settings.where}: this name is longer than {_MAX_SECTION} characters")
+    keys.complete(settings, found)
     found.update(name=settings.name, where=settings.where, issuer="", chain="",
                  identifiers=_identifiers(settings, found))
     fault = proofs.fault(found["challenges"], found["identifiers"], config)

@@ -38,6 +38,11 @@ def optional_integer(least: int, most: int) -> Callable[[str], int | None]:
     return parse
 
 
+def optional_boolean(text: str) -> bool | None:
+    """Parse yes or no, or None where there is neither."""
+    return inifile.boolean(text) if text else None
+
+
 def choice(*valid: str) -> Callable[[str], str]:
     """Return the parser of one of the ``valid`` words."""
     def parse(text: str) -> str:

@@ -15,7 +15,7 @@ from ...common import log, trusted
 from ...common.errors import Error, ProtocolError
 from ...common.wire.jsonfields import (JsonObject, dump, get_bool, get_int, get_optional_object,
                                        get_optional_str, get_strs, parse_object)
-from . import files
+from . import files, pending
 
 if TYPE_CHECKING:
     from ...common.wire.order import Account, Directory
@@ -131,7 +131,7 @@ class Journal:
             try:
                 with open(trusted.open_unchangeable(waiting), "rb") as ours, \
                         open(trusted.open_file(path, owner), "rb") as theirs:
-                    if ours.read(MAX_SIZE) != theirs.read(MAX_SIZE):
+                    if pending.private_key(ours.read(MAX_SIZE)) != theirs.read(MAX_SIZE):
                         return
             except (OSError, Error):
                 return

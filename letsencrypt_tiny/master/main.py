@@ -186,8 +186,7 @@ def _command(command: str, options: "argparse.Namespace") -> int:
     wanted = certificates.load(config, options.config_certs)
     with _locked(config, idle=wanted.empty and not arguments):
         return new_order(config, wanted, Options(
-            arguments, -1 if options.force or options.new_key and options.min_days is None
-            else options.min_days, options.new_key))
+            arguments, -1 if options.force else options.min_days, options.new_key))
 
 
 def _check(config: "Config", options: "argparse.Namespace") -> int:

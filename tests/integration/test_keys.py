@@ -71,7 +71,7 @@ def test_the_short_form_has_a_new_key_each_time(ready: Site) -> None:
     expect(ready.run("--quiet", "newOrder"), 0)
     seen = [pair(ready)]
     for _ in range(2):
-        expect(ready.run("newOrder", "--force"), 0, "a: forced", NEW, f"a: {INSTALLED}")
+        expect(ready.run("newOrder", "--force"), 0, "a: forced", f"a: {INSTALLED}")
         old = ready.file("a", "privkey.pem.old")
         assert digest(old) == seen[-1] and judge.mode(old) == 0o600
         seen.append(pair(ready))

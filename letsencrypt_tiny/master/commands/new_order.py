@@ -37,6 +37,8 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
 
     Raises UsageError and ConfigError before anything is touched.
     """
+    if options.new_key and options.min_days is None:
+        options = options._replace(min_days=renewal.FORCED)
     journal, report = Journal(config.state_directory), Report()
     if certificates.empty and not options.sections:
         log.info(certificates.hint)

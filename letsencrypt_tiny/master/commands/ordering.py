@@ -19,7 +19,7 @@ from ..peers.loop import Loop, Tick
 from ..peers.messages import Messages
 from ..peers.watchdog import Crowd
 from ..pki import csr
-from ..plan import challenges, issuers, lifecycle, orders, renewal, signing
+from ..plan import challenges, issuers, lifecycle, orders, signing
 from ..plan.issuers import Issuer
 from ..plan.lifecycle import Facts
 from ..plan.orders import OrderPlan
@@ -27,10 +27,10 @@ from ..report import validation
 from ..report.run import Report
 from ..responders.table import Responder, responders_for
 from ..settings.main import Config
-from ..store import installed
 from ..store.journal import Journal
 from .install import Chain, install_arrived
 from .life import Life
+from .wants import wanted
 
 
 def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Life]) -> None:
@@ -62,7 +62,7 @@ def _prepare(config: Config, journal: Journal, lives: Sequence[Life], report: Re
     """Make keys and CSRs; what is to be ordered, by section."""
     known = issuers.configured(config)
     plans: Plans = {}
-    wants = [_want(life) for life in lives]
+    wants = [wanted(life) for life in lives]
     for life, made in zip(lives, csr.make_all(config, wants, journal.revoked().keys)):
         if isinstance(made, Error):
             report.failed(life.name, str(made))
@@ -72,19 +72,6 @@ def _prepare(config: Config, journal: Journal, lives: Sequence[Life], report: Re
             plans[life.name] = orders.plan(life.section, issuer, made.csr, life.state, types,
                                            made.new_key, made.seen), life
     return plans
-
-
-def _want(life: Life) -> csr.Want:
-    section, state = life.section, life.state
-    try:
-        certificate = installed.read(section).certificate
-    except installed.Busy:   # there is one
-        return csr.Want(section, True, False, state.order_key or "" if state.kept else "")
-    kept = state.order_key or "" if state.kept else ""
-    if certificate is None:
-        return csr.Want(section, False, life.new_key, kept)
-    return csr.Want(section, True, life.new_key or renewal.other_key_type(
-        section, certificate, state), kept, b"" if section.reuse_key else certificate.spki)
 
 
 def _install_kept(config: Config, plans: Plans, report: Report) -> Plans:

@@ -83,16 +83,24 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
         csr = _request(config, section, key, section.key)
     except FileNotFoundError:
         pass
-    wants_new = csr is None or want.new_key or digest(csr.spki) in compromised \
-        or csr.spki == want.spent and digest(csr.spki) != want.kept_key
-    made = _waiting(config, want, waiting, {want.spent, csr.spki if csr else b""} if wants_new
-                    else None, compromised)
+    stays = csr is not None and _stays(csr, want, compromised)
+    old = None if stays else {want.spent, csr.spki if csr else b""}
+    made = _waiting(config, want, waiting, old, compromised)
     if made is not None:
         return made
-    if csr is not None and not wants_new:
+    if csr is not None and stays:
         return Made(csr, seen=seen)
+    (log.debug if csr is not None and csr.spki == want.spent else log.info)(
+        f"{section.name}: generating the private key {section.key} ({section.key_type})")
     return _with_new_key(config, section,
                          section.key if csr is None and not want.certificate else waiting)
+
+
+def _stays(csr: CSR, want: Want, compromised: frozenset[str]) -> bool:
+    """Say whether the key that is in its place is the one to order for."""
+    known = digest(csr.spki)
+    return not want.new_key and known not in compromised and (
+        csr.spki != want.spent or known == want.kept_key)
 
 
 def _waiting(config: Config, want: Want, waiting: str, old: set[bytes] | None,
@@ -130,7 +138,6 @@ def _with_new_key(config: Config, section: Section, path: str) -> Made:
     owner = section.trusted if path == section.key else 0
     _make_parent(config, section.key)
     files.probe(section.key, files.TRIAL, None, section.trusted)
-    log.info(f"{section.name}: generating the private key {section.key} ({section.key_type})")
     pem = openssl.generate_key(config.openssl, section.key_type)
     if not 0 < len(pem) <= keys.MAX_KEY:
         raise Error(f"{config.openssl} genpkey made no private key ({len(pem)} bytes)")

@@ -176,8 +176,9 @@ def _load(config: Config, names: Sequence[str], optional: bool, lacme: bool | No
                 found.sections[name] = _section(settings, table.read(settings, defaults), config)
             except ConfigError as exc:
                 found.faults[name] = SectionError(str(exc))
-    shared, faults = keys.share(found.sections)
-    found.sections.update((section.name, section) for section in shared)
+    stays, faults = keys.share(found.sections)
+    for name in stays:
+        found.sections[name] = found.sections[name]._replace(reuse_key=True)
     for name, fault in {**faults, **dict(_clashes(found.sections))}.items():
         del found.sections[name]
         found.faults[name] = SectionError(fault)

@@ -5,14 +5,35 @@ The short form gets a new key with each certificate: nobody else knows the file.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ...common.errors import ConfigError
 from ...common.inifile import Settings
 from .rows import Values
 
-if TYPE_CHECKING:
-    from .certificates import Section
+
+class Keyed(Protocol):
+    """A section, as far as its key is concerned."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def where(self) -> str:
+        """FILE, [SECTION]: for messages."""
+
+    @property
+    def key(self) -> str:
+        """Where the key is."""
+
+    @property
+    def reuse_key(self) -> bool | None:
+        """Whether it stays; None: unless something else is said."""
+
+    @property
+    def next_key(self) -> bool:
+        """Whether the next one is made ahead."""
 
 
 def complete(settings: Settings, found: Values) -> None:
@@ -29,22 +50,22 @@ def complete(settings: Settings, found: Values) -> None:
         found["reuse_key"] = True
 
 
-def share(sections: "Mapping[str, Section]") -> "tuple[list[Section], dict[str, str]]":
-    """Return the sections whose key stays because it is another's, too, and by name what is wrong
-    with those that would have it replaced under the other's certificate."""
-    by_key: dict[str, list[Section]] = {}
+def share(sections: Mapping[str, Keyed]) -> tuple[list[str], dict[str, str]]:
+    """Return the names of sections whose key stays because it is another's, too, and by name what
+    is wrong with those that would have it replaced under the other's certificate."""
+    by_key: dict[str, list[Keyed]] = {}
     for section in sections.values():
         by_key.setdefault(section.key, []).append(section)
-    changed: list[Section] = []
+    stays: list[str] = []
     faults: dict[str, str] = {}
     for members in by_key.values():
         for section in members if len(members) > 1 else ():
             if section.reuse_key is None:
-                changed.append(section._replace(reuse_key=True))
+                stays.append(section.name)
             elif not section.reuse_key:
                 other = next(item for item in members if item is not section)
                 faults[section.name] = (
                     f"{section.where}: {'next-key = yes' if section.next_key else 'reuse-key = no'}"
                     f": {section.key} is the certificate-key of {other.where}, too; give each a "
                     "key of its own, or let it stay (reuse-key = yes)")
-    return changed, faults
+    return stays, faults

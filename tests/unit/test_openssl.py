@@ -16,7 +16,8 @@ from letsencrypt_tiny.common.x509.csr import parse_csr
 from letsencrypt_tiny.common.errors import Error
 from letsencrypt_tiny.master.pki import openssl
 from letsencrypt_tiny.master.settings import certificates as certs, identifiers
-from letsencrypt_tiny.master.settings.certificates import KEY_TYPES, Section
+from letsencrypt_tiny.master.settings.certificates import Section
+from letsencrypt_tiny.master.settings.keys import KEY_TYPES
 
 OPENSSL = "/usr/bin/openssl"
 PLAIN = Section("a", "F, [a]", (("dns", "a.example"),), "/k", "/c", "", "", (), "ec:P-256",

@@ -27,7 +27,8 @@ NAMES = {"Dns": challenges.Dns, "Tlsserver": challenges.Tlsserver}
 IDENTIFIERS = tuple[tuple[str, str], ...]
 # values that the fields of a record are made of: (section, field) -> type
 INTERMEDIATE = {("client", "tls"): tuple[str, str], ("certs", "names"): IDENTIFIERS,
-                ("certs", "alternative_names"): IDENTIFIERS}
+                ("certs", "alternative_names"): IDENTIFIERS,
+                ("certs", "key_types"): tuple[str, ...]}
 
 
 def settings(text: str) -> inifile.Settings:

@@ -82,6 +82,8 @@ def select(certificates: Certificates, names: Sequence[str]) -> Selection:
     for name in dict.fromkeys(names):
         if name in sections:
             chosen.sections.append(sections[name])
+            if sections[name].twin:   # both current, or both as they were
+                chosen.sections.append(sections[sections[name].twin])
         else:
             chosen.faults[name] = faults.get(name) or UsageError(
                 f"there is no section [{name}] in the certificates' configuration"
@@ -89,4 +91,4 @@ def select(certificates: Certificates, names: Sequence[str]) -> Selection:
     if not chosen.sections and all(isinstance(fault, UsageError)
                                    for fault in chosen.faults.values()):
         raise next(iter(chosen.faults.values()))
-    return chosen
+    return chosen._replace(sections=list(dict.fromkeys(chosen.sections)))

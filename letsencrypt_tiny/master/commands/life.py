@@ -19,6 +19,8 @@ class Life:
         self.phase = lifecycle.resume(state)
         self.forced = False
         self.new_key = False   # whether another key is asked for
+        self.due: bool | None = None      # None: not known
+        self.twin: "Life | None" = None   # ordered in this run, too, and installed together
         self.report = report
         self._journal = journal
 

@@ -47,6 +47,9 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
     wanting = [life for life in lives
                if _wants(config, options, life, waiting) and _usable(life, report)]
     _tell_of_waits(waiting, report)
+    if any(life.section.twin for life in wanting):
+        from .twins import couple
+        wanting = couple(lives, wanting)
     if wanting:   # a night with nothing due doesn't load what it doesn't need
         from .ordering import order
         order(config, journal, report, wanting)
@@ -80,6 +83,7 @@ def _wants(config: Config, options: Options, life: Life, waiting: list[Life]) ->
     except Busy as exc:
         life.report.failed(life.name, str(exc))
         return False
+    life.due = verdict.due
     if not verdict.due:
         log.info(f"{life.name}: {verdict.reason}")
         settle(life)

@@ -28,7 +28,9 @@ from ..report.run import Report
 from ..responders.table import Responder, responders_for
 from ..settings.main import Config
 from ..store.journal import Journal
-from .install import Chain, install_arrived
+from . import twins
+from .chain import Chain
+from .install import install_arrived
 from .life import Life
 from .wants import wanted
 
@@ -50,9 +52,9 @@ def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Li
     except Error as exc:
         raise Error(f"nothing is ordered: {exc}") from exc
     plans = _prepare(config, journal, wanting, report)
-    plans = _install_kept(config, plans, report)
+    plans, held = _install_kept(config, plans, report)
     if plans:
-        _Run(config, journal, report, plans).execute()
+        _Run(config, journal, report, plans, held).execute()
 
 
 Plans = dict[str, tuple[OrderPlan, Life]]
@@ -63,44 +65,51 @@ def _prepare(config: Config, journal: Journal, lives: Sequence[Life], report: Re
     known = issuers.configured(config)
     plans: Plans = {}
     wants = [wanted(life) for life in lives]
+    failed: set[str] = set()
     for life, made in zip(lives, csr.make_all(config, wants, journal.revoked().keys)):
         if isinstance(made, Error):
             report.failed(life.name, str(made))
+            failed.add(life.name)
         else:
             issuer = known[life.section.issuer]
             types = challenges.types(life.section, config)
             plans[life.name] = orders.plan(life.section, issuer, made.csr, life.state, types,
                                            made.new_key, made.seen), life
+    for name in twins.without(failed, lives, report):
+        del plans[name]
     return plans
 
 
-def _install_kept(config: Config, plans: Plans, report: Report) -> Plans:
-    """Try again what was issued and could not be installed; return what is left to order."""
+def _install_kept(config: Config, plans: Plans, report: Report) -> tuple[Plans, list[Chain]]:
+    """Try again what was issued and could not be installed; return what is left to order, and
+    what waits for that."""
     tried = [Chain(plan, life, pem, kept=True) for plan, life in plans.values()
              if plan.kept and (pem := life.kept())]
     for one in tried:
         log.info(f"{one.life.name}: what was issued {when(one.life.state.kept)} is tried again")
         one.life.happens(lifecycle.TAKEN_UP)
-    install_arrived(config, tried, report)
+    waiting = install_arrived(config, tried, report)
     left = dict(plans)
     for one in tried:
         if one.life.phase == lifecycle.DUE and not one.life.state.kept:
             left[one.life.name] = one.plan.anew(), one.life
         else:
             del left[one.life.name]
-    return left
+    alone, held = twins.ready(waiting, left)
+    twins.widowed(alone, report)
+    return left, held
 
 
 class _Run:
     """The orders of one run, with whoever works on them."""
 
     def __init__(self, config: Config, journal: Journal, report: Report,
-                 plans: Plans) -> None:
+                 plans: Plans, held: Sequence[Chain]) -> None:
         self._config = config
         self._journal = journal
         self._report = report
         self._left = plans                  # what has neither come nor failed
-        self._arrived: list[Chain] = []     # not looked at yet
+        self._arrived = list(held)          # not looked at yet
         self._ordered: set[str] = set()     # sections with an order at the CA
         self._loop = Loop()
         self._messages = Messages(self._loop)
@@ -128,6 +137,7 @@ class _Run:
         except Error as exc:
             self._install_arrived()
             self._fail(self._left, exc)
+            self._install_arrived()
         finally:
             self._close()
 
@@ -273,8 +283,8 @@ class _Run:
                                      for responder in self._responders))
 
     def _install_arrived(self) -> None:
-        arrived, self._arrived = self._arrived, []
-        install_arrived(self._config, arrived, self._report)
+        arrived, self._arrived = twins.ready(self._arrived, self._left)
+        twins.widowed(install_arrived(self._config, arrived, self._report), self._report)
 
     def _of(self, conversation: Conversation) -> list[str]:
         """The sections that are left to a conversation."""

@@ -18,6 +18,7 @@ from ..plan import challenges, issuers
 from ..plan.issuers import Issuer
 from ..settings import certificates, proofs
 from ..settings.certificates import Section
+from ..settings.keys import written
 from ..settings.main import Config
 from ..store import keys
 from ..store.journal import Journal
@@ -51,8 +52,11 @@ def records(config: Config, sections: Sequence[str], config_certs: Sequence[str]
     known = issuers.configured(config)
     authorities = {name: _authority(config, journal, known[name], faults)
                    for name in dict.fromkeys(section.issuer for section in chosen.sections)}
+    groups: dict[str, list[Section]] = {}   # the other type of key adds but a digest
     for section in chosen.sections:
-        for line in _of(config, journal, section, authorities[section.issuer], faults):
+        groups.setdefault(written(section), []).append(section)
+    for group in groups.values():
+        for line in _of(config, journal, group, authorities[group[0].issuer], faults):
             print(line)
     for fault in faults:
         log.error(fault)
@@ -88,10 +92,11 @@ def _is_good(account: str, issuer: Issuer) -> bool:
         return False
 
 
-def _of(config: Config, journal: Journal, section: Section, authority: Authority,
+def _of(config: Config, journal: Journal, group: Sequence[Section], authority: Authority,
         faults: list[str]) -> Iterator[str]:
-    """Yield the lines for one section."""
-    yield f"; [{log.printable(section.name)}]"
+    """Yield the lines for one section, of a key or two."""
+    section = group[0]
+    yield f"; [{log.printable(written(section))}]"
     names = [value for kind, value in section.identifiers if kind == "dns"]
     for name in dict.fromkeys(name.removeprefix("*.") for name in names):
         if name != shown(name):
@@ -100,7 +105,7 @@ def _of(config: Config, journal: Journal, section: Section, authority: Authority
         for wildcard in (False, True):
             if (f"*.{name}" if wildcard else name) in names:
                 yield from _caa(config, section, name, wildcard, authority)
-    digests = list(_digests(config, journal, section, faults))
+    digests = [digest for member in group for digest in _digests(config, journal, member, faults)]
     for name in names:
         if digests and name.startswith("*."):   # an asterisk that isn't first is none (RFC 4592)
             yield f"; the same at _443._tcp below each name that {name} is used for:"

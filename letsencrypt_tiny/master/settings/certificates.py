@@ -10,16 +10,15 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ...common import inifile, log, paths, specifiers, trusted
+from ...common import inifile, log, paths, specifiers
 from ...common.errors import ConfigError, Error
 from ...common.inifile import Settings
 from ...common.names import Identifier
-from . import identifiers, keys, proofs, values
+from . import identifiers, keys, proofs, sources, values
 from .main import Config
 from .rows import Setting, Table, Values, record
 
 HASHES = ("sha256", "sha384", "sha512", "sha224", "sha1", "md5", "rmd160")
-KEY_TYPES = ("ec:P-256", "ec:P-384", "rsa:2048", "rsa:3072", "rsa:4096")
 KEY_USAGES = ("digitalSignature", "nonRepudiation", "keyEncipherment", "dataEncipherment",
               "keyAgreement", "keyCertSign", "cRLSign", "encipherOnly", "decipherOnly")
 TLS_FEATURES = ("status_request", "status_request_v2")
@@ -57,6 +56,7 @@ class Section(NamedTuple):
     challenges: tuple[str, ...] = ()         # types, in order of preference; none: auto
     reuse_key: bool | None = True            # whether a renewal keeps the key; None is no
     next_key: bool = False                   # whether the key of the next one is made ahead
+    twin: str = ""                           # the section for the other type of key, if any
 
     @property
     def outputs(self) -> list[str]:
@@ -111,8 +111,8 @@ SECTION = Table(
     Setting("certificate-chain", "fullchain", values.file, "",
             "file of the certificate and its chain"),
     Setting("certificate-key", "key", values.file, "", "file of the private key"),
-    Setting("key-type", "key_type", values.choice(*KEY_TYPES), KEY_TYPES[0],
-            "type of a key that doesn't exist yet"),
+    Setting("key-type", "key_types", keys.key_types, keys.KEY_TYPES[0],
+            "types of keys that don't exist yet"),
     Setting("reuse-key", "reuse_key", values.optional_boolean, "",
             "whether a renewal keeps the key"),
     Setting("next-key", "next_key", inifile.boolean, "no",
@@ -165,54 +165,40 @@ def _load(config: Config, names: Sequence[str], optional: bool, lacme: bool | No
         os.path.join(os.path.dirname(config.file), specifiers.expand(name)) for name in names))
     table = SECTION if identifiers.is_public(config.client.access.server) else _private()
     defaults = table.defaults()
-    for file in _files(found.files, optional):
+    for file in sources.files(found.files, optional):
         log.debug(f"reading {file}")
         sections = inifile.read(file, lacme, values.open_own)
         defaults = table.read(sections.pop(""), defaults)   # once, for all that follow
         for name, settings in sections.items():
-            found.sections.pop(name, None)
-            found.faults.pop(name, None)
+            _forget(found, name)
             try:
-                found.sections[name] = _section(settings, table.read(settings, defaults), config)
+                given = table.read(settings, defaults)
+                for section in _twins(_section(settings, given, config), given["key_types"]):
+                    if section.name in found.sections:
+                        raise settings.bad("key-type", f"there is a section [{section.name}], too")
+                    found.sections[section.name] = section
             except ConfigError as exc:
                 found.faults[name] = SectionError(str(exc))
     stays, faults = keys.share(found.sections)
     for name in stays:
         found.sections[name] = found.sections[name]._replace(reuse_key=True)
     for name, fault in {**faults, **dict(_clashes(found.sections))}.items():
-        del found.sections[name]
-        found.faults[name] = SectionError(fault)
+        if name in found.sections:
+            section = found.sections.pop(name)
+            found.sections.pop(section.twin, None)
+            found.faults[keys.written(section)] = SectionError(fault)
     return before if before is not None and found.empty else found
 
 
-def _files(wanted: Sequence[str], optional: bool) -> list[str]:
-    files = []
-    for path in wanted:
-        if path.endswith("/") or os.path.isdir(path):
-            try:
-                entries = _list(path)
-            except FileNotFoundError:
-                if optional:
-                    continue
-                raise ConfigError(f"{path}: no such directory") from None
-            # hidden files and editors' locks and copies are nobody's wishes
-            files += [os.path.join(path, entry) for entry in entries
-                      if entry.endswith(".conf") and not entry.startswith((".", "#"))]
-        elif not optional or os.path.lexists(path):
-            files.append(path)
-    return files
-
-
-def _list(path: str) -> list[str]:
-    """Return what is in a directory where nobody else can write."""
-    try:
-        directory = trusted.open_directory(trusted.absolute(path))
-        try:
-            return sorted(os.listdir(directory))
-        finally:
-            os.close(directory)
-    except Error as exc:
-        raise ConfigError(str(exc)) from exc
+def _forget(found: Certificates, name: str) -> None:
+    """A section of that name comes: it replaces what was read of an earlier one."""
+    old = found.sections.pop(name, None)
+    if old is not None and old.twin:
+        found.sections.pop(old.twin)
+        if name != keys.written(old):
+            found.faults[old.twin] = SectionError(f"{old.where}: key-type: there is a section "
+                                                  f"[{name}], too")
+    found.faults.pop(name, None)
 
 
 def _clashes(sections: dict[str, Section]) -> list[tuple[str, str]]:
@@ -244,7 +230,8 @@ def _section(settings: Settings, found: Values, config: Config) -> Section:
     if len(settings.name) > _MAX_SECTION:
         raise ConfigError(f"{settings.where}: this name is longer than {_MAX_SECTION} characters")
     keys.complete(settings, found)
-    found.update(name=settings.name, where=settings.where, issuer="", chain="",
+    found.update(name=settings.name, where=settings.where, issuer="", chain="", twin="",
+                 key_type=found["key_types"][0],
                  identifiers=_identifiers(settings, found))
     fault = proofs.fault(found["challenges"], found["identifiers"], config)
     if fault:
@@ -263,6 +250,19 @@ def _section(settings: Settings, found: Values, config: Config) -> Section:
         found.update(certificate=f"{own}/cert.pem", chain=f"{own}/chain.pem",
                      fullchain=f"{own}/fullchain.pem")
     return record(Section, found)
+
+
+def _twins(section: Section, types: Sequence[str]) -> list[Section]:
+    """Return a section for each type of key."""
+    if len(types) == 1:
+        return [section]
+    other = keys.second(section.name)
+    return [section._replace(twin=other),
+            section._replace(name=other, twin=section.name, key_type=types[1],
+                             key=keys.beside(section.key),
+                             certificate=keys.beside(section.certificate),
+                             chain=keys.beside(section.chain),
+                             fullchain=keys.beside(section.fullchain))]
 
 
 def _identifiers(settings: Settings, given: Values) -> tuple[Identifier, ...]:

@@ -4,12 +4,18 @@ The short form gets a new key with each certificate: nobody else knows the file.
 ``certificate-key`` was chosen, may be pinned or shared, and stays.
 """
 
+import os
 from collections.abc import Mapping
 from typing import Protocol
 
+from ...common import inifile
 from ...common.errors import ConfigError
 from ...common.inifile import Settings
+from . import values
 from .rows import Values
+
+KEY_TYPES = ("ec:P-256", "ec:P-384", "rsa:2048", "rsa:3072", "rsa:4096")
+_SECOND = " (rsa)"
 
 
 class Keyed(Protocol):
@@ -32,8 +38,36 @@ class Keyed(Protocol):
         """Whether it stays; None: unless something else is said."""
 
     @property
+    def twin(self) -> str:
+        """The name of the one for the other type of key; "" if there is none."""
+
+    @property
     def next_key(self) -> bool:
         """Whether the next one is made ahead."""
+
+
+def key_types(text: str) -> tuple[str, ...]:
+    """Parse a type of key, or one of each kind, ec first; raises ValueError."""
+    found = tuple(sorted({inifile.choice(word, KEY_TYPES) for word in values.split(text)}))
+    if len(found) > 2 or len(found) == 2 and found[0][:2] == found[1][:2]:
+        raise ValueError("more than one key of a kind: name one type, or an ec and an rsa one")
+    return found
+
+
+def second(name: str) -> str:
+    """Return what the section for the RSA key of the section ``name`` is called."""
+    return name + _SECOND
+
+
+def beside(path: str) -> str:
+    """Return where the file for the RSA key is that the other one has at ``path``."""
+    start, ending = os.path.splitext(path)
+    return f"{start}.rsa{ending}" if path else ""
+
+
+def written(section: Keyed) -> str:
+    """Return the name of a section as it stands in the file."""
+    return section.twin if section.name == second(section.twin) else section.name
 
 
 def complete(settings: Settings, found: Values) -> None:

@@ -27,12 +27,23 @@ from ..common.errors import ConfigError, Error
 PORT = 53
 PATIENCE = 5.0      # seconds for one answer
 
-# dnspython imports a type's module when it first meets one, which a confined process cannot
-for _type in ("A", "AAAA", "CNAME", "NS", "SOA", "TXT", "TSIG", "OPT"):
-    dns.rdata.get_rdata_class(  # type: ignore[no-untyped-call]
-        dns.rdataclass.IN, dns.rdatatype.from_text(_type))
-dns.rdata.get_rdata_class(  # type: ignore[no-untyped-call]
-    dns.rdataclass.ANY, dns.rdatatype.TSIG)
+
+def _load_types() -> None:
+    """Let dnspython import what it reads records with, and nothing more when it meets others.
+
+    A confined process can't, and would fail at what any server may send; records of another type
+    are read as those that nobody knows (RFC 3597).
+    """
+    for kind in ("A", "AAAA", "CNAME", "DNAME", "NS", "SOA", "TXT", "TSIG", "OPT"):
+        dns.rdata.get_rdata_class(  # type: ignore[no-untyped-call]
+            dns.rdataclass.IN, dns.rdatatype.from_text(kind))
+
+    def nothing(name: str) -> None:
+        raise ImportError(f"{name} is not needed here")
+    vars(dns.rdata)["import_module"] = nothing   # the releases' type it differently
+
+
+_load_types()
 
 # Of an address family that this host has not, or has no way to the world for
 _NO_ROUTE = (errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)

@@ -20,7 +20,8 @@ AT_ONCE = 4            # challenges for each name that a client may want at the 
 ALTOGETHER = 40        # … and while a run lasts
 REFUSALS = 4000        # that a client survives beyond that
 TOLD = 10              # refusals that the administrator gets to know of, of each client
-MAX_OUTPUT = 1 << 18   # bytes that a client has not read
+MAX_OUTPUT = 1 << 18   # bytes that a client has not read, and …
+FOR_EACH = 1 << 11     # … for each name
 
 
 class _Door:
@@ -110,9 +111,8 @@ class Doors:
         message = parse_asked(line)
         about = message.challenge
         if not isinstance(message, Present):
-            if about in door.held:
-                door.held.discard(about)
-                presenter.clean(number, about)
+            door.held.discard(about)
+            presenter.clean(number, about)
             return
         door.asked += 1
         why = self._faults(door, about)
@@ -154,7 +154,7 @@ class Doors:
                 while door.output:
                     door.output = door.output[door.socket.send(door.output):]
             except BlockingIOError:
-                if len(door.output) > MAX_OUTPUT:
+                if len(door.output) > MAX_OUTPUT + FOR_EACH * len(self._duty.identifiers):
                     log.warning("a client does not read what it is told")
                     self._close(number, presenter)
             except OSError:

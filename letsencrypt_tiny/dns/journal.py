@@ -4,6 +4,7 @@ A line is on the disk before its record is in the zone, and another when it is g
 is left the file is empty.  So whatever is killed, the next run knows what to take back.
 """
 
+import errno
 import fcntl
 import os
 import threading
@@ -35,8 +36,12 @@ class Journal:
                 raise Error("the process of an earlier run still takes back its records")
             time.sleep(_PAUSE)
         self.left: dict[Record, str] = {}   # … and in which zone, "" if that isn't known
-        for line in self._read().split(b"\n")[:-1]:   # what was cut off was not published
+        text = self._read()
+        whole, newline, _ = text.rpartition(b"\n")   # what was cut off was not published
+        for line in whole.split(b"\n"):
             self._replay(line)
+        self._size = len(whole) + len(newline)      # of the lines that are whole
+        self._cut()
 
     def _locked(self) -> bool:
         try:
@@ -80,8 +85,9 @@ class Journal:
             if self.left:
                 self._write(record, "gone", "", "")
                 return
+            self._size = 0
+            self._cut()
             try:
-                os.ftruncate(self._descriptor, 0)
                 os.fdatasync(self._descriptor)
             except OSError as exc:
                 raise _unwritable(exc) from exc
@@ -90,8 +96,18 @@ class Journal:
         line = dump({"is": what, **record._asdict(), "zone": zone, "how": how[:300]}) + b"\n"
         try:
             if os.write(self._descriptor, line) != len(line):   # O_APPEND
-                raise OSError(28, os.strerror(28))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._size += len(line)
             os.fdatasync(self._descriptor)
+        except OSError as exc:
+            self._cut()
+            raise _unwritable(exc) from exc
+
+    def _cut(self) -> None:
+        """Leave whole lines alone: what is written next must not be taken for the end of one."""
+        try:
+            if os.lseek(self._descriptor, 0, os.SEEK_END) != self._size:   # fstat is forbidden
+                os.ftruncate(self._descriptor, self._size)
         except OSError as exc:
             raise _unwritable(exc) from exc
 

@@ -24,7 +24,7 @@ from .resolving import Resolver
 
 MAX_ALIASES = 8
 MAX_REFERRALS = 8
-MAX_SERVERS = 30    # addresses of a zone that are looked at
+MAX_SERVERS = 30    # names, and addresses, of a zone's name servers that are looked at
 _GOOD = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 
 
@@ -59,6 +59,8 @@ class Places:
     def find(self, name: str) -> Place:
         """Return where the CA looks for the record of the host ``name``; raises Error."""
         here = f"{LABEL}.{name}"
+        if not is_dns(here):
+            raise Error(f"{here} is too long for a name (RFC 1035 §2.3.4)")
         way = [here]
         while True:
             target, authority = self._alias(here)
@@ -108,8 +110,10 @@ class Places:
             below = owner(reply, "NS", "authority")
             if _is_final(reply, recursive):
                 zone = owner(reply, "SOA", "authority")
-                if zone is None or zone == authority.zone or recursive:
-                    return None, authority._replace(zone=zone or authority.zone)
+                if zone is None or not in_zone(name, zone):   # nobody speaks for other zones
+                    return None, authority
+                if zone == authority.zone or recursive:
+                    return None, authority._replace(zone=zone)
                 return None, self._at(zone, authority)
             if below is None or not in_zone(name, below) or below == authority.zone:
                 raise Error(f"{authority.servers[0]} does not answer for {name}")
@@ -154,7 +158,7 @@ class Places:
         """Look up the addresses of name servers; raises Error if there are none."""
         servers: list[Server] = []
         why = Error(f"{zone or '.'} has no name servers")
-        for name in names:
+        for name in names[:MAX_SERVERS]:
             glue = _glue(name, reply) if reply is not None else []
             try:
                 servers += [Server(address, PORT, name)

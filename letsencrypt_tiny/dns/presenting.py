@@ -22,6 +22,7 @@ from .updates.update import Refused, Update
 MAX_WORKERS = 32
 STACK = 1 << 20     # bytes of each
 REMIND = 20         # seconds after which ``remind`` is to be called again
+STUCK = 120         # seconds beyond an update's and those of propagation in which nothing ends
 
 Say = Callable[[int, Answered], None]
 
@@ -55,6 +56,7 @@ class Presenter:
         self._queue: deque[Callable[[], None]] = deque()
         self._idle = self._workers = 0
         self._ended = False
+        self._moved = time.monotonic()
         threading.stack_size(STACK)
 
     # --- what doors say ---
@@ -74,7 +76,7 @@ class Presenter:
         """A door does not want it any more."""
         with self._changed:
             entry = self._entries.get(about)
-            if entry is not None:
+            if entry is not None and door in entry.doors:
                 entry.doors.discard(door)
                 self._see_to(entry)
 
@@ -87,12 +89,23 @@ class Presenter:
                     self._see_to(entry)
 
     def remind(self) -> None:
-        """Let clients know that what they wait for is not forgotten: now and then."""
+        """Let clients know that what they wait for is not forgotten: now and then.
+
+        A server, or a hoster's interface, that answers a byte at a time may hold threads up for
+        ever, but not clients.  What it published is taken back when it lets go, or by the next run.
+        """
         with self._changed:
+            silence = time.monotonic() - self._moved
+            lost = silence > self._timeout + self._propagation_timeout + STUCK
             for entry in self._entries.values():
-                if not entry.ready:
-                    for door in entry.doors:
-                        self._say(door, Waits(entry.about, self._timeout + 2 * REMIND, entry.why))
+                if entry.ready:
+                    continue
+                for door in entry.doors:
+                    self._say(door, Failed(entry.about, f"{entry.why}: nothing comes of it for "
+                                           f"{silence:.0f} seconds") if lost else
+                              Waits(entry.about, self._timeout + 2 * REMIND, entry.why))
+                if lost:
+                    entry.doors.clear()
 
     def recover(self, seconds: float) -> None:
         """Take back what an earlier run left, for ``seconds`` at most."""
@@ -109,6 +122,10 @@ class Presenter:
                 self._see_to(entry)
         self._wait(seconds, lambda: not self._entries)
         with self._changed:
+            left = [entry.record.name for entry in self._entries.values() if entry.record]
+            if left:
+                log.warning(f"{len(left)} records are left, the next run will try to take them "
+                            f"back: {', '.join(left[:5])}")
             self._ended = True
             self._changed.notify_all()
         return not self._journal.left
@@ -128,10 +145,19 @@ class Presenter:
 
     def _put(self, job: Callable[[], None]) -> None:
         self._queue.append(job)
+        self._moved = time.monotonic()
         if self._idle < len(self._queue) and self._workers < MAX_WORKERS:
-            self._workers += 1
-            threading.Thread(target=self._run, daemon=True).start()
+            self._start()
         self._changed.notify_all()
+
+    def _start(self) -> None:
+        self._workers += 1
+        try:
+            threading.Thread(target=self._run, daemon=True).start()
+        except RuntimeError as exc:
+            self._workers -= 1
+            if not self._workers:   # else they will do it
+                raise Error(f"no thread can be started: {exc}") from exc
 
     def _run(self) -> None:
         while True:
@@ -146,6 +172,7 @@ class Presenter:
                     return
                 job = self._queue.popleft()
             job()
+            self._moved = time.monotonic()
 
     def _work(self, entry: _Entry) -> None:
         """Make it as it is wanted."""
@@ -179,6 +206,8 @@ class Presenter:
         place = self._places.find(about.identifier[1])
         record = checked(place.name, value(about))
         self._tell(entry, self._timeout + 2 * REMIND, f"{place.name} is being published")
+        if not entry.doors:   # to find out may have taken long
+            raise propagation.Unwanted("not published")
         entry.record, entry.zone = record, place.authority.zone
         self._journal.publishing(record, entry.zone, self._update.how)
         try:
@@ -199,6 +228,7 @@ class Presenter:
     def _tell(self, entry: _Entry, seconds: int, why: str) -> None:
         log.debug(f"{entry.about.identifier[1]}: {why}")
         with self._changed:
+            self._moved = time.monotonic()
             entry.why = why
             for door in entry.doors:
                 self._say(door, Waits(entry.about, seconds, why))

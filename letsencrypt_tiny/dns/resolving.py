@@ -14,7 +14,8 @@ import dns.rcode
 from ..common.errors import Error
 from .asking import Server, Unreachable, ask_all, is_address, question, rcode, texts
 
-_MOST = 3     # resolvers, as in resolv.conf(5)
+_MOST = 3             # resolvers, as in resolv.conf(5)
+_MOST_ADDRESSES = 16  # of a host
 _GOOD = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 
 
@@ -71,17 +72,22 @@ class Resolver:
         raise Error(f"{name} can't be looked up: {why} (see resolv.conf(5), or set nameservers)")
 
     def addresses(self, host: str) -> list[str]:
-        """Return the addresses of a host, IPv4's first; raises Error if it has none."""
+        """Return the addresses of a host, IPv4's first; raises Error if none is found."""
         host = host.lower().rstrip(".")
         if is_address(host):
             return [host]
         with self._lock:
             if host in self._known:
                 return self._known[host]
-        found = [address for kind in ("A", "AAAA")
-                 for address in texts(self.look_up(host, kind), kind)]
+        found: list[str] = []
+        why = Error(f"{host} has no address")
+        for kind in ("A", "AAAA"):   # some servers know nothing of the second, and fail
+            try:
+                found += texts(self.look_up(host, kind), kind)[:_MOST_ADDRESSES]
+            except Error as exc:
+                why = exc
         if not found:
-            raise Error(f"{host} has no address")
+            raise why
         with self._lock:
             self._known[host] = found
         return found

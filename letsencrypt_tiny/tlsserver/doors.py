@@ -13,6 +13,8 @@ from ..common.serving import Server
 from ..common.wire import responder as wire
 from .presented import Presented
 
+MAX_UNSENT = 1 << 20    # bytes of answers: who leaves more unread is served no more
+
 
 class Door:
     """The socket of one client."""
@@ -59,6 +61,9 @@ class Door:
 
     def tell(self, answer: wire.Answered) -> None:
         """Answer later than at once."""
+        if len(self._answers) > MAX_UNSENT:
+            self._sock.shutdown(socket.SHUT_RDWR)   # as is noticed when it is written to next
+            return
         self._answers += wire.format_line(answer)
         self._server.watch(self._sock, self.ready, writing=True)
 

@@ -21,6 +21,8 @@ import dns.tsig
 import dns.tsigkeyring
 import dns.update
 
+from letsencrypt_tiny.common import paths
+
 from .daemon import Daemon
 
 PRIMARY, SECONDARY, RESOLVER = "127.0.0.2", "127.0.0.3", "127.0.0.53"
@@ -190,7 +192,9 @@ def _keyring(path: Path) -> Any:
     return dns.tsigkeyring.from_text({name: secret})
 
 
-def with_resolver(resolv_conf: Path, argv: Sequence[str]) -> list[str]:
-    """Return an argv that runs ``argv`` on a host with another resolv.conf(5)."""
+def with_resolver(resolv_conf: Path, argv: Sequence[str], ca_file: Path | None = None) -> list[str]:
+    """Return an argv that runs ``argv`` on a host with another resolv.conf(5), and that trusts
+    other CAs if ``ca_file`` is given."""
+    trust = f'mount --bind "{ca_file}" {paths.CA_BUNDLE} && ' if ca_file else ""
     return ["/usr/bin/unshare", "--mount", "--", "/bin/sh", "-c",
-            'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(resolv_conf), *argv]
+            f'{trust}mount --bind "$0" /etc/resolv.conf && exec "$@"', str(resolv_conf), *argv]

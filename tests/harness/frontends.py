@@ -41,7 +41,7 @@ PidFile {path}/apache2.pid
 ErrorLog /dev/stderr
 User www-data
 Group www-data
-Listen 80
+Listen [::]:80
 {modules}
 DocumentRoot {path}
 <Directory />
@@ -118,6 +118,21 @@ _TOLD = {
     "haproxy": ("global\n", "global\n    setenv ACME_THUMBPRINT %s\n"),
     "caddy": ("import {snippet}", "vars acme_thumbprint %s\n    import {snippet}")}
 TLS_KINDS = {"nginx-stream.conf": _NGINX_STREAM, "haproxy-tls.cfg": _HAPROXY_TLS}
+# How others are told the client's address, in snippet and configuration, as the snippets say
+_PROXIED = (
+    ("acme-tls/1  unix:{run}/tls.socket;", "acme-tls/1  127.0.0.1:8444;"),
+    ("    ssl_preread on;\n", "    ssl_preread on;\n    proxy_protocol on;\n"),
+    ("stream {{ ", "stream {{ server {{ listen 127.0.0.1:8444 proxy_protocol; proxy_pass "
+     "unix:{run}/tls.socket; }} "),
+    ("    server here 127.0.0.1:8443\n", "    server tls unix@/tls.socket send-proxy-v2\n"
+     "frontend inner\n    bind unix@{path}/tls.socket user www-data mode 600 accept-proxy\n"
+     "    default_backend inner\nbackend inner\n    server here 127.0.0.1:8443\n"))
+
+
+def _proxied(text: str, run: Path) -> str:
+    for old, new in _PROXIED:
+        text = text.replace(old.replace("{run}", str(run)), new.replace("{run}", str(run)))
+    return text
 
 
 class Frontend:
@@ -125,13 +140,17 @@ class Frontend:
 
     Those of TLS_KINDS are at port 443.  ``directory`` stands for the /var/www/acme-challenge of a
     static one, and ``socket`` is what ``listen`` must be for haproxy, which sees nothing outside
-    its chroot.  Those named “stateless” answer for the account with ``thumbprint``.
+    its chroot.  Those named “stateless” answer for the account with ``thumbprint``; those at port
+    443 pass all but challenges on with a PROXY header if they are ``proxied``.
     """
 
-    def __init__(self, prefix: Prefix, kind: str, thumbprint: str = "") -> None:
+    def __init__(self, prefix: Prefix, kind: str, thumbprint: str = "",
+                 proxied: bool = False) -> None:
         self._snippet = prefix.path / "etc/letsencrypt-tiny" / kind
         self._kind = kind
         self._thumbprint = thumbprint
+        self._proxied = proxied
+        self._run = prefix.path / "run/letsencrypt-tiny"
 
     def __enter__(self) -> "Frontend":
         self._temporary = tempfile.TemporaryDirectory(prefix="frontend-", dir=PARENT)
@@ -145,6 +164,8 @@ class Frontend:
         self.directory.chmod(0o710)
         snippet = shutil.copy(self._snippet, path)
         text = self._snippet.read_text()
+        if self._proxied:
+            text = _proxied(text, self._run)
         Path(snippet).write_text(text.replace("/var/www/acme-challenge", str(self.directory)))
         config = path / "config"
         modules = "\n".join(f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so"
@@ -156,6 +177,8 @@ class Frontend:
             old, new = _TOLD[server]
             template = template.replace(old, new % self._thumbprint).replace(
                 "use_backend letsencrypt-tiny ", "use_backend letsencrypt-tiny-stateless ")
+        if self._proxied:
+            template = _proxied(template, self._run)
         config.write_text(template.format(path=path, snippet=snippet, modules=modules))
         argv: list[str] = {
             "nginx": ["/usr/sbin/nginx", "-e", "stderr", "-c", str(config)],

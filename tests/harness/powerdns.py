@@ -1,14 +1,23 @@
-"""A double of the PowerDNS API, which lexicon speaks to; what it is told goes to BIND's zones."""
+"""A double of the PowerDNS API, which lexicon speaks to; what it is told goes to BIND's zones.
+
+A hoster's: HTTPS at port 443 of the host pdns.test, whose CA is in ``ca_file``.
+"""
 
 import http.server
 import json
+import ssl
+import subprocess
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from .bind import Bind
+from .ca import CA
 
 KEY = "a key of the interface"
+HOST, ADDRESS = "pdns.test", "127.0.0.4"
 
 
 class PowerDNS:
@@ -61,8 +70,18 @@ class PowerDNS:
             def log_message(self, format: str, *args: Any) -> None:
                 """Keep still."""
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://pdns.test:{self._server.server_port}"
+        subprocess.run(["ip", "address", "replace", f"{ADDRESS}/8", "dev", "lo"], check=True)
+        self._temporary = tempfile.TemporaryDirectory(prefix="powerdns-")
+        directory = Path(self._temporary.name)
+        directory.chmod(0o755)
+        authority = CA(directory, "a hoster's")
+        self.ca_file = authority.root
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*authority.server([HOST]))
+        self._server = http.server.ThreadingHTTPServer((ADDRESS, 443), Handler)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True,
+                                                  do_handshake_on_connect=False)
+        self.url = f"https://{HOST}"
         self._thread = threading.Thread(target=self._server.serve_forever)
 
     def __enter__(self) -> "PowerDNS":
@@ -73,3 +92,4 @@ class PowerDNS:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        self._temporary.cleanup()

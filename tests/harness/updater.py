@@ -19,10 +19,18 @@ from letsencrypt_tiny.common.wire import dns as wire, responder
 from letsencrypt_tiny.common.wire.responder import (Answered, Asked, Challenge, Clean, Duty,
                                                     Present, Waits)
 
+from .bind import with_resolver
 from .run import CONFINE, ROOT
 
 THUMBPRINT = "9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI"
 PATIENCE = 20.0    # seconds
+_WITHOUT_SECCOMP = """
+from letsencrypt_tiny.common.sandbox import seccomp
+def prepare(**_):
+    raise ImportError("not installed")
+seccomp.prepare = prepare
+sys.exit(main())
+"""
 
 
 def challenge(name: str, token: str = "token", thumbprint: str = THUMBPRINT) -> Challenge:
@@ -71,17 +79,21 @@ class AtDoor:
 
 
 class Updater:
-    """One process; ``update`` and others are those of the task."""
+    """One process; ``update`` and others are those of the task.  With a ``resolv_conf`` it runs on
+    a host that has it, without ``seccomp`` on one that has no python3-seccomp."""
 
     def __init__(self, directory: Path, *, identifiers: Sequence[str] = (),
                  update: Sequence[str] = ("rfc2136",), server: str = "", secret: str = "",
                  nameservers: Sequence[str] = (), propagation: int = 10, timeout: int = 5,
-                 zone: str = "", confine: str = CONFINE) -> None:
+                 zone: str = "", confine: str = CONFINE, resolv_conf: Path | None = None,
+                 seccomp: bool = True) -> None:
         self._task = wire.Task(zone, tuple(update), server, tuple(nameservers), propagation,
                                timeout, 60, Duty(frozenset(("dns", name) for name in identifiers),
                                                  frozenset([THUMBPRINT])))
         self._secret = secret
         self._confine = confine
+        self._resolv_conf = resolv_conf
+        self._seccomp = seccomp
         self._ends: list[socket.socket] = []
         self._doors: list[AtDoor] = []
         self.journal = directory / "journal"
@@ -113,9 +125,12 @@ class Updater:
         """Return how it is started with these descriptors."""
         source = (ROOT / "programs/dns").read_text().replace(
             '"/usr/share/letsencrypt-tiny"', repr(str(ROOT)))
-        return ["/usr/bin/python3", "-IS", "-B", "-c", source, "--debug",
+        if not self._seccomp:
+            source = source.replace("sys.exit(main())", _WITHOUT_SECCOMP)
+        argv = ["/usr/bin/python3", "-IS", "-B", "-c", source, "--debug",
                 f"--confine={self._confine}", f"--task={task}", f"--journal={journal}",
                 f"--secret={secret}", *(f"--door={fd}" for fd in doors)]
+        return with_resolver(self._resolv_conf, argv) if self._resolv_conf else argv
 
     def start(self) -> None:
         """Start it."""

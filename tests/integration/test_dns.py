@@ -8,22 +8,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dns.message import Message
 
-from harness import proc, run
+from harness import judge, proc, run
 from harness.bind import PRIMARY, RESOLVER, SECONDARY, SIGNED, Bind, with_resolver
+from harness.nameserver import Nameserver
 from harness.pebble import Pebble
 from harness.run import Result, Site
 from harness.verdict import only_error
 
 pytestmark = pytest.mark.root
+THREE = ("b.example", "acme.example", SIGNED)
 ZONES = {
     "a.example": "",
     SIGNED: "",
-    "b.example": "_acme-challenge.www 60 IN CNAME www-b.acme.example.\n"
+    "b.example": "*.web 60 IN A 127.0.0.1\nbelow 60 IN DNAME below.acme.example.\n"
+                 "_acme-challenge.www 60 IN CNAME www-b.acme.example.\n"
                  "_acme-challenge.loop 60 IN CNAME _acme-challenge.loop2\n"
                  "_acme-challenge.loop2 60 IN CNAME _acme-challenge.loop\n",
     "acme.example": "", "hidden.example": ""}
-NOBODY = "127.0.0.9"    # refuses connections
+NOBODY, GATE = "127.0.0.9", "127.0.0.8"    # who refuses connections; an odd name server
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +107,12 @@ def test_a_name_that_is_an_alias(dns: Site, bind: Bind) -> None:
     assert "www-b.acme.example TXT" in told and "_acme-challenge.www.b.example TXT" not in told
 
 
+def test_a_name_below_an_alias(dns: Site, bind: Bind) -> None:
+    """DNAME (RFC 6672): its name server makes a CNAME of it."""
+    dns.certificate("b", ["x.below.b.example"], challenge="dns-01")
+    assert "_acme-challenge.x.below.acme.example TXT" in good(dns, bind)
+
+
 def test_a_circle_of_aliases(dns: Site, bind: Bind) -> None:
     dns.certificate("b", ["loop.b.example"], challenge="dns-01")
     assert only_error(order(dns, bind)) == (
@@ -125,23 +135,50 @@ def test_without_a_resolver_the_primary_is_asked(dns: Site, bind: Bind, tmp_path
     assert done.returncode == 0, done.stderr
 
 
-def test_twenty_names_in_three_zones(dns: Site, bind: Bind) -> None:
-    """A process for each zone, and everything at once: hardly longer than one name."""
-    common = dns.main["dns"]
-    for zone in ("b.example", "acme.example", SIGNED):
-        dns.main[f"dns {zone}"] = common
-    names = [f"{number}.{zone}" for number in range(7)
-             for zone in ("b.example", "acme.example", SIGNED)][:20]
-    dns.certificate("one", ["b.example"], challenge="dns-01")
-    dns.certificate("all", names, challenge="dns-01")
-    took = {}
-    for section in ("one", "all"):
-        began = time.monotonic()
-        told = good(dns, bind, section)
-        took[section] = time.monotonic() - began
-    assert told.count("is published") == 20 and told.count("is taken back") == 20
-    assert len(re.findall("started .*/dns ", told)) == 3
-    assert took["all"] < 1.5 * took["one"] + 0.5, took
+def test_twenty_names_in_three_zones_and_two_types(dns: Site, bind: Bind, pebble: Pebble) -> None:
+    """A process for each zone, and everything at once: no name server has any record before all
+    are published and the names of the other section proved by http-01, and nobody waits for
+    another."""
+    dns.main["webserver"] = {"listen": f"127.0.0.1:{pebble.http_port}", "confine": run.CONFINE}
+    common = {**dns.main["dns"], "nameservers": GATE}
+    dns.main |= {f"dns {zone}": common for zone in THREE}
+    names = [f"{number}.{zone}" for number in range(5) for zone in THREE][:14]
+    dns.certificate("dns", names, challenge="dns-01")
+    dns.certificate("web", [f"{number}.web.b.example" for number in range(6)], challenge="http-01")
+
+    def late(query: Message, reply: Message) -> Message:
+        if len(bind.published()) < len(names) or not dns.file("web").exists():
+            reply.answer.clear()
+        return reply
+    with Nameserver(GATE, {("example", "TXT"): late}):
+        told = good(dns, bind)
+    assert told.count("is published") == told.count("is taken back") == len(names)
+    assert len(re.findall("started .*/dns ", told)) == 3 and dns.file("dns").exists()
+
+
+def test_a_wildcard_needs_no_setting(dns: Site, bind: Bind, pebble: Pebble) -> None:
+    """In one order it is proved by dns-01, its base name by http-01."""
+    dns.main["webserver"] = {"listen": f"127.0.0.1:{pebble.http_port}", "confine": run.CONFINE}
+    dns.certificate("b", ["x.web.b.example", "*.x.web.b.example"])
+    told = good(dns, bind)
+    assert told.count("is published") == 1 and "_acme-challenge.x.web.b.example TXT" in told
+    assert judge.names(dns.file("b")) == {"x.web.b.example", "*.x.web.b.example"}
+
+
+@pytest.mark.parametrize("kind", ["http-01", "dns-01"])
+def test_what_is_loaded(kind: str, dns: Site, bind: Bind, pebble: Pebble) -> None:
+    """Where no section uses [dns], no process reads anything of it, dnspython least of all."""
+    dns.main["webserver"] = {"listen": f"127.0.0.1:{pebble.http_port}", "confine": run.CONFINE}
+    dns.certificate("b", ["x.web.b.example"], challenge=kind)
+    trace = dns.path / "trace"
+    done = run.run(["/usr/bin/strace", "-f", "-qq", "-e", "trace=open,openat", "-o", str(trace),
+                    *command(dns, bind)], timeout=90)
+    assert done.returncode == 0, done.stderr
+    opened = trace.read_text(errors="replace").replace("/__pycache__/", "/")
+    for module in ("/dist-packages/dns/", "/letsencrypt_tiny/dns/", "/responders/dns01.",
+                   "/wire/dns."):
+        assert (module in opened) == (kind == "dns-01"), module
+    assert "/letsencrypt_tiny/client/" in opened and "/dns/resolver" not in opened
 
 
 # --- what goes wrong -----------------------------------------------------------------------------
@@ -174,7 +211,7 @@ def test_the_ca_says_no(dns: Site, bind: Bind) -> None:
     dns.main["dns"]["nameservers"] = PRIMARY
     dns.certificate("h", ["hidden.example"], challenge="dns-01")
     assert only_error(order(dns, bind)).startswith("error: h: hidden.example: ")
-    assert "hidden.example/TXT" in bind.log or "hidden.example" in bind.log
+    assert "adding an RR at '_acme-challenge.hidden.example' TXT" in bind.log
 
 
 @pytest.mark.parametrize("change, expected", [

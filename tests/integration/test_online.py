@@ -7,6 +7,8 @@ import email.utils
 import http.server
 import json
 import os
+import pwd
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ import pytest
 from harness import ca, judge
 from harness.frontends import Frontend
 from harness.hostile import Hostile, Request, Response
-from harness.run import Prefix, Site
+from harness.run import CLIENT_USER, CONFINE, Prefix, Site
 from harness.zones import FIRST, SECOND, Zones
 
 CA_NAME = "ca.test"
@@ -144,6 +146,11 @@ def test_nothing_is_signed_or_written(online: Site, server: Hostile) -> None:
     done = online.watch("check", "--online")
     assert done.returncode == 0, done.stderr
     assert not done.of("accountd") and done.of("client")
+    who = pwd.getpwnam(CLIENT_USER)      # without privilege, and confined
+    for client in (life.last for life in done.of("client")):
+        assert set(client.uids) == {who.pw_uid} and set(client.gids) == {who.pw_gid}
+        assert client.no_new_privs and not client.capabilities
+        assert (client.seccomp == 2) == (CONFINE == "required")
     webserver, = done.of("webserver")   # which answers for one key, of nobody's
     assert sum(word.startswith("--thumbprint=") for word in webserver.argv) == 1
     assert judge.tree(online.lib) == before and len(server.requests) == 1
@@ -163,6 +170,29 @@ def test_names_and_sections(online: Site) -> None:
     assert done.returncode == 2 and "neither configured nor a name" in done.stderr
     done = online.run("check", "--json")
     assert done.returncode == 2 and "without --online" in done.stderr
+
+
+def test_a_name_that_is_not_configured(online: Site) -> None:
+    """It is looked at as a section would have it that doesn't say more."""
+    online.main["webserver"]["listen"] = ""
+    done = online.run("check", "--online", "good.test")
+    assert done.returncode == 1 and "good.test: the challenge dns-01 needs a section [dns]" \
+        in done.stderr
+    online.main["dns"] = {"update": "command /bin/true"}
+    assert verdicts(look(online, "good.test")) == [("caa", "ok"), ("servers", "ok")]
+
+
+def test_who_cannot_be_answered_for(online: Site) -> None:
+    """A port that is another's: what needs it is not looked at, all else is."""
+    online.main["tlsserver"] = {"listen": "127.0.0.1:443"}
+    online.certificate("a", ["good.test"])
+    online.certificate("b", ["alias.test"], challenge="tls-alpn-01")
+    with socket.create_server(("127.0.0.1", 443)):
+        found = look(online, status=1)
+    item = of(found, "responder")
+    assert (item["name"], item["verdict"]) == ("alias.test", "error")
+    assert "cannot listen on 127.0.0.1:443" in item["text"] and "tls-alpn-01" in item["remedy"]
+    assert of(found, "address")["name"] == "good.test"
 
 
 def test_a_section_that_cannot_be(online: Site) -> None:

@@ -7,7 +7,7 @@ import pytest
 from harness.machine import Machine
 from harness.run import Result
 from harness.words import line as spoken_line
-from harness.words import receive
+from harness.words import leave, receive, wait_for
 from letsencrypt_tiny.common.wire.order import Failed
 from letsencrypt_tiny.common.wire.probe import Finding, Probed
 
@@ -41,6 +41,23 @@ def test_a_client_that_is_lost(words: list[Any], why: str, machine: Machine) -> 
     done = answered(machine, *words)
     assert done.returncode == 1 and why in done.stdout, (done.stdout, done.stderr)
     assert "Traceback" not in done.stderr and "verdict" not in done.stdout
+    machine.clean()
+
+
+def test_a_web_server_that_ends(machine: Machine) -> None:
+    """It is told of; what else there is to be said is said."""
+    machine.section("a", ["a.example"])
+    machine.webserver.plays(leave(3))
+    go_on = machine.path / "go on"
+    machine.client.plays(receive(), Probed(""), wait_for(go_on),
+                         Finding("a.example", "caa", "ok", "fine"), Probed("a.example"))
+    with machine.popen("check", "--online") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == (
+            "letsencrypt-tiny: error: the challenge web server ended with status 3\n")
+        go_on.touch()
+        assert process.stdout.read() == "a.example: ok: fine\n"
+        assert process.wait(20) == 1
     machine.clean()
 
 

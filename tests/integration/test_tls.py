@@ -126,18 +126,22 @@ def installed(ready: Site, prefix: Prefix) -> Iterator[Site]:
     assert judge.tree(run) == {"lock"}
 
 
+@pytest.mark.parametrize("proxied", [False, True], ids=["plain", "proxied"])
 @pytest.mark.parametrize("kind", TLS_KINDS)
-def test_behind_another_server(kind: str, installed: Site, prefix: Prefix) -> None:
+def test_behind_another_server(kind: str, proxied: bool, installed: Site, prefix: Prefix) -> None:
     """auto finds the port taken and takes the socket; the snippet leads there by ALPN, and all
-    others elsewhere."""
+    others elsewhere, with a PROXY header if that is wanted."""
     expected = prefix.path / "run/letsencrypt-tiny/tls.socket"
-    with Listener(port=8443) as others, Frontend(prefix, kind) as frontend:
+    with Listener(port=8443) as others, Frontend(prefix, kind, proxied=proxied) as frontend:
         if kind == "haproxy-tls.cfg":
             expected = frontend.socket
             installed.main["tlsserver"]["listen"] = str(expected)
         with pytest.raises(OSError):
             tlsserver.validate(("127.0.0.1", 443), "www.example", tlsserver.context(["h2"]))
-        assert len(others.received) > 0 and b"www.example" in b"".join(others.received)
+        received = b"".join(others.received)
+        assert b"www.example" in received
+        assert received.startswith(b"PROXY TCP4 127.0.0.1") == (
+            proxied and kind == "nginx-stream.conf")   # haproxy's inner frontend takes it off
         others.received.clear()
         done = installed.run("newOrder")
         told = [rf"{kind.partition('-')[0]} \(process [0-9]+\) listens on port 443: tls-alpn-01 "

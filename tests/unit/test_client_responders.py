@@ -102,6 +102,17 @@ def test_the_longest_zone_wins_and_others_have_none(clock: list[float]) -> None:
     assert all(process.socket.recv(10) == b"" for process in processes)
 
 
+def test_who_is_for_all_names_is_asked_last(clock: list[float]) -> None:
+    every, one = Process(), Process("example.org")
+    solver = Remote("dns-01", [every.door, one.door])
+    for name, process in (("www.example.org", one), ("xexample.org", every), ("org", every)):
+        assert solver.serves(("dns", name))
+        finish(solver.present(("dns", name), "t", KEY), at(
+            clock, lambda name=name, process=process: process.say(wire.Ready(about(name)))))
+        assert process.heard() == [wire.Present(about(name))]
+    solver.close()
+
+
 def test_addresses_have_no_dns_01() -> None:
     for kind, serves in (("dns-01", False), ("tls-alpn-01", True)):
         process = Process(kind=kind)
@@ -201,6 +212,38 @@ def test_who_says_how_long_has_that_long(process: Process, clock: list[float]) -
         finish(solver.present(NAME, "t", KEY), pause)
     end = 1200 + 100 + responders.SILENCE
     assert not told and end < clock[0] < end + 3
+
+
+def test_who_does_not_listen_yet_hears_everything_later(process: Process, clock: list[float]
+                                                        ) -> None:
+    """It may have to tidy up first, and a socket has room for a few hundred messages only."""
+    solver = Remote("dns-01", [process.door])
+    names = [f"{number}.example.org" for number in range(2000)]
+    steps = [solver.present(("dns", name), "t", KEY) for name in names]
+    for one in steps:
+        assert next(one) > 0
+    heard: list[wire.Asked] = []
+    while len(heard) < len(names):
+        new = process.heard()
+        assert new, "what had no room is sent when somebody looks"
+        heard += new
+        next(steps[0])
+    assert heard == [wire.Present(about(name)) for name in names]
+    process.say(wire.Ready(about(names[-1])))
+    assert finish(steps[-1]) is True
+    for one in steps:
+        one.close()
+    solver.close()
+
+
+def test_who_never_listens(process: Process, clock: list[float],
+                           monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responders, "MAX_OUTPUT", 10000)
+    solver = Remote("dns-01", [process.door])
+    steps = [solver.present(NAME, f"t{number}", KEY) for number in range(2000)]
+    with pytest.raises(Error, match="the responder can't be talked to: it does not listen"):
+        for one in steps:
+            next(one)
 
 
 # --- hostile or broken ---------------------------------------------------------------------------

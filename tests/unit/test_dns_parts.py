@@ -4,8 +4,11 @@ import base64
 import errno
 import hashlib
 import os
+import resource
+import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from letsencrypt_tiny.common.wire import dns as wire
 from letsencrypt_tiny.common.wire.responder import Challenge, Duty
 from letsencrypt_tiny.dns import asking, journal, main, propagation, records, resolving
 from letsencrypt_tiny.dns.asking import Server, Unreachable
-from letsencrypt_tiny.dns.updates import lexicon, table, tsig
+from letsencrypt_tiny.dns.updates import command, lexicon, table, tsig
 
 VALUE = "A" * 43
 KEY = 'key "updates" {\n\talgorithm hmac-sha256;\n\tsecret "c2VjcmV0IHNlY3JldCE=";\n};\n'
@@ -104,6 +107,17 @@ def test_ports_of_a_provider(value: str, expected: tuple[int, ...]) -> None:
     assert lexicon.ports({"option": value}) == expected
 
 
+@pytest.mark.parametrize("said", ["bad s3/cret+", "/x?token=s3/cret%2B&y", "s3%2Fcret%2B",
+                                  "x" * 484 + " s3/cret+"])
+def test_credentials_are_not_told(said: str) -> None:
+    """Not as they are, nor as in a URL, nor a part of them."""
+    update = lexicon.Lexicon.__new__(lexicon.Lexicon)
+    update._options = {"token": "s3/cret+", "server": "https://x/", "mode": "a"}
+    told = update._told(ValueError(said + " https://x/ a"))
+    assert "s3" not in told and "cret" not in told and told.startswith("ValueError: ")
+    assert len(said) > 400 or "<token>" in told and told.endswith("https://x/ a")
+
+
 def test_a_resolv_conf() -> None:
     assert resolving.resolvers("# nameserver 192.0.2.9\nsearch example.org\n"
                                "nameserver 192.0.2.1\nnameserver  2001:db8::1 \nnameserver x\n"
@@ -172,6 +186,24 @@ def test_an_unknown_way() -> None:
     task = wire.Task("", ("pigeon",), "", (), 0, 1, 0, Duty(frozenset(), frozenset()))
     with pytest.raises(ConfigError, match="not one of rfc2136, lexicon, command"):
         table.make(task, b"", resolving.Resolver([], {}))
+
+
+def test_an_answer_that_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """… is none to what is asked next: who was too late once is asked nothing any more."""
+    monkeypatch.setattr(command, "MARGIN", -0.9)
+    update = command.Command.__new__(command.Command)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    update.how, update._timeout, update._lock, update._socket = "c", 1, threading.Lock(), ours
+    record = records.checked("a.example", VALUE)
+    with pytest.raises(Error, match="c: who executes it is gone"):
+        update.add(record, "")
+    try:
+        theirs.send(b'{"status":0,"why":""}')
+    except BrokenPipeError:
+        pass
+    with pytest.raises(Error, match="c: who executes it is gone"):
+        update.remove(record, "")
+    theirs.close()
 
 
 # --- answers -------------------------------------------------------------------------------------
@@ -268,6 +300,39 @@ def test_what_is_remembered(path: Path) -> None:
     book.removed(two)
     os.close(last)
     assert path.stat().st_size == 0
+
+
+def test_what_follows_a_line_that_was_cut_off(path: Path) -> None:
+    """… is a line of its own: it is remembered."""
+    record = records.checked("a.example", VALUE)
+    path.write_bytes(b'{"is":"published","name":"x.exa')
+    for _ in range(2):
+        file = opened(path)
+        book = journal.Journal(file, 0)
+        book.publishing(record, "example", "how")
+        os.close(file)
+        assert path.read_bytes().count(b"x.exa") == 0
+    last = opened(path)
+    assert journal.Journal(last, 0).left == {record: "example"}
+    os.close(last)
+
+
+def test_what_follows_a_line_that_found_no_room(path: Path) -> None:
+    one, two = records.checked("a.example", VALUE), records.checked("b.example", VALUE)
+    file = opened(path)
+    book = journal.Journal(file, 0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))
+    try:
+        with pytest.raises(Error, match="cannot remember which records are published"):
+            book.publishing(one, "example", "how")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    book.publishing(two, "example", "how")
+    os.close(file)
+    again = opened(path)
+    assert journal.Journal(again, 0).left == {two: "example"}
+    os.close(again)
 
 
 def test_one_at_a_time(path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from letsencrypt_tiny.common.errors import Error
 from letsencrypt_tiny.common.wire.responder import Answered, Challenge, Failed, Ready, Waits
+from letsencrypt_tiny.dns import presenting
 from letsencrypt_tiny.dns.journal import Journal
 from letsencrypt_tiny.dns.places import Authority, Place
 from letsencrypt_tiny.dns.presenting import MAX_WORKERS, Presenter
@@ -29,6 +30,7 @@ class Zone:
 
     def __init__(self) -> None:
         self.records: list[Record] = []
+        self.all: list[Record] = []    # ever published
         self.gate = threading.Event()
         self.gate.set()
         self.fails: dict[str, Exception] = {}
@@ -51,15 +53,23 @@ class Zone:
 
     def add(self, record: Record, zone: str) -> None:
         self._do("add", self.records.append, record)
+        self.all.append(record)
 
     def remove(self, record: Record, zone: str) -> None:
         self._do("remove", self.records.remove, record)
 
 
 class Places:
-    """Everything is in one zone."""
+    """Everything is in one zone; ``gate`` holds up who asks."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.asked = 0
 
     def find(self, name: str) -> Place:
+        self.asked += 1
+        assert self.gate.wait(20)
         if name.startswith("nowhere"):
             raise Error("no such place")
         return Place(f"_acme-challenge.{name}", Authority("example", ()))
@@ -74,8 +84,8 @@ class Bench:
         self.file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         self.journal = Journal(self.file, 0)
         self.heard: list[tuple[int, Answered]] = []
-        places: Any = Places()
-        self.presenter = Presenter(places, self.zone, self.journal, 5, 0,
+        self.places: Any = Places()
+        self.presenter = Presenter(self.places, self.zone, self.journal, 5, 0,
                                    lambda door, said: self.heard.append((door, said)))
 
     def final(self) -> list[tuple[int, Answered]]:
@@ -95,6 +105,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path / "journal")
     yield made
     made.zone.gate.set()
+    made.places.gate.set()
     made.zone.fails.clear()
     made.presenter.finish(5)
     made.until(lambda: threading.active_count() == before)   # no thread is left
@@ -145,6 +156,79 @@ def test_clients_are_reminded(bench: Bench) -> None:
     bench.heard.clear()
     bench.presenter.remind()
     assert bench.heard == []
+
+
+def test_what_is_stuck_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hoster that answers a byte at a time holds up nobody for ever; what it published in the
+    end is taken back."""
+    bench.zone.gate.clear()
+    one, two = about("a.example"), about("b.example")
+    bench.presenter.present(1, one)
+    bench.presenter.present(2, two)
+    bench.until(lambda: bench.zone.now == 2)
+    bench.presenter.remind()
+    assert bench.final() == []
+    monkeypatch.setattr(presenting, "STUCK", -6)   # seconds; an update has 5
+    bench.presenter.remind()
+    assert [(door, type(said), said.challenge) for door, said in bench.final()] == [
+        (1, Failed, one), (2, Failed, two)]
+    assert "is being published: nothing comes of it" in str(bench.final()[0][1])
+    bench.heard.clear()
+    bench.presenter.remind()
+    assert bench.heard == []
+    assert not bench.presenter.finish(0.05)
+    bench.zone.gate.set()
+    bench.until(lambda: not bench.path.read_text())
+    assert bench.zone.records == []
+
+
+def test_what_is_left_is_told(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    """… when time is up."""
+    bench.zone.gate.clear()
+    bench.presenter.present(1, about("a.example"))
+    bench.until(lambda: bench.zone.now == 1)
+    assert not bench.presenter.finish(0.05)
+    assert ("1 records are left, the next run will try to take them back: _acme-challenge.a.example"
+            in capfd.readouterr().err)
+
+
+def test_not_published_when_it_is_found_too_late(bench: Bench) -> None:
+    """Where it belongs was found out after the client had left."""
+    bench.places.gate.clear()
+    bench.presenter.present(1, about("a.example"))
+    bench.until(lambda: bench.places.asked == 1)
+    bench.presenter.leave(1)
+    bench.places.gate.set()
+    bench.until(lambda: not bench.presenter._entries)
+    assert bench.zone.all == [] and bench.path.read_text() == ""
+
+
+def test_without_more_threads(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that there are do the work, if there is any."""
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+    bench.presenter.present(1, about("a.example"))
+    bench.until(lambda: len(bench.final()) == 1)
+    bench.zone.gate.clear()
+    monkeypatch.setattr(threading.Thread, "start", start)
+    for number in range(3):
+        bench.presenter.present(1, about(f"{number}.example"))
+    bench.zone.gate.set()
+    bench.until(lambda: len(bench.final()) == 4)
+    places: Any = Places()
+    other = Presenter(places, bench.zone, bench.journal, 5, 0, lambda door, said: None)
+    with pytest.raises(Error, match="no thread can be started"):
+        other.present(1, about("a.example"))
+
+
+def test_who_takes_back_what_another_wants(bench: Bench) -> None:
+    """… takes back nothing."""
+    one = about("a.example")
+    bench.presenter.present(1, one)
+    bench.until(lambda: bool(bench.final()))
+    bench.presenter.clean(2, one)
+    bench.presenter.clean(2, about("unknown.example"))
+    assert bench.presenter._entries[one].doors == {1} and not bench.presenter._entries[one].busy
 
 
 def test_not_published_any_more_when_it_is_not_wanted(bench: Bench) -> None:

@@ -176,6 +176,31 @@ def test_what_a_killed_run_left(host: DnsHost, capfd: pytest.CaptureFixture[str]
     assert "may be left below gone.example" in error and records.path("gone.example") in error
 
 
+def test_what_a_killed_run_left_without_any_section(host: DnsHost,
+                                                    capfd: pytest.CaptureFixture[str]) -> None:
+    """It is not forgotten when the last [dns] has gone."""
+    host.dns("")
+    records = Records(host.config.state_directory)
+    file = records.open("")
+    os.write(file, b"something\n")
+    os.close(file)
+    table.remove_stale(host.config)
+    assert "may be left below some zone, which no section" in capfd.readouterr().err
+    assert records.left() == [""]
+
+
+def test_nobody_to_tidy_up(host: DnsHost, capfd: pytest.CaptureFixture[str]) -> None:
+    """A run goes on whatever is wrong with the section."""
+    host.dns("[dns b.example]\nserver = ns.example\nuser = nobody-of-that-name\n")
+    records = Records(host.config.state_directory)
+    file = records.open("b.example")
+    os.write(file, b"something\n")
+    os.close(file)
+    table.remove_stale(host.config)
+    assert "records of an earlier run are left: " in capfd.readouterr().err
+    assert records.left() == ["b.example"]
+
+
 def test_a_journal_that_is_a_link(host: DnsHost, tmp_path: Path) -> None:
     """It is not followed."""
     host.dns(TWO)

@@ -156,6 +156,46 @@ def test_the_next_resolver(serving: Callable[[Say], Server]) -> None:
         Resolver([]).look_up("y.test", "A")
 
 
+def test_a_dead_resolver_is_asked_but_once(serving: Callable[[Say], Server],
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may cost all of PATIENCE each time."""
+    knows, asked = serving(saying()).where, []
+    real = ask
+
+    def listed(server: tuple[str, int], name: str, kind: str) -> asking.Reply:
+        asked.append(server)
+        return real(server, name, kind)
+    monkeypatch.setattr(asking, "ask", listed)
+    resolver = Resolver([("127.0.0.1", 1), knows])
+    for name in ("x.test", "y.test", "z.test"):
+        resolver.look_up(name, "A")
+    assert asked == [("127.0.0.1", 1), knows, knows, knows]
+
+
+def test_one_kind_of_address_is_enough(serving: Callable[[Say], Server]) -> None:
+    """CAs have it so."""
+    def say(peer: socket.socket, query: bytes) -> None:
+        text = reply(query, "x.test. A 192.0.2.1") if b"\0\1\0\1" in query[-5:] else \
+            reply(query, rcode=2)
+        peer.sendall(struct.pack("!H", len(text)) + text)
+    assert Resolver([serving(say).where]).addresses("x.test") == ["192.0.2.1"]
+    with pytest.raises(Unanswered, match="x.test AAAA: .* SERVFAIL"):
+        Resolver([serving(saying(rcode=2)).where]).addresses("x.test")
+
+
+@pytest.mark.parametrize("other, verdicts", [
+    ([], [("warning", "try it from elsewhere"), ("ok", "")]), (["ns1. A 127.0.0.1"], [("ok", "")])])
+def test_a_name_server_that_is_in_no_network_of_ours(
+        other: list[str], verdicts: list[tuple[str, str]], serving: Callable[[Say], Server],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two addresses of a server one is enough."""
+    server = serving(saying("test. NS ns1.", "test. NS ns2.", "ns1. AAAA 2001:db8::1",
+                            "ns2. A 127.0.0.1", "test. SOA a. b. 7 1 1 1 1", *other, aa=1))
+    monkeypatch.setattr(authority, "PORT", server.where[1])
+    remarks = list(authority.examine(Resolver([server.where]), "test", []))
+    assert [(remark.verdict, remark.remedy) for remark in remarks] == verdicts
+
+
 def test_nxdomain_is_an_answer(serving: Callable[[Say], Server]) -> None:
     assert Resolver([serving(saying(rcode=3)).where]).look_up("x.test", "A").records == ()
 

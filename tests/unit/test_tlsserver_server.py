@@ -17,7 +17,7 @@ from harness.tlsserver import (DUTY, NAME, OTHER, THUMBPRINT, TOKEN, Client, Tls
 from harness.webserver import AS_ROOT, TREE, Address, connect, processor_time, read_all
 from letsencrypt_tiny.common.wire import responder as wire
 from letsencrypt_tiny.common.wire.responder import Clean, Failed, Present, Ready, Waits
-from letsencrypt_tiny.tlsserver import presented
+from letsencrypt_tiny.tlsserver import doors, presented
 from letsencrypt_tiny.tlsserver.server import Feed, Server
 from test_tlsserver_hello import written
 
@@ -204,6 +204,24 @@ def test_who_does_not_listen_is_not_listened_to() -> None:
         time.sleep(0.5)
         assert processor_time(made.process.pid) - begun < 10, "it spins"
         assert isinstance(one.hear(), Failed)      # what there was is still there
+
+
+def test_who_listens_to_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a client leaves unread of turns that come by the clock has a limit, too."""
+    monkeypatch.setattr(doors, "MAX_UNSENT", 10_000)
+    ours, end = socket.socketpair()
+    with socket.create_server(("127.0.0.1", 0)) as listener, ours, end:
+        served = presented.Presented[doors.Door](DUTY, time.monotonic)
+        made = Server([listener], [], served, lambda _challenge: lambda _data: (b"", True))
+        door = doors.Door(end, served, made)
+        assert served.add(door, challenge()) == Ready(challenge())
+        for _ in range(1000):
+            door.tell(Ready(challenge()))
+        made.step()
+        assert served.find("a.example") is None and end.fileno() < 0
+        ours.settimeout(5)
+        assert len(read_all(ours)) == 0
+        made.selector.close()
 
 
 def test_thousands_at_a_time() -> None:

@@ -19,6 +19,7 @@ from ..scheduler import Steps
 POLL = 0.05          # seconds between looks at a socket, at first
 LONGEST_POLL = 0.5
 SILENCE = 30         # seconds that a responder may be silent beyond what it announced
+MAX_OUTPUT = 1 << 22  # bytes that it has not read: all challenges of a run, and more
 
 
 class _Line:
@@ -28,6 +29,7 @@ class _Line:
         self._socket = socket.socket(fileno=door.descriptor)
         self._socket.setblocking(False)
         self._lines = wire.Lines()
+        self._output = b""
         self._lock = threading.Lock()
         self._heard: dict[wire.Challenge, wire.Answered | None] = {}   # of those asked for
         self._error: Error | None = None
@@ -39,19 +41,31 @@ class _Line:
                 self._heard[message.challenge] = None
             else:
                 self._heard.pop(message.challenge, None)
-            try:   # it reads as fast as it is written to; a full buffer is its fault
-                self._socket.sendall(wire.format_line(message))
-            except OSError as exc:
-                raise self._lost(exc.strerror or str(exc)) from exc
+            self._output += wire.format_line(message)
+            self._send()
+            if self._error is not None:
+                raise self._error
 
     def heard(self, about: wire.Challenge) -> wire.Answered | None:
         """Return what was said last of a challenge; raises Error if the responder is lost."""
         with self._lock:
             self._listen()
+            self._send()
             said = self._heard.get(about)
             if self._error is not None and not isinstance(said, wire.Ready):
                 raise self._error
             return said
+
+    def _send(self) -> None:
+        """What it has no room for it gets later: it may have to tidy up before it listens."""
+        try:
+            while self._output and self._error is None:
+                self._output = self._output[self._socket.send(self._output):]
+        except BlockingIOError:
+            if len(self._output) > MAX_OUTPUT:
+                self._lost("it does not listen")
+        except OSError as exc:
+            self._lost(exc.strerror or str(exc))
 
     def _listen(self) -> None:
         while self._error is None:

@@ -4,6 +4,7 @@ python3-dnspython reads and writes the messages; what it can't read is an error 
 What comes out is plain: text in lower case without last dots, and bytes.
 """
 
+import errno
 import ipaddress
 import socket
 import struct
@@ -22,6 +23,7 @@ PATIENCE = 5.0       # seconds for one answer
 MOST = 3             # resolvers, as in resolv.conf(5)
 MAX_RECORDS = 50     # of an answer that are looked at
 MAX_ALIASES = 10
+NO_ROUTE = (errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 _KINDS = ("A", "AAAA", "CAA", "CNAME", "NS", "SOA", "TXT", "OPT")
 
 Server = tuple[str, int]    # address and port
@@ -29,6 +31,8 @@ Server = tuple[str, int]    # address and port
 
 class Unanswered(Error):
     """A question has no answer: by whose fault, the message says."""
+
+    no_route = False    # this machine has no way there at all
 
 
 class Reply(NamedTuple):
@@ -80,6 +84,8 @@ class Resolver:
                 reply = ask(server, name, kind)
             except Unanswered as exc:
                 error = exc
+                # the next question goes to another first: each costs PATIENCE
+                self._servers = sorted(self._servers, key=server.__eq__)
                 continue
             if reply.rcode in ("NOERROR", "NXDOMAIN"):
                 self._known[name, kind] = reply
@@ -88,9 +94,18 @@ class Resolver:
         raise Unanswered(f"{printable(name, 300)} {kind}: {error}")
 
     def addresses(self, name: str) -> list[str]:
-        """Return the IPv6 and IPv4 addresses of a name; raises Unanswered."""
-        return [address for kind in ("AAAA", "A")
-                for address in sorted(self.look_up(name, kind).records)]
+        """Return the IPv6 and IPv4 addresses of a name: one kind without an answer is nothing to a
+        CA that has the other.  Raises Unanswered."""
+        found: list[str] = []
+        error: Unanswered | None = None
+        for kind in ("AAAA", "A"):
+            try:
+                found += sorted(self.look_up(name, kind).records)
+            except Unanswered as exc:
+                error = error or exc
+        if error is not None and not found:
+            raise error
+        return found
 
 
 def ask(server: Server, name: str, kind: str, recursive: bool = True) -> Reply:
@@ -110,7 +125,9 @@ def ask(server: Server, name: str, kind: str, recursive: bool = True) -> Reply:
         raise Unanswered(f"{show(server)} sends what can't be read ({type(exc).__name__})") from exc
     except OSError as exc:
         why = "no answer in time" if isinstance(exc, TimeoutError) else exc.strerror or exc
-        raise Unanswered(f"{show(server)} can't be asked over TCP ({why})") from exc
+        error = Unanswered(f"{show(server)} can't be asked over TCP ({why})")
+        error.no_route = exc.errno in NO_ROUTE
+        raise error from exc
 
 
 def _exchange(server: Server, message: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """dns-01: where the CNAME of _acme-challenge leads, and whether all servers there agree."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...common.log import printable
@@ -76,39 +76,54 @@ def _agreement(zone: str, place: str, named: Sequence[tuple[str, Server]],
 
     The zone's ``own`` answer with authority; those of the setting may be anybody's.
     """
-    serials: dict[str, int] = {}
-    texts: dict[str, frozenset[str]] = {}
     where = printable(zone, 200)
     if not named:
         yield Remark("servers", "error", f"{where} has no name server that can be asked",
                      "mend its NS records, or set nameservers in [dns]", zone)
         return
+    answers: dict[str, tuple[Reply, Reply]] = {}
+    untried: dict[str, tuple[str, Unanswered]] = {}
+    heard: set[str] = set()
     for host, server in named:
         who = f"{printable(host, 200)} ({show(server)})" if host else show(server)
         try:
             soa, txt = (ask(server, what, kind, not own)
                         for what, kind in ((zone, "SOA"), (place, "TXT")))
         except Unanswered as exc:
-            yield Remark("servers", "error", f"{where}: {who}: {exc}",
-                         "every name server of a zone has to answer, over TCP too (RFC 7766)", who)
+            if exc.no_route:
+                untried[who] = host, exc
+            else:
+                yield Remark("servers", "error", f"{where}: {who}: {exc}", "every name server of "
+                             "a zone has to answer, over TCP too (RFC 7766)", who)
             continue
+        heard.add(host)
         wrong = _wrong(soa, own) or _wrong(txt, own)
         if wrong:
             yield Remark("servers", "error", f"{where}: {who} {wrong}",
                          "set the zone up there, or take the server out of its NS records", who)
-            continue
-        serials[who] = soa.records[0] if soa.records else 0
-        texts[who] = frozenset(txt.records)
-    if len(set(serials.values())) > 1 or len(set(texts.values())) > 1:
+        else:
+            answers[who] = soa, txt
+    for who, (host, why) in untried.items():
+        if not host or host not in heard:    # a server may be in more networks than we are
+            yield Remark("servers", "warning", f"{where}: {who}: {why}: it can't be tried from "
+                         "here", "try it from elsewhere", who)
+    yield from _compared(zone, answers)
+
+
+def _compared(zone: str, answers: Mapping[str, tuple[Reply, Reply]]) -> Iterator[Remark]:
+    """Say whether SOA and TXT are the same everywhere."""
+    where = printable(zone, 200)
+    serials = {who: soa.records[0] if soa.records else 0 for who, (soa, _) in answers.items()}
+    texts = {frozenset(txt.records) for _, txt in answers.values()}
+    if len(set(serials.values())) > 1 or len(texts) > 1:
         listed = ", ".join(f"{who} has {serial}" for who, serial in serials.items())
         yield Remark("servers", "warning", f"{where}: the servers don't agree, serials: "
                      f"{listed[:700]}", "if that lasts: see to the zone transfers; it must pass "
                      "within “propagation-timeout”", zone)
     elif serials:
-        yield Remark("servers", "ok", f"{where}: {len(serials)} name server"
-                     f"{'' if len(serials) == 1 else 's'} agree"
-                     f"{'s' if len(serials) == 1 else ''} (serial {min(serials.values())})",
-                     subject=zone)
+        one = len(serials) == 1
+        yield Remark("servers", "ok", f"{where}: {len(serials)} name server{'' if one else 's'} "
+                     f"agree{'s' if one else ''} (serial {min(serials.values())})", subject=zone)
 
 
 def _wrong(reply: Reply, own: bool) -> str:

@@ -3,7 +3,6 @@
 What answers is anybody's: time and size are limited, and of it nothing is shown but its status.
 """
 
-import errno
 import http.client
 import ipaddress
 import socket
@@ -18,7 +17,7 @@ from ...common.log import printable
 from ...common.names import Identifier
 from ...common.wire import challenge
 from ..stream import MAX_HEAD, HTTPResponse, Timed
-from .asking import connect, hurry
+from .asking import NO_ROUTE, connect, hurry
 
 HTTP, HTTPS = 80, 443
 PATIENCE = 10.0           # seconds for one address, redirects included
@@ -130,7 +129,7 @@ def _get(sock: socket.socket, host: str, target: str, deadline: float) -> tuple[
 
 def _unreached(who: str, exc: OSError) -> Unreached:
     error = Unreached(f"{who} can't be connected to ({_why(exc)})")
-    error.no_route = exc.errno in (errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+    error.no_route = exc.errno in NO_ROUTE
     return error
 
 

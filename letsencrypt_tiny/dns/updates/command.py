@@ -59,6 +59,7 @@ class Command:
                                       executor.MAX_MESSAGE)
                 status, why = get_int(answer, "status", -1000, 1000), get_str(answer, "why")
             except (OSError, ProtocolError) as exc:
+                self._socket.close()   # what it may still say is no answer to anything else
                 raise Error(f"{self.how}: who executes it is gone ({exc})") from exc
         if status == executor.NOT_STARTED:
             raise Refused(f"{self.how} can't be executed: {why}")

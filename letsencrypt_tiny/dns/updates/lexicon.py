@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from ...common import paths
 from ...common.errors import ConfigError, Error
@@ -23,6 +24,7 @@ _PLACES = ("lexicon._private.providers", "lexicon.providers")
 # Some providers load parts of their libraries when they need them
 MODULES = ("/usr/lib/python3", "/usr/lib/python3.11", "/usr/lib/python3.12", "/usr/lib/python3.13",
            "/usr/lib/python3.14", paths.CA_BUNDLE)
+_SHORTEST_SECRET = 5   # characters; what is shorter is a word of messages, too
 _URL = re.compile(r"(https?)://(?:\[[0-9A-Fa-f:.]+\]|[^/:@\[\]]+)(?::([0-9]{1,5}))?(?:/|\Z)")
 
 
@@ -82,7 +84,8 @@ class Lexicon:
                 if missing.partition(".")[0] != "lexicon":
                     why = f"lexicon's provider “{self._name}” needs the Python module {missing}"
                 elif missing == "lexicon":
-                    why = "update = lexicon needs the package python3-lexicon"
+                    why = ("update = lexicon needs the package python3-lexicon (Debian 13 has "
+                           "none: see update = command)")
         raise ConfigError(why or f"lexicon has no provider “{self._name}”")
 
     def _limit_requests(self) -> None:
@@ -141,8 +144,9 @@ class Lexicon:
 
     def _told(self, exc: Exception) -> str:
         """Return what an exception tells, without what the credentials are."""
-        text = printable(f"{type(exc).__name__}: {exc}", 500)
+        text = f"{type(exc).__name__}: {exc}"
         for name, value in self._options.items():
-            if len(value) >= 6 and _URL.match(value) is None:
-                text = text.replace(value, f"<{name}>")
-        return text
+            if len(value) >= _SHORTEST_SECRET and _URL.match(value) is None:
+                for form in (value, quote(value), quote(value, ""), quote_plus(value)):
+                    text = text.replace(form, f"<{name}>")
+        return printable(text, 500)

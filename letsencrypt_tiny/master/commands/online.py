@@ -110,7 +110,7 @@ def _targets(found: Certificates, sections: Sequence[Section], names: Sequence[s
     known = {*found.faults, *found.sections, *(target.identifier[1] for target in targets)}
     for name in names:
         if name not in known:
-            targets[_other(name, known)] = None
+            targets[_other(name, known, config)] = None
     return list(targets)
 
 
@@ -122,11 +122,17 @@ def _canonical(name: str, found: Certificates) -> str:
         return name
 
 
-def _other(name: str, known: set[str]) -> Target:
-    """A name that is not configured (yet) is looked at as http-01 would have it."""
+def _other(name: str, known: set[str], config: Config) -> Target:
+    """A name that is not configured (yet) is looked at as a section without “challenge” would have
+    it."""
     for kind in ("dns", "ip"):
-        if is_identifier((kind, name)) and not name.startswith("*.") and set(name) & {".", ":"}:
-            return Target((kind, name), "http-01", "")
+        if is_identifier((kind, name)) and set(name) & {".", ":"}:
+            fault = proofs.fault((), [(kind, name)], config)
+            if fault:
+                raise Error(fault)
+            return Target((kind, name), next(
+                how for how in proofs.wished((), [(kind, name)], config)
+                if proofs.proves(how, (kind, name), config)), "")
     raise UsageError(f"“{log.printable(name)}” is neither configured nor a name that can be "
                      f"looked at{did_you_mean(name, known)}")
 
@@ -152,7 +158,7 @@ class _Look:
         self._config = config
         self._journal = journal
         self._findings = findings
-        self._targets = targets
+        self._targets = list(targets)
         self._client = identity(config.client.program)
         self._key = _random()    # nobody's thumbprint
         self._loop = Loop()
@@ -191,9 +197,26 @@ class _Look:
         for target in self._targets:
             if target.kind in PRESENTED:
                 wanted.setdefault(target.kind, set()).add(target.identifier)
-        self._responders = responders_for(wanted, self._config, self._client, self._messages.pipe)
-        for responder in self._responders:
-            responder.open(set().union(*(wanted.get(kind, ()) for kind in responder.types)))
+        for responder in responders_for(wanted, self._config, self._client, self._messages.pipe):
+            self._responders.append(responder)
+            try:
+                responder.open(set().union(*(wanted.get(kind, ()) for kind in responder.types)))
+            except ConfigError:
+                raise
+            except Error as exc:
+                self._give_up(responder)
+                self._go_without(responder.types, exc)
+
+    def _give_up(self, responder: Responder) -> None:
+        self._responders.remove(responder)
+        responder.close()
+
+    def _go_without(self, types: Sequence[str], error: Error) -> None:
+        """Nobody answers challenges of ``types``: what needs that is not looked at."""
+        for target in [target for target in self._targets if target.kind in types]:
+            self._targets.remove(target)
+            self._findings.add(Said(target.identifier[1], "responder", "error", str(error),
+                                    f"mend that: no {target.kind} challenge can be answered"))
 
     def _start_client(self, issuer: Issuer, directory: str) -> None:
         conversation = Conversation(self._loop, self._messages, self._config, issuer)
@@ -224,14 +247,22 @@ class _Look:
                 conversation.runs for conversation in self._conversations)):
             if isinstance(event, Tick):
                 crowd.check(event.now)
-                for responder in self._responders:
-                    responder.check()
+                self._check_responders()
             elif isinstance(event, Answered):
                 self._answered(event.conversation, event.answer)
             elif isinstance(event, Ended) and event.error is not None:
                 self._tell(event.conversation, list(self._heard))
                 self._findings.add(Said(self._name(event.conversation, ""), "client", "error",
                                         str(event.error)))
+
+    def _check_responders(self) -> None:
+        """One that has ended is one thing more to be told of."""
+        for responder in list(self._responders):
+            try:
+                responder.check()
+            except Error as exc:
+                self._give_up(responder)
+                self._findings.add(Said("letsencrypt-tiny", "run", "error", str(exc)))
 
     def _answered(self, conversation: Conversation, answer: Answer) -> None:
         """Keep what is found of a name until it is all there: its lines stand together."""

@@ -5,12 +5,11 @@ From the CSRs on a section's failure is its own.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ...common import log, trusted
 from ...common.clock import when
 from ...common.errors import ConfigError, Error
-from ...common.names import Identifier
 from ...common.wire.order import Account, Answer, Directory, Failed, Issued, Progress
 from ..peers import signals
 from ..peers.conversation import Answered, Conversation, Ended, greet
@@ -25,10 +24,10 @@ from ..plan.lifecycle import Facts
 from ..plan.orders import OrderPlan
 from ..report import validation
 from ..report.run import Report
-from ..responders.table import Responder, responders_for
 from ..settings.main import Config
 from ..store.journal import Journal
 from . import twins
+from .answering import Answering, Plans
 from .chain import Chain
 from .install import install_arrived
 from .life import Life
@@ -55,9 +54,6 @@ def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Li
     plans, held = _install_kept(config, plans, report)
     if plans:
         _Run(config, journal, report, plans, held).execute()
-
-
-Plans = dict[str, tuple[OrderPlan, Life]]
 
 
 def _prepare(config: Config, journal: Journal, lives: Sequence[Life], report: Report) -> Plans:
@@ -115,16 +111,17 @@ class _Run:
         self._messages = Messages(self._loop)
         self._client = identity(config.client.program)
         self._conversations: dict[Issuer, Conversation] = {}
-        self._responders: list[Responder] = []
+        self._answering = Answering(config, plans, self._fail)
 
     def execute(self) -> None:
         """Order everything.  Raises ConfigError, which is no section's failure."""
         plans = [plan for plan, _ in self._left.values()]
         try:
             self._start_signers(plans)
-            plans = self._open_responders(plans)
+            self._answering.open(self._client, self._messages.pipe)   # meanwhile the signers start
+            plans = self._drop_idle()
             # before there is a client: what it makes is not what was there
-            crowd = Crowd(self._directory,
+            crowd = Crowd(self._answering.directory,
                           sum(len(plan.section.identifiers) for plan in plans))
             self._start_clients(plans)
             greet(self._loop, self._conversations.values())
@@ -148,67 +145,18 @@ class _Run:
             self._conversations[issuer] = conversation
             conversation.start_signer(signing.derive(issuer.access, mine))
 
-    def _open_responders(self, plans: Sequence[OrderPlan]) -> list[OrderPlan]:
-        """Open them; return the plans that are left, as they are then.  Raises Error."""
-        kinds = dict.fromkeys(kind for plan in plans for kind in plan.challenges)
-        self._responders = responders_for(kinds, self._config, self._client, self._messages.pipe)
-        for responder in list(self._responders):   # meanwhile the signers start
-            names = self._names(responder.types)
-            try:
-                unable = responder.open(names) if names else {}
-            except Error as exc:
-                unable = dict.fromkeys(names, exc)
-            if unable.keys() >= names:
-                self._responders.remove(responder)
-                responder.close()
-            self._go_without(responder.types, unable)
+    def _drop_idle(self) -> list[OrderPlan]:
+        """End the signers that nothing is left for; return the plans that are."""
         for issuer, conversation in list(self._conversations.items()):
             if not self._of(conversation):
                 self._conversations.pop(issuer).close()
         return [plan for plan, _ in self._left.values()]
 
-    def _names(self, types: Sequence[str]) -> set[Identifier]:
-        """Return the names that challenges of these types may be asked for."""
-        found: set[Identifier] = set()
-        for plan, _ in self._left.values():
-            for kind in set(types).intersection(plan.challenges):
-                found |= challenges.names(plan.section, kind, self._config)
-        return found
-
-    def _go_without(self, types: Sequence[str], unable: Mapping[Identifier, Error]) -> None:
-        """Challenges of ``types`` can't be answered for some names: that is a matter of the
-        sections that need them.  Raises the error if it is one, and all need them."""
-        failed: dict[str, Error] = {}
-        for name, (plan, life) in self._left.items():
-            kinds, error = challenges.without(plan.section, plan.challenges, types, unable,
-                                              self._config)
-            if error is not None:
-                failed[name] = error
-            else:
-                self._left[name] = plan._replace(challenges=kinds), life
-        errors = dict.fromkeys([*failed.values(), *unable.values()])
-        if len(errors) == 1 and len(failed) == len(self._left):
-            raise next(iter(errors))
-        for error in errors:
-            if error not in failed.values():
-                log.warning(f"{' and '.join(types)}: {error}")
-        for name, error in failed.items():
-            self._fail([name], error)
-
     def _start_clients(self, plans: Sequence[OrderPlan]) -> None:
         for issuer, conversation in self._conversations.items():
             mine = [plan for plan in plans if plan.issuer == issuer]
-            types = {kind for plan in mine for kind in plan.challenges}
-            doors = [door for responder in self._responders if types.intersection(responder.types)
-                     for door in responder.doors()]
             conversation.start_client([plan.order() for plan in mine], self._client,
-                                      self._directory, doors)
-
-    @property
-    def _directory(self) -> str:
-        """Where the clients work: the directory of the responder that has one."""
-        return next((responder.directory for responder in self._responders
-                     if responder.directory != "/"), "/")
+                                      self._answering.directory, self._answering.doors(mine))
 
     def _begin(self) -> None:
         """Signers have greeted or failed: who answers challenges starts, then the clients go."""
@@ -220,8 +168,7 @@ class _Run:
                 able[conversation] = conversation.greeting.thumbprint
         if not able:
             return
-        for responder in self._responders:
-            responder.serve(list(dict.fromkeys(able.values())))
+        self._answering.serve(able.values())
         for conversation, key in able.items():
             for name in self._of(conversation):
                 self._left[name][1].happens(lifecycle.ORDERED)
@@ -236,8 +183,7 @@ class _Run:
                 conversation.runs for conversation in self._conversations.values())):
             if isinstance(event, Tick):
                 crowd.check(event.now)
-                for responder in self._responders:
-                    responder.check()
+                self._answering.check()
                 self._install_arrived()
                 self._report.tick()
             elif isinstance(event, Answered):
@@ -279,8 +225,7 @@ class _Run:
         if sentence := validation.sentence(answer.type):
             yield sentence
         if answer.type in validation.REACHING:
-            yield from filter(None, (responder.told(plan.section.identifiers)
-                                     for responder in self._responders))
+            yield from filter(None, self._answering.told(plan.section.identifiers))
 
     def _install_arrived(self) -> None:
         arrived, self._arrived = twins.ready(self._arrived, self._left)
@@ -306,8 +251,7 @@ class _Run:
     def _close(self) -> None:
         """Take everything back, in whatever state it is."""
         self._report.end()
-        for responder in self._responders:
-            responder.close()
+        self._answering.close()
         for conversation in self._conversations.values():
             conversation.close()
         self._messages.close()

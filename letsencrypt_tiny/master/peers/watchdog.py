@@ -59,7 +59,10 @@ class Crowd:
         if now < self._next or self._directory == "/":
             return
         self._next = now + TICK
-        changed = os.stat(self._directory).st_mtime_ns
+        try:
+            changed = os.stat(self._directory).st_mtime_ns
+        except FileNotFoundError:   # it went with the web server
+            return
         if changed != self._changed:
             self._changed = changed
             with os.scandir(self._directory) as entries:

@@ -189,10 +189,10 @@ class Dns01:
         self._used = []
 
 
-def remove_stale(config: Config, zones: Sequence[str]) -> None:
-    """Take back what a killed run has published in ``zones``; warns of what stays."""
+def remove_stale(config: Config) -> None:
+    """Take back what a killed run has published; warns of what stays."""
     records = Records(config.state_directory)
-    for zone in zones:
+    for zone in records.left():
         if zone not in config.dns:
             log.warning(f"records of an earlier run may be left below {zone or 'some zone'}, which "
                         f"no section of {config.file} is for any more: see {records.path(zone)}")
@@ -202,6 +202,8 @@ def remove_stale(config: Config, zones: Sequence[str]) -> None:
             left.open()
             left.start([])    # nobody asks it for anything: it ends when it has tidied up
             left.ended(config.dns[zone].update_timeout + GRACE)
+            left.close()
+            orphans.end(left.uid)
         except Error as exc:
             log.warning(f"records of an earlier run are left: {exc}")
         finally:

@@ -111,18 +111,12 @@ def remove_stale(config: Config) -> None:
     To be called at the start of a run, which must hold the lock.  Raises nothing: what stays is
     warned about.
     """
-    if config.dns:
-        from ..store.records import Records
-        zones = Records(config.state_directory).left()
-        if zones:
-            from . import dns01
-            dns01.remove_stale(config, zones)
-    run = config.run_directory
-    try:
-        names = os.listdir(run)
-    except OSError:
-        return
     # The usual run finds nothing, and imports nothing for it
+    if any(name.startswith("dns-") for name in _names(config.state_directory)):
+        from . import dns01
+        dns01.remove_stale(config)
+    run = config.run_directory
+    names = _names(run)
     if any(name in ("firewall", "firewall-tlsserver") for name in names):
         from . import firewall
         firewall.remove_stale(run)
@@ -131,3 +125,10 @@ def remove_stale(config: Config) -> None:
         from . import challenge_directory
         for name in directories:
             challenge_directory.remove(f"{run}/{name}")
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []

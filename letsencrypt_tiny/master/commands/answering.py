@@ -1,0 +1,131 @@
+"""Who answers the challenges of a run's orders, from open to close.
+
+What can't be answered for, or no more, is a matter of the sections that need it; the others go on.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+from ...common import log
+from ...common.errors import Error
+from ...common.names import Identifier
+from ...common.wire.order import Door
+from ..peers.identity import Identity
+from ..plan import challenges
+from ..plan.orders import OrderPlan
+from ..responders.table import Responder, responders_for
+from ..settings.main import Config
+from .life import Life
+
+Plans = dict[str, tuple[OrderPlan, Life]]   # by section
+
+
+class Answering:
+    """The responders of one run."""
+
+    def __init__(self, config: Config, left: Plans,
+                 fail: Callable[[Iterable[str], Error], None]) -> None:
+        """``left`` are the run's plans that have neither come nor failed: they are looked at, and
+        replaced by others; ``fail`` takes sections out of them."""
+        self._config = config
+        self._left = left
+        self._fail = fail
+        self._responders: list[Responder] = []
+
+    def open(self, client: Identity, stderr: Callable[[str], int]) -> None:
+        """Open all that is needed; the plans are left with what can be answered for.
+
+        ``client`` and ``stderr``: see responders_for.  Raises Error if nothing is left.
+        """
+        kinds = dict.fromkeys(kind for plan, _ in self._left.values() for kind in plan.challenges)
+        self._responders = responders_for(kinds, self._config, client, stderr)
+        for responder in list(self._responders):
+            names = self._names(responder.types)
+            try:
+                unable = responder.open(names) if names else {}
+            except Error as exc:
+                unable = dict.fromkeys(names, exc)
+            if unable.keys() >= names:
+                self._give_up(responder)
+            self._go_without(responder.types, unable)
+
+    @property
+    def directory(self) -> str:
+        """Where the clients work: the directory of the responder that has one."""
+        return next((responder.directory for responder in self._responders
+                     if responder.directory != "/"), "/")
+
+    def doors(self, plans: Iterable[OrderPlan]) -> list[Door]:
+        """Return those of a client with these orders."""
+        types = {kind for plan in plans for kind in plan.challenges}
+        return [door for responder in self._responders if types.intersection(responder.types)
+                for door in responder.doors()]
+
+    def serve(self, thumbprints: Collection[str]) -> None:
+        """Start the processes: see table.Responder.  Raises Error."""
+        for responder in self._responders:
+            responder.serve(list(dict.fromkeys(thumbprints)))
+
+    def check(self) -> None:
+        """See whether they all run.  Raises Error if no section that is left can do without one
+        that has ended.
+
+        Else those that can't will fail by themselves: what isn't presented yet their client finds
+        nobody, or no directory, to present it.
+        """
+        for responder in list(self._responders):
+            try:
+                responder.check()
+            except Error as exc:
+                self._give_up(responder)
+                unable = dict.fromkeys(self._names(responder.types), exc)
+                if len(self._needing(responder.types, unable)) == len(self._left):
+                    raise
+                log.warning(f"{exc}: {' and '.join(responder.types)} is not answered any more")
+
+    def told(self, identifiers: Sequence[Identifier]) -> Iterator[str]:
+        """Yield what each knows of a validation that failed: see table.Responder."""
+        for responder in self._responders:
+            yield responder.told(identifiers)
+
+    def close(self) -> None:
+        """Take everything back; safe to call twice."""
+        for responder in self._responders:
+            responder.close()
+
+    def _names(self, types: Sequence[str]) -> set[Identifier]:
+        """Return the names that challenges of these types may be asked for."""
+        found: set[Identifier] = set()
+        for plan, _ in self._left.values():
+            for kind in set(types).intersection(plan.challenges):
+                found |= challenges.names(plan.section, kind, self._config)
+        return found
+
+    def _give_up(self, responder: Responder) -> None:
+        self._responders.remove(responder)
+        responder.close()
+
+    def _needing(self, types: Sequence[str], unable: Mapping[Identifier, Error]
+                 ) -> dict[str, Error]:
+        """Return the sections that can't be ordered as challenges of ``types`` can't be answered
+        for the names ``unable``, and why."""
+        found = {name: challenges.without(plan.section, plan.challenges, types, unable,
+                                          self._config)[1]
+                 for name, (plan, _) in self._left.items()}
+        return {name: error for name, error in found.items() if error is not None}
+
+    def _go_without(self, types: Sequence[str], unable: Mapping[Identifier, Error]) -> None:
+        """Challenges of ``types`` can't be answered for some names: that is a matter of the
+        sections that need them.  Raises the error if it is one, and all need them."""
+        failed = self._needing(types, unable)
+        for name, (plan, life) in self._left.items():
+            kinds, _ = challenges.without(plan.section, plan.challenges, types, unable,
+                                          self._config)
+            self._left[name] = plan._replace(challenges=kinds), life
+        errors = dict.fromkeys([*failed.values(), *unable.values()])
+        if len(errors) == 1 and len(failed) == len(self._left):
+            raise next(iter(errors))
+        for error in errors:
+            if error not in failed.values():
+                log.warning(f"{' and '.join(types)}: {error}")
+        for name, error in failed.items():
+            self._fail([name], error)

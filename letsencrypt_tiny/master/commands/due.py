@@ -26,7 +26,10 @@ class Selection(NamedTuple):
 def judge(config: Config, section: Section, state: SectionState, now: float,
           min_days: int | None = None) -> Due:
     """Decide about one section; see ``plan.renewal.decide``.  Raises ``installed.Busy``."""
-    found = keys.compare(config.openssl, section, installed.read(section))
+    found = installed.read(section)
+    if section.in_token and state.key != section.key:
+        found = found._replace(key_changed=True)
+    found = keys.compare(config.openssl, section, found)
     if min_days is None:
         section = _bounded(section, found)
     issuer = issuers.configured(config)[section.issuer]

@@ -14,6 +14,7 @@ from ...common.errors import Error
 from ...common.names import shown
 from ...common.wire.policy import origin_of
 from ..pki import openssl
+from ..pki.keys import public_key
 from ..plan import challenges, issuers
 from ..plan.issuers import Issuer
 from ..settings import certificates, proofs
@@ -141,6 +142,12 @@ def _digests(config: Config, journal: Journal, section: Section,
     DANE-EE, SubjectPublicKeyInfo, SHA-256 (RFC 6698 §2.1, RFC 7671 §5.1)."""
     from hashlib import sha256
     found: dict[str, None] = {}
+    if section.in_token:
+        try:
+            found[sha256(public_key(config.openssl, section)).hexdigest()] = None
+        except Error as exc:
+            faults.append(f"{section.where}: no TLSA: {exc}")
+        return found
     for path, owner in ((section.key, section.trusted), (journal.pending_key(section.key), 0)):
         try:
             descriptor = keys.open_key(path, owner)

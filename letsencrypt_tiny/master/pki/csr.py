@@ -73,6 +73,8 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     for path in section.outputs:   # rather now than with a certificate in hand
         _make_parent(config, path)
         files.probe(path, files.TRIAL, section.owner)
+    if section.in_token:
+        return _in_token(config, want, compromised)
     keys.tidy(section.key, section.trusted)
     waiting = Journal(config.state_directory).pending_key(section.key)
     keys.tidy(waiting)
@@ -94,6 +96,19 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
         f"{section.name}: generating the private key {section.key} ({section.key_type})")
     return _with_new_key(config, section,
                          section.key if csr is None and not want.certificate else waiting)
+
+
+def _in_token(config: Config, want: Want, compromised: frozenset[str]) -> Made:
+    from . import token
+    section = want.section
+    if want.new_key:
+        raise Error(f"{section.where}: another key is not made in a token: make one there, and "
+                    "name it in certificate-key")
+    csr = token.request(config.openssl, section)
+    if digest(csr.spki) in compromised:
+        raise Error(f"{section.where}: certificate-key = {section.key}: this key was compromised: "
+                    "make another one in the token, and name it there")
+    return Made(csr)
 
 
 def _stays(csr: CSR, want: Want, compromised: frozenset[str]) -> bool:

@@ -44,6 +44,7 @@ class Facts(NamedTuple):
     key_type: str = ""
     ca_file: str = ""            # see SectionState
     access: str = ""
+    key: str = ""
 
 
 Edit = Callable[[SectionState, Facts], SectionState]
@@ -87,7 +88,8 @@ def _end_installing(state: SectionState, facts: Facts) -> SectionState:
     return state._replace(installing=False, order=None, order_key=None, finalize=None,
                           not_before=0, kept=0, told=0, issuer=facts.directory,
                           key_type=facts.key_type, ca_file=facts.ca_file,
-                          access=facts.access, installed=facts.installed)
+                          access=facts.access, installed=facts.installed,
+                          key=facts.key or None)
 
 
 def _settle(state: SectionState, facts: Facts) -> SectionState:

@@ -85,8 +85,8 @@ def other_key_type(section: Section, certificate: Certificate, state: SectionSta
     Where it wasn't, a key of another type is one that the administrator made.  One that is made
     ahead has the new type, and its time will come.
     """
-    return not section.next_key and bool(state.key_type) and section.key_type not in (
-        state.key_type, key_type(certificate.spki))
+    return not (section.next_key or section.in_token) and bool(state.key_type) \
+        and section.key_type not in (state.key_type, key_type(certificate.spki))
 
 
 def _enough(certificate: Certificate, days: int | None, installed: int) -> float:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ...common import inifile, log, paths, specifiers
+from ...common import inifile, log, paths, pkcs11, specifiers
 from ...common.errors import ConfigError, Error
 from ...common.inifile import Settings
 from ...common.names import Identifier
@@ -38,7 +38,7 @@ class Section(NamedTuple):
     name: str
     where: str                               # FILE, [SECTION]: for messages
     identifiers: tuple[Identifier, ...]      # in the order given, each once
-    key: str                                 # path of the private key
+    key: str                                 # path of the private key, or its PKCS #11 URI
     certificate: str                         # path, or "" not to install it alone
     chain: str                               # of the intermediates alone, or ""
     fullchain: str                           # of the certificate and its chain, or ""
@@ -62,6 +62,11 @@ class Section(NamedTuple):
     def outputs(self) -> list[str]:
         """The paths of the files to install, the one that tells most of the state first."""
         return [path for path in (self.fullchain, self.certificate, self.chain) if path]
+
+    @property
+    def in_token(self) -> bool:
+        """True if the key is no file."""
+        return pkcs11.is_uri(self.key)
 
     @property
     def trusted(self) -> int:
@@ -110,7 +115,7 @@ SECTION = Table(
     Setting("certificate", "certificate", values.file, "", "file of the certificate alone"),
     Setting("certificate-chain", "fullchain", values.file, "",
             "file of the certificate and its chain"),
-    Setting("certificate-key", "key", values.file, "", "file of the private key"),
+    Setting("certificate-key", "key", keys.location, "", "file or PKCS #11 URI of the private key"),
     Setting("key-type", "key_types", keys.key_types, keys.KEY_TYPES[0],
             "types of keys that don't exist yet"),
     Setting("reuse-key", "reuse_key", values.optional_boolean, "",

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Protocol
 
-from ...common import inifile
+from ...common import inifile, pkcs11
 from ...common.errors import ConfigError
 from ...common.inifile import Settings
 from . import values
@@ -54,6 +54,14 @@ def key_types(text: str) -> tuple[str, ...]:
     return found
 
 
+def location(text: str) -> str:
+    """Parse where a key is: the absolute path of its file, a PKCS #11 URI, or nothing."""
+    if not pkcs11.is_uri(text):
+        return values.file(text)
+    pkcs11.parse(text)
+    return text
+
+
 def second(name: str) -> str:
     """Return what the section for the RSA key of the section ``name`` is called."""
     return name + _SECOND
@@ -75,6 +83,13 @@ def complete(settings: Settings, found: Values) -> None:
 
     None is left where it does not, unless another section has the same key.
     """
+    if pkcs11.is_uri(found["key"]):
+        for setting, wrong in (("next-key = yes", found["next_key"]),
+                               ("reuse-key = no", found["reuse_key"] is False),
+                               ("key-type of two kinds", len(found["key_types"]) > 1)):
+            if wrong:
+                raise ConfigError(f"{settings.where}: {setting}: certificate-key names one key, "
+                                  "in a token, where none is made")
     if found["next_key"]:
         if found["reuse_key"]:
             raise ConfigError(f"{settings.where}: next-key = yes and reuse-key = yes exclude each "

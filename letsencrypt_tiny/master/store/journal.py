@@ -47,6 +47,7 @@ class SectionState(NamedTuple):
     access: str | None = None            # owner and mode of its files
     told: int = 0                        # when it was said that it waits without a certificate
     installed: int = 0                   # when we installed it
+    key: str | None = None               # certificate-key, where that is no file
 
 
 class Revoked(NamedTuple):
@@ -77,7 +78,8 @@ class Journal:
                 _moment(obj, "kept"),
                 get_optional_str(obj, "issuer"), get_optional_str(obj, "key_type"),
                 get_optional_str(obj, "ca_file"), get_optional_str(obj, "access"),
-                _moment(obj, "told"), _moment(obj, "installed"))
+                _moment(obj, "told"), _moment(obj, "installed"),
+                get_optional_str(obj, "key"))
         except ProtocolError as exc:
             log.debug(f"{self._directory}/{_filename(name)}: ignored: {exc}")
             return SectionState()

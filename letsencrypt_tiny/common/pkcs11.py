@@ -24,6 +24,22 @@ _PCHAR = re.compile(r"(?:[A-Za-z0-9._~\[\]:@!$'()*+,=&/-]|%[0-9A-Fa-f]{2})*\Z")
 _FILE = re.compile(r"/[A-Za-z0-9._~@+,/-]+\Z")
 
 LIBRARIES = f"/usr/lib/{getattr(sys.implementation, '_multiarch', '')}"
+# In this order: modules that use openssl themselves deadlock without a default provider.  And
+# some crash where they are taken down, when all is done.
+_CONFIGURATION = """\
+openssl_conf = init
+[init]
+providers = providers
+[providers]
+default = default_section
+pkcs11 = pkcs11_section
+[default_section]
+activate = 1
+[pkcs11_section]
+pkcs11-module-quirks = no-deinit
+MODULE
+activate = 1
+"""
 PROVIDER, ENGINE = "ossl-modules/pkcs11.so", "engines-3/pkcs11.so"
 
 
@@ -74,22 +90,25 @@ def _attributes(text: str, separator: str, known: set[str]) -> dict[str, str]:
     return found
 
 
-def options(token: Token, form: str, key: str) -> list[str]:
-    """Return openssl's options to use a key in a ``token``.
+class Use(NamedTuple):
+    """How openssl uses a key in a token."""
+
+    arguments: list[str]
+    environment: dict[str, str]     # of openssl's, as well
+    configuration: bytes            # of openssl's, for OPENSSL_CONF; b"": none
+
+
+def use(token: Token, form: str, key: str) -> Use:
+    """Return how openssl uses a key in a ``token``.
 
     ``form`` and ``key`` are what the subcommand calls the key's form and place: ``-keyform`` and
     ``-key``, for instance.  Raises Error where openssl can't.
     """
     if os.path.exists(f"{LIBRARIES}/{PROVIDER}"):
-        return ["-provider", "pkcs11", "-provider", "default", key, token.uri]
+        module = f"pkcs11-module-path = {token.module}\n" if token.module else ""
+        return Use([key, token.uri], {}, _CONFIGURATION.replace("MODULE\n", module).encode())
     if os.path.exists(f"{LIBRARIES}/{ENGINE}"):
-        return ["-engine", "pkcs11", form, "engine", key, token.uri]
+        return Use(["-engine", "pkcs11", form, "engine", key, token.uri],
+                   {"PKCS11_MODULE_PATH": token.module} if token.module else {}, b"")
     raise Error("openssl has no way to keys in tokens: install the package pkcs11-provider, or "
                 "libengine-pkcs11-openssl on Debian 12")
-
-
-def environment(token: Token) -> dict[str, str]:
-    """Return what provider and engine want to know from their environment."""
-    if not token.module:
-        return {}
-    return {"PKCS11_PROVIDER_MODULE": token.module, "PKCS11_MODULE_PATH": token.module}

@@ -252,8 +252,8 @@ def test_verify_each_finds_the_bad_ones(authority: ca.CA,
     expired, _ = chain(authority, not_before=past, days=5)
     root = str(authority.root)
     runs = []
-    run = openssl._run
-    monkeypatch.setattr(openssl, "_run", lambda *arguments: runs.append(arguments) or run(
+    run = openssl.run
+    monkeypatch.setattr(openssl, "run", lambda *arguments: runs.append(arguments) or run(
         *arguments))
     assert openssl.verify_each(OPENSSL, [leaf] * 70, intermediate, root) == [None] * 70
     assert len(runs) == 2   # 64 and 6

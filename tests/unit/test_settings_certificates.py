@@ -307,7 +307,7 @@ def test_nothing_strange_gets_onto_a_command_line(files: Files,
               "/x/../-CApath", "sha256", "rsa:2048", "digitalSignature", "status_request"]
     calls: list[list[str]] = []
     descriptor = openssl._memory(b"key")
-    monkeypatch.setattr(openssl, "_run", lambda _, arguments, *__: calls.append(arguments) or b"")
+    monkeypatch.setattr(openssl, "run", lambda _, arguments, *__: calls.append(arguments) or b"")
     for key in SECTION.names:
         for value in corpus:
             try:

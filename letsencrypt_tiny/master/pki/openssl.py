@@ -49,7 +49,7 @@ def run(openssl: str, arguments: Sequence[str], descriptors: tuple[int, ...] = (
     try:
         done = subprocess.run([openssl, *arguments], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
-                              env={**(environment or {}), **_ENVIRONMENT}, pass_fds=descriptors,
+                              env={**_ENVIRONMENT, **(environment or {})}, pass_fds=descriptors,
                               timeout=TIMEOUT, check=False)
     except OSError as exc:
         raise Error(f"{openssl}: cannot run it: {exc.strerror}") from exc

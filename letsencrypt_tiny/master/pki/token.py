@@ -4,7 +4,7 @@ import os
 
 from ...common import pkcs11, trusted
 from ...common.errors import Error
-from ...common.pkcs11 import Token
+from ...common.pkcs11 import Token, Use
 from ...common.x509.csr import CSR, parse_csr
 from ..settings.certificates import Section
 from ..store import secrets
@@ -15,9 +15,8 @@ def request(command: str, section: Section) -> CSR:
     """Make a CSR with the section's key, by the ``command`` openssl.  Raises Error."""
     token = _open(section)
     try:
-        return parse_csr(openssl.run(command, openssl.request_arguments(section)
-                                     + pkcs11.options(token, "-keyform", "-key"),
-                                     environment=pkcs11.environment(token)))
+        return parse_csr(_run(command, openssl.request_arguments(section),
+                              pkcs11.use(token, "-keyform", "-key")))
     except Error as exc:
         raise Error(f"{section.where}: certificate-key = {section.key}: no signing request can be "
                     f"made with it: {exc}") from exc
@@ -25,9 +24,19 @@ def request(command: str, section: Section) -> CSR:
 
 def public_key(command: str, section: Section) -> bytes:
     """Return the SubjectPublicKeyInfo, DER, of the section's key.  Raises Error."""
-    token = _open(section)
-    return openssl.run(command, ["pkey", *pkcs11.options(token, "-inform", "-in"), "-pubout",
-                                 "-outform", "DER"], environment=pkcs11.environment(token))
+    return _run(command, ["pkey", "-pubout", "-outform", "DER"],
+                pkcs11.use(_open(section), "-inform", "-in"))
+
+
+def _run(command: str, arguments: list[str], use: Use) -> bytes:
+    configuration = os.memfd_create("configuration", os.MFD_CLOEXEC)
+    try:
+        os.write(configuration, use.configuration)
+        os.lseek(configuration, 0, os.SEEK_SET)
+        return openssl.run(command, arguments + use.arguments, (configuration,), {
+            **use.environment, "OPENSSL_CONF": f"/dev/fd/{configuration}"})
+    finally:
+        os.close(configuration)
 
 
 def _open(section: Section) -> Token:

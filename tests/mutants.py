@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import proc
-from harness.claims import CHALLENGES, CONFINE, REDTEAM, Mutant, row as _row
+from harness.claims import ACCOUNTS, CHALLENGES, CONFINE, REDTEAM, Mutant, row as _row
 
 TREE = Path(__file__).resolve().parents[1]
 MODULES = "letsencrypt_tiny"
@@ -297,8 +297,8 @@ TABLE = (
          'or exc.problem.type not in ("accountDoesNotExist", "unauthorized") or',
          f"{REDTEAM}::test_what_is_remembered_of_it_harms_no_later_run",
          "unit/test_client_session.py::test_whatever_is_refused_the_account_is_looked_up_once"),
-    _row("… an order that is none", "client/ordering.py", "except (Gone, NoOrder) as",
-         "except Gone as",
+    _row("… an order that is none", "client/ordering.py", "except (Gone, NoOrder, OtherProfile) as",
+         "except (Gone, OtherProfile) as",
          f"{REDTEAM}::test_what_is_remembered_of_it_harms_no_later_run"),
     _row("it sends nothing to another origin", "client/session.py",
          "if parse_url(url, what).origin not in self.connections:", "if False:",
@@ -340,6 +340,7 @@ TABLE = (
     _row("no misspelt field", "webserver/http.py", "            return False\n",
          "            continue\n", f"{WEB}::test_malformed"),
 
+    *ACCOUNTS,
     *CHALLENGES,
 )
 

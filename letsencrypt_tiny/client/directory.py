@@ -21,6 +21,7 @@ class Directory(NamedTuple):
     external_account_required: bool
     profiles: dict[str, str] | None           # draft-ietf-acme-profiles; name -> description
     issuers: tuple[str, ...] = ()             # caaIdentities: those that are names
+    key_change: str | None = None             # not checked: few need it
 
 
 def parse(obj: JsonObject, url: Callable[[JsonObject, str], str], what: str) -> Directory:
@@ -37,7 +38,8 @@ def parse(obj: JsonObject, url: Callable[[JsonObject, str], str], what: str) -> 
             external_account_required=jsonfields.get_bool(meta, "externalAccountRequired"),
             profiles=None if profiles is None else {
                 name: str(description) for name, description in profiles.items()},
-            issuers=_issuers(meta))
+            issuers=_issuers(meta),
+            key_change=obj["keyChange"] if isinstance(obj.get("keyChange"), str) else None)
     except ProtocolError as exc:
         raise ProtocolError(f"{what} is none (RFC 8555 §7.1.1): {exc}") from exc
 

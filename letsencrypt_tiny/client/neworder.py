@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..common import log
-from ..common.errors import Error, ProtocolError
+from ..common.errors import ProtocolError
 from ..common.wire import jsonfields
 from ..common.wire.jsonfields import JsonObject
 from ..common.wire.order import Order
@@ -11,6 +11,7 @@ from .connection import Response
 from .order import OrderObject
 from .patience import Patience
 from .problem import ProblemError
+from .profiles import is_refused
 from .scheduler import Steps
 from .session import Session
 from .transport import CutOff, NoAnswer
@@ -19,10 +20,6 @@ from .transport import CutOff, NoAnswer
 _NOT_REPLACEABLE = ("alreadyReplaced", "notFound", "unauthorized", "malformed")
 MAX_ORDERS = 10000      # in the account's list
 LOOKED_AT = 6           # of them, from each end: servers differ in where the new ones are
-
-
-class NotOffered(Error):
-    """The CA has not what is asked for, and says so beforehand."""
 
 
 def make(session: Session, request: Order, patience: Patience, order: OrderObject) -> Steps[str]:
@@ -44,6 +41,10 @@ def make(session: Session, request: Order, patience: Patience, order: OrderObjec
                 del payload["replaces"]
                 log.debug(f"{request.section}: newOrder again without “replaces”: {exc}")
                 continue
+            if "profile" in payload and is_refused(exc):
+                session.profiles.refused(request, exc)
+                del payload["profile"]
+                continue
             if not isinstance(exc, NoAnswer):
                 yield patience.pause(exc, tries)
             elif tries:
@@ -56,6 +57,7 @@ def make(session: Session, request: Order, patience: Patience, order: OrderObjec
         else:
             url = session.location(response, target, "newOrder")
             order.update(response)
+            order.asked = payload.get("profile")
             return url
 
 
@@ -63,12 +65,9 @@ def _payload(session: Session, request: Order) -> JsonObject:
     directory = session.directory
     payload: JsonObject = {"identifiers": [{"type": kind, "value": value}
                                            for kind, value in request.identifiers]}
-    if request.profile is not None:
-        if request.profile not in (directory.profiles or {}):
-            offered = ", ".join(sorted(directory.profiles or {})) or "none"
-            raise NotOffered(f"the CA has no profile “{request.profile}” (it offers "
-                             f"{log.printable(offered, 300)})")
-        payload["profile"] = request.profile
+    profile = session.profiles.choose(request, directory.profiles)
+    if profile is not None:
+        payload["profile"] = profile
     if request.replaces is not None and directory.renewal_info is not None:
         payload["replaces"] = request.replaces
     return payload

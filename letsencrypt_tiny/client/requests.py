@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from ..common.errors import LocalProtocolError
 from ..common.names import Identifier
-from ..common.wire.order import (AccountUpdate, Answer, ClientConfig, Directory, Log, Order,
-                                 Progress, Request)
+from ..common.wire.account import AccountUpdate
+from ..common.wire.order import (Answer, ClientConfig, Directory, Log, Order, Progress, Request)
 from ..common.wire.probe import Probe
 from . import account, certificate, outcome
 from .challenges.table import Solvers
@@ -32,7 +32,8 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
         if isinstance(request, Order):
             return (yield from Ordering(session, request, solvers, patience).run())
         if isinstance(request, AccountUpdate):
-            return (yield from account.update(session, request, patience, replies))
+            from . import update    # which has been loaded (``main``)
+            return (yield from update.update(session, request, patience, replies))
         if isinstance(request, Probe):
             raise LocalProtocolError("a probe among other requests")    # see online/
         identify = account.identify(session, config, patience, replies)

@@ -26,9 +26,11 @@ from ..common.errors import ConfigError, Error
 
 PORT = 53
 PATIENCE = 5.0      # seconds for one answer
+# Of an address family that this host has not, or has no way to the world for
+_NO_ROUTE = (errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
-def _load_types() -> None:
+def load_types() -> None:
     """Let dnspython import what it reads records with, and nothing more when it meets others.
 
     A confined process can't, and would fail at what any server may send; records of another type
@@ -40,13 +42,7 @@ def _load_types() -> None:
 
     def nothing(name: str) -> None:
         raise ImportError(f"{name} is not needed here")
-    vars(dns.rdata)["import_module"] = nothing   # the releases' type it differently
-
-
-_load_types()
-
-# Of an address family that this host has not, or has no way to the world for
-_NO_ROUTE = (errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+    vars(dns.rdata)["import_module"] = nothing   # an attribute to some releases' type checkers
 
 
 class Server(NamedTuple):

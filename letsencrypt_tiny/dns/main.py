@@ -32,7 +32,7 @@ from ..common.errors import Error, UsageError
 from ..common.sandbox import confine
 from ..common.wire import dns as wire
 from . import doors, resolving
-from .asking import PORT, Server, host_port
+from .asking import PORT, Server, host_port, load_types
 from .journal import MAX_FILE, Journal
 from .places import Places
 from .presenting import MAX_WORKERS, Presenter
@@ -79,6 +79,7 @@ def _run(arguments: Arguments) -> int:
                                   resolving.hosts(resolving.read("/etc/hosts")))
     update = table.make(task, secret, resolver)   # loads, and forks, what it needs
     nameservers = [Server(*host_port(word)) for word in task.nameservers]
+    load_types()
     confine.warm_up()
     plan = confinement(arguments.confine, update, nameservers)
     log.debug(f"confined: {', '.join(confine.enter(plan))}")

@@ -35,7 +35,8 @@ ELSEWHERE = {"certonly": "newOrder", "run": "newOrder", "issue": "newOrder", "or
              "configtest": "check", "certs": "status"}
 # command -> the options that it knows besides the general ones
 OPTIONS: dict[str, set[str]] = {
-    "account": {"register", "tos_agreed", "deactivate", "thumbprint"},
+    "account": {"register", "tos_agreed", "deactivate", "thumbprint", "ca", "contact", "orders",
+                "rollover", "yes"},
     "newOrder": {"config_certs", "min_days", "force", "new_key"},
     "revokeCert": {"reason", "certificate_key"},
     "status": {"config_certs", "json"}, "records": {"config_certs"}, "check": {"online", "json"}}
@@ -122,8 +123,13 @@ def _parser() -> "argparse.ArgumentParser":
     account = parser.add_argument_group("account [CONTACT ...]")
     account.add_argument("--register", action="store_true")
     account.add_argument("--tos-agreed", action="store_true")
+    account.add_argument("--contact", metavar="URL", action="append")
+    account.add_argument("--orders", action="store_true")
+    account.add_argument("--rollover", action="store_true")
     account.add_argument("--deactivate", action="store_true")
+    account.add_argument("--yes", action="store_true")
     account.add_argument("--thumbprint", action="store_true")
+    account.add_argument("--ca", metavar="NAME", action="append")
     order = parser.add_argument_group("newOrder [SECTION ...]")
     order.add_argument("--config-certs", metavar="FILE", action="append")
     order.add_argument("--min-days", metavar="DAYS", type=int)
@@ -202,16 +208,27 @@ def _check(config: "Config", options: "argparse.Namespace") -> int:
 
 
 def _account(config: "Config", options: "argparse.Namespace") -> int:
-    from ..common.wire.order import AccountUpdate
     from .commands import account
-    update = AccountUpdate(options.register, options.tos_agreed, options.deactivate,
-                           tuple(options.arguments) if options.arguments else None)
+    contact = [*options.arguments, *(options.contact or [])]
+    given = account.Options(
+        options.register, options.tos_agreed, options.deactivate,
+        tuple(filter(None, contact)) if contact else None, options.orders, options.rollover,
+        options.yes)
     if options.thumbprint:
-        if update != AccountUpdate():
+        if given != account.Options():
             raise UsageError("account: --thumbprint stands alone")
-        return account.thumbprint(config)
+        return account.thumbprint(config, options.ca)
+    if options.rollover and given != account.Options(rollover=True):
+        raise UsageError("account: --rollover stands alone")
+    if options.yes and not options.deactivate:
+        raise UsageError("account: --yes is for --deactivate")
+    if options.deactivate and not options.yes:
+        account.confirm(config, options.ca)
     with _locked(config):
-        return account.account(config, update)
+        if options.rollover:
+            from .commands.rollover import rollover
+            return rollover(config, options.ca)
+        return account.account(config, given, options.ca)
 
 
 class _locked:

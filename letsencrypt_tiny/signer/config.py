@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..common import inifile, paths, specifiers, urls
 from ..common.errors import ConfigError, ProtocolError
 from ..common.inifile import Settings
+from ..common.wire.inner import MAX_BINDINGS
 from ..common.wire.policy import (MAX_PER_HOUR, MAX_POLICY, OPERATIONS, ORDERING, URLS, Policy,
                                   origin_of, parse_policy)
 from .request import is_https_url
 
 if TYPE_CHECKING:
     import io
+    from .eab import Binding
 
 SETTINGS = ("privkey", "gpg", "socket", "logfile", "keyid", "quiet", "confine")
 POLICY_SETTINGS = ("origins", "identifiers", "profiles", "operations", "requests-per-hour",
@@ -60,14 +62,17 @@ class Config(NamedTuple):
     quiet: bool
     confine: str          # auto | required | no
     policies: tuple[Policy, ...] = ()   # each must allow what is signed; none: no policy
+    bindings: "tuple[Binding, ...]" = ()    # external accounts
 
 
 def read(options: Options) -> Config:
     """Read the configuration; what ``options`` say comes first.  Raises ConfigError."""
     file = _find(options.config)
     sections = inifile.read(file) if file else {}
+    others = [section for name, section in sections.items() if name]
+    bindings = _bindings([section for section in others if section.name.startswith("eab ")])
     known = {policy.name: policy for policy in
-             (_policy(section) for name, section in sections.items() if name)}
+             (_policy(section) for section in others if not section.name.startswith("eab "))}
     settings = sections.get("", Settings(file or "", "", {}))
     settings.allow_only(SETTINGS)
 
@@ -80,7 +85,18 @@ def read(options: Options) -> Config:
         quiet=settings.boolean("quiet", False) or options.quiet,
         confine=_confine(options.confine, settings),
         privkey=_key_source(options.privkey, settings),   # what is wrong elsewhere is told first
-        policies=tuple(_chosen(name, known, file) for name in options.policies))
+        policies=tuple(_chosen(name, known, file) for name in options.policies),
+        bindings=bindings)
+
+
+def _bindings(sections: list[Settings]) -> "tuple[Binding, ...]":
+    """The [eab KID] sections; most have none, and load nothing for them."""
+    if not sections:
+        return ()
+    from . import eab
+    if len(sections) > MAX_BINDINGS:
+        raise ConfigError(f"{sections[0].file}: more than {MAX_BINDINGS} sections [eab KID]")
+    return tuple(map(eab.read, sections))
 
 
 def _confine(option: str | None, settings: Settings) -> str:
@@ -102,7 +118,7 @@ def _policy(section: Settings) -> Policy:
     match = _POLICY.match(section.name)
     if match is None:
         raise ConfigError(f"{section.file}: unknown section [{section.name}] "
-                          "(valid: [policy NAME], of letters, digits and . _ -)")
+                          "(valid: [policy NAME], of letters, digits and . _ -, and [eab KID])")
     section.allow_only(POLICY_SETTINGS)
     operations = frozenset(section.words("operations", " ".join(ORDERING), ","))
     for word in sorted(operations):

@@ -1,11 +1,13 @@
-"""A site with a certificate, to which something bad is about to happen."""
+"""A site with a certificate, to which something bad is about to happen; the newest CA."""
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from harness import ca
+from harness import ca, sid
 from harness.hostile import Hostile
+from harness.pebble import Pebble
 from harness.run import Prefix, Site
 
 
@@ -40,3 +42,16 @@ def good(ready: Site, server: Hostile) -> Iterator[Site]:
     ready.main, ready.certs, ready.accountd = saved
     ready._written.clear()
     server.on.clear()
+
+
+@pytest.fixture(scope="module")
+def newest() -> Iterator[Pebble]:
+    """Pebble 2.10, as in Debian sid: it knows dns-persist-01 and profiles; it is called
+    ca.example."""
+    try:
+        program = sid.program("pebble")
+    except (OSError, subprocess.SubprocessError) as exc:
+        pytest.skip(f"pebble of Debian sid can't be had: {exc}")
+    with Pebble(nosleep=True, authzreuse=0, program=program,
+                config={"caaIdentities": ["ca.example"]}) as server:
+        yield server

@@ -75,7 +75,7 @@ def test_contact(ready: Site) -> None:
 def test_deactivation(ready: Site) -> None:
     """For ever: neither looked up, nor used, nor registered again."""
     shown(ready.run("account", "--register", "--tos-agreed"))
-    assert shown(ready.run("account", "--deactivate"))["status"] == "deactivated"
+    assert shown(ready.run("account", "--deactivate", "--yes"))["status"] == "deactivated"
     gone = "error: .*deactivated.*"
     expect(ready.run("account"), 1, gone)
     expect(ready.run("account", "--register", "--tos-agreed"), 1, gone)
@@ -161,7 +161,8 @@ def test_revocation_by_a_stranger(issued: Site, pebble: Pebble, prefix: Prefix) 
     expect(issued.run("--quiet", "revokeCert", str(cert)), 1,
            r"accountd: warning: \[stdio\] NOSIGN .* not as their own key .*",
            rf"error: {cert}: the account key has no account at .*")
-    shown(issued.run("account", "--register", "--tos-agreed"))
+    shown(issued.run("account", "--register", "--tos-agreed"), TERMS, KEY_ID,
+          r"also known: \S+ at \S+, of the key with the thumbprint \S+")
     expect(issued.run("--quiet", "revokeCert", str(cert)), 1,
            rf"error: {cert}: revokeCert: .* \(unauthorized\)")
     assert status(issued, pebble, "a") == "Valid"

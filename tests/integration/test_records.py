@@ -2,11 +2,10 @@
 
 import re
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
-from harness import judge, sid
+from harness import judge
 from harness.judge import INSTALLED, NEW, expect
 from harness.pebble import Pebble
 from harness.run import Site
@@ -14,19 +13,7 @@ from test_renewal import tidy
 
 GENERATING = r"a: generating the private key \S+ \(ec:P-256\)"
 PERSIST = re.compile(r'^_validation-persist\.(\S+)\.\tIN TXT\t"(.*)"$', re.M)
-CAA_NAME = "ca.example"
-
-
-@pytest.fixture(scope="module")
-def newest() -> Iterator[Pebble]:
-    """A Pebble that knows dns-persist-01, and is called CAA_NAME."""
-    try:
-        program = sid.program("pebble")
-    except (OSError, subprocess.SubprocessError) as exc:
-        pytest.skip(f"pebble of Debian sid can't be had: {exc}")
-    with Pebble(nosleep=True, authzreuse=0, program=program,
-                config={"caaIdentities": [CAA_NAME]}) as server:
-        yield server
+CAA_NAME = "ca.example"    # Pebble's
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ class Process:
         self.socket.settimeout(5)
         self.door = Door(kind, theirs.detach(), zone)
         self._lines = wire.Lines()
+        _opened.append(self)
 
     def heard(self) -> list[wire.Asked]:
         """Return what was asked by now."""
@@ -50,12 +51,29 @@ class Process:
                                 else wire.format_line(message))
 
 
+_opened: list[Process | Remote] = []
+
+
+def remote(doors: list[Door]) -> Remote:
+    """Return a solver of dns-01."""
+    made = Remote("dns-01", doors)
+    _opened.append(made)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_open() -> Iterator[None]:
+    """Close both ends of every door."""
+    yield
+    while _opened:
+        one = _opened.pop()
+        (one.socket if isinstance(one, Process) else one).close()
+
+
 @pytest.fixture
-def process() -> Iterator[Process]:
+def process() -> Process:
     """Who answers for every name."""
-    made = Process()
-    yield made
-    made.socket.close()
+    return Process()
 
 
 def at(clock: list[float], *acts: Callable[[], object]) -> Callable[[float], None]:
@@ -85,7 +103,7 @@ def nothing() -> None:
 
 def test_the_longest_zone_wins_and_others_have_none(clock: list[float]) -> None:
     processes = [Process(zone) for zone in ("example.org", "a.example.org", "example.net")]
-    solver = Remote("dns-01", [process.door for process in processes])
+    solver = remote([process.door for process in processes])
     for name, serves in (("example.org", 0), ("b.example.org", 0), ("a.example.org", 1),
                          ("x.a.example.org", 1), ("example.net", 2), ("ba.example.org", 0)):
         assert solver.serves(("dns", name))
@@ -104,7 +122,7 @@ def test_the_longest_zone_wins_and_others_have_none(clock: list[float]) -> None:
 
 def test_who_is_for_all_names_is_asked_last(clock: list[float]) -> None:
     every, one = Process(), Process("example.org")
-    solver = Remote("dns-01", [every.door, one.door])
+    solver = remote([every.door, one.door])
     for name, process in (("www.example.org", one), ("xexample.org", every), ("org", every)):
         assert solver.serves(("dns", name))
         finish(solver.present(("dns", name), "t", KEY), at(
@@ -129,7 +147,7 @@ def test_without_a_door_there_is_no_solver() -> None:
 # --- one challenge, one order or more ------------------------------------------------------------
 
 def test_presented_once_and_taken_back_with_the_last(process: Process, clock: list[float]) -> None:
-    solver = Remote("dns-01", [process.door])
+    solver = remote([process.door])
     ready = at(clock, lambda: process.say(wire.Ready(about())))
     assert finish(solver.present(NAME, "t", KEY), ready) is True
     assert finish(solver.present(NAME, "t", KEY)) is False, "it is ready already"
@@ -146,11 +164,12 @@ def test_presented_once_and_taken_back_with_the_last(process: Process, clock: li
     assert process.heard() == [wire.Clean(about(token="u"))]
 
 
-def test_two_wait_for_one_answer(process: Process, clock: list[float]) -> None:
+def test_two_wait_for_one_answer(clock: list[float]) -> None:
     """Who comes second while the first still waits asks nothing, and hears the same."""
     for answer, end in ((wire.Ready(about()), [True, False]),
                         (wire.Failed(about(), "no\x1b such zone"), "no\\x1b such zone")):
-        solver = Remote("dns-01", [process.door])
+        process = Process()
+        solver = remote([process.door])
         first, second = (solver.present(NAME, "t", KEY) for _ in range(2))
         assert next(first) > 0 and next(second) > 0
         assert process.heard() == [wire.Present(about())]
@@ -166,12 +185,10 @@ def test_two_wait_for_one_answer(process: Process, clock: list[float]) -> None:
             assert process.heard() == [wire.Clean(about())], "told once, by the last"
         else:
             assert not found and process.heard() == []
-        solver = None
-        process = Process()
 
 
 def test_after_a_failure_it_is_asked_anew(process: Process, clock: list[float]) -> None:
-    solver = Remote("dns-01", [process.door])
+    solver = remote([process.door])
     with pytest.raises(Error, match="refused"):
         finish(solver.present(NAME, "t", KEY),
                at(clock, lambda: process.say(wire.Failed(about(), "refused"))))
@@ -181,7 +198,7 @@ def test_after_a_failure_it_is_asked_anew(process: Process, clock: list[float]) 
 
 
 def test_who_is_interrupted_takes_it_back(process: Process, clock: list[float]) -> None:
-    solver = Remote("dns-01", [process.door])
+    solver = remote([process.door])
     steps = solver.present(NAME, "t", KEY)
     next(steps)
     steps.close()
@@ -191,7 +208,7 @@ def test_who_is_interrupted_takes_it_back(process: Process, clock: list[float]) 
 # --- time ----------------------------------------------------------------------------------------
 
 def test_silence_has_a_limit(process: Process, clock: list[float]) -> None:
-    solver = Remote("dns-01", [process.door])
+    solver = remote([process.door])
     with pytest.raises(Error, match="a.example.org: dns-01: the responder says nothing any more"):
         finish(solver.present(NAME, "t", KEY), at(clock))
     assert responders.SILENCE < clock[0] - 1000 < responders.SILENCE + 2
@@ -199,7 +216,7 @@ def test_silence_has_a_limit(process: Process, clock: list[float]) -> None:
 
 def test_who_says_how_long_has_that_long(process: Process, clock: list[float]) -> None:
     """Each time anew."""
-    solver = Remote("dns-01", [process.door])
+    solver = remote([process.door])
     told = [wire.Waits(about(), 100, why) for why in ("one has it", "two have it", "two have it")]
     moments = [1000.1, 1120, 1200]
 
@@ -217,7 +234,7 @@ def test_who_says_how_long_has_that_long(process: Process, clock: list[float]) -
 def test_who_does_not_listen_yet_hears_everything_later(process: Process, clock: list[float]
                                                         ) -> None:
     """It may have to tidy up first, and a socket has room for a few hundred messages only."""
-    solver = Remote("dns-01", [process.door])
+    solver = remote([process.door])
     names = [f"{number}.example.org" for number in range(2000)]
     steps = [solver.present(("dns", name), "t", KEY) for name in names]
     for one in steps:
@@ -239,7 +256,7 @@ def test_who_does_not_listen_yet_hears_everything_later(process: Process, clock:
 def test_who_never_listens(process: Process, clock: list[float],
                            monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(responders, "MAX_OUTPUT", 10000)
-    solver = Remote("dns-01", [process.door])
+    solver = remote([process.door])
     steps = [solver.present(NAME, f"t{number}", KEY) for number in range(2000)]
     with pytest.raises(Error, match="the responder can't be talked to: it does not listen"):
         for one in steps:
@@ -257,7 +274,7 @@ def test_who_never_listens(process: Process, clock: list[float],
 def test_garbage_ends_the_conversation(process: Process, clock: list[float],
                                        garbage: bytes) -> None:
     """With all challenges: who talks so is believed nothing any more."""
-    solver = Remote("dns-01", [process.door])
+    solver = remote([process.door])
     for act in (lambda: process.say(garbage)), nothing:
         with pytest.raises(Error, match="the responder can't be talked to"):
             finish(solver.present(NAME, "t", KEY), at(clock, act))
@@ -266,7 +283,7 @@ def test_garbage_ends_the_conversation(process: Process, clock: list[float],
 
 
 def test_answers_about_others_change_nothing(process: Process, clock: list[float]) -> None:
-    solver = Remote("dns-01", [process.door])
+    solver = remote([process.door])
     others = [about("b.example.org"), about(token="u"), about(kind="tls-alpn-01"),
               about()._replace(thumbprint="l" * 43)]
     with pytest.raises(Error, match="says nothing"):
@@ -276,7 +293,7 @@ def test_answers_about_others_change_nothing(process: Process, clock: list[float
 
 def test_what_nobody_asked_for_is_not_kept(process: Process, clock: list[float]) -> None:
     """Nor what was answered before it was asked: a flood of answers takes no memory."""
-    solver = Remote("dns-01", [process.door])
+    solver = remote([process.door])
     process.say(wire.Ready(about(token="early")), *(
         wire.Waits(about(token=str(number)), 1, "") for number in range(20)))
     finish(solver.present(NAME, "t", KEY), at(clock, lambda: process.say(wire.Ready(about()))))
@@ -288,7 +305,7 @@ def test_what_nobody_asked_for_is_not_kept(process: Process, clock: list[float])
 
 def test_what_was_ready_stays_so_if_the_process_ends(process: Process, clock: list[float]) -> None:
     """That it takes everything back then is its own business; the CA will tell."""
-    solver = Remote("dns-01", [process.door])
+    solver = remote([process.door])
     finish(solver.present(NAME, "t", KEY), at(clock, lambda: process.say(wire.Ready(about()))))
     process.socket.close()
     with pytest.raises(Error, match="can't be talked to"):
@@ -299,7 +316,7 @@ def test_what_was_ready_stays_so_if_the_process_ends(process: Process, clock: li
 
 
 def test_a_process_that_ends_while_it_is_waited_for(process: Process, clock: list[float]) -> None:
-    solver = Remote("dns-01", [process.door])
+    solver = remote([process.door])
     with pytest.raises(Error, match="can't be talked to: (it has ended|Connection reset)"):
         finish(solver.present(NAME, "t", KEY), at(clock, process.socket.close))
     assert clock[0] < 1001, "at once"

@@ -4,9 +4,11 @@ import base64
 import errno
 import hashlib
 import os
+import re
 import resource
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -105,6 +107,17 @@ def test_what_is_no_option(text: str) -> None:
     ("https://[::1]:8443/x", (443, 8443)), ("https://x", (443,)), ("http://x:1@y", (443,))])
 def test_ports_of_a_provider(value: str, expected: tuple[int, ...]) -> None:
     assert lexicon.ports({"option": value}) == expected
+
+
+def test_without_lexicon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in Debian 13: the package is named, and what else there is."""
+    for name in filter(re.compile(r"lexicon(\.|\Z)").match, list(sys.modules)):
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [])
+    update = lexicon.Lexicon.__new__(lexicon.Lexicon)
+    update._name = "powerdns"
+    with pytest.raises(ConfigError, match=r"needs the package python3-lexicon .*update = command"):
+        update._load()
 
 
 @pytest.mark.parametrize("said", ["bad s3/cret+", "/x?token=s3/cret%2B&y", "s3%2Fcret%2B",

@@ -111,7 +111,7 @@ def test_options_at_any_place(machine: Machine) -> None:
         done = machine.run(*arguments)
         assert [row["section"] for row in json.loads(done.stdout)] == ["a", "b"], done
     done = machine.run("status", "--", "a")
-    assert done.stdout.splitlines()[1].split()[:3] == ["a", "-", "due:"]
+    assert done.stdout.splitlines()[1].split()[:4] == ["a", "-", "-", "due:"]
 
 
 def test_aliases(machine: Machine) -> None:

@@ -168,7 +168,7 @@ def test_redirects_lead_to_the_internet_only(location: str, serving: Callable[[S
     "http://user@a.test/", "http://[/", "\x7f", "http://a.test/ x", "", "http://a.test:x/"])
 def test_redirects_that_no_ca_follows(location: str, serving: Callable[[Say], Server]) -> None:
     serving(http(f"HTTP/1.1 302 x\r\nLocation: {location}\r\n\r\n".encode()))
-    with pytest.raises(Astray):
+    with pytest.raises(Astray, match="where no CA goes"):
         ask()
 
 

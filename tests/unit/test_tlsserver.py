@@ -2,6 +2,7 @@
 
 import calendar
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_certificate(identifier: Identifier, shown: str, key: Key, tmp_path: Pat
     parsed = ca.openssl("asn1parse", stdin=pem).decode()
     assert f"OCTET STRING      [HEX DUMP]:0420{digest.hex().upper()}\n" in parsed
     # self-signed, of a key that is its own
-    assert text.count("CN = ACME challenge\n") == 2
+    assert len(re.findall("CN ?= ?ACME challenge\n", text)) == 2
     file = tmp_path / "pem"
     file.write_bytes(pem)
     assert ca.openssl("verify", "-ignore_critical", "-check_ss_sig", "-CAfile", str(file),

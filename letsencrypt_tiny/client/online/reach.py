@@ -147,8 +147,10 @@ def _why(exc: OSError) -> str:
 def _redirected(url: str, location: str) -> str:
     """Return where to; raises Astray for what no CA follows."""
     try:
-        target = urljoin(url, location) if location.isascii() and location.isprintable() \
-            and " " not in location else ""
+        given = urlsplit(location)
+        sensible = location and location.isascii() and location.isprintable() \
+            and " " not in location and not (given.scheme and not given.netloc)
+        target = urljoin(url, location) if sensible else ""
         where = urlsplit(target)
         port = where.port
     except ValueError:

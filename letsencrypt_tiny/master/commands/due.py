@@ -32,8 +32,9 @@ def judge(config: Config, section: Section, state: SectionState, now: float,
     found = keys.compare(config.openssl, section, found)
     if min_days is None:
         section = _bounded(section, found)
-    issuer = issuers.configured(config)[section.issuer]
-    verdict = renewal.decide(section, found, state, now, min_days, issuer.directory,
+    known = issuers.configured(config)
+    verdict = renewal.decide(section, found, state, now, min_days,
+                             {known[name].directory for name in section.issuers},
                              Journal(config.state_directory).revoked())
     if not verdict.due and section.ca_file and state.ca_file not in (
             None, installed.authorities(section.ca_file)) and not _chains(config, section):

@@ -52,7 +52,8 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
         wanting = couple(lives, wanting)
     if wanting:   # a night with nothing due doesn't load what it doesn't need
         from .ordering import order
-        order(config, journal, report, wanting)
+        order(config, journal, report, wanting,
+              patient=not options.sections and options.min_days is None)
     _make_next_keys(config, lives)
     if any(life.phase == lifecycle.INSTALLED for life in lives):
         from .install import notify

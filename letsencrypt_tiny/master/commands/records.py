@@ -52,12 +52,14 @@ def records(config: Config, sections: Sequence[str], config_certs: Sequence[str]
     journal = Journal(config.state_directory)
     known = issuers.configured(config)
     authorities = {name: _authority(config, journal, known[name], faults)
-                   for name in dict.fromkeys(section.issuer for section in chosen.sections)}
+                   for name in dict.fromkeys(name for section in chosen.sections
+                                             for name in section.issuers)}
     groups: dict[str, list[Section]] = {}   # the other type of key adds but a digest
     for section in chosen.sections:
         groups.setdefault(written(section), []).append(section)
     for group in groups.values():
-        for line in _of(config, journal, group, authorities[group[0].issuer], faults):
+        for line in _of(config, journal, group,
+                        [authorities[name] for name in group[0].issuers], faults):
             print(line)
     for fault in faults:
         log.error(fault)
@@ -93,19 +95,21 @@ def _is_good(account: str, issuer: Issuer) -> bool:
         return False
 
 
-def _of(config: Config, journal: Journal, group: Sequence[Section], authority: Authority,
-        faults: list[str]) -> Iterator[str]:
-    """Yield the lines for one section, of a key or two."""
+def _of(config: Config, journal: Journal, group: Sequence[Section],
+        authorities: Sequence[Authority], faults: list[str]) -> Iterator[str]:
+    """Yield the lines for one section, of a key or two: of each of its CAs what is of the CA."""
     section = group[0]
     yield f"; [{log.printable(written(section))}]"
     names = [value for kind, value in section.identifiers if kind == "dns"]
     for name in dict.fromkeys(name.removeprefix("*.") for name in names):
         if name != shown(name):
             yield f"; {shown(name)}"
-        yield from _persist(name, f"*.{name}" in names, authority)
+        for authority in authorities:
+            yield from _persist(name, f"*.{name}" in names, authority)
         for wildcard in (False, True):
             if (f"*.{name}" if wildcard else name) in names:
-                yield from _caa(config, section, name, wildcard, authority)
+                for authority in authorities:
+                    yield from _caa(config, section, name, wildcard, authority)
     digests = [digest for member in group for digest in _digests(config, journal, member, faults)]
     for name in names:
         if digests and name.startswith("*."):   # an asterisk that isn't first is none (RFC 4592)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...common import log
-from ...common.clock import when
+from ...common.clock import DAY, when
 from ...common.names import shown
-from ..plan import renewal
+from ..plan import issuers, renewal
 from ..report.table import status_table
 from ..settings import certificates
 from ..settings.certificates import Section
@@ -29,6 +29,9 @@ class Row(NamedTuple):
     serial: str | None
     fault: str | None = None      # of a section that cannot be
     waits: str | None = None      # until when it is not ordered, as the CA asked
+    ca: str | None = None         # that issued it; before that, the one to ask
+    lifetime: int | None = None   # seconds
+    profile: str | None = None    # that the CA issued it under
     next_key: str | None = None   # TLSA 3 1 1 of the key that was made ahead
 
     @property
@@ -58,13 +61,30 @@ def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] 
     if as_json:
         print(json.dumps([row._asdict() for row in rows], indent=4))
     else:
-        print(status_table([(log.printable(row.section), row.expires or "-", row.state,
-                             log.printable(row.fault or " ".join(map(shown, row.names))))
-                            for row in rows]))
+        print(_table(rows))
         for row in rows:
             if row.next_key:
                 print(f"{log.printable(row.section)}: next key: TLSA 3 1 1 {row.next_key}")
     return 1 if any(row.fault is not None for row in rows) else 0
+
+
+def _table(rows: Sequence[Row]) -> str:
+    """The CA is shown where there are several, a profile where there is one."""
+    several = len({row.ca for row in rows if row.ca}) > 1
+    return status_table(
+        ("SECTION", "EXPIRES", "LIFETIME", "ca", "profile", "STATE", "NAMES"),
+        [(log.printable(row.section), row.expires or "", _span(row.lifetime),
+          row.ca or "" if several else "", log.printable(row.profile or ""), row.state,
+          log.printable(row.fault or " ".join(map(shown, row.names)))) for row in rows])
+
+
+def _span(seconds: int | None) -> str:
+    """Say how long a certificate is valid, as CAs do: in hours below ten days."""
+    if seconds is None:
+        return ""
+    # the last second counts (RFC 5280 §4.1.2.5)
+    return f"{(seconds + 1) / DAY:.0f} d" if seconds + 1 >= 10 * DAY else \
+        f"{(seconds + 1) / 3600:.0f} h"
 
 
 def _faulty(name: str, fault: str) -> Row:
@@ -78,9 +98,17 @@ def _row(config: Config, section: Section, journal: Journal, now: float) -> Row:
     except Busy as exc:
         return _faulty(section.name, str(exc))
     certificate = verdict.certificate
+    known = issuers.configured(config)
+    first = known[section.issuer]
+    issued = certificate is not None and state.issuer or first.directory
     return Row(section.name, verdict.due, verdict.reason,
                [value for _, value in section.identifiers],
                None if certificate is None else when(certificate.not_after),
                None if certificate is None else certificate.serial.hex(),
                waits=when(state.not_before) if verdict.due and renewal.waits(state, now) else None,
+               ca=next((known[name].called for name in section.issuers
+                        if known[name].directory == issued), issuers.host(issued)),
+               lifetime=None if certificate is None else
+               certificate.not_after - certificate.not_before,
+               profile=state.profile if certificate is not None else None,
                next_key=next_keys.digest(config, section))

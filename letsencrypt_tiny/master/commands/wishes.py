@@ -36,7 +36,7 @@ def facts(section: Section) -> Facts:
     """Return what to remember of the wishes that a certificate was installed under."""
     uid, gid = section.owner or (-1, -1)
     return Facts(key_type=section.key_type, ca_file=installed.authorities(section.ca_file),
-                 access=f"{uid}:{gid} {section.mode:04o}",
+                 access=f"{uid}:{gid} {section.mode:04o}", profile_wish=section.profile,
                  key=section.key if section.in_token else "")
 
 

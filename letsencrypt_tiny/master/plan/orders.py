@@ -33,7 +33,8 @@ class OrderPlan(NamedTuple):
     def order(self) -> Order:
         """What the client is asked for."""
         return Order(self.name, self.section.identifiers, self.csr.der, url=self.resume,
-                     account=self.account, profile=self.issuer.profile,
+                     account=self.account, profile=self.section.profile or None,
+                     profile_required=bool(self.section.required_profile),
                      challenges=self.challenges, finalize=self.finalize)
 
     def facts(self, url: str | None, account: str, finalize: str | None = None) -> Facts:

@@ -3,6 +3,7 @@
 Pure, so that years can be tried in milliseconds.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from ...common.clock import DAY, when
@@ -28,9 +29,10 @@ class Due(NamedTuple):
 
 
 def decide(section: Section, installed: Installed, state: SectionState, now: float,
-           min_days: int | None = None, directory: str = "", revoked: Revoked = Revoked()) -> Due:
+           min_days: int | None = None, directories: Collection[str] = (),
+           revoked: Revoked = Revoked()) -> Due:
     """Decide about one section.  ``min_days`` is the option, which beats the setting; a negative
-    one forces.  ``directory`` is that of its CA, "" whatever that is."""
+    one forces.  ``directories`` are those of its CAs, none: whichever they are."""
     days = section.min_days if min_days is None else min_days
     certificate = installed.certificate
     if certificate is None:
@@ -46,7 +48,7 @@ def decide(section: Section, installed: Installed, state: SectionState, now: flo
         return Due(True, "its names have changed", certificate)
     if installed.misfit:
         return Due(True, installed.misfit, certificate)
-    change = _change(section, certificate, state, directory, revoked)
+    change = _change(section, certificate, state, directories, revoked)
     if change:
         return Due(True, change, certificate)
     if state.kept:
@@ -59,8 +61,8 @@ def decide(section: Section, installed: Installed, state: SectionState, now: flo
     return Due(False, f"valid until {when(end)}", certificate)
 
 
-def _change(section: Section, certificate: Certificate, state: SectionState, directory: str,
-            revoked: Revoked) -> str:
+def _change(section: Section, certificate: Certificate, state: SectionState,
+            directories: Collection[str], revoked: Revoked) -> str:
     """Return why a certificate that is valid is not the one that is wanted, or ""."""
     if certificate.issuer == certificate.subject:
         return "it is self-signed"
@@ -72,11 +74,24 @@ def _change(section: Section, certificate: Certificate, state: SectionState, dir
             return "it was revoked"
     # 1.0 remembered the CA of the last order alone
     issuer = state.issuer or (None if state.order else state.directory)
-    if issuer and directory and issuer != directory:
+    if issuer and directories and issuer not in directories:
         return f"its CA has changed, from {issuer}"
+    if _other_profile(section, state):
+        return f"its profile has changed, to {section.profile}"
     if other_key_type(section, certificate, state):
         return f"its key-type has changed, to {section.key_type}"
     return ""
+
+
+def _other_profile(section: Section, state: SectionState) -> bool:
+    """Say whether another profile is wanted than the one that it was issued under.
+
+    One that was preferred, and that the CA had not, is not asked for again and again.
+    """
+    if not section.profile or section.profile == state.profile:
+        return False
+    told = bool(section.required_profile and state.profile)
+    return told or section.profile != state.profile_wish
 
 
 def other_key_type(section: Section, certificate: Certificate, state: SectionState) -> bool:

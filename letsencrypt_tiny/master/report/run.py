@@ -71,6 +71,11 @@ class Report:
         self._failed.setdefault(section, []).append(reason)
         log.error(_line(section, reason))
 
+    def goes_on(self, section: str, reason: str) -> None:
+        """What failed is tried in another way: no failure yet."""
+        self._done(section)
+        log.warning(_line(section, shown_in(reason)))
+
     def waits(self, section: str, moment: int) -> None:
         """A section waits until a moment without a valid certificate: that is a failure."""
         self._failed.setdefault(section, []).append(_until(moment))

@@ -14,7 +14,7 @@ from ...common import inifile, log, paths, pkcs11, specifiers
 from ...common.errors import ConfigError, Error
 from ...common.inifile import Settings
 from ...common.names import Identifier
-from . import identifiers, keys, proofs, sources, values
+from . import choice, clashes, identifiers, keys, proofs, sources, values
 from .main import Config
 from .rows import Setting, Table, Values, record
 
@@ -52,11 +52,23 @@ class Section(NamedTuple):
     owner: tuple[int, int] | None            # uid, gid (-1: leave)
     mode: int
     notify: str
-    issuer: str = ""                         # name of the CA; "" is the one of [client]
+    issuers: tuple[str, ...] = ("",)         # names of CAs by preference; "": that of [client]
+    preferred_profile: str = ""              # asked for where the CA offers it
+    required_profile: str = ""               # asked for whatever the CA says; "" for neither
     challenges: tuple[str, ...] = ()         # types, in order of preference; none: auto
     reuse_key: bool | None = True            # whether a renewal keeps the key; None is no
     next_key: bool = False                   # whether the key of the next one is made ahead
     twin: str = ""                           # the section for the other type of key, if any
+
+    @property
+    def issuer(self) -> str:
+        """The name of the CA that is asked first."""
+        return self.issuers[0]
+
+    @property
+    def profile(self) -> str:
+        """What its orders name, "" for nothing (draft-ietf-acme-profiles)."""
+        return self.required_profile or self.preferred_profile
 
     @property
     def outputs(self) -> list[str]:
@@ -134,6 +146,11 @@ SECTION = Table(
     Setting("notify", "notify", str, "", "command after new files have been installed"),
     Setting("challenge", "challenges", _challenges, "auto",
             "how to prove that the names are ours"),
+    Setting("ca", "issuers", values.words, "default", "CAs to ask, one after the other"),
+    Setting("preferred-profile", "preferred_profile", values.profile, "",
+            "certificate profile, where the CA has it"),
+    Setting("required-profile", "required_profile", values.profile, "",
+            "certificate profile, or no certificate"),
     Setting("hash", "hash", _hash, "", "digest that the CSR is signed with"),
     Setting("keyUsage", "key_usage", values.words_of(KEY_USAGES), "", "X509v3 Key Usage"),
     Setting("tlsfeature", "tls_feature", values.words_of(TLS_FEATURES), "", "TLS Feature"))
@@ -168,15 +185,17 @@ def _load(config: Config, names: Sequence[str], optional: bool, lacme: bool | No
           before: Certificates | None = None) -> Certificates:
     found = Certificates({}, {}, tuple(
         os.path.join(os.path.dirname(config.file), specifiers.expand(name)) for name in names))
-    table = SECTION if identifiers.is_public(config.client.access.server) else _private()
-    defaults = table.defaults()
+    tables, defaults = (SECTION, _private()), SECTION.defaults()
     for file in sources.files(found.files, optional):
         log.debug(f"reading {file}")
         sections = inifile.read(file, lacme, values.open_own)
-        defaults = table.read(sections.pop(""), defaults)   # once, for all that follow
+        common = sections.pop("")
+        table = tables[choice.is_private(config, common, defaults["issuers"])]
+        defaults = table.read(common, defaults)   # once, for all that follow
         for name, settings in sections.items():
             _forget(found, name)
             try:
+                table = tables[choice.is_private(config, settings, defaults["issuers"])]
                 given = table.read(settings, defaults)
                 for section in _twins(_section(settings, given, config), given["key_types"]):
                     if section.name in found.sections:
@@ -187,7 +206,7 @@ def _load(config: Config, names: Sequence[str], optional: bool, lacme: bool | No
     stays, faults = keys.share(found.sections)
     for name in stays:
         found.sections[name] = found.sections[name]._replace(reuse_key=True)
-    for name, fault in {**faults, **dict(_clashes(found.sections))}.items():
+    for name, fault in {**faults, **clashes.found(found.sections)}.items():
         if name in found.sections:
             section = found.sections.pop(name)
             found.sections.pop(section.twin, None)
@@ -206,37 +225,14 @@ def _forget(found: Certificates, name: str) -> None:
     found.faults.pop(name, None)
 
 
-def _clashes(sections: dict[str, Section]) -> list[tuple[str, str]]:
-    """Return the sections that would undo each other's work at each run, and why.
-
-    Whichever of two was meant: neither may replace the other's files.  A key may be shared, but
-    no certificate may take its place.
-    """
-    seen: dict[str, Section] = {}
-    faults: dict[str, str] = {}
-    by_key = {section.key: section for section in sections.values()}
-    for section in sections.values():
-        for path in section.outputs:
-            if path in by_key:
-                faults.setdefault(section.name, f"{section.where}: {path} is the certificate-key "
-                                                f"of {by_key[path].where}")
-            if path in seen:
-                other = seen[path]
-                faults.setdefault(section.name, f"{section.where}: {path} is already the file of "
-                                                f"{other.where}")
-                faults.setdefault(other.name, f"{other.where}: {path} is also the file of "
-                                              f"{section.where}")
-            seen[path] = section
-    return list(faults.items())
-
-
 def _section(settings: Settings, found: Values, config: Config) -> Section:
     """Complete what ``settings`` say, whose values have been ``found``."""
     if len(settings.name) > _MAX_SECTION:
         raise ConfigError(f"{settings.where}: this name is longer than {_MAX_SECTION} characters")
     keys.complete(settings, found)
-    found.update(name=settings.name, where=settings.where, issuer="", chain="", twin="",
+    found.update(name=settings.name, where=settings.where, chain="", twin="",
                  key_type=found["key_types"][0],
+                 issuers=choice.meant(config, settings, found["issuers"]),
                  identifiers=_identifiers(settings, found))
     fault = proofs.fault(found["challenges"], found["identifiers"], config)
     if fault:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from ...common import inifile, specifiers, trusted
 from ...common.errors import ConfigError
 
+MAX_CONTACTS = 10
+
 _owners: dict[str, tuple[int, int]] = {}
 
 
@@ -71,6 +73,18 @@ def split(text: str) -> list[str]:
     return text.replace(",", " ").split()
 
 
+def words(text: str) -> tuple[str, ...]:
+    """Parse words between commas and white space, each once."""
+    return tuple(dict.fromkeys(split(text)))
+
+
+def profile(text: str) -> str:
+    """Parse the name of a certificate profile, or nothing."""
+    if text and not re.match(r"[!-~]{1,100}\Z", text):
+        raise ValueError("not the name of a profile: one word")
+    return text
+
+
 def command(text: str) -> tuple[str, ...]:
     """Parse a command: a program, by its absolute path or its name alone, and arguments."""
     words = text.split()
@@ -119,6 +133,28 @@ def file_names(text: str) -> tuple[str, ...]:
     """Parse names of files with %-specifiers, which are only tried here."""
     expanded(text)
     return tuple(text.split())
+
+
+def contacts(text: str) -> tuple[str, ...]:
+    """Parse contact URLs (RFC 8555 §7.3) between commas or spaces; an address of mail is one."""
+    found = [word if ":" in word or "@" not in word else f"mailto:{word}"
+             for word in split(text)]
+    for word in found:
+        if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:.", word) or not word.isprintable():
+            raise ValueError(f"“{word}” is not a contact URL such as mailto:admin@example.org")
+    if len(found) > MAX_CONTACTS:
+        raise ValueError(f"more than {MAX_CONTACTS} contacts")
+    return tuple(dict.fromkeys(found))
+
+
+def key_identifier(text: str) -> str:
+    """Return what a CA calls the key of an external account (RFC 8555 §7.3.4): a word, or nothing.
+    """
+    if text:
+        from ...common.wire.inner import is_kid
+        if not is_kid(text):
+            raise ValueError("not a key identifier: letters, digits and . _ ~ + / = : @ -")
+    return text
 
 
 def mode(text: str) -> int:

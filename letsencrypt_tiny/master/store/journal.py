@@ -47,6 +47,9 @@ class SectionState(NamedTuple):
     access: str | None = None            # owner and mode of its files
     told: int = 0                        # when it was said that it waits without a certificate
     installed: int = 0                   # when we installed it
+    profile: str | None = None           # that the CA issued it under, as the client says
+    profile_wish: str | None = None      # the setting, preferred or required
+    order_profile: str | None = None     # as ``profile``, of a chain that is not installed yet
     key: str | None = None               # certificate-key, where that is no file
 
 
@@ -69,17 +72,10 @@ class Journal:
         """Return what is remembered of the section ``name``."""
         obj = self._read(_filename(name))
         try:
-            return SectionState(
-                get_optional_str(obj, "directory"), get_optional_str(obj, "account"),
-                get_optional_str(obj, "order"),
-                get_optional_str(obj, "order_key"), get_bool(obj, "installing"),
-                get_bool(obj, "notify"),
-                _moment(obj, "not_before"), get_optional_str(obj, "finalize"),
-                _moment(obj, "kept"),
-                get_optional_str(obj, "issuer"), get_optional_str(obj, "key_type"),
-                get_optional_str(obj, "ca_file"), get_optional_str(obj, "access"),
-                _moment(obj, "told"), _moment(obj, "installed"),
-                get_optional_str(obj, "key"))
+            return SectionState._make(
+                get_optional_str(obj, name) if default is None else
+                get_bool(obj, name) if default is False else _moment(obj, name)
+                for name, default in SectionState._field_defaults.items())
         except ProtocolError as exc:
             log.debug(f"{self._directory}/{_filename(name)}: ignored: {exc}")
             return SectionState()
@@ -184,8 +180,7 @@ class Journal:
         return _filename(name) in known
 
     def account(self, directory: str, key: str) -> str:
-        """Return the URL of the account that ``key`` (a thumbprint) has at ``directory``, or "".
-        """
+        """Return the URL of the account that ``key`` (its thumbprint) has at ``directory``."""
         try:
             return get_optional_str(self._accounts(self._read(_ACCOUNTS), directory), key) or ""
         except ProtocolError:
@@ -195,6 +190,10 @@ class Journal:
         """Return thumbprint -> URL of all accounts that are known at ``directory``."""
         return {key: url for key, url in self._accounts(self._read(_ACCOUNTS), directory).items()
                 if isinstance(url, str)}
+
+    def directories(self) -> list[str]:
+        """Return the URLs of the directories at which an account is known."""
+        return list(self._read(_ACCOUNTS))
 
     def remember_account(self, directory: str, key: str, url: str) -> None:
         """Remember the account URL at ``directory``; "" forgets it.  Raises Error."""

@@ -1,0 +1,106 @@
+"""Several CAs for a section: which one is asked, which one next, and what is remembered of it."""
+
+import time
+
+from ...common import log
+from ...common.clock import when
+from ...common.wire.order import Failed
+from ..plan import failover, issuers
+from ..plan.issuers import Issuer
+from ..plan.orders import OrderPlan
+from ..settings.certificates import Section
+from ..settings.main import Config
+from ..store.journal import SectionState
+from ..store.pauses import Pause, Pauses
+
+_WHY = {"down": "it was out of order", "limited": "it asked to wait",
+        "refused": "it refused this certificate"}
+
+
+class Elsewhere:
+    """The CAs of one run."""
+
+    def __init__(self, config: Config, patient: bool = True) -> None:
+        """``patient``: what was remembered is heeded; an administrator who names a section wants
+        the first CA to be tried."""
+        self._known = issuers.configured(config)
+        self._pauses = Pauses(config.state_directory)
+        self._patient = patient
+        self._left: dict[str, list[Issuer]] = {}    # section -> CAs that were not asked yet
+
+    def first(self, section: Section, state: SectionState) -> Issuer:
+        """Return the CA to ask for a section now.
+
+        One that has issued what waits to be installed, or has an order that can be gone on with,
+        comes first.
+        """
+        of_section = [self._known[name] for name in section.issuers]
+        if len(of_section) == 1:
+            return of_section[0]
+        now = time.time()
+        held = self._held(section, of_section)
+        found = failover.candidates(of_section, held if self._patient else {}, now)
+        for issuer in of_section:
+            if issuer.directory == state.directory and (
+                    state.kept or state.order and issuer in found
+                    and not _holds(held[issuer.directory], now)):
+                found = [issuer, *(other for other in found if other != issuer)]
+        self._left[section.name] = found[1:]
+        for issuer in of_section[:of_section.index(found[0])]:
+            pause = held[issuer.directory]
+            if pause is not None and pause.holds(now):
+                log.info(f"{section.name}: {issuer.called} is passed over until "
+                         f"{when(pause.until)}, as {_WHY[pause.kind]}; {found[0].called} is asked")
+        return found[0]
+
+    def next(self, plan: OrderPlan, failed: Failed) -> Issuer | None:
+        """Remember that an order failed; return the CA to ask instead, None if there is none, or
+        none would do better."""
+        section, kind = plan.section, failed.elsewhere
+        if len(section.issuers) == 1 or not kind:
+            return None
+        now = time.time()
+        about = "" if kind == "down" else section.name
+        directory = plan.issuer.directory
+        last = self._pauses.of(directory, about)
+        if about or last is None or not last.holds(now):   # else another section has told it
+            made = failover.pause(kind, failed.retry_after, last, now)
+            self._pauses.begin(directory, about, made._replace(
+                wish=_wish(section) if kind == "refused" else ""), now)
+        left = self._left.get(section.name)
+        return left.pop(0) if left else None
+
+    def not_before(self, plan: OrderPlan, failed: Failed) -> int:
+        """Return the moment (Unix time) until which a section waits, as the CA, or each of
+        several, asked; 0 if it need not."""
+        section, now = plan.section, time.time()
+        if len(section.issuers) == 1:
+            return int(now) + failed.retry_after if failed.retry_after else 0
+        of_section = [self._known[name] for name in section.issuers]
+        return failover.wait(of_section, self._held(section, of_section), now)
+
+    def issued(self, plan: OrderPlan) -> None:
+        """The CA has issued: it is well again."""
+        if len(plan.section.issuers) > 1:
+            self._pauses.end(plan.issuer.directory, plan.section.name)
+
+    def _held(self, section: Section, of_section: list[Issuer]) -> dict[str, Pause | None]:
+        """Return the pause of each CA for a section: the one that ends last."""
+        found: dict[str, Pause | None] = {}
+        for issuer in of_section:
+            pauses = [pause for about in ("", section.name)
+                      if (pause := self._pauses.of(issuer.directory, about)) is not None
+                      and pause.wish in ("", _wish(section))]
+            pauses.sort(key=lambda pause: pause.until)
+            found[issuer.directory] = pauses[-1] if pauses else None
+        return found
+
+
+def _wish(section: Section) -> str:
+    """Return what a refusal is about, in short."""
+    from hashlib import sha256
+    return sha256(repr((section.identifiers, section.profile)).encode()).hexdigest()[:16]
+
+
+def _holds(pause: Pause | None, now: float) -> bool:
+    return pause is not None and pause.holds(now)

@@ -37,7 +37,7 @@ ELSEWHERE = {"certonly": "newOrder", "run": "newOrder", "issue": "newOrder", "or
 OPTIONS: dict[str, set[str]] = {
     "account": {"register", "tos_agreed", "deactivate", "thumbprint", "ca", "contact", "orders",
                 "rollover", "yes"},
-    "newOrder": {"config_certs", "min_days", "force", "dry_run", "tos_agreed", "ca"},
+    "newOrder": {"config_certs", "min_days", "force", "new_key", "dry_run", "tos_agreed", "ca"},
     "revokeCert": {"config_certs", "reason", "certificate_key", "force", "authorize", "ca"},
     "status": {"config_certs", "json"}, "records": {"config_certs"}, "check": {"online", "json"}}
 
@@ -134,6 +134,7 @@ def _parser() -> "argparse.ArgumentParser":
     order.add_argument("--config-certs", metavar="FILE", action="append")
     order.add_argument("--min-days", metavar="DAYS", type=int)
     order.add_argument("--force", action="store_true")
+    order.add_argument("--new-key", action="store_true")
     order.add_argument("--dry-run", action="store_true")
     revoke = parser.add_argument_group("revokeCert SECTION|FILE ...")
     revoke.add_argument("--reason")
@@ -193,15 +194,15 @@ def _command(command: str, options: "argparse.Namespace") -> int:
     wanted = certificates.load(config, options.config_certs)
     with _locked(config, idle=wanted.empty and not arguments):
         return new_order(config, wanted, Options(
-            arguments, -1 if options.force else options.min_days))
+            arguments, -1 if options.force else options.min_days, options.new_key))
 
 
 def _dry_run(config: "Config", options: "argparse.Namespace") -> int:
     from .commands.dry_run import Options, dry_run
     from .settings import certificates
-    if options.force or options.min_days is not None:
+    if options.force or options.new_key or options.min_days is not None:
         raise UsageError("newOrder: --dry-run tries what is configured, be it due or not: leave "
-                         "out --force and --min-days")
+                         "out --force, --min-days and --new-key")
     wanted = certificates.load(config, options.config_certs)
     with _locked(config):
         return dry_run(config, wanted, Options(

@@ -198,7 +198,7 @@ CHALLENGES = (
         "    elif not _is_good(account, issuer):", "    elif False:",
         "unit/test_records.py::test_an_account_that_a_client_made_up"),
     row("records call a well-known CA as it is known", "master/plan/issuers.py",
-        "return _KNOWN.get(", "return {}.get(",
+        "return known.caa if known is not None and known.caa else told", "return told",
         "unit/test_records.py::test_names_of_a_ca"),
     row("each CA's client has a directory of its own", "master/responders/http01.py",
         "if clients < 2 or self", "if True or self",

@@ -305,14 +305,14 @@ def test_what_there_is_of_a_ca_decides(tmp_path: Path, state: SectionState, aske
 
 
 def test_a_limit_that_is_known_has_the_next_one_asked(tmp_path: Path,
-                                                      capsys: pytest.CaptureFixture[str]) -> None:
+                                                      capfd: pytest.CaptureFixture[str]) -> None:
     """In this run only: it is counted, and so no pause."""
     config, found = load(tmp_path, f"library-directory = {tmp_path}\n{LISTED}",
                          "[a]\nnames = a.example\nca = default, b\n")
     others, section = Elsewhere(config), found.sections["a"]
     first = config.client.access.server
     assert others.first(section, SectionState(), {first: "5 a week"}).name == "b"
-    assert ": 5 a week; b is asked" in capsys.readouterr().err
+    assert ": 5 a week; b is asked" in capfd.readouterr().err
     issuer = issuers.configured(config)["b"]
     csr = CSR(b"der", b"", (), (), b"spki", section.identifiers, (), (), False, ())
     plan = orders.plan(section, issuer, csr, SectionState(), ("http-01",))

@@ -30,7 +30,8 @@ IDENTIFIERS = tuple[tuple[str, str], ...]
 # values that the fields of a record are made of: (section, field) -> type
 INTERMEDIATE = {("client", "tls"): tuple[str, str], ("ca NAME", "tls"): tuple[str, str],
                 ("certs", "names"): IDENTIFIERS,
-                ("certs", "alternative_names"): IDENTIFIERS}
+                ("certs", "alternative_names"): IDENTIFIERS,
+                ("certs", "key_types"): tuple[str, ...]}
 
 
 def settings(text: str) -> inifile.Settings:

@@ -80,7 +80,8 @@ class Year(NamedTuple):
 
 def year(schedule: Schedule, ca: CA, lifetime: int, host: random.Random) -> Year:
     """Run a year, from a certificate that is new when it begins."""
-    section: Any = SimpleNamespace(min_days=None, identifiers=())
+    section: Any = SimpleNamespace(min_days=None, identifiers=(), profile="", next_key=False,
+                                   in_token=False)
     known, installed = NOTHING, 1.0
     certificate = certified(lifetime, 0)
     issued, requests, least, inside = 0, 0, float(lifetime), 0

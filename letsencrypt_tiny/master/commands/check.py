@@ -14,7 +14,7 @@ from ..peers.conversation import Conversation, greet
 from ..peers.identity import identity
 from ..peers.loop import Loop
 from ..peers.messages import Messages
-from ..pki import openssl
+from ..pki import openssl, token
 from ..plan import challenges, issuers, signing
 from ..plan.issuers import Issuer
 from ..responders.neighbours import advice, holder
@@ -189,6 +189,8 @@ def _section_checks(config: Config, section: Section, wanted: list[Wanted]
 
 def _csr(config: Config, section: Section) -> CSR | None:
     """Return what would be sent, if there is a key already; raises Error if it is of no use."""
+    if section.in_token:
+        return token.request(config.openssl, section)
     try:
         descriptor = keys.open_key(section.key, section.trusted, section.group)
     except FileNotFoundError:

@@ -26,8 +26,9 @@ from ..store.journal import Journal, SectionState
 from . import due, programs
 from .answering import Plans
 from .asking import ask
+from .chain import Chain
 from .elsewhere import Elsewhere
-from .install import Chain, Install
+from .install import Install
 from .life import Life
 from .ordering import Run
 
@@ -95,7 +96,7 @@ def dry_run(config: Config, certificates: Certificates, options: Options) -> int
     if plans:
         # only what --ca is asked for may count for a limit that matters
         Run(config, journal, report, plans, Elsewhere(config, counts=options.ca is not None),
-            _verifier(config, own)).execute()
+            install=_verifier(config, own)).execute()
     report.summary()
     return report.exit_status
 
@@ -164,11 +165,12 @@ def _verifier(config: Config, own: Sequence[str]) -> Install:
     One that ends at a CA that CAfile doesn't have is a failure only in the sections ``own``, which
     are tried with a CA of their own.
     """
-    def verify(_config: Config, arrived: Sequence[Chain], report: Report) -> None:
+    def verify(_config: Config, arrived: Sequence[Chain], report: Report) -> list[Chain]:
         verified = verification.verify(config.openssl, [one.arrived() for one in arrived])
         for one, chain in zip(arrived, verified):
             _tell(config, one, chain, report, one.life.name in own)
             one.life.happens(lifecycle.REJECTED)
+        return []
     return verify
 
 

@@ -36,7 +36,10 @@ def judge(config: Config, section: Section, state: SectionState, now: float,
 
     ``renewal_known`` is what the CA has said of the certificate that the section had then.
     """
-    found = keys.compare(config.openssl, section, installed.read(section))
+    found = installed.read(section)
+    if section.in_token and state.key != section.key:
+        found = found._replace(key_changed=True)
+    found = keys.compare(config.openssl, section, found)
     if min_days is None:
         section = _bounded(section, found)
     known = issuers.configured(config)
@@ -143,6 +146,8 @@ def select(certificates: Certificates, names: Sequence[str]) -> Selection:
     for name in dict.fromkeys(names):
         if name in sections:
             chosen.sections.append(sections[name])
+            if sections[name].twin:   # both current, or both as they were
+                chosen.sections.append(sections[sections[name].twin])
         else:
             chosen.faults[name] = faults.get(name) or UsageError(
                 f"there is no section [{name}] in the certificates' configuration"
@@ -150,4 +155,4 @@ def select(certificates: Certificates, names: Sequence[str]) -> Selection:
     if not chosen.sections and all(isinstance(fault, UsageError)
                                    for fault in chosen.faults.values()):
         raise next(iter(chosen.faults.values()))
-    return chosen
+    return chosen._replace(sections=list(dict.fromkeys(chosen.sections)))

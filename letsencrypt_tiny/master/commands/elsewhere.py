@@ -54,13 +54,9 @@ class Elsewhere:
                 found = [issuer, *(other for other in found if other != issuer)]
         self._left[section.name] = found[1:]
         for issuer in of_section[:of_section.index(found[0])]:
-            pause = held[issuer.directory]
-            if issuer.directory in full:
-                log.info(f"{section.name}: {issuer.called}: {full[issuer.directory]}; "
-                         f"{found[0].called} is asked")
-            elif pause is not None and pause.holds(now):
-                log.info(f"{section.name}: {issuer.called} is passed over until "
-                         f"{when(pause.until)}, as {_WHY[pause.kind]}; {found[0].called} is asked")
+            why = _passed_over(held[issuer.directory], full.get(issuer.directory), now)
+            if why:
+                log.info(f"{section.name}: {issuer.called}{why}; {found[0].called} is asked")
         return found[0]
 
     def next(self, plan: OrderPlan, failed: Failed) -> Issuer | None:
@@ -118,6 +114,14 @@ def _wish(section: Section) -> str:
     """Return what a refusal is about, in short."""
     from hashlib import sha256
     return sha256(repr((section.identifiers, section.profile)).encode()).hexdigest()[:16]
+
+
+def _passed_over(pause: Pause | None, limit: str | None, now: float) -> str:
+    if limit is not None:
+        return f": {limit}"
+    if pause is not None and pause.holds(now):
+        return f" is passed over until {when(pause.until)}, as {_WHY[pause.kind]}"
+    return ""
 
 
 def _holds(pause: Pause | None, now: float) -> bool:

@@ -19,6 +19,9 @@ class Life:
         self.state = state
         self.phase = lifecycle.resume(state)
         self.forced = False
+        self.new_key = False   # whether another key is asked for
+        self.due: bool | None = None      # None: not known
+        self.twin: "Life | None" = None   # ordered in this run, too, and installed together
         self.full: dict[str, str] = {}    # CAs (directories) that a limit keeps from it, and why
         self.certificate: Certificate | None = None   # that is installed
         self.report = report

@@ -31,6 +31,7 @@ class Options(NamedTuple):
 
     sections: Sequence[str] = ()
     min_days: int | None = None       # negative: force
+    new_key: bool = False             # what is ordered is for another key
 
 
 def new_order(config: Config, certificates: Certificates, options: Options) -> int:
@@ -38,6 +39,8 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
 
     Raises UsageError and ConfigError before anything is touched.
     """
+    if options.new_key and options.min_days is None:
+        options = options._replace(min_days=renewal.FORCED)
     journal, report = Journal(config.state_directory), Report()
     if certificates.empty and not options.sections:
         log.info(certificates.hint)
@@ -46,10 +49,14 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
     wanting = [life for life, verdict in _judge(config, options, lives)
                if _wants(config, options, life, verdict, waiting) and _usable(life, report)]
     _tell_of_waits(waiting, report)
+    if any(life.section.twin for life in wanting):
+        from .twins import couple
+        wanting = couple(lives, wanting)
     if wanting:   # a night with nothing due doesn't load what it doesn't need
         from .ordering import order
         order(config, journal, report, wanting,
               patient=not options.sections and options.min_days is None)
+    _make_next_keys(config, lives)
     if any(life.phase == lifecycle.INSTALLED for life in lives):
         from .install import notify
         notify(lives, report)
@@ -98,12 +105,13 @@ def _wants(config: Config, options: Options, life: Life, verdict: Due, waiting: 
     To ``waiting`` are added those that wait without a valid certificate.
     """
     now = time.time()
+    life.due, life.certificate = verdict.due, verdict.certificate
     if not verdict.due:
         log.info(f"{life.name}: {verdict.reason}")
         settle(life)
         return False
-    life.certificate = verdict.certificate
     life.renew(forced=options.min_days is not None and options.min_days < 0)
+    life.new_key = options.new_key
     waits = renewal.waits(life.state, now) and not options.sections and options.min_days is None
     log.info(f"{life.name}: {verdict.reason}" + (
         f", but the server asked not to order again before {when(life.state.not_before)} (name "
@@ -148,6 +156,14 @@ def _tell_of_waits(lives: Sequence[Life], report: Report) -> None:
         report.tell_of_waits([(life.name, life.state.not_before) for life in fresh])
     for life in fresh:
         life.happens(lifecycle.TOLD, lifecycle.Facts(told=now))
+
+
+def _make_next_keys(config: Config, lives: Sequence[Life]) -> None:
+    """Whoever is notified, or asks for records, finds the keys of the next renewal."""
+    for life in lives:
+        if life.section.next_key:
+            from .next_keys import make
+            make(config, life)
 
 
 def _usable(life: Life, report: Report) -> bool:

@@ -22,11 +22,12 @@ from ..plan.orders import OrderPlan
 from ..report.run import Report
 from ..settings.main import Config
 from ..store.journal import Journal
-from . import programs
+from . import programs, twins
 from .answering import Answering, Plans
 from .asking import settle
+from .chain import Chain
 from .elsewhere import Elsewhere
-from .install import Chain, Install, install_arrived
+from .install import Install, install_arrived
 from .life import Life
 from .preparing import install_kept, prepare
 
@@ -47,18 +48,19 @@ def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Li
         raise Error(f"nothing is ordered: {exc}") from exc
     others = Elsewhere(config, patient)
     plans = prepare(config, journal, wanting, report, others)
-    plans = install_kept(config, plans, report)
+    plans, arrived = install_kept(config, plans, report)
     while plans:
-        run = Run(config, journal, report, plans, others)
+        run = Run(config, journal, report, plans, others, arrived)
         run.execute()
-        plans = run.elsewhere
+        plans, arrived = run.elsewhere, run.arrived
 
 
 class Run:
     """The orders of one round, with whoever works on them."""
 
-    def __init__(self, config: Config, journal: Journal, report: Report,
-                 plans: Plans, others: Elsewhere, install: Install = install_arrived) -> None:
+    def __init__(self, config: Config, journal: Journal, report: Report, plans: Plans,
+                 others: Elsewhere, arrived: Sequence[Chain] = (),
+                 install: Install = install_arrived) -> None:
         self._config = config
         self._journal = journal
         self._report = report
@@ -66,8 +68,8 @@ class Run:
         self._others = others
         self._install = install
         self.elsewhere: Plans = {}          # what another CA is to be asked for, in another round
+        self.arrived = list(arrived)        # not looked at yet, or waits for its twin
         self._interrupted = False
-        self._arrived: list[Chain] = []     # not looked at yet
         self._ordered: set[str] = set()     # sections with an order at the CA
         self._loop = Loop()
         self._messages = Messages(self._loop)
@@ -93,6 +95,7 @@ class Run:
         except Error as exc:
             self._install_arrived()
             self._fail(self._left, exc)
+            self._install_arrived()
         finally:
             self._close()
 
@@ -193,7 +196,7 @@ class Run:
             life.issued(pem, plan.facts(None, key)._replace(profile=answer.profile or ""),
                         int(time.time()))
             self._others.issued(plan)
-            self._arrived.append(Chain(plan, life, pem))
+            self.arrived.append(Chain(plan, life, pem))
         elif isinstance(answer, Failed):
             self._failed(answer)
 
@@ -217,9 +220,9 @@ class Run:
             if failed.outcome == lifecycle.BUSY else 0))
 
     def _install_arrived(self) -> None:
-        arrived, self._arrived = self._arrived, []
+        arrived, self.arrived = twins.ready(self.arrived, {**self._left, **self.elsewhere})
         if arrived:
-            self._install(self._config, arrived, self._report)
+            twins.widowed(self._install(self._config, arrived, self._report), self._report)
 
     def _of(self, conversation: Conversation) -> list[str]:
         """The sections that are left to a conversation."""

@@ -11,6 +11,7 @@ from ...common.names import shown
 from ...common.x509.certificate import Certificate
 from ..settings import certificates
 from ..settings.certificates import Certificates, Section
+from ..settings.keys import written
 from ..settings.main import Config
 from ..store.installed import read_certificate
 
@@ -27,9 +28,9 @@ def choose(config: Config, arguments: Sequence[str], config_certs: Sequence[str]
            anything: bool) -> list[Target]:
     """Return what ``arguments`` mean, each certificate once, and show it.
 
-    An argument with a slash is a file; another one the section of that name or, if there is none,
-    a file.  Raises Error for what can't be read, and what is nobody's here, unless ``anything``
-    may be revoked.
+    An argument with a slash is a file; another one the section of that name, with both its
+    certificates if it has two, or, if there is none, a file.  Raises Error for what can't be read,
+    and what is nobody's here, unless ``anything`` may be revoked.
     """
     try:
         known = certificates.load(config, config_certs)
@@ -39,7 +40,7 @@ def choose(config: Config, arguments: Sequence[str], config_certs: Sequence[str]
         log.warning(f"{exc} (no hindrance: what is revoked is named by its file)")
         known = Certificates({}, {}, ())
     found: dict[bytes, Target] = {}
-    for argument in dict.fromkeys(arguments):
+    for argument in dict.fromkeys(name for given in arguments for name in _both(known, given)):
         target = _target(known, argument)
         if target.section is None and not anything:
             raise Error(f"{argument}: it is for {_names(target.certificate)}, and no section has "
@@ -50,6 +51,12 @@ def choose(config: Config, arguments: Sequence[str], config_certs: Sequence[str]
                      f"until {when(target.certificate.not_after)}")
             found[target.certificate.der] = target
     return list(found.values())
+
+
+def _both(known: Certificates, argument: str) -> list[str]:
+    section = known.sections.get(argument) if "/" not in argument else None
+    twin = section.twin if section is not None and written(section) == argument else ""
+    return [argument, twin] if twin else [argument]
 
 
 def _target(known: Certificates, argument: str) -> Target:

@@ -17,7 +17,7 @@ from ..settings.main import Config
 from ..store.installed import Busy
 from ..store.journal import Journal
 from ..store.renewals import Renewal, Renewals
-from . import due
+from . import due, next_keys
 
 
 class Row(NamedTuple):
@@ -35,6 +35,7 @@ class Row(NamedTuple):
     lifetime: int | None = None   # seconds
     profile: str | None = None    # that the CA issued it under
     renewal: dict[str, str] | None = None    # the CA's window, and the moment chosen in it
+    next_key: str | None = None   # TLSA 3 1 1 of the key that was made ahead
 
     @property
     def state(self) -> str:
@@ -67,6 +68,9 @@ def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] 
         print(json.dumps([row._asdict() for row in rows], indent=4))
     else:
         print(_table(rows))
+        for row in rows:
+            if row.next_key:
+                print(f"{log.printable(row.section)}: next key: TLSA 3 1 1 {row.next_key}")
     return 1 if any(row.fault is not None for row in rows) else 0
 
 
@@ -114,7 +118,8 @@ def _row(config: Config, section: Section, journal: Journal, now: float,
                lifetime=None if certificate is None else
                certificate.not_after - certificate.not_before,
                profile=state.profile if certificate is not None else None,
-               renewal=_renewal(section, suggested, certificate, state.installed))
+               renewal=_renewal(section, suggested, certificate, state.installed),
+               next_key=next_keys.digest(config, section))
 
 
 def _renewal(section: Section, known: Renewal, certificate: Certificate | None, installed: int

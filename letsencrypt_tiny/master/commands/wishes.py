@@ -38,7 +38,8 @@ def facts(section: Section) -> Facts:
     uid, gid = section.owner or (-1, -1)
     return Facts(key_type=section.key_type, ca_file=installed.authorities(section.ca_file),
                  access=f"{uid}:{gid} {section.mode:04o}", profile_wish=section.profile,
-                 preferred_chain=section.preferred_chain)
+                 preferred_chain=section.preferred_chain,
+                 key=section.key if section.in_token else "")
 
 
 def _apply(section: Section) -> None:

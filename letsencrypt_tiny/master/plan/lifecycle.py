@@ -47,6 +47,7 @@ class Facts(NamedTuple):
     profile: str = ""            # of a chain that came
     profile_wish: str = ""       # as the wishes above
     preferred_chain: str = ""
+    key: str = ""
 
 
 Edit = Callable[[SectionState, Facts], SectionState]
@@ -93,7 +94,7 @@ def _end_installing(state: SectionState, facts: Facts) -> SectionState:
                           access=facts.access, installed=facts.installed,
                           issuer_account=state.account, profile=state.order_profile,
                           order_profile=None, profile_wish=facts.profile_wish or None,
-                          preferred_chain=facts.preferred_chain or None)
+                          preferred_chain=facts.preferred_chain or None, key=facts.key or None)
 
 
 def _settle(state: SectionState, facts: Facts) -> SectionState:

@@ -119,10 +119,11 @@ def _other_profile(section: Section, state: SectionState) -> bool:
 def other_key_type(section: Section, certificate: Certificate, state: SectionState) -> bool:
     """Say whether the setting key-type was changed, and wants a new key.
 
-    Where it wasn't, a key of another type is one that the administrator made.
+    Where it wasn't, a key of another type is one that the administrator made.  One that is made
+    ahead has the new type, and its time will come.
     """
-    return bool(state.key_type) and section.key_type not in (
-        state.key_type, key_type(certificate.spki))
+    return not (section.next_key or section.in_token) and bool(state.key_type) \
+        and section.key_type not in (state.key_type, key_type(certificate.spki))
 
 
 def _enough(certificate: Certificate, days: int | None, installed: int) -> float:

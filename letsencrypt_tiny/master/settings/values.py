@@ -40,6 +40,11 @@ def optional_integer(least: int, most: int) -> Callable[[str], int | None]:
     return parse
 
 
+def optional_boolean(text: str) -> bool | None:
+    """Parse yes or no, or None where there is neither."""
+    return inifile.boolean(text) if text else None
+
+
 def common_name(text: str) -> str:
     """Parse the common name of a CA."""
     if len(text) > 200:

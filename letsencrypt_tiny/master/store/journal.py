@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...common import log, trusted
 from ...common.errors import Error, ProtocolError
 from ...common.wire.jsonfields import JsonObject, get_bool, get_int, get_optional_str, get_strs
-from . import files, revoked
+from . import files, pending, revoked
 from .statefile import StateFile, make_directory
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class SectionState(NamedTuple):
     profile: str | None = None           # that the CA issued it under, as the client says
     profile_wish: str | None = None      # the setting, preferred or required
     order_profile: str | None = None     # as ``profile``, of a chain that is not installed yet
+    key: str | None = None               # certificate-key, where that is no file
 
 
 class Revoked(NamedTuple):
@@ -129,7 +130,7 @@ class Journal:
             try:
                 with open(trusted.open_unchangeable(waiting), "rb") as ours, \
                         open(trusted.open_file(path, owner), "rb") as theirs:
-                    if ours.read(MAX_SIZE) != theirs.read(MAX_SIZE):
+                    if pending.private_key(ours.read(MAX_SIZE)) != theirs.read(MAX_SIZE):
                         return
             except (OSError, Error):
                 return

@@ -84,7 +84,8 @@ TABLE = (
 
     # The master
     _row("openssl gets nothing of the environment", "master/pki/openssl.py",
-         "env=_ENVIRONMENT", "env=None", "unit/test_openssl.py::test_nothing_of_the_environment"),
+         "env={**_ENVIRONMENT, **(environment or {})}", "env=None",
+         "unit/test_openssl.py::test_nothing_of_the_environment"),
     _row("no strange name reaches openssl", "common/names.py",
          "and _NAME.match(value) is not None", "and bool(value)",
          "unit/test_settings_certificates.py::test_names_that_are_refused"),

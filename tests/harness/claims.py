@@ -60,7 +60,7 @@ ACCOUNTS = (
     row("… from its own key", "signer/inner.py", 'if get_object(said, "oldKey") != own.old:',
         "if False:", f"{INNER}::test_no_other_key_change"),
     row("… during account --rollover", "master/plan/signing.py",
-        '["key-change"] if request.rollover else []', '["key-change"]',
+        '("key-change", request.rollover)', '("key-change", True)',
         f"{ROLLOVER}::test_a_client_gone_over_to_somebody_else"),
     row("which key the CA knows is found", "master/commands/asking.py",
         "for answer in ask(config, [AccountUpdate(find_key=True)], issuer=issuer):",

@@ -168,6 +168,7 @@ def test_our_own_file_shows_the_defaults(tmp_path: Path) -> None:
     shown = re.sub(r"^#(?=\[|[a-z-]+ =)", "", text, flags=re.M).replace(
         "key =\nkey-file =\n", f"key = {'A' * 43}\n")   # which has none
     (tmp_path / "shown").write_text(shown)
+    (tmp_path / "shown").chmod(0o600)
     (tmp_path / "short").write_text("privkey = file:/x\n[policy web1]\n"
                                     "identifiers = .example.org example.org\n")
     full, plain = (signer_config.read(signer_config.Options(

@@ -28,7 +28,8 @@ def late(schedule: Schedule, lifetime: int, backdated: int = 0, failing: float =
     share of ``failing`` fails, never two in a row.
     """
     host = random.Random(seed)
-    section: Any = SimpleNamespace(min_days=None, identifiers=(), profile="")
+    section: Any = SimpleNamespace(min_days=None, identifiers=(), profile="", next_key=False,
+                                   in_token=False)
     state, failed = SectionState(), False
     end, issued, expired = 0.0, 0, 0
     for now in runs(schedule, host, YEARS):

@@ -37,7 +37,6 @@ def ask(config: Config, requests: Sequence[Request], key: int | None = None,
     conversation = Conversation(loop, messages, config, issuer)
     client = identity(config.client.program)
     proving = Proving(config, client, messages, proofs or {})
-    answers = 0
     try:
         conversation.start_signer(signing.derive(issuer.access, requests, issuer.name), key)
         proving.open()
@@ -51,20 +50,25 @@ def ask(config: Config, requests: Sequence[Request], key: int | None = None,
         proving.serve(thumbprint)
         conversation.begin(journal.account(issuer.directory, thumbprint),
                            issuers.names(issuer, journal.issuers(issuer.directory)), finds)
-        keys = thumbprints(conversation)
-        for event in loop.events(lambda: conversation.runs):
-            if isinstance(event, Answered):
-                if not _learn(journal, issuer, keys, event.answer):
-                    answers += not isinstance(event.answer, KnownOrder)
-                    yield event.answer
-            elif isinstance(event, Ended) and event.error is not None and answers < len(requests):
-                raise event.error   # else its answers have told what failed
-            elif isinstance(event, Tick):
-                proving.check(event.now)
+        yield from _answers(loop, conversation, journal, proving, len(requests))
     finally:
         proving.close()
         conversation.close()
         messages.close()
+
+
+def _answers(loop: Loop, conversation: Conversation, journal: Journal, proving: Proving,
+             left: int) -> Iterator[Answer]:
+    keys = thumbprints(conversation)
+    for event in loop.events(lambda: conversation.runs):
+        if isinstance(event, Answered):
+            if not _learn(journal, conversation.issuer, keys, event.answer):
+                left -= not isinstance(event.answer, KnownOrder)
+                yield event.answer
+        elif isinstance(event, Ended) and event.error is not None and left:
+            raise event.error   # else its answers have told what failed
+        elif isinstance(event, Tick):
+            proving.check(event.now)
 
 
 def thumbprints(conversation: Conversation) -> tuple[str, ...]:

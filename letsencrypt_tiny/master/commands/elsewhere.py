@@ -42,22 +42,18 @@ class Elsewhere:
         of_section = [self._known[name] for name in section.issuers]
         if len(of_section) == 1:
             return of_section[0]
-        now = time.time()
-        held = self._held(section, of_section)
+        now, held = time.time(), self._held(section, of_section)
         found = failover.candidates([issuer for issuer in of_section
                                      if issuer.directory not in full] or of_section,
                                     held if self._patient else {}, now)
-        for issuer in of_section:
-            if issuer.directory == state.directory and (
-                    state.kept or state.order and issuer in found
-                    and not _holds(held[issuer.directory], now)):
-                found = [issuer, *(other for other in found if other != issuer)]
-        self._left[section.name] = found[1:]
-        for issuer in of_section[:of_section.index(found[0])]:
-            why = _passed_over(held[issuer.directory], full.get(issuer.directory), now)
-            if why:
-                log.info(f"{section.name}: {issuer.called}{why}; {found[0].called} is asked")
-        return found[0]
+        begun = [issuer for issuer in of_section if issuer.directory == state.directory and (
+            state.kept or state.order and issuer in found
+            and not _holds(held[issuer.directory], now))]
+        asked, *self._left[section.name] = dict.fromkeys([*begun, *found])
+        for issuer in of_section[:of_section.index(asked)]:
+            _tell(section, issuer, _passed_over(held[issuer.directory],
+                                                full.get(issuer.directory), now), asked)
+        return asked
 
     def next(self, plan: OrderPlan, failed: Failed) -> Issuer | None:
         """Remember that an order failed; return the CA to ask instead, None if there is none, or
@@ -114,6 +110,11 @@ def _wish(section: Section) -> str:
     """Return what a refusal is about, in short."""
     from hashlib import sha256
     return sha256(repr((section.identifiers, section.profile)).encode()).hexdigest()[:16]
+
+
+def _tell(section: Section, issuer: Issuer, why: str, asked: Issuer) -> None:
+    if why:
+        log.info(f"{section.name}: {issuer.called}{why}; {asked.called} is asked")
 
 
 def _passed_over(pause: Pause | None, limit: str | None, now: float) -> str:

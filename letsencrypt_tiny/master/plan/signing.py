@@ -1,6 +1,6 @@
 """What the signer may sign for the task at hand, and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ...common.wire import jose
 from ...common.wire.access import Access
@@ -34,12 +34,7 @@ def derive(access: Access, requests: Sequence[Request], name: str = "") -> Polic
             profiles.update([request.profile] if request.profile else [])
             only.add(digest(request.csr))
         elif isinstance(request, AccountUpdate):
-            operations.update(("lookup", "read"))
-            if request.register:
-                operations.add("external-account-binding" if request.eab_kid else "register")
-            operations.update(["key-change"] if request.rollover else [])
-            operations.update(["account-update"] if request.contact is not None else [])
-            operations.update(["deactivate"] if request.deactivate else [])
+            operations.update(_of_account(request))
         elif isinstance(request, Revocation):
             operations.update(("revoke", BY_CERTIFICATE_KEY if request.with_certificate_key
                                else "lookup"))
@@ -51,6 +46,17 @@ def derive(access: Access, requests: Sequence[Request], name: str = "") -> Polic
                   frozenset([origin_of(access.server), *access.origins]),
                   frozenset(operations), frozenset(names), frozenset(profiles), 0,
                   frozenset(only), "any")
+
+
+def _of_account(request: AccountUpdate) -> Iterator[str]:
+    yield from ("lookup", "read")
+    if request.register:
+        yield "external-account-binding" if request.eab_kid else "register"
+    for operation, wanted in (("key-change", request.rollover),
+                              ("account-update", request.contact is not None),
+                              ("deactivate", request.deactivate)):
+        if wanted:
+            yield operation
 
 
 def kind_of(jwk: JsonObject) -> str:

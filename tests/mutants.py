@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from harness import proc
 from harness.claims import ACCOUNTS, CHALLENGES, CONFINE, REDTEAM, Mutant, row as _row
+from harness.key_claims import SERVER_KEYS
 
 TREE = Path(__file__).resolve().parents[1]
 MODULES = "letsencrypt_tiny"
@@ -341,6 +342,7 @@ TABLE = (
          "            continue\n", f"{WEB}::test_malformed"),
 
     *ACCOUNTS,
+    *SERVER_KEYS,
     *CHALLENGES,
 )
 

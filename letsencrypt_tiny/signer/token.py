@@ -88,6 +88,7 @@ def _run(token: Token, parent: int) -> NoReturn:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
+    os.close(null)
     try:
         os.setsid()   # nobody is asked for a PIN on a terminal
     except PermissionError:

@@ -111,13 +111,18 @@ def _of(config: Config, journal: Journal, group: Sequence[Section],
                 for authority in authorities:
                     yield from _caa(config, section, name, wildcard, authority)
     digests = [digest for member in group for digest in _digests(config, journal, member, faults)]
+    yield from _tlsa(names, digests)
+    yield ""
+
+
+def _tlsa(names: Iterable[str], digests: Sequence[str]) -> Iterator[str]:
+    """Yield the records of a section's keys (RFC 6698 §2)."""
     for name in names:
         if digests and name.startswith("*."):   # an asterisk that isn't first is none (RFC 4592)
             yield f"; the same at _443._tcp below each name that {name} is used for:"
         for digest in digests:
             record = f"_443._tcp.{name}.\tIN TLSA\t3 1 1 {digest}"
             yield record.replace("_443._tcp.*.", "; _443._tcp.NAME.")
-    yield ""
 
 
 def _persist(name: str, wildcard: bool, authority: Authority) -> Iterator[str]:

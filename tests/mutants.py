@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from harness import proc
 from harness.claims import ACCOUNTS, CHALLENGES, CONFINE, REDTEAM, Mutant, row as _row
+from harness.claims_keys import SERVER_KEYS
 from harness.claims_renewal import RENEWAL
 
 TREE = Path(__file__).resolve().parents[1]
@@ -354,7 +355,7 @@ TABLE = (
     _row("no misspelt field", "webserver/http.py", "            return False\n",
          "            continue\n", f"{WEB}::test_malformed"),
 
-    *ACCOUNTS, *CHALLENGES, *RENEWAL,
+    *ACCOUNTS, *SERVER_KEYS, *CHALLENGES, *RENEWAL,
 )
 
 

@@ -67,7 +67,7 @@ class Settings:
         value = self.values.get(key, "")
         if secret and "@" in value:
             value = "…@…"
-        value = _PIN.sub(r"\1…", value)
+        value = without_pin(value)
         if " ; " in value and not is_lacme(self.file):
             problem += " (only in lacme's files a value may be followed by a comment)"
         return ConfigError(f"{self.where}: {key} = {value}: {problem}")
@@ -108,6 +108,11 @@ class Settings:
             return parse(value)
         except ValueError as exc:
             raise self.bad(key, str(exc)) from exc
+
+
+def without_pin(value: str) -> str:
+    """Return what may be shown of a value: the PIN that a URI must not hold is no part of it."""
+    return _PIN.sub(r"\1…", value)
 
 
 def boolean(text: str) -> bool:

@@ -8,7 +8,7 @@ import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..common import inifile, paths, specifiers, urls
+from ..common import inifile, paths, pkcs11, specifiers, urls
 from ..common.errors import ConfigError, ProtocolError
 from ..common.inifile import Settings
 from ..common.wire.inner import MAX_BINDINGS
@@ -41,7 +41,8 @@ class Options(NamedTuple):
 
 
 class KeySource(NamedTuple):
-    """Where the account key is: ``file``, ``gpg`` (and a path) or ``fd`` (and a number)."""
+    """Where the account key is: ``file``, ``gpg`` (and a path), ``fd`` (and a number) or ``pkcs11``
+    (and the rest of its URI)."""
 
     method: str
     where: str
@@ -196,11 +197,17 @@ def _key_source(option: str | None, settings: Settings) -> KeySource:
         where, value = f"{settings.where}: privkey", settings.text("privkey")
     if not value:
         raise ConfigError("which account key? Neither --privkey nor the setting “privkey” of "
-                          f"{settings.where or 'a configuration file'} says (file:PATH or "
-                          "gpg:PATH)")
+                          f"{settings.where or 'a configuration file'} says (file:PATH, "
+                          "gpg:PATH or pkcs11:URI)")
+    if pkcs11.is_uri(value):   # its %XX are no specifiers
+        try:
+            pkcs11.parse(value)
+        except ValueError as exc:
+            raise ConfigError(f"{where} = {inifile.without_pin(value)}: {exc}") from exc
+        return KeySource(*value.split(":", 1))
     method, _, argument = value.partition(":")
     if method in ("file", "gpg") and argument and argument.isprintable():
         return KeySource(method, expand(where, argument))
     if method == "fd" and argument.isascii() and argument.isdigit() and len(argument) < 6:
         return KeySource(method, argument)
-    raise ConfigError(f"{where} = {value}: neither file:PATH nor gpg:PATH")
+    raise ConfigError(f"{where} = {value}: neither file:PATH nor gpg:PATH nor pkcs11:URI")

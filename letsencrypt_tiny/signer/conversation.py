@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..common import log
-from ..common.errors import ProtocolError
+from ..common.errors import Error, ProtocolError
 from ..common.wire.signer import (MAX_LINE, MAX_REFUSALS, Greeting, LineBuffer, format_explanation,
                                   format_greeting, format_refusal, format_signature, is_hello,
                                   parse_explain, parse_next)
@@ -219,7 +219,10 @@ def _sign(talk: Talk, line: bytes, own: Greeting, sign: Callable[[bytes], bytes]
         return talk.refuse(why, line, audit)
     if audit:
         log.info(f"[{talk.name}] AUDIT {audit}")
-    signature = talk.signer.macs.get(inner.binding_of(line), sign)(line)
+    try:
+        signature = talk.signer.macs.get(inner.binding_of(line), sign)(line)
+    except Error as exc:   # a key that is elsewhere can be lost
+        return talk.refuse(str(exc), line)
     log.info(f"[{talk.name}] SIGNED {request.describe(line)}")
     return format_signature(signature)
 

@@ -45,7 +45,8 @@ Usage: {NAME} [OPTION]…
 Hold the account key of an ACME client, and sign what it asks for.
 
   --config=FILE     read FILE instead of %E/letsencrypt-tiny/accountd.conf
-  --privkey=KEY     the account key: file:PATH (PEM) or gpg:PATH (encrypted by gpg)
+  --privkey=KEY     the account key: file:PATH (PEM), gpg:PATH (encrypted by gpg) or
+                    pkcs11:URI (in a token)
   --socket=PATH     listen on this UNIX socket (default %t/S.letsencrypt-tiny)
   --stdio           talk to one client on the standard input and output instead
   --policy=NAME     sign only what the section [policy NAME] allows; may be repeated
@@ -198,8 +199,12 @@ def _load_key(config: "Config", stdio: bool) -> "Signer":
     """The passphrase is asked for, and gpg runs, in here; ``stdio``: 0 is not gpg's."""
     from . import account_key, keyfile, nextkey
     from .conversation import Signer
-    text = keyfile.read(config.privkey, config.gpg, inherit_stdin=not stdio)
-    key = account_key.load(text, str(config.privkey), keyfile.ask_passphrase)
+    if config.privkey.method == "pkcs11":
+        from . import token
+        key = token.load(str(config.privkey))
+    else:
+        text = keyfile.read(config.privkey, config.gpg, inherit_stdin=not stdio)
+        key = account_key.load(text, str(config.privkey), keyfile.ask_passphrase)
     log.debug(f"account key: {key.kind}, thumbprint {key.thumbprint}")
     guard = None
     if config.policies:

@@ -110,13 +110,13 @@ def _of(config: Config, journal: Journal, group: Sequence[Section],
             if (f"*.{name}" if wildcard else name) in names:
                 for authority in authorities:
                     yield from _caa(config, section, name, wildcard, authority)
-    yield from _tlsa(names, [digest for member in group
-                             for digest in _digests(config, journal, member, faults)])
+    digests = [digest for member in group for digest in _digests(config, journal, member, faults)]
+    yield from _tlsa(names, digests)
     yield ""
 
 
-def _tlsa(names: Sequence[str], digests: Sequence[str]) -> Iterator[str]:
-    """Yield what TLSA says of names, which have keys with these digests."""
+def _tlsa(names: Iterable[str], digests: Sequence[str]) -> Iterator[str]:
+    """Yield the records of a section's keys (RFC 6698 §2)."""
     for name in names:
         if digests and name.startswith("*."):   # an asterisk that isn't first is none (RFC 4592)
             yield f"; the same at _443._tcp below each name that {name} is used for:"

@@ -10,15 +10,14 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
-from ...common import log, trusted
+from ...common import trusted
+from ...common.complaint import complaint
 from ...common.errors import Error
 from ..settings.certificates import Section
 from ..store.keys import MAX_KEY
 
 MAX_LEAVES = 64   # certificates verified by one process: descriptors are limited
 TIMEOUT = 120   # seconds; RSA-4096 keys take a few
-# A line of openssl's error queue: THREAD:error:CODE:LIBRARY:FUNCTION:REASON:FILE:LINE:DATA
-_QUEUED = re.compile(r"[0-9A-F]+:error:[0-9A-F]+:[^:]*:[^:]*:([^:]*):")
 # A verdict of openssl-verify(1): error NUMBER at DEPTH depth lookup: REASON
 _VERDICT = re.compile(r"error ([0-9]+) at ([0-9]+) depth lookup: ")
 # A key whose passphrase openssl would ask for (RFC 7468 §11; RFC 1421 §4.6.1.1), and not what is
@@ -56,22 +55,10 @@ def run(openssl: str, arguments: Sequence[str], descriptors: tuple[int, ...] = (
     except subprocess.TimeoutExpired as exc:
         raise Error(f"{openssl} {arguments[0]} took longer than {TIMEOUT} seconds") from exc
     if done.returncode != 0:
-        why = f"openssl {arguments[0]} failed: {_complaint(done.stderr)}"
+        why = f"openssl {arguments[0]} failed: {complaint(done.stderr)}"
         verdict = _VERDICT.search(done.stderr.decode("utf-8", "replace"))
         raise Unverified(why, *map(int, verdict.groups())) if verdict else Error(why)
     return done.stdout
-
-
-def _complaint(stderr: bytes) -> str:
-    """The most telling of what openssl wrote to standard error: what failed, and why."""
-    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
-    queue = [match.group(1) for match in map(_QUEUED.match, lines) if match]
-    plain = [line for line in lines if line and not line.startswith(("-----", "Engine "))
-             and not _QUEUED.match(line)]
-    # openssl verify says “error 10 at 0 depth lookup: …”
-    plain = [line for line in plain if line.startswith("error") and ":" in line] or plain + queue
-    why = f" ({queue[0]})" if queue and queue[0] not in plain[0] else ""
-    return log.printable(plain[0] + why, 300) if plain else "no reason given"
 
 
 def generate_key(openssl: str, key_type: str) -> bytes:

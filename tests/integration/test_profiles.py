@@ -40,7 +40,7 @@ def test_a_profile_that_there_is(site: Site, newest: Pebble, setting: str) -> No
     site.use(newest)
     site.genkey()
     assert site.register().returncode == 0
-    site.certificate("a", ["a.example"], **{setting: "short"})
+    site.certificate("a", ["a.example"], ari="no", **{setting: "short"})
     done = site.run("newOrder")
     assert done.returncode == 0 and "profile" not in done.stderr, done.stderr
     assert state(site) == ("short", "short")

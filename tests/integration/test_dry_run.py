@@ -61,6 +61,7 @@ def test_nothing_is_left(ready: Site, hostile: Hostile, trial: Hostile) -> None:
 
 def test_with_what_is_there(ready: Site, hostile: Hostile, trial: Hostile) -> None:
     """A section that is not due is tried, with its own key; the installed pair stays."""
+    ready.certs["a"]["reuse-key"] = "yes"
     assert ready.run("newOrder").returncode == 0
     (ready.path / "notified").unlink()
     before, tries = left(ready), []

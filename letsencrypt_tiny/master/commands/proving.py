@@ -30,7 +30,7 @@ def proof(config: Config, issuer: Issuer, name: str, certificate: Certificate,
     """
     names = tuple((kind, value) for kind, value in certificate.names if kind != "other")
     found = {**SECTION.defaults(), "name": name, "where": name, "chain": "",
-             "issuers": (issuer.name,), "identifiers": names}
+             "key_type": "", "twin": "", "issuers": (issuer.name,), "identifiers": names}
     if section is not None:
         found["challenges"] = section.challenges
     wanted = record(Section, found)

@@ -69,7 +69,7 @@ def victim(prefix: Prefix, server: Hostile) -> Iterator[Site]:
     """A site with an old certificate in each section, all due."""
     made = _site(prefix, server)
     for section in CASES:
-        made.certificate(section, [f"{section}.example"],
+        made.certificate(section, [f"{section}.example"], reuse_key="yes",
                          notify=f"echo {section} >>{made.path}/notified")
         if section != "good":
             shutil.copytree(made.file("good", ""), made.file(section, ""))

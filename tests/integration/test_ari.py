@@ -127,7 +127,7 @@ def test_not_asked(issued: Site, hostile: Hostile, suggests: Suggests) -> None:
     suggests.window = (time.time() - DAY, time.time() - 60)
     expect(issued.run("newOrder"), 0, f"a: {VALID}")
     del issued.certs["a"]["ari"]
-    issued.lib.joinpath("state/renewals.json").unlink()
+    issued.lib.joinpath("state/directories.json").unlink()
     expect(issued.run("newOrder"), 0, f"a: {VALID}")
     assert hostile.requests == []
     expect(issued.run("newOrder", "--force"), 0, "a: forced", f"a: {INSTALLED}")

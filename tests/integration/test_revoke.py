@@ -140,6 +140,7 @@ def test_a_compromised_key_whatever_the_ca_says(issued: Site, hostile: Hostile) 
 @pytest.mark.parametrize("reason", ["superseded", "keyCompromise"])
 def test_killed_while_the_ca_is_asked(issued: Site, hostile: Hostile, reason: str) -> None:
     """What the CA has revoked is due, even if nobody heard of it."""
+    issued.certs["a"]["reuse-key"] = "yes"
     with issued.popen("revokeCert", f"--reason={reason}", "a") as process:
         def handler(_request: Request, default: Default) -> Response:
             response = default()

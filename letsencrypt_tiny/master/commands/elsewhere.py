@@ -16,6 +16,9 @@ from ..store.pauses import Pause, Pauses
 _WHY = {"down": "it was out of order", "limited": "it asked to wait",
         "refused": "it refused this certificate"}
 
+# Refusals that don't say themselves what would help
+_POLICY = ("rejectedIdentifier", "unsupportedIdentifier")
+
 
 class Elsewhere:
     """The CAs of one run."""
@@ -78,6 +81,14 @@ class Elsewhere:
             return int(now) + failed.retry_after if failed.retry_after else 0
         of_section = [self._known[name] for name in section.issuers]
         return failover.wait(of_section, self._held(section, of_section), now)
+
+    @staticmethod
+    def hint(plan: OrderPlan, failed: Failed) -> str:
+        """Return what the administrator can do about it where another CA may do better, or ""."""
+        if failed.type in _POLICY and len(plan.section.issuers) == 1:
+            return ("this CA does not certify that: “ca” of the section can name another one "
+                    "besides it")
+        return ""
 
     def issued(self, plan: OrderPlan) -> None:
         """The CA has issued: it is well again."""

@@ -308,7 +308,7 @@ def test_stopped(number: signal.Signals, ready: Site, hostile: Hostile) -> None:
         for command in (["newOrder"], ["account"], ["revokeCert", str(hostile.ca_file)]):
             expect(ready.run(*command), 75,
                    rf"error: another run is under way \(it holds {ready.rundir}/lock\)")
-        expect(ready.run("status"), 0, stdout=r"SECTION .*\na +- +due: .* a\.example\n")
+        expect(ready.run("status"), 0, stdout=r"SECTION .*\na +- +- +due: .* a\.example\n")
         run.process.send_signal(number)
         expect(run.end(), 1, f"error: stopped by {number.name}; what was not finished is taken up "
                              "by the next run")

@@ -120,20 +120,25 @@ installed() {
     [ "$before" = installed ] || step root dpkg --purge letsencrypt-tiny
 }
 
-# Confinement depends on the versions of Python, libc, libseccomp and openssl: here are those of
-# the other Debian release, in a chroot, on this machine's kernel.
+# Confinement depends on the versions of Python, libc, libseccomp and openssl, and the way to keys
+# in tokens on the last: here are those of the other Debian release, in a chroot, on this machine's
+# kernel.
 OTHER_TESTS=(unit/test_confine.py unit/test_confine_modes.py unit/test_spawn.py unit/test_child.py
              integration/test_privileges.py
-             integration/test_redteam.py)
+             integration/test_redteam.py
+             integration/test_tokens.py integration/test_account_token.py)
 other() {
-    local release=trixie mirror out
-    ! grep -qx VERSION_CODENAME=trixie /etc/os-release || release=bookworm
+    local release=trixie tokens=pkcs11-provider,p11-kit-modules mirror out
+    if grep -qx VERSION_CODENAME=trixie /etc/os-release; then
+        release=bookworm tokens=libengine-pkcs11-openssl
+    fi
     mirror=$(tests/mirror.sh) || { failed+=("$stage: no mirror"); return; }
     out=$(mktemp)
     # shellcheck disable=SC2016  # for the hooks' shell
     root env TREE="$PWD" mmdebstrap --quiet --mode=root --variant=apt \
         --include=ca-certificates,make,openssl,passwd,python3-configobj,python3-pycryptodome \
         --include=python3-dnspython,python3-pytest,python3-seccomp,strace \
+        --include="pebble,softhsm2,$tokens" \
         --customize-hook='mkdir "$1/srv/tree"' \
         --customize-hook='cd "$TREE" && tar -c --exclude=./build --exclude=./.git . |
             tar -x -C "$1/srv/tree"' \

@@ -88,8 +88,9 @@ def test_two_in_one_run(two: Site, first: Pebble, second: Pebble) -> None:
     assert len(done.of("webserver")) == 1
     rooms = {process.last.cwd for process in clients}
     assert len(rooms) == 2 and len({Path(room).parent for room in rooms}) == 1
-    # nothing is due, and both know it
-    expect(two.run("newOrder"), 0, "a: valid until .*", "b: valid until .*")
+    # each is asked when to renew what it issued, and nothing is due
+    expect(two.run("newOrder"), 0, *(f"{section}: {said} .*" for section in "ab"
+                                     for said in ("its CA wants it renewed", "valid until")))
     two.certs["b"]["ca"] = "default"
     expect(two.run("newOrder", "b"), 0,
            f"b: its CA has changed, from {re.escape(second.directory)}",

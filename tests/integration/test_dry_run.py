@@ -60,7 +60,8 @@ def test_nothing_is_left(ready: Site, hostile: Hostile, trial: Hostile) -> None:
 
 
 def test_with_what_is_there(ready: Site, hostile: Hostile, trial: Hostile) -> None:
-    """A section that is not due is tried, with its own key; the installed pair stays."""
+    """A section that is not due is tried, with its own key if that stays; the installed pair does.
+    """
     ready.certs["a"]["reuse-key"] = "yes"
     assert ready.run("newOrder").returncode == 0
     (ready.path / "notified").unlink()
@@ -77,6 +78,10 @@ def test_with_what_is_there(ready: Site, hostile: Hostile, trial: Hostile) -> No
     assert len(tries) == 2
     for csr in tries:
         assert ca.openssl("req", "-noout", "-pubkey", stdin=csr.encode()) == public
+    ready.certs["a"]["reuse-key"] = "no"
+    expect(ready.run("--quiet", "newOrder", "--dry-run", "--ca=trial", "--tos-agreed"), 0)
+    assert ca.openssl("req", "-noout", "-pubkey", stdin=tries[2].encode()) != public
+    assert left(ready) == before
 
 
 def test_verified(ready: Site, trial: Hostile) -> None:

@@ -154,6 +154,16 @@ def test_not_where_the_challenge_fails(two: Site, hostile: Hostile, other: Hosti
     assert not other.requests and not pauses(two)
 
 
+@pytest.mark.parametrize("kind", ["rejectedIdentifier", "unsupportedIdentifier"])
+def test_where_there_is_no_other(two: Site, hostile: Hostile, kind: str) -> None:
+    """The line names the setting."""
+    two.certs["a"].pop("ca")
+    misbehaviour.problem(hostile, "newOrder", "no", kind)
+    expect(two.run("newOrder"), 1, f"a: {NEW}", rf"error: a: newOrder: no \({kind}\).*; this CA "
+           "does not certify that: “ca” of the section can name another one besides it")
+    assert not pauses(two)
+
+
 def test_not_for_one_that_has_no_account(two: Site, hostile: Hostile, other: Hostile) -> None:
     """That is not the CA's fault."""
     misbehaviour.problem(hostile, "newAccount", "none", "accountDoesNotExist", 400)

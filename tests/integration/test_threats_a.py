@@ -51,7 +51,7 @@ def _site(prefix: Prefix, server: Hostile) -> Site:
     site.use(server)
     site.main["client"].update(timeout=str(TIMEOUT), jobs="64")
     site.genkey()
-    site.certificate("good", ["good.example"])
+    site.certificate("good", ["good.example"], reuse_key="yes")
     assert site.register().returncode == 0
     done = site.run("newOrder")
     assert done.returncode == 0, done.stderr

@@ -19,6 +19,9 @@ _NONE: Mapping[str, str] = {}
 _WHY = {"down": "it was out of order", "limited": "it asked to wait",
         "refused": "it refused this certificate"}
 
+# Refusals that don't say themselves what would help
+_POLICY = ("rejectedIdentifier", "unsupportedIdentifier")
+
 
 class Elsewhere:
     """The CAs of one run."""
@@ -86,6 +89,14 @@ class Elsewhere:
         if self._counts:
             limits.failed(self._state_directory, plan.issuer.directory, plan.section.identifiers,
                           failed)
+
+    @staticmethod
+    def hint(plan: OrderPlan, failed: Failed) -> str:
+        """Return what the administrator can do about it where another CA may do better, or ""."""
+        if failed.type in _POLICY and len(plan.section.issuers) == 1:
+            return ("this CA does not certify that: “ca” of the section can name another one "
+                    "besides it")
+        return ""
 
     def issued(self, plan: OrderPlan) -> None:
         """The CA has issued: it is well again."""

@@ -214,7 +214,8 @@ class Run:
             life.happens(failed.outcome)
             return
         why = self._answering.why(plan, failed) if failed.section in self._ordered else ()
-        self._report.failed(failed.section, "; ".join([message, *why]))
+        self._report.failed(failed.section, "; ".join(filter(None, [
+            message, self._others.hint(plan, failed), *why])))
         life.happens(failed.outcome, Facts(
             not_before=self._others.not_before(plan, failed)
             if failed.outcome == lifecycle.BUSY else 0))

@@ -92,7 +92,8 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
         return made
     if csr is not None and stays:
         return Made(csr, seen=seen)
-    (log.debug if csr is not None and csr.spki == want.spent else log.info)(
+    usual = csr is not None and csr.spki == want.spent and not want.new_key
+    (log.debug if usual else log.info)(
         f"{section.name}: generating the private key {section.key} ({section.key_type})")
     return _with_new_key(config, section,
                          section.key if csr is None and not want.certificate else waiting)

@@ -78,8 +78,8 @@ def host(server: Server) -> str:
 
 def test_two_in_one_run(two: Site, first: Pebble, second: Pebble) -> None:
     """Each has a client with a policy of its own, and a room for its challenge files."""
-    two.certificate("a", ["a.example"], ari="no")
-    two.certificate("b", ["b.example"], ca="other", ari="no")
+    two.certificate("a", ["a.example"])
+    two.certificate("b", ["b.example"], ca="other")
     done = two.watch("newOrder", "--debug")
     assert done.returncode == 0, done.stderr
     assert issuer(two, "a") == first.directory and issuer(two, "b") == second.directory

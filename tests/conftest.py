@@ -184,7 +184,7 @@ def machine() -> Iterator[Machine]:
     made = Machine()
     yield made
     made.remove()
-    assert set(os.listdir("/proc/self/fd")) <= before
+    assert set(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ set -eu
 missing=
 maybe=
 for package; do
-    case $package$(dpkg-query -W -f '${db:Status-Status}' "${package#\?}" 2>/dev/null || true) in
-        *installed) ;;
-        \?*) maybe="$maybe ${package#\?}" ;;
+    status=$(dpkg-query -W -f '${db:Status-Status}' "${package#\?}" 2>/dev/null || true)
+    case $status:$package in
+        installed:*) ;;
+        *:\?*) maybe="$maybe ${package#\?}" ;;
         *) missing="$missing $package" ;;
     esac
 done

@@ -5,7 +5,11 @@ Programs catch ``Error`` once, in their ``main()``, print it and leave with its
 ``exit_status``.
 """
 
+import errno
 from collections.abc import Iterable
+
+# A connection is to an address family that this host has not, or has no way to the world for
+NO_ROUTE = (errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 class Error(Exception):

@@ -22,12 +22,10 @@ import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 
-from ..common.errors import ConfigError, Error
+from ..common.errors import NO_ROUTE, ConfigError, Error
 
 PORT = 53
 PATIENCE = 5.0      # seconds for one answer
-# Of an address family that this host has not, or has no way to the world for
-_NO_ROUTE = (errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 def load_types() -> None:
@@ -168,7 +166,7 @@ def _step(one: _Exchange) -> bytes | Unreachable | None:
 
 def _unreachable(server: Server, exc: OSError) -> Unreachable:
     error = Unreachable(f"{server} can't be reached over TCP ({exc.strerror or exc})")
-    error.no_route = exc.errno in _NO_ROUTE
+    error.no_route = exc.errno in NO_ROUTE
     return error
 
 

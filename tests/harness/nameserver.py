@@ -6,8 +6,6 @@
 
 import socketserver
 import struct
-import subprocess
-import threading
 from collections.abc import Callable, Mapping
 
 import dns.flags
@@ -15,19 +13,19 @@ import dns.message
 import dns.query
 import dns.rdatatype
 
+from . import serving
 from .bind import PRIMARY
 
 Odd = Callable[[dns.message.Message, dns.message.Message], "dns.message.Message | bytes"]
 
 
-class Nameserver:
+class Nameserver(serving.Serving):
     """At port 53 of ``address``.  ``answers`` are what it makes, from a question and a good reply
     to it, for a name, or the last labels of names, and a type, "*" being any; ``asked`` are the
     names and types of all questions."""
 
     def __init__(self, address: str, answers: Mapping[tuple[str, str], Odd]) -> None:
         self.asked: list[tuple[str, str]] = []
-        self._address = address
         outer = self
 
         class Handler(socketserver.BaseRequestHandler):
@@ -48,9 +46,7 @@ class Nameserver:
             allow_reuse_address = True
             daemon_threads = True
 
-        subprocess.run(["ip", "address", "replace", f"{address}/8", "dev", "lo"], check=True)
-        self._server = Server((address, 53), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        super().__init__(Server((serving.address(address), 53), Handler))
 
     def _answer(self, query: dns.message.Message, answers: Mapping[tuple[str, str], Odd]) -> bytes:
         name = query.question[0].name.to_text().rstrip(".").lower()
@@ -63,12 +59,3 @@ class Nameserver:
                 made = odd(query, reply)
                 return made if isinstance(made, bytes) else made.to_wire()
         return reply.to_wire()
-
-    def __enter__(self) -> "Nameserver":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()

@@ -6,13 +6,12 @@ A hoster's: HTTPS at port 443 of the host pdns.test, whose CA is in ``ca_file``.
 import http.server
 import json
 import ssl
-import subprocess
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
+from . import serving
 from .bind import Bind
 from .ca import CA
 
@@ -20,7 +19,7 @@ KEY = "a key of the interface"
 HOST, ADDRESS = "pdns.test", "127.0.0.4"
 
 
-class PowerDNS:
+class PowerDNS(serving.Serving):
     """Zones with TXT records; ``requests`` are (method, path).  ``fails`` is a status to answer
     with, ``sleeps`` seconds before each answer."""
 
@@ -70,7 +69,6 @@ class PowerDNS:
             def log_message(self, format: str, *args: Any) -> None:
                 """Keep still."""
 
-        subprocess.run(["ip", "address", "replace", f"{ADDRESS}/8", "dev", "lo"], check=True)
         self._temporary = tempfile.TemporaryDirectory(prefix="powerdns-")
         directory = Path(self._temporary.name)
         directory.chmod(0o755)
@@ -78,18 +76,12 @@ class PowerDNS:
         self.ca_file = authority.root
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*authority.server([HOST]))
-        self._server = http.server.ThreadingHTTPServer((ADDRESS, 443), Handler)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True,
-                                                  do_handshake_on_connect=False)
+        server = http.server.ThreadingHTTPServer((serving.address(ADDRESS), 443), Handler)
+        server.socket = context.wrap_socket(server.socket, server_side=True,
+                                            do_handshake_on_connect=False)
+        super().__init__(server)
         self.url = f"https://{HOST}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-
-    def __enter__(self) -> "PowerDNS":
-        self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__exit__()
         self._temporary.cleanup()

@@ -1,6 +1,5 @@
 """dns-01 by a hoster's interface (lexicon), and by commands of the administrator's."""
 
-import importlib.util
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -19,8 +18,6 @@ pytestmark = pytest.mark.root
 needs_lexicon = pytest.mark.skipif(find_spec("lexicon") is None,
                                    reason="python3-lexicon is not installed (Debian 13 has none)")
 EXAMPLES = run.ROOT / "examples"
-needs_lexicon = pytest.mark.skipif(importlib.util.find_spec("lexicon") is None,
-                                   reason="this release of Debian has no python3-lexicon")
 
 
 @pytest.fixture(scope="module")

@@ -158,14 +158,19 @@ def test_a_secret_that_is_not_there(host: DnsHost) -> None:
     responder.close()
 
 
+def leave(records: Records, zone: str) -> None:
+    """A run is killed that has published something in a zone."""
+    file = records.open(zone)
+    os.write(file, b"something\n")
+    os.close(file)
+
+
 def test_what_a_killed_run_left(host: DnsHost, capfd: pytest.CaptureFixture[str]) -> None:
     """A process without doors tidies up; of a zone that is not configured any more one is told."""
     host.dns(TWO)
     records = Records(host.config.state_directory)
     for zone in ("b.example", "gone.example"):
-        file = records.open(zone)
-        os.write(file, b"something\n")
-        os.close(file)
+        leave(records, zone)
     assert sorted(records.left()) == ["b.example", "gone.example"]
     table.remove_stale(host.config)
     told, = host.reports(1)
@@ -181,9 +186,7 @@ def test_what_a_killed_run_left_without_any_section(host: DnsHost,
     """It is not forgotten when the last [dns] has gone."""
     host.dns("")
     records = Records(host.config.state_directory)
-    file = records.open("")
-    os.write(file, b"something\n")
-    os.close(file)
+    leave(records, "")
     table.remove_stale(host.config)
     assert "may be left below some zone, which no section" in capfd.readouterr().err
     assert records.left() == [""]
@@ -193,9 +196,7 @@ def test_nobody_to_tidy_up(host: DnsHost, capfd: pytest.CaptureFixture[str]) -> 
     """A run goes on whatever is wrong with the section."""
     host.dns("[dns b.example]\nserver = ns.example\nuser = nobody-of-that-name\n")
     records = Records(host.config.state_directory)
-    file = records.open("b.example")
-    os.write(file, b"something\n")
-    os.close(file)
+    leave(records, "b.example")
     table.remove_stale(host.config)
     assert "records of an earlier run are left: " in capfd.readouterr().err
     assert records.left() == ["b.example"]

@@ -4,7 +4,6 @@ python3-dnspython reads and writes the messages; what it can't read is an error 
 What comes out is plain: text in lower case without last dots, and bytes.
 """
 
-import errno
 import ipaddress
 import socket
 import struct
@@ -13,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ...common.errors import Error
+from ...common.errors import NO_ROUTE, Error
 from ...common.log import printable
 from ...common.sandbox.seccomp import DIRECTORY
 from .caa import Property
@@ -23,7 +22,6 @@ PATIENCE = 5.0       # seconds for one answer
 MOST = 3             # resolvers, as in resolv.conf(5)
 MAX_RECORDS = 50     # of an answer that are looked at
 MAX_ALIASES = 10
-NO_ROUTE = (errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 _KINDS = ("A", "AAAA", "CAA", "CNAME", "NS", "SOA", "TXT", "OPT")
 
 Server = tuple[str, int]    # address and port

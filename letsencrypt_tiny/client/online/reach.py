@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from ...common.errors import Error, ProtocolError
+from ...common.errors import NO_ROUTE, Error, ProtocolError
 from ...common.log import printable
 from ...common.names import Identifier
 from ...common.wire import challenge
 from ..stream import MAX_HEAD, HTTPResponse, Timed
-from .asking import NO_ROUTE, connect, hurry
+from .asking import connect, hurry
 
 HTTP, HTTPS = 80, 443
 PATIENCE = 10.0           # seconds for one address, redirects included

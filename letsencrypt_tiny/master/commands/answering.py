@@ -80,7 +80,8 @@ class Answering(Generic[L]):
             except Error as exc:
                 self._give_up(responder)
                 unable = dict.fromkeys(self._names(responder.types), exc)
-                if len(self._needing(responder.types, unable)) == len(self._left):
+                if all(error is not None
+                       for _, error in self._without(responder.types, unable).values()):
                     raise
                 log.warning(f"{exc}: {' and '.join(responder.types)} is not answered any more")
 
@@ -111,23 +112,23 @@ class Answering(Generic[L]):
         self._responders.remove(responder)
         responder.close()
 
-    def _needing(self, types: Sequence[str], unable: Mapping[Identifier, Error]
-                 ) -> dict[str, Error]:
-        """Return the sections that can't be ordered as challenges of ``types`` can't be answered
-        for the names ``unable``, and why."""
-        found = {name: challenges.without(plan.section, plan.challenges, types, unable,
-                                          self._config)[1]
-                 for name, (plan, _) in self._left.items()}
-        return {name: error for name, error in found.items() if error is not None}
+    def _without(self, types: Sequence[str], unable: Mapping[Identifier, Error]
+                 ) -> dict[str, tuple[tuple[str, ...], Error | None]]:
+        """Return, by section, which types are left to it if challenges of ``types`` can't be
+        answered for the names ``unable``, and why it can't be ordered then, if so."""
+        return {name: challenges.without(plan.section, plan.challenges, types, unable,
+                                         self._config)
+                for name, (plan, _) in self._left.items()}
 
     def _go_without(self, types: Sequence[str], unable: Mapping[Identifier, Error]) -> None:
         """Challenges of ``types`` can't be answered for some names: that is a matter of the
         sections that need them.  Raises the error if it is one, and all need them."""
-        failed = self._needing(types, unable)
-        for name, (plan, life) in self._left.items():
-            kinds, _ = challenges.without(plan.section, plan.challenges, types, unable,
-                                          self._config)
+        failed: dict[str, Error] = {}
+        for name, (kinds, error) in self._without(types, unable).items():
+            plan, life = self._left[name]
             self._left[name] = plan._replace(challenges=kinds), life
+            if error is not None:
+                failed[name] = error
         errors = dict.fromkeys([*failed.values(), *unable.values()])
         if len(errors) == 1 and len(failed) == len(self._left):
             raise next(iter(errors))

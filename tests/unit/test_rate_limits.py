@@ -88,9 +88,10 @@ def test_the_tally_forgets_what_is_past(tmp_path: Path) -> None:
     assert tally.of(LIVE, limits.FAILED, "a") == 200 and tally.of(STAGING, limits.FAILED, "a") == 0
     for text in ("[]", '{"%s": 1}' % LIVE, '{"%s": {"issued": {"b": "x"}}}' % LIVE, "junk"):
         (tmp_path / "tally.json").write_text(text)
+        tally = Tally(str(tmp_path))
         assert tally.of(LIVE, limits.ISSUED, "b") == 0
         tally.set(LIVE, limits.ISSUED, "b", 5, 1)
-        assert tally.of(LIVE, limits.ISSUED, "b") == 5
+        assert Tally(str(tmp_path)).of(LIVE, limits.ISSUED, "b") == 5
 
 
 # --- a run ---------------------------------------------------------------------------------------
@@ -138,13 +139,12 @@ def test_what_does_not_count(server: str, kind: str, machine: Machine) -> None:
 def test_duplicates(machine: Machine, hostile_ca: ca.CA) -> None:
     """With a certificate in place it is a warning; what is certified counts, however it was."""
     prepared(machine, min_days="-1")
-    tally = Tally(str(machine.lib / "state"))
     key = limits.key([("dns", "a.example")])
     for count in range(1, 6):
         machine.client.plays(words.receive(), words.issue(hostile_ca.root.parent))
         done = machine.run("newOrder")
         assert done.returncode == 0 and "installed" in done.stderr, done.stderr
-        assert tally.of(LIVE, limits.ISSUED, key) > 0
+        assert Tally(str(machine.lib / "state")).of(LIVE, limits.ISSUED, key) > 0
     before = machine.file("a").read_bytes()
     done = machine.run("newOrder")
     assert done.returncode == 0
@@ -164,7 +164,7 @@ def test_another_ca_is_asked(machine: Machine) -> None:
     assert re.search("^a: acme-v02.api.letsencrypt.org: the CA allows 5 failed validations .*; "
                      "other is asked$", done.stderr, re.M), done.stderr
     assert len(machine.client.told("requests")) == 1
-    assert tally.of("https://ca.example/dir", limits.FAILED, key) == 0
+    assert Tally(str(machine.lib / "state")).of("https://ca.example/dir", limits.FAILED, key) == 0
     machine.main["ca other"]["server"] = STAGING
     tally.set(STAGING, limits.FAILED, key, time.time() + 3600, 1)
     done = failing(machine)

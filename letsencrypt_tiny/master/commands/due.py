@@ -30,33 +30,41 @@ class Selection(NamedTuple):
     faults: dict[str, Error]    # sections that cannot be, by name, and why
 
 
-def judge(config: Config, section: Section, state: SectionState, now: float,
-          min_days: int | None = None, renewal_known: Renewal = NOTHING) -> Due:
-    """Decide about one section; see ``plan.renewal.decide``.  Raises ``installed.Busy``.
+class Judge:
+    """Decides about sections, by what the CAs are and what is revoked at one moment."""
 
-    ``renewal_known`` is what the CA has said of the certificate that the section had then.
-    """
-    found = installed.read(section)
-    if section.in_token and state.key != section.key:
-        found = found._replace(key_changed=True)
-    found = keys.compare(config.openssl, section, found)
-    if min_days is None:
-        section = _bounded(section, found)
-    known = issuers.configured(config)
-    said = NOTHING
-    if found.certificate is not None and section.ari:
-        said = ari.about(renewal_known, found.certificate, state.installed)
-    verdict = renewal.decide(section, found, state, now, min_days,
-                             {known[name].directory for name in section.issuers},
-                             Journal(config.state_directory).revoked(), said)
-    if not verdict.due and section.ca_file and state.ca_file not in (
-            None, installed.authorities(section.ca_file)) and not _chains(config, section):
-        return verdict._replace(due=True, reason=f"it does not chain to {section.ca_file}")
-    if not verdict.due and section.preferred_chain not in ("", state.preferred_chain) \
-            and not _is_preferred(section):
-        return verdict._replace(due=True, reason="its preferred-chain has changed, to "
-                                f"{section.preferred_chain}")
-    return verdict
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._known = issuers.configured(config)
+        self._revoked = Journal(config.state_directory).revoked()
+
+    def decide(self, section: Section, state: SectionState, now: float,
+               min_days: int | None = None, renewal_known: Renewal = NOTHING) -> Due:
+        """Decide about one section; see ``plan.renewal.decide``.  Raises ``installed.Busy``.
+
+        ``renewal_known`` is what the CA has said of the certificate that the section had then.
+        """
+        found = installed.read(section)
+        if section.in_token and state.key != section.key:
+            found = found._replace(key_changed=True)
+        found = keys.compare(self._config.openssl, section, found)
+        if min_days is None:
+            section = _bounded(section, found)
+        said = NOTHING
+        if found.certificate is not None and section.ari:
+            said = ari.about(renewal_known, found.certificate, state.installed)
+        verdict = renewal.decide(section, found, state, now, min_days,
+                                 {self._known[name].directory for name in section.issuers},
+                                 self._revoked, said)
+        if not verdict.due and section.ca_file and state.ca_file not in (
+                None, installed.authorities(section.ca_file)) \
+                and not _chains(self._config, section):
+            return verdict._replace(due=True, reason=f"it does not chain to {section.ca_file}")
+        if not verdict.due and section.preferred_chain not in ("", state.preferred_chain) \
+                and not _is_preferred(section):
+            return verdict._replace(due=True, reason="its preferred-chain has changed, to "
+                                    f"{section.preferred_chain}")
+        return verdict
 
 
 def questions(config: Config, verdicts: "Mapping[Life, Due | None]", renewals: Renewals

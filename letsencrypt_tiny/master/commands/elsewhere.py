@@ -13,7 +13,7 @@ from ..settings.certificates import Section
 from ..settings.main import Config
 from ..store.journal import SectionState
 from ..store.pauses import Pause, Pauses
-from . import limits
+from .limits import Limits
 
 _NONE: Mapping[str, str] = {}
 _WHY = {"down": "it was out of order", "limited": "it asked to wait",
@@ -29,7 +29,7 @@ class Elsewhere:
     def __init__(self, config: Config, patient: bool = True, counts: bool = True) -> None:
         """``patient``: what was remembered is heeded; an administrator who names a section wants
         the first CA to be tried.  ``counts``: what counts for a CA's limits is remembered."""
-        self._state_directory, self._counts = config.state_directory, counts
+        self._limits, self._counts = Limits(config.state_directory), counts
         self._known = issuers.configured(config)
         self._pauses = Pauses(config.state_directory)
         self._patient = patient
@@ -87,8 +87,7 @@ class Elsewhere:
     def count(self, plan: OrderPlan, failed: Failed) -> None:
         """An order that there was has failed: a CA's limits may count it."""
         if self._counts:
-            limits.failed(self._state_directory, plan.issuer.directory, plan.section.identifiers,
-                          failed)
+            self._limits.failed(plan.issuer.directory, plan.section.identifiers, failed)
 
     @staticmethod
     def hint(plan: OrderPlan, failed: Failed) -> str:
@@ -101,7 +100,7 @@ class Elsewhere:
     def issued(self, plan: OrderPlan) -> None:
         """The CA has issued: it is well again."""
         if self._counts:
-            limits.issued(self._state_directory, plan.issuer.directory, plan.section.identifiers)
+            self._limits.issued(plan.issuer.directory, plan.section.identifiers)
         if len(plan.section.issuers) > 1:
             self._pauses.end(plan.issuer.directory, plan.section.name)
 

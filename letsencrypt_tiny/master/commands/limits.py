@@ -12,40 +12,40 @@ from ..store.tally import Tally
 _VALIDATION = ("caa", "connection", "dns", "incorrectResponse", "tls", "unauthorized")
 
 
-def held(state_directory: str, directory: str, identifiers: Sequence[Identifier],
-         exempt: bool = False) -> str:
-    """Return why nothing is to be ordered for these names now from the CA with this directory;
-    "" if nothing keeps us from it.
+class Limits:
+    """Those of all CAs that are known, and what was counted."""
 
-    ``exempt``: it is renewed when the CA wishes, which counts for no limit (RFC 9773).
-    """
-    now = time.time()
-    for what, limit in limits.known(directory).items():
-        if exempt and what == limits.ISSUED:
-            continue
-        whole = Tally(state_directory).of(directory, what, limits.key(identifiers))
-        moment = limits.free(limit, whole, now)
-        if moment > now:
-            return limits.sentence(limit, moment)
-    return ""
+    def __init__(self, state_directory: str) -> None:
+        self._tally = Tally(state_directory)
 
+    def held(self, directory: str, identifiers: Sequence[Identifier], exempt: bool = False) -> str:
+        """Return why nothing is to be ordered for these names now from the CA with this directory;
+        "" if nothing keeps us from it.
 
-def issued(state_directory: str, directory: str, identifiers: Sequence[Identifier]) -> None:
-    """Count a certificate."""
-    _count(state_directory, directory, identifiers, limits.ISSUED)
+        ``exempt``: it is renewed when the CA wishes, which counts for no limit (RFC 9773).
+        """
+        now = time.time()
+        for what, limit in limits.known(directory).items():
+            if exempt and what == limits.ISSUED:
+                continue
+            whole = self._tally.of(directory, what, limits.key(identifiers))
+            moment = limits.free(limit, whole, now)
+            if moment > now:
+                return limits.sentence(limit, moment)
+        return ""
 
+    def issued(self, directory: str, identifiers: Sequence[Identifier]) -> None:
+        """Count a certificate."""
+        self._count(directory, identifiers, limits.ISSUED)
 
-def failed(state_directory: str, directory: str, identifiers: Sequence[Identifier],
-           answer: Failed) -> None:
-    """Count a validation that failed, if that is what happened to an order."""
-    if answer.outcome == "refused" and answer.type in _VALIDATION:
-        _count(state_directory, directory, identifiers, limits.FAILED)
+    def failed(self, directory: str, identifiers: Sequence[Identifier], answer: Failed) -> None:
+        """Count a validation that failed, if that is what happened to an order."""
+        if answer.outcome == "refused" and answer.type in _VALIDATION:
+            self._count(directory, identifiers, limits.FAILED)
 
-
-def _count(state_directory: str, directory: str, identifiers: Sequence[Identifier], what: str
-           ) -> None:
-    limit = limits.known(directory).get(what)
-    if limit is not None:
-        tally, key, now = Tally(state_directory), limits.key(identifiers), time.time()
-        tally.set(directory, what, key, limits.count(limit, tally.of(directory, what, key), now),
-                  now)
+    def _count(self, directory: str, identifiers: Sequence[Identifier], what: str) -> None:
+        limit = limits.known(directory).get(what)
+        if limit is not None:
+            key, now = limits.key(identifiers), time.time()
+            before = self._tally.of(directory, what, key)
+            self._tally.set(directory, what, key, limits.count(limit, before, now), now)

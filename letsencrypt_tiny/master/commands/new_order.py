@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ...common import log
 from ...common.clock import DAY, when
 from ...common.errors import Error
+from ...common.x509.certificate import Certificate
 from ..plan import issuers, lifecycle, renewal
 from ..plan.renewal import Due
 from ..report.run import Report
@@ -46,8 +47,9 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
         log.info(certificates.hint)
     lives = _read(certificates, options, journal, report)
     waiting: list[Life] = []
-    wanting = [life for life, verdict in _judge(config, options, lives)
-               if _wants(config, options, life, verdict, waiting) and _usable(life, report)]
+    wanting = [life for life in _allowed(config, [
+        (life, verdict) for life, verdict in _judge(config, options, lives)
+        if _wants(options, life, verdict, waiting)]) if _usable(life, report)]
     _tell_of_waits(waiting, report)
     if any(life.section.twin for life in wanting):
         from .twins import couple
@@ -78,12 +80,12 @@ def _read(certificates: Certificates, options: Options, journal: Journal, report
 def _judge(config: Config, options: Options, lives: Sequence[Life]) -> list[tuple[Life, Due]]:
     """Decide which sections are due, once CAs were asked of whom no answer holds any more; the
     sections of which nothing is known are told of, and left out."""
-    renewals = Renewals(config.state_directory)
+    renewals, judge = Renewals(config.state_directory), due.Judge(config)
 
     def decide(life: Life) -> Due | None:
         try:
-            return due.judge(config, life.section, life.state, time.time(), options.min_days,
-                             renewals.of(life.name))
+            return judge.decide(life.section, life.state, time.time(), options.min_days,
+                                renewals.of(life.name))
         except Busy as exc:
             life.report.failed(life.name, str(exc))
             return None
@@ -98,8 +100,7 @@ def _judge(config: Config, options: Options, lives: Sequence[Life]) -> list[tupl
     return [(life, verdict) for life, verdict in verdicts.items() if verdict is not None]
 
 
-def _wants(config: Config, options: Options, life: Life, verdict: Due, waiting: list[Life]
-           ) -> bool:
+def _wants(options: Options, life: Life, verdict: Due, waiting: list[Life]) -> bool:
     """Say whether a section that is due is to be ordered in this run.
 
     To ``waiting`` are added those that wait without a valid certificate.
@@ -116,34 +117,45 @@ def _wants(config: Config, options: Options, life: Life, verdict: Due, waiting: 
     log.info(f"{life.name}: {verdict.reason}" + (
         f", but the server asked not to order again before {when(life.state.not_before)} (name "
         "the section to try all the same)" if waits else ""))
-    invalid = verdict.certificate is None or verdict.certificate.not_after <= now
-    if waits and invalid:
+    if waits and not _is_valid(life.certificate, now):
         waiting.append(life)
-    return not waits and (life.forced or not _is_held(config, life, verdict, invalid))
+    return not waits
 
 
-def _is_held(config: Config, life: Life, verdict: Due, invalid: bool) -> bool:
-    """Say whether a limit of the CA's keeps a section from being ordered, as it would be refused.
+def _allowed(config: Config, wanting: Sequence[tuple[Life, Due]]) -> list[Life]:
+    """Return those that no limit of the CA's keeps from being ordered, as it would refuse; of the
+    others that is told.
 
     An order there is, and what was issued, count for none any more.  Where there is another CA
     that one is asked.
     """
-    if life.state.order or life.state.kept:
-        return False
-    from .limits import held
-    known, exempt = issuers.configured(config), verdict.welcome and bool(life.state.issuer_account)
-    directories = [known[name].directory for name in life.section.issuers]
-    life.full = {directory: why for directory in directories if (why := held(
-        config.state_directory, directory, life.section.identifiers,
-        exempt and directory == life.state.issuer))}
-    if len(life.full) < len(directories):
-        return False
-    why = life.full[directories[0]]
-    if invalid:
-        life.report.failed(life.name, why)
-    else:
-        log.warning(f"{life.name}: {why}")
-    return True
+    counted = [life for life, _ in wanting
+               if not (life.forced or life.state.order or life.state.kept)]
+    if not counted:
+        return [life for life, _ in wanting]
+    from .limits import Limits
+    limits, known = Limits(config.state_directory), issuers.configured(config)
+    held: set[Life] = set()
+    for life, verdict in wanting:
+        if life not in counted:
+            continue
+        exempt = verdict.welcome and bool(life.state.issuer_account)
+        directories = [known[name].directory for name in life.section.issuers]
+        life.full = {directory: why for directory in directories if (why := limits.held(
+            directory, life.section.identifiers, exempt and directory == life.state.issuer))}
+        if len(life.full) < len(directories):
+            continue
+        held.add(life)
+        why = life.full[directories[0]]
+        if _is_valid(life.certificate, time.time()):
+            log.warning(f"{life.name}: {why}")
+        else:
+            life.report.failed(life.name, why)
+    return [life for life, _ in wanting if life not in held]
+
+
+def _is_valid(certificate: Certificate | None, now: float) -> bool:
+    return certificate is not None and now < certificate.not_after
 
 
 def _tell_of_waits(lives: Sequence[Life], report: Report) -> None:

@@ -15,7 +15,7 @@ from ..settings import certificates
 from ..settings.certificates import Section
 from ..settings.main import Config
 from ..store.installed import Busy
-from ..store.journal import Journal
+from ..store.journal import Journal, SectionState
 from ..store.renewals import Renewal, Renewals
 from . import due, next_keys
 
@@ -61,8 +61,9 @@ def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] 
     journal = Journal(config.state_directory)
     now = time.time()
     renewals = Renewals(config.state_directory)
-    rows = [_row(config, section, journal, now, renewals.of(section.name))
-            for section in chosen.sections]
+    judge = due.Judge(config)
+    rows = [_row(config, judge, section, journal.section(section.name), now,
+                 renewals.of(section.name)) for section in chosen.sections]
     rows += [_faulty(name, str(fault)) for name, fault in chosen.faults.items()]
     if as_json:
         print(json.dumps([row._asdict() for row in rows], indent=4))
@@ -97,11 +98,10 @@ def _faulty(name: str, fault: str) -> Row:
     return Row(name, False, fault, [], None, None, fault)
 
 
-def _row(config: Config, section: Section, journal: Journal, now: float,
+def _row(config: Config, judge: due.Judge, section: Section, state: SectionState, now: float,
          suggested: Renewal) -> Row:
-    state = journal.section(section.name)
     try:
-        verdict = due.judge(config, section, state, now, renewal_known=suggested)
+        verdict = judge.decide(section, state, now, renewal_known=suggested)
     except Busy as exc:
         return _faulty(section.name, str(exc))
     certificate = verdict.certificate

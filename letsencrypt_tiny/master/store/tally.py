@@ -11,22 +11,28 @@ class Tally:
 
     def __init__(self, directory: str) -> None:
         self._file = StateFile(directory, "tally.json", MAX_SIZE)
+        self._content: JsonObject | None = None    # read once it is needed
 
     def of(self, directory: str, what: str, key: str) -> float:
         """Return the moment; 0 if there is none."""
-        return _moment(_part(self._file.read(), directory, what).get(key))
+        return _moment(_part(self._all(), directory, what).get(key))
 
     def set(self, directory: str, what: str, key: str, moment: float, now: float) -> None:
         """Remember the moment, and none that is past.
 
         Not to know costs the CA's refusal, no more: a failure is a warning.
         """
-        content = self._file.read()
+        content = self._all()
         part = _part(content, directory, what)
         for name in [name for name in part if _moment(part[name]) <= now]:
             del part[name]
         part[key] = int(moment)
         self._file.try_to_write(content)
+
+    def _all(self) -> JsonObject:
+        if self._content is None:
+            self._content = self._file.read()
+        return self._content
 
 
 def _part(content: JsonObject, *names: str) -> JsonObject:

@@ -32,6 +32,10 @@ class Life:
         """The section's."""
         return self.section.name
 
+    def is_valid(self, now: float) -> bool:
+        """Say whether it has a certificate that has not ended."""
+        return self.certificate is not None and now < self.certificate.not_after
+
     def renew(self, forced: bool = False) -> None:
         """It wants a certificate, whatever was left to do of the last one; ``forced``: another
         one than can't be installed."""

@@ -1,12 +1,15 @@
 """Counts what a CA's limits count, and keeps a run from hitting one that is known."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from ...common import log
 from ...common.names import Identifier
 from ...common.wire.order import Failed
 from ..plan import limits
+from ..plan.issuers import Issuer
 from ..store.tally import Tally
+from .life import Life
 
 # A validation that failed is one of these problems (RFC 8555 §6.7), and the end of its order
 _VALIDATION = ("caa", "connection", "dns", "incorrectResponse", "tls", "unauthorized")
@@ -17,6 +20,29 @@ class Limits:
 
     def __init__(self, state_directory: str) -> None:
         self._tally = Tally(state_directory)
+
+    def hold(self, known: Mapping[str, Issuer], welcome: Mapping[Life, bool]) -> set[Life]:
+        """Return the lives of sections that would be refused by each of their CAs, which are
+        ``known`` by name; why is told.
+
+        ``welcome``: whether the CA that issued it wishes it to be renewed right now.
+        """
+        held: set[Life] = set()
+        for life, wished in welcome.items():
+            section, state = life.section, life.state
+            exempt = state.issuer if wished and state.issuer_account else None
+            directories = [known[name].directory for name in section.issuers]
+            life.full = {directory: why for directory in directories if (why := self.held(
+                directory, section.identifiers, directory == exempt))}
+            if len(life.full) < len(directories):
+                continue
+            held.add(life)
+            why = life.full[directories[0]]
+            if life.is_valid(time.time()):
+                log.warning(f"{life.name}: {why}")
+            else:
+                life.report.failed(life.name, why)
+        return held
 
     def held(self, directory: str, identifiers: Sequence[Identifier], exempt: bool = False) -> str:
         """Return why nothing is to be ordered for these names now from the CA with this directory;

@@ -13,7 +13,6 @@ from typing import NamedTuple
 from ...common import log
 from ...common.clock import DAY, when
 from ...common.errors import Error
-from ...common.x509.certificate import Certificate
 from ..plan import issuers, lifecycle, renewal
 from ..plan.renewal import Due
 from ..report.run import Report
@@ -47,7 +46,7 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
         log.info(certificates.hint)
     lives = _read(certificates, options, journal, report)
     waiting: list[Life] = []
-    wanting = [life for life in _allowed(config, [
+    wanting = [life for life in _within_limits(config, [
         (life, verdict) for life, verdict in _judge(config, options, lives)
         if _wants(options, life, verdict, waiting)]) if _usable(life, report)]
     _tell_of_waits(waiting, report)
@@ -117,45 +116,21 @@ def _wants(options: Options, life: Life, verdict: Due, waiting: list[Life]) -> b
     log.info(f"{life.name}: {verdict.reason}" + (
         f", but the server asked not to order again before {when(life.state.not_before)} (name "
         "the section to try all the same)" if waits else ""))
-    if waits and not _is_valid(life.certificate, now):
+    if waits and not life.is_valid(now):
         waiting.append(life)
     return not waits
 
 
-def _allowed(config: Config, wanting: Sequence[tuple[Life, Due]]) -> list[Life]:
-    """Return those that no limit of the CA's keeps from being ordered, as it would refuse; of the
-    others that is told.
-
-    An order there is, and what was issued, count for none any more.  Where there is another CA
-    that one is asked.
-    """
-    counted = [life for life, _ in wanting
-               if not (life.forced or life.state.order or life.state.kept)]
-    if not counted:
-        return [life for life, _ in wanting]
-    from .limits import Limits
-    limits, known = Limits(config.state_directory), issuers.configured(config)
+def _within_limits(config: Config, wanting: Sequence[tuple[Life, Due]]) -> list[Life]:
+    """Return those that no limit of a CA's keeps from being ordered; an order there is, and what
+    was issued, count for none any more."""
+    counted = {life: verdict.welcome for life, verdict in wanting
+               if not (life.forced or life.state.order or life.state.kept)}
     held: set[Life] = set()
-    for life, verdict in wanting:
-        if life not in counted:
-            continue
-        exempt = verdict.welcome and bool(life.state.issuer_account)
-        directories = [known[name].directory for name in life.section.issuers]
-        life.full = {directory: why for directory in directories if (why := limits.held(
-            directory, life.section.identifiers, exempt and directory == life.state.issuer))}
-        if len(life.full) < len(directories):
-            continue
-        held.add(life)
-        why = life.full[directories[0]]
-        if _is_valid(life.certificate, time.time()):
-            log.warning(f"{life.name}: {why}")
-        else:
-            life.report.failed(life.name, why)
+    if counted:
+        from .limits import Limits
+        held = Limits(config.state_directory).hold(issuers.configured(config), counted)
     return [life for life, _ in wanting if life not in held]
-
-
-def _is_valid(certificate: Certificate | None, now: float) -> bool:
-    return certificate is not None and now < certificate.not_after
 
 
 def _tell_of_waits(lives: Sequence[Life], report: Report) -> None:

@@ -41,12 +41,12 @@ tests() {  # tests PATH…: run pytest there, keep its last line
     rm -f "$out"
 }
 
-# Runs of pytest have a network namespace each, and don't meet; most of any is waiting.  So one half
-# of integration runs beside the other, with the unit tests and the other release's, and they are
-# told of at the end.
-beside() {  # beside STAGE: start it
+# Runs of pytest have a network namespace each, and don't meet; much of any is waiting.  So the
+# thirds of integration run beside each other, with the unit tests and then the other release's, and
+# they are told of at the end.
+beside() {  # beside STAGE…: start them, one after another
     logs[$1]=$(mktemp)
-    setsid tests/check.sh "$1" >"${logs[$1]}" 2>&1 &
+    setsid tests/check.sh "$@" >"${logs[$1]}" 2>&1 &
     running[$1]=$!
     trap '[ ${#running[@]} -eq 0 ] || kill -- "${running[@]/#/-}" 2>/dev/null
           rm -f "${logs[@]}"' EXIT
@@ -57,7 +57,8 @@ told() {  # told: wait for all that was started, and repeat what it said
     for each in "${!running[@]}"; do
         wait "${running[$each]}" || failed+=("$each")
         cat "${logs[$each]}"
-        closing+=("$(tail -n 1 "${logs[$each]}")")
+        mapfile -t -O "${#closing[@]}" closing < <(
+            sed -e '1,/^=== [0-9]* failed ===$/d' -e '/^failed: /d' "${logs[$each]}")
     done
     running=()
 }
@@ -150,21 +151,22 @@ other() {
 }
 
 if [[ " ${stages[*]} " = *" integration "* ]]; then
-    for stage in unit other; do
-        [[ " ${stages[*]} " != *" $stage "* ]] || beside "$stage"
-    done
+    mapfile -t first < <(printf '%s\n' "${stages[@]}" | grep -xE 'unit|other')
+    [ ${#first[@]} -eq 0 ] || beside "${first[@]}"
     beside integration-2
+    beside integration-3
 fi
 for stage in "${stages[@]}"; do
-    [ -z "${logs[$stage]:-}" ] || continue
+    [[ " ${first[*]:-} " != *" $stage "* ]] || continue
     # it is built where they lie, and its users are theirs
     case $stage in package|installed) told ;; esac
     printf '\n=== %s ===\n' "$stage"
     case $stage in
         lint|types|package|installed|other) "$stage" ;;
         unit) tests tests/unit ;;
-        integration) tests tests/integration/test_[a-k]*.py ;;
-        integration-2) tests tests/integration/test_[l-z]*.py ;;
+        integration) tests tests/integration/test_[a-d]*.py ;;
+        integration-2) tests tests/integration/test_[e-o]*.py ;;
+        integration-3) tests tests/integration/test_[p-z]*.py ;;
         soak)
             tests tests/soak
             CONFINE=no SOAK=yes tests tests/integration

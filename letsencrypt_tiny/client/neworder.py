@@ -36,8 +36,7 @@ def make(session: Session, request: Order, patience: Patience, order: OrderObjec
         try:
             response = patience.timed(lambda: session.post(target, payload, "newOrder"))
         except (ProblemError, CutOff, NoAnswer) as exc:
-            if isinstance(exc, ProblemError) and not exc.busy and "replaces" in payload \
-                    and exc.problem.type in _NOT_REPLACEABLE:
+            if "replaces" in payload and _is_not_replaceable(exc):
                 del payload["replaces"]
                 log.debug(f"{request.section}: newOrder again without “replaces”: {exc}")
                 continue
@@ -59,6 +58,16 @@ def make(session: Session, request: Order, patience: Patience, order: OrderObjec
             order.update(response)
             order.asked = payload.get("profile")
             return url
+
+
+def _is_not_replaceable(error: Exception) -> bool:
+    """True if newOrder may have failed for “replaces” alone: as it says, or as the server has no
+    answer for it (Pebble's is 500 for a moment after it has issued)."""
+    if not isinstance(error, ProblemError):
+        return False
+    if error.problem.status == 500:
+        return not error.passing
+    return error.problem.type in _NOT_REPLACEABLE and not error.busy
 
 
 def _payload(session: Session, request: Order) -> JsonObject:

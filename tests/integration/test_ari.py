@@ -174,7 +174,7 @@ def test_the_window_that_is_remembered(issued: Site, suggests: Suggests) -> None
 
 
 @pytest.mark.parametrize("kind, status", [("alreadyReplaced", 409), ("notFound", 404),
-                                          ("malformed", 400)])
+                                          ("malformed", 400), ("serverInternal", 500)])
 def test_what_can_not_be_replaced(kind: str, status: int, issued: Site, hostile: Hostile,
                                   suggests: Suggests) -> None:
     """Once without it."""

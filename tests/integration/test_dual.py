@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import ca, judge
+from harness import ca, judge, soak
 from harness.hostile import Default, Hostile, Request, Response
 from harness.judge import expect
 from harness.pebble import Pebble
@@ -254,7 +254,8 @@ def test_one_waits(issued: Site, hostile: Hostile) -> None:
     assert both_or_none(old, pair(issued))
 
 
-@pytest.mark.parametrize("call, stride", [("renameat", 2), ("wait4", 3)])
+@pytest.mark.parametrize("call, stride", [("renameat", soak.stride(2)),
+                                          ("wait4", soak.stride(5))])
 def test_killed_at_any_step(call: str, stride: int, issued: Site, hostile: Hostile) -> None:
     """Both are new, or none is; and no order is made twice."""
     number, was_killed, kills = 1, True, 0

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import daemon, judge, proc
+from harness import daemon, judge, proc, soak
 from harness.hostile import Default, Hostile, Request, Response
 from harness.judge import expect
 from harness.run import ENVIRONMENT, Site
@@ -119,9 +119,9 @@ def _runs(pid: int) -> bool:
         return False
 
 
-# Most of unlinkat(2) tidies up what is never there: of those each is tried by the soak alone
+# Most of wait4(2) are between two steps, and of unlinkat(2) for what is never there
 @pytest.mark.parametrize("call, stride", [
-    ("renameat", 1), ("wait4", 1), ("unlinkat", 1 if os.environ.get("SOAK") else 4)])
+    ("renameat", 1), ("wait4", soak.stride(3)), ("unlinkat", soak.stride(4))])
 def test_killed_at_any_step_of_a_replacement(call: str, stride: int, issued: Site,
                                              hostile: Hostile) -> None:
     """The pair on the disk is the old one or the new one, and the next run needs no new order."""
@@ -144,8 +144,10 @@ def test_killed_at_any_step_of_a_replacement(call: str, stride: int, issued: Sit
     assert waiting(issued) == []
 
 
-@pytest.mark.parametrize("call", ["renameat", "linkat", "wait4"])
-def test_killed_at_any_step_with_a_next_key(call: str, issued: Site, hostile: Hostile) -> None:
+@pytest.mark.parametrize("call, stride", [
+    ("renameat", 1), ("linkat", 1), ("wait4", soak.stride(4))])
+def test_killed_at_any_step_with_a_next_key(call: str, stride: int, issued: Site,
+                                            hostile: Hostile) -> None:
     """The pair is whole; what was published as the next key is the next, or is in use."""
     issued.certs["a"]["next-key"] = "yes"
     expect(issued.run("--quiet", "newOrder"), 0)
@@ -159,7 +161,7 @@ def test_killed_at_any_step_with_a_next_key(call: str, issued: Site, hostile: Ho
             assert digest(issued.file("a", "privkey.pem")) == published
         expect(issued.run("--quiet", "newOrder"), 0)
         assert whole(issued)
-        number += 1
+        number += stride
     assert number >= 3
     expect(issued.run("--quiet", "newOrder"), 0)
     assert waiting(issued) == ["key"] and next_key(issued) is not None

@@ -28,6 +28,20 @@ if [ "$(id -u)" -eq 0 ] && ! runuser -u nobody -- test -r "$PWD/setup.cfg"; then
     exit
 fi
 
+leave() {  # leave nothing behind, whatever happens
+    [ ${#running[@]} -eq 0 ] || kill -- "${running[@]/#/-}" 2>/dev/null
+    rm -f "${logs[@]}"
+    [ -z "$compiled" ] || find letsencrypt_tiny tests -name __pycache__ -prune -exec rm -rf {} +
+}
+trap leave EXIT
+
+# Most of what tests start imports from here: it is compiled once
+compiled=
+if [ -z "$(find letsencrypt_tiny tests -name __pycache__ -print -quit)" ]; then
+    compiled=yes
+    "$python" -m compileall -q letsencrypt_tiny tests/harness
+fi
+
 step() {  # step COMMAND…: run it; a failure is remembered
     echo "+ $*"
     "$@" || failed+=("$stage: $*")
@@ -42,14 +56,11 @@ tests() {  # tests PATH…: run pytest there, keep its last line
 }
 
 # Runs of pytest have a network namespace each, and don't meet; much of any is waiting.  So the
-# thirds of integration run beside each other, with the unit tests and then the other release's, and
-# they are told of at the end.
+# parts of integration run beside each other, as long as each other, and they are told of at the end.
 beside() {  # beside STAGE…: start them, one after another
     logs[$1]=$(mktemp)
     setsid tests/check.sh "$@" >"${logs[$1]}" 2>&1 &
     running[$1]=$!
-    trap '[ ${#running[@]} -eq 0 ] || kill -- "${running[@]/#/-}" 2>/dev/null
-          rm -f "${logs[@]}"' EXIT
 }
 
 told() {  # told: wait for all that was started, and repeat what it said
@@ -117,8 +128,10 @@ installed() {
     before=$(dpkg-query -W -f '${db:Status-Status}' letsencrypt-tiny 2>/dev/null || true)
     step root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends --no-remove \
         --reinstall --allow-downgrades -o Dpkg::Options::=--force-confold install ./build/*.deb
-    INSTALLED=1 tests -m "not once" tests/installed \
+    beside installed-2
+    INSTALLED=1 tests -m "not once" \
         tests/integration/test_{environment,neighbours,privileges,redteam}.py
+    told
     [ "$before" = installed ] || step root dpkg --purge letsencrypt-tiny
 }
 
@@ -154,7 +167,7 @@ other() {
 
 if [[ " ${stages[*]} " = *" integration "* ]]; then
     mapfile -t first < <(printf '%s\n' "${stages[@]}" | grep -xE 'unit|other')
-    [ ${#first[@]} -eq 0 ] || beside "${first[@]}"
+    beside "${first[@]}" integration-4
     beside integration-2
     beside integration-3
 fi
@@ -166,9 +179,11 @@ for stage in "${stages[@]}"; do
     case $stage in
         lint|types|package|installed|other) "$stage" ;;
         unit) tests tests/unit ;;
-        integration) tests tests/integration/test_[a-d]*.py ;;
-        integration-2) tests tests/integration/test_[e-o]*.py ;;
-        integration-3) tests tests/integration/test_[p-z]*.py ;;
+        integration) tests tests/integration/test_{[a-c],dn}*.py ;;
+        integration-2) tests tests/integration/test_[e-n]*.py ;;
+        integration-3) tests tests/integration/test_{d[!n],[p-z]}*.py ;;
+        integration-4) tests tests/integration/test_o*.py ;;
+        installed-2) INSTALLED=1 tests tests/installed ;;
         soak)
             tests tests/soak
             CONFINE=no SOAK=yes tests tests/integration

@@ -49,7 +49,7 @@ CONFFILES := letsencrypt-tiny.conf certs.conf accountd.conf nginx.conf nginx-sta
              caddy-stateless.conf
 MAN := letsencrypt-tiny-accountd.1 letsencrypt-tiny.conf.5 letsencrypt-tiny-certs.conf.5 \
        letsencrypt-tiny-accountd.conf.5 letsencrypt-tiny.8
-DOCS := $(wildcard README.md SECURITY.md)
+DOCS := $(wildcard README.md SECURITY.md RELIABILITY.md)
 EXAMPLES := $(wildcard examples/*)
 
 # The sources are written for prefix=/usr; this says in every installed file where it went.
@@ -71,10 +71,11 @@ DEBS_BUILD := build-essential debhelper dh-apparmor dh-python python3
 DEBS_DEMO  := $(DEBS_BUILD) ca-certificates iproute2 iptables nftables openssl pebble procps \
               python3-configobj python3-pycryptodome python3-seccomp
 DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor bind9 bind9-utils caddy devscripts gnupg haproxy \
-              lacme lacme-accountd libcrypt-openssl-rsa-perl libnginx-mod-stream lintian locales \
+              lacme lacme-accountd ?libengine-pkcs11-openssl libcrypt-openssl-rsa-perl \
+              libnginx-mod-stream lintian locales \
               mandoc mmdebstrap mypy nginx openssh-client openssh-server pycodestyle pyflakes3 \
-              python3-dnspython python3-idna ?python3-lexicon python3-pytest python3-venv strace \
-              systemd
+              ?p11-kit-modules ?pkcs11-provider python3-dnspython python3-idna ?python3-lexicon \
+              python3-pytest python3-venv softhsm2 strace systemd
 DEBS_BENCH := ca-certificates nftables openssl pebble python3-configobj python3-pycryptodome \
               python3-seccomp strace
 DEBS_PEERS := acme-tiny curl dehydrated lacme lego libcrypt-openssl-rsa-perl uacme

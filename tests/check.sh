@@ -28,6 +28,20 @@ if [ "$(id -u)" -eq 0 ] && ! runuser -u nobody -- test -r "$PWD/setup.cfg"; then
     exit
 fi
 
+leave() {  # leave nothing behind, whatever happens
+    [ ${#running[@]} -eq 0 ] || kill -- "${running[@]/#/-}" 2>/dev/null
+    rm -f "${logs[@]}"
+    [ -z "$compiled" ] || find letsencrypt_tiny tests -name __pycache__ -prune -exec rm -rf {} +
+}
+trap leave EXIT
+
+# Most of what tests start imports from here: it is compiled once
+compiled=
+if [ -z "$(find letsencrypt_tiny tests -name __pycache__ -print -quit)" ]; then
+    compiled=yes
+    "$python" -m compileall -q letsencrypt_tiny tests/harness
+fi
+
 step() {  # step COMMAND…: run it; a failure is remembered
     echo "+ $*"
     "$@" || failed+=("$stage: $*")
@@ -41,15 +55,12 @@ tests() {  # tests PATH…: run pytest there, keep its last line
     rm -f "$out"
 }
 
-# Runs of pytest have a network namespace each, and don't meet; most of any is waiting.  So one half
-# of integration runs beside the other, with the unit tests and the other release's, and they are
-# told of at the end.
-beside() {  # beside STAGE: start it
+# Runs of pytest have a network namespace each, and don't meet; much of any is waiting.  So the
+# parts of integration run beside each other, as long as each other, and they are told of at the end.
+beside() {  # beside STAGE…: start them, one after another
     logs[$1]=$(mktemp)
-    setsid tests/check.sh "$1" >"${logs[$1]}" 2>&1 &
+    setsid tests/check.sh "$@" >"${logs[$1]}" 2>&1 &
     running[$1]=$!
-    trap '[ ${#running[@]} -eq 0 ] || kill -- "${running[@]/#/-}" 2>/dev/null
-          rm -f "${logs[@]}"' EXIT
 }
 
 told() {  # told: wait for all that was started, and repeat what it said
@@ -57,7 +68,8 @@ told() {  # told: wait for all that was started, and repeat what it said
     for each in "${!running[@]}"; do
         wait "${running[$each]}" || failed+=("$each")
         cat "${logs[$each]}"
-        closing+=("$(tail -n 1 "${logs[$each]}")")
+        mapfile -t -O "${#closing[@]}" closing < <(
+            sed -e '1,/^=== [0-9]* failed ===$/d' -e '/^failed: /d' "${logs[$each]}")
     done
     running=()
 }
@@ -69,10 +81,10 @@ lint() {
     step pycodestyle "${sources[@]}"
     step pycodestyle --ignore=E402 programs/*  # imports follow sys.path
     step mandoc -T lint -W warning man/*
-    mapfile -t shell < <(grep -rlE '^#! ?/bin/sh' tests debian .ci)
+    mapfile -t shell < <(grep -rlIE '^#! ?/bin/sh' tests debian .ci)
     step checkbashisms -f "${shell[@]}"
     for file in "${shell[@]}"; do step sh -n "$file"; done
-    mapfile -t shell < <(grep -rlE '^#! ?/bin/bash' tests debian .ci)
+    mapfile -t shell < <(grep -rlIE '^#! ?/bin/bash' tests debian .ci)
     for file in "${shell[@]}"; do step bash -n "$file"; done
     step units
 }
@@ -116,28 +128,37 @@ installed() {
     before=$(dpkg-query -W -f '${db:Status-Status}' letsencrypt-tiny 2>/dev/null || true)
     step root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends --no-remove \
         --reinstall --allow-downgrades -o Dpkg::Options::=--force-confold install ./build/*.deb
-    INSTALLED=1 tests tests/installed tests/integration/test_{environment,neighbours,privileges,redteam}.py
+    beside installed-2
+    INSTALLED=1 tests -m "not once" \
+        tests/integration/test_{environment,neighbours,privileges,redteam}.py
+    told
     [ "$before" = installed ] || step root dpkg --purge letsencrypt-tiny
 }
 
-# Confinement depends on the versions of Python, libc, libseccomp and openssl: here are those of
-# the other Debian release, in a chroot, on this machine's kernel.
+# Confinement depends on the versions of Python, libc, libseccomp and openssl, and the way to keys
+# in tokens on the last: here are those of the other Debian release, in a chroot, on this machine's
+# kernel.
 OTHER_TESTS=(unit/test_confine.py unit/test_confine_modes.py unit/test_spawn.py unit/test_child.py
              integration/test_privileges.py
-             integration/test_redteam.py)
+             integration/test_redteam.py
+             integration/test_tokens.py integration/test_account_token.py)
 other() {
-    local release=trixie mirror out
-    ! grep -qx VERSION_CODENAME=trixie /etc/os-release || release=bookworm
+    local release=trixie tokens=pkcs11-provider,p11-kit-modules mirror out
+    if grep -qx VERSION_CODENAME=trixie /etc/os-release; then
+        release=bookworm tokens=libengine-pkcs11-openssl
+    fi
     mirror=$(tests/mirror.sh) || { failed+=("$stage: no mirror"); return; }
     out=$(mktemp)
     # shellcheck disable=SC2016  # for the hooks' shell
     root env TREE="$PWD" mmdebstrap --quiet --mode=root --variant=apt \
         --include=ca-certificates,make,openssl,passwd,python3-configobj,python3-pycryptodome \
         --include=python3-dnspython,python3-pytest,python3-seccomp,strace \
+        --include="pebble,softhsm2,$tokens" \
         --customize-hook='mkdir "$1/srv/tree"' \
         --customize-hook='cd "$TREE" && tar -c --exclude=./build --exclude=./.git . |
             tar -x -C "$1/srv/tree"' \
-        --customize-hook='chroot "$1" python3 -B -m pytest -q '"${OTHER_TESTS[*]/#//srv/tree/tests/}" \
+        --customize-hook='chroot "$1" python3 -B -m pytest -q -m "not once" \
+            '"${OTHER_TESTS[*]/#//srv/tree/tests/}" \
         "$release" /dev/null "$mirror" 2>&1 | tee "$out"
     [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=("$stage: pytest in a chroot of $release")
     closing+=("$stage ($release): $(grep -E ' (passed|failed|skipped|errors?)\b.* in ' "$out" | tail -n 1)")
@@ -145,21 +166,24 @@ other() {
 }
 
 if [[ " ${stages[*]} " = *" integration "* ]]; then
-    for stage in unit other; do
-        [[ " ${stages[*]} " != *" $stage "* ]] || beside "$stage"
-    done
+    mapfile -t first < <(printf '%s\n' "${stages[@]}" | grep -xE 'unit|other')
+    beside "${first[@]}" integration-4
     beside integration-2
+    beside integration-3
 fi
 for stage in "${stages[@]}"; do
-    [ -z "${logs[$stage]:-}" ] || continue
+    [[ " ${first[*]:-} " != *" $stage "* ]] || continue
     # it is built where they lie, and its users are theirs
     case $stage in package|installed) told ;; esac
     printf '\n=== %s ===\n' "$stage"
     case $stage in
         lint|types|package|installed|other) "$stage" ;;
         unit) tests tests/unit ;;
-        integration) tests tests/integration/test_[a-k]*.py ;;
-        integration-2) tests tests/integration/test_[l-z]*.py ;;
+        integration) tests tests/integration/test_{[a-c],dn}*.py ;;
+        integration-2) tests tests/integration/test_[e-m]*.py ;;
+        integration-3) tests tests/integration/test_{d[!n],n,[p-z]}*.py ;;
+        integration-4) tests tests/integration/test_o*.py ;;
+        installed-2) INSTALLED=1 tests tests/installed ;;
         soak)
             tests tests/soak
             CONFINE=no SOAK=yes tests tests/integration

@@ -32,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     global _no_namespace
     _hear_signals()
     config.addinivalue_line("markers", "root: needs root and a private network namespace")
+    config.addinivalue_line("markers", "once: comes to the same on either release, and installed")
     netns.adopt_orphans()
     if os.geteuid() == 0:
         try:

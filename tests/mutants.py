@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import proc
-from harness.claims import CHALLENGES, CONFINE, REDTEAM, Mutant, row as _row
+from harness.claims import ACCOUNTS, CHALLENGES, CONFINE, REDTEAM, Mutant, row as _row
+from harness.claims_keys import SERVER_KEYS
+from harness.claims_renewal import RENEWAL
 
 TREE = Path(__file__).resolve().parents[1]
 MODULES = "letsencrypt_tiny"
@@ -83,7 +85,8 @@ TABLE = (
 
     # The master
     _row("openssl gets nothing of the environment", "master/pki/openssl.py",
-         "env=_ENVIRONMENT", "env=None", "unit/test_openssl.py::test_nothing_of_the_environment"),
+         "env={**_ENVIRONMENT, **(environment or {})}", "env=None",
+         "unit/test_openssl.py::test_nothing_of_the_environment"),
     _row("no strange name reaches openssl", "common/names.py",
          "and _NAME.match(value) is not None", "and bool(value)",
          "unit/test_settings_certificates.py::test_names_that_are_refused"),
@@ -100,11 +103,24 @@ TABLE = (
          f"{THREATS}::test_section"),
     _row("… valid already", "master/pki/verification.py",
          "if leaf.not_before > now + CLOCK_SKEW:", "if False:", f"{THREATS}::test_section"),
-    _row("… chaining to CAfile", "master/pki/verification.py", "if problem is not None:",
-         "if False:", f"{REDTEAM}::test_certificates_that_are_not_the_sections"),
+    _row("… chaining to CAfile", "master/pki/verification.py", "if problem is None:",
+         "if True:", f"{REDTEAM}::test_certificates_that_are_not_the_sections"),
     _row("… and nothing else of what came", "master/pki/verification.py",
-         "    found = ordered(chain, leaf)", "    found = chain",
+         "    found = chains.candidates(chain, one.alternates, leaf, one.preferred)",
+         "    found = [chain]",
          "integration/test_chains.py::test_strangers_and_repeats"),
+    _row("… of several the one that is preferred", "master/pki/chains.py",
+         "        found.sort(key=lambda chain: _rank(chain, preferred))", "        pass",
+         "integration/test_preferred_chain.py::test_by_the_name_of_any_issuer"),
+    _row("what is revoked is written down first", "master/commands/revoke.py",
+         "    note.take(chosen)", "    pass",
+         "integration/test_revoke.py::test_killed_while_the_ca_is_asked"),
+    _row("nothing is revoked that is nobody's here", "master/commands/revocable.py",
+         "if target.section is None and not anything:", "if False:",
+         "integration/test_revoke.py::test_what_is_ours"),
+    _row("a trial leaves nothing", "master/commands/dry_run.py",
+         "_Trial(config.state_directory), Report()", "Journal(config.state_directory), Report()",
+         "integration/test_dry_run.py::test_nothing_is_left"),
     _row("a client that falls silent is ended", "master/peers/watchdog.py",
          "return min(self._silent, self._end)", "return self._end",
          "unit/test_conversation.py::test_silence"),
@@ -136,9 +152,8 @@ TABLE = (
          f"{FILES}::test_a_sticky_directory_of_others"),
     _row("… nor their CAfile", "master/store/installed.py", "trusted.open_unchangeable(path,",
          "trusted.open_file(path,", f"{NEIGHBOURS}::test_ca_files_of_others"),
-    _row("… nor their state", "master/store/journal.py",
-         'trusted.open_unchangeable(f"{self._directory}/{filename}")',
-         'os.open(f"{self._directory}/{filename}", 0)', f"{NEIGHBOURS}::test_state_of_others",
+    _row("… nor their state", "master/store/statefile.py",
+         "trusted.open_unchangeable(self.path)", "self.path", f"{NEIGHBOURS}::test_state_of_others",
          "::test_a_fifo_in_our_own_state"),
     _row("… nor are their programs run", "common/trusted.py",
          "    except Untrusted:\n        raise", "    except Untrusted:\n        pass",
@@ -297,8 +312,8 @@ TABLE = (
          'or exc.problem.type not in ("accountDoesNotExist", "unauthorized") or',
          f"{REDTEAM}::test_what_is_remembered_of_it_harms_no_later_run",
          "unit/test_client_session.py::test_whatever_is_refused_the_account_is_looked_up_once"),
-    _row("… an order that is none", "client/ordering.py", "except (Gone, NoOrder) as",
-         "except Gone as",
+    _row("… an order that is none", "client/ordering.py", "except (Gone, NoOrder, OtherProfile) as",
+         "except (Gone, OtherProfile) as",
          f"{REDTEAM}::test_what_is_remembered_of_it_harms_no_later_run"),
     _row("it sends nothing to another origin", "client/session.py",
          "if parse_url(url, what).origin not in self.connections:", "if False:",
@@ -340,7 +355,7 @@ TABLE = (
     _row("no misspelt field", "webserver/http.py", "            return False\n",
          "            continue\n", f"{WEB}::test_malformed"),
 
-    *CHALLENGES,
+    *ACCOUNTS, *SERVER_KEYS, *CHALLENGES, *RENEWAL,
 )
 
 

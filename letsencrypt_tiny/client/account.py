@@ -1,11 +1,10 @@
-"""Accounts (RFC 8555 §7.3): the URL that the signer's key has at this server, and its object."""
+"""Accounts (RFC 8555 §7.3): the URL that the signer's key has at this server."""
 
 from collections.abc import Callable
 
 from ..common.errors import Error, ProtocolError
-from ..common.wire.jsonfields import JsonObject, get_optional_str
-from ..common.log import debug, printable
-from ..common.wire.order import Account, AccountObject, AccountUpdate, Answer, ClientConfig
+from ..common.log import debug
+from ..common.wire.order import Account, Answer, ClientConfig
 from .connection import Response
 from .patience import Patience
 from .problem import ProblemError
@@ -64,75 +63,3 @@ def identify(session: Session, config: ClientConfig, patience: Patience,
         except ProtocolError as exc:    # what a client gone wrong made the master remember
             debug(exc)
     session.kid = yield from patience.busy(find)
-
-
-def update(session: Session, request: AccountUpdate, patience: Patience,
-           answer: Callable[[Answer], None]) -> Steps[AccountObject]:
-    """Look up, register, update or deactivate the account; return it as the server has it.
-
-    Raises NoAccount if it doesn't exist and isn't to be registered, and other Errors.
-    """
-    registered = False
-    greeting = session.greeting
-    kid = greeting.kid
-    if kid is None:
-        response, registered = yield from _find_or_register(session, request, patience)
-        kid = session.location(response, session.directory.new_account, "newAccount")
-        account: JsonObject | None = _object(session, response)
-    else:
-        session.check_url(kid, "the signer's keyid")
-        account = None
-    session.kid = kid
-    session.find_kid = None
-    change: JsonObject = {}
-    if request.contact is not None and not registered:
-        change["contact"] = list(request.contact)          # §7.3.2, which takes no other update
-    if request.deactivate:
-        change = {"status": "deactivated"}                 # §7.3.6
-    url = kid
-    if change or account is None or not account.get("status"):
-        response = yield from patience.busy(
-            lambda: session.post(url, change or None, "the account"))
-        account = session.json(response, "the account")
-    # The server that made it, and says no more, has it
-    status = get_optional_str(account, "status") or "valid"
-    if status not in ("valid", "deactivated", "revoked"):    # §7.1.2
-        raise ProtocolError(f"the account is of the unknown status “{printable(status, 100)}”")
-    answer(Account(url if status == "valid" else "", greeting.thumbprint))
-    return AccountObject(url, account, session.directory.terms_of_service)
-
-
-def _find_or_register(session: Session, request: AccountUpdate,
-                      patience: Patience) -> Steps[tuple[Response, bool]]:
-    """Return the response of newAccount and whether the account is new."""
-    directory = session.directory
-    terms = directory.terms_of_service
-    missing = ""
-    if not request.register:
-        pass
-    elif terms is not None and not request.terms_agreed:
-        missing = (f"the CA wants its terms of service agreed to: read {printable(terms, 500)} "
-                   "and add --tos-agreed")
-    elif directory.external_account_required:
-        missing = ("this CA ties accounts to those of its customers (external account binding, "
-                   "RFC 8555 §7.3.4), which is not supported yet")
-    if not request.register or missing:
-        # An account that exists needs neither.
-        try:
-            response = yield from patience.busy(lambda: look_up(session))
-        except NoAccount as exc:
-            raise Error(missing or str(exc)) from exc
-        return response, False
-    payload: JsonObject = {}
-    if request.contact is not None:
-        payload["contact"] = list(request.contact)
-    if request.terms_agreed:
-        payload["termsOfServiceAgreed"] = True
-    response = yield from patience.busy(
-        lambda: session.post(directory.new_account, payload, "newAccount", with_jwk=True))
-    return response, response.status == 201    # 200: it existed, and is as it was (§7.3.1)
-
-
-def _object(session: Session, response: Response) -> JsonObject | None:
-    """The account in a response of newAccount; None if the server sent only its URL."""
-    return session.json(response, "newAccount") if response.body.strip() else None

@@ -15,6 +15,7 @@ from .problem import ProblemError
 from .scheduler import Steps
 from .session import Session
 from .signer import Refused
+from .transport import TransportError
 
 PEM_CHAIN = "application/pem-certificate-chain"    # §9.1
 _TEXT = re.compile(r"[\t\r\n -~]*\Z")
@@ -25,19 +26,40 @@ def download(session: Session, url: str, alternates: bool,
     """Return the chain as PEM and, if wanted, its alternates (§7.4.2).
 
     Only size, media type and letters are checked: what it holds is the master's business.
-    An alternate that can't be had is left out.  Raises Error.
+    Raises Error.
     """
     response = yield from patience.busy(lambda: _get(session, url))
     chain = _chain(response)
-    others: list[str] = []
+    others: tuple[str, ...] = ()
     if alternates:
-        for link in links.find(response.get_all("link"), "alternate")[:MAX_ALTERNATES]:
-            try:
-                other = session.resolve(link, url, "an alternate chain")
-                others.append(_chain((yield from patience.busy(lambda: _get(session, other)))))
-            except (ProblemError, ProtocolError) as exc:
-                log.debug(f"an alternate chain: {exc}")
-    return chain, tuple(others)
+        others = yield from _alternates(session, url, response, patience)
+    return chain, others
+
+
+def _alternates(session: Session, url: str, response: Response,
+                patience: Patience) -> Steps[tuple[str, ...]]:
+    """Return the alternates that the ``response`` of ``url`` names.
+
+    One that can't be had is left out, and said: the chain that is here is a good one.
+    """
+    found: dict[str, str] = {}
+    for link in links.find(response.get_all("link"), "alternate"):
+        try:
+            other = session.resolve(link, url, "an alternate chain")
+            if other in found or other == url:
+                continue
+            if len(found) == MAX_ALTERNATES:
+                log.debug(f"{patience.section}: there are more than {MAX_ALTERNATES} alternates")
+                break
+            found[other] = ""
+            found[other] = _chain((yield from patience.busy(_getting(session, other))))
+        except (ProblemError, ProtocolError, TransportError) as exc:
+            log.warning(f"{patience.section}: an alternate chain is left out: {exc}")
+    return tuple(filter(None, found.values()))
+
+
+def _getting(session: Session, url: str) -> Callable[[], Response]:
+    return lambda: _get(session, url)
 
 
 def _get(session: Session, url: str) -> Response:
@@ -62,8 +84,8 @@ def revoke(session: Session, request: Revocation, identify: Steps[None],
            patience: Patience, answer: Callable[[Answer], None]) -> Steps[Revoked]:
     """Revoke a certificate (§7.6), with the account's key or the certificate's own.
 
-    ``identify`` finds the account; if the signer's key has none, it is taken for the
-    certificate's.  Raises Error.
+    ``identify`` finds the account, and may have it authorized for the names; if the signer's key
+    has none, it is taken for the certificate's.  Raises Error.
     """
     target = session.directory.revoke_cert or ""
     if not target:

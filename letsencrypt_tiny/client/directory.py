@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..common import log
 from ..common.errors import ProtocolError
 from ..common.wire import jsonfields
 from ..common.wire.jsonfields import JsonObject
@@ -21,6 +22,7 @@ class Directory(NamedTuple):
     external_account_required: bool
     profiles: dict[str, str] | None           # draft-ietf-acme-profiles; name -> description
     issuers: tuple[str, ...] = ()             # caaIdentities: those that are names
+    key_change: str | None = None             # not checked: few need it
 
 
 def parse(obj: JsonObject, url: Callable[[JsonObject, str], str], what: str) -> Directory:
@@ -32,14 +34,24 @@ def parse(obj: JsonObject, url: Callable[[JsonObject, str], str], what: str) -> 
             new_nonce=url(obj, "newNonce"), new_account=url(obj, "newAccount"),
             new_order=url(obj, "newOrder"),
             revoke_cert=url(obj, "revokeCert") if obj.get("revokeCert") else None,
-            renewal_info=url(obj, "renewalInfo") if obj.get("renewalInfo") else None,
+            renewal_info=_renewal_info(obj, url),
             terms_of_service=jsonfields.get_optional_str(meta, "termsOfService", 2048),
             external_account_required=jsonfields.get_bool(meta, "externalAccountRequired"),
             profiles=None if profiles is None else {
                 name: str(description) for name, description in profiles.items()},
-            issuers=_issuers(meta))
+            issuers=_issuers(meta),
+            key_change=obj["keyChange"] if isinstance(obj.get("keyChange"), str) else None)
     except ProtocolError as exc:
         raise ProtocolError(f"{what} is none (RFC 8555 §7.1.1): {exc}") from exc
+
+
+def _renewal_info(obj: JsonObject, url: Callable[[JsonObject, str], str]) -> str | None:
+    """Return where it is asked when to renew; one that can't be used keeps nobody from ordering."""
+    try:
+        return url(obj, "renewalInfo") if obj.get("renewalInfo") else None
+    except ProtocolError as exc:
+        log.debug(exc)
+        return None
 
 
 def _issuers(meta: JsonObject) -> tuple[str, ...]:

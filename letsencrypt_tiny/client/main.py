@@ -32,6 +32,7 @@ from ..common import log
 from ..common.errors import Error, ProtocolError, UsageError
 from ..common.sandbox import confine
 from ..common.wire import order as order_protocol
+from ..common.wire.account import AccountUpdate
 from ..common.wire.order import ClientConfig, Log, Request
 from ..common.wire.probe import Probe
 from . import outcome, transport
@@ -82,11 +83,16 @@ def main() -> int:
         # Open what is needed: the signer, the trusted CAs, the server's addresses …
         signer = (None if arguments.signer_fd is None
                   else Signer(socket.socket(fileno=arguments.signer_fd)))
+        if signer is not None and config.by_next:
+            signer.follow(True)
         prober = open_prober(config, requests)
         session = open_session(config, signer, prober is not None)
         # … lose everything else …
-        if config.doors:   # their solvers are made when nothing can be imported any more
+        # … what can't be imported any more later …
+        if config.doors:
             __import__("letsencrypt_tiny.client.challenges.responders")
+        if any(isinstance(request, AccountUpdate) for request in requests):
+            __import__("letsencrypt_tiny.client.update")
         warm_up()
         ports = {*session.connections.ports, *(prober.ports if prober is not None else ())}
         plan = confinement(config.confine, tuple(ports), config.access.jobs,

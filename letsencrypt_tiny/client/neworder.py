@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..common import log
-from ..common.errors import Error, ProtocolError
+from ..common.errors import ProtocolError
 from ..common.wire import jsonfields
 from ..common.wire.jsonfields import JsonObject
 from ..common.wire.order import Order
@@ -11,6 +11,7 @@ from .connection import Response
 from .order import OrderObject
 from .patience import Patience
 from .problem import ProblemError
+from .profiles import is_refused
 from .scheduler import Steps
 from .session import Session
 from .transport import CutOff, NoAnswer
@@ -19,10 +20,6 @@ from .transport import CutOff, NoAnswer
 _NOT_REPLACEABLE = ("alreadyReplaced", "notFound", "unauthorized", "malformed")
 MAX_ORDERS = 10000      # in the account's list
 LOOKED_AT = 6           # of them, from each end: servers differ in where the new ones are
-
-
-class NotOffered(Error):
-    """The CA has not what is asked for, and says so beforehand."""
 
 
 def make(session: Session, request: Order, patience: Patience, order: OrderObject) -> Steps[str]:
@@ -39,10 +36,13 @@ def make(session: Session, request: Order, patience: Patience, order: OrderObjec
         try:
             response = patience.timed(lambda: session.post(target, payload, "newOrder"))
         except (ProblemError, CutOff, NoAnswer) as exc:
-            if isinstance(exc, ProblemError) and not exc.busy and "replaces" in payload \
-                    and exc.problem.type in _NOT_REPLACEABLE:
+            if "replaces" in payload and _is_not_replaceable(exc):
                 del payload["replaces"]
                 log.debug(f"{request.section}: newOrder again without “replaces”: {exc}")
+                continue
+            if "profile" in payload and is_refused(exc):
+                session.profiles.refused(request, exc)
+                del payload["profile"]
                 continue
             if not isinstance(exc, NoAnswer):
                 yield patience.pause(exc, tries)
@@ -56,20 +56,29 @@ def make(session: Session, request: Order, patience: Patience, order: OrderObjec
         else:
             url = session.location(response, target, "newOrder")
             order.update(response)
+            order.asked = payload.get("profile")
             return url
+
+
+def _is_not_replaceable(error: Exception) -> bool:
+    """True if newOrder may have failed for “replaces” alone: as it says, or as the server has no
+    answer for it (Pebble's is 500 for a moment after it has issued)."""
+    if not isinstance(error, ProblemError):
+        return False
+    if error.problem.status == 500:
+        return not error.passing
+    return error.problem.type in _NOT_REPLACEABLE and not error.busy
 
 
 def _payload(session: Session, request: Order) -> JsonObject:
     directory = session.directory
     payload: JsonObject = {"identifiers": [{"type": kind, "value": value}
                                            for kind, value in request.identifiers]}
-    if request.profile is not None:
-        if request.profile not in (directory.profiles or {}):
-            offered = ", ".join(sorted(directory.profiles or {})) or "none"
-            raise NotOffered(f"the CA has no profile “{request.profile}” (it offers "
-                             f"{log.printable(offered, 300)})")
-        payload["profile"] = request.profile
-    if request.replaces is not None and directory.renewal_info is not None:
+    profile = session.profiles.choose(request, directory.profiles)
+    if profile is not None:
+        payload["profile"] = profile
+    if request.replaces is not None and directory.renewal_info is not None \
+            and request.account in ("", session.greeting.thumbprint):    # RFC 9773 §5
         payload["replaces"] = request.replaces
     return payload
 

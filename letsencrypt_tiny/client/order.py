@@ -67,6 +67,7 @@ class OrderObject:
         self._members: JsonObject = {"finalize": self._believed(finalize)}
         self.status = ""
         self.retry_after: int | None = None    # seconds
+        self.asked: str | None = None          # the profile that it was asked for with
 
     def _believed(self, finalize: str | None) -> str | None:
         """Return a URL that was remembered, None if a client gone wrong made it be."""

@@ -9,12 +9,13 @@ from ..common import log
 from ..common.wire import jose
 from ..common.errors import Error, ProtocolError
 from ..common.wire.order import MAX_ANSWER, Issued, Order
-from . import authorization, certificate, neworder
+from . import authorization, certificate, neworder, profiles
 from .authorization import Authorizer, Invalid
 from .challenges import table
 from .order import NoOrder, OrderObject, advance, wanted
 from .patience import Patience
 from .problem import ProblemError
+from .profiles import OtherProfile, is_refused
 from .scheduler import Steps
 from .session import Session
 from .transport import CutOff, NoAnswer
@@ -45,6 +46,17 @@ class Ordering:
 
     def run(self) -> Steps[Issued]:
         """Obtain the certificate; raises Error."""
+        try:
+            return (yield from self._obtain())
+        except (ProblemError, Invalid) as exc:
+            if self._request.profile is None or not is_refused(exc):
+                raise
+            self._session.profiles.refused(self._request, exc)    # at finalize
+        self._request = self._request._replace(profile=None, url=None)
+        self._state = "new"
+        return (yield from self._obtain())
+
+    def _obtain(self) -> Steps[Issued]:
         solvers = table.choose(self._solvers, self._request.challenges)
         yield from self._begin()
         self._enter()
@@ -54,6 +66,21 @@ class Ordering:
         finally:
             # Not before: a challenge that was responded to twice, in an earlier run and in this
             # one, may be validated twice.
+            yield from authorizer.release()
+
+    def authorize(self) -> Steps[None]:
+        """Have the identifiers authorized (§7.5), and no certificate: the order is left to expire.
+        """
+        solvers = table.choose(self._solvers, self._request.challenges)
+        yield from self._begin()
+        self._enter()
+        authorizer = Authorizer(self._session, solvers, self._patience, wanted(self._request))
+        try:
+            if self._order.status == "pending":
+                yield from self._validate(authorizer)
+            if self._order.status == "invalid":
+                raise (yield from self._why_invalid())
+        finally:
             yield from authorizer.release()
 
     def _work_through(self, authorizer: Authorizer) -> Steps[Issued]:
@@ -70,7 +97,8 @@ class Ordering:
         chain, alternates = yield from certificate.download(
             self._session, order.certificate_url(), self._request.alternates, self._patience)
         return Issued(self._request.section, chain,
-                      certificate.fit(chain, alternates, MAX_ANSWER - 4096))
+                      certificate.fit(chain, alternates, MAX_ANSWER - 4096),
+                      profiles.said(order.profile))
 
     # --- steps ----------------------------------------------------------------------------
 
@@ -106,7 +134,8 @@ class Ordering:
         try:
             yield from self._fetch()
             self._order.check_usable()
-        except (Gone, NoOrder) as exc:
+            self._session.profiles.check_earlier(self._request, self._order.profile)
+        except (Gone, NoOrder, OtherProfile) as exc:
             return self._useless(exc)
         except ProblemError as exc:
             if exc.busy or exc.problem.type not in _NOT_OURS:
@@ -140,6 +169,7 @@ class Ordering:
         If nobody knows what became of that, or the server says no, the order itself is looked at:
         only what is still ready is sent again, or given up for this run.
         """
+        self._session.profiles.differs(self._request, self._order.asked, self._order.profile)
         url = self._order.finalize_url()
         tries = 0
         while self._order.status == "ready":

@@ -4,15 +4,15 @@ The administrator reads the message; the master goes by the outcome: whether an 
 forgotten, when the next run comes, whom else it concerns.
 """
 
-from ..common.errors import Error
+from ..common.errors import Error, ProtocolError
 from ..common.log import printable
 from ..common.wire.order import Failed
 from .account import NoAccount
 from .authorization import Invalid
-from .neworder import NotOffered
 from .ordering import Gone
 from .patience import TimedOut
 from .problem import ProblemError
+from .profiles import NotOffered
 from .scheduler import Interrupted
 from .signer import Refused, SignerError
 from .transport import TransportError
@@ -39,6 +39,7 @@ TABLE: tuple[tuple[type[Error], tuple[str, str, str]], ...] = (
 # Problems (§6.7) that are no verdict on what was asked for, wherever they come
 PROBLEMS = {
     "badNonce": "unfinished", "orderNotReady": "unfinished", "userActionRequired": "unfinished",
+    "invalidProfile": "refused",
     "accountDoesNotExist": "lost", "badSignatureAlgorithm": "lost", "badPublicKey": "lost",
 }
 
@@ -53,6 +54,28 @@ def of(error: Error, where: int) -> str:
     return next(row[where] for kind, row in TABLE if isinstance(error, kind))
 
 
+# … and those that say which certificates the CA makes: another may make this one.  Not a challenge
+# that failed: it would fail there, too.  CAA records (RFC 8659) name CAs: they are about this one.
+ELSEWHERE = frozenset({"rejectedIdentifier", "unsupportedIdentifier", "caa", "invalidProfile"})
+
+
+def elsewhere(error: Error, where: int) -> str:
+    """Return why another CA may do better (``ELSEWHERE`` of the messages), "" if it would not."""
+    if isinstance(error, NotOffered):
+        return "refused"
+    if isinstance(error, (ProblemError, Invalid)) and error.problem is not None:
+        problem = error.problem
+        if problem.type == "rateLimited" or problem.status == 429:
+            return "limited"
+        if isinstance(error, ProblemError) and error.busy:
+            return "down"
+        return "refused" if ELSEWHERE.intersection(
+            {problem.type, *(item.type for item in problem.subproblems)}) else ""
+    if isinstance(error, TransportError) or where == RUN and isinstance(error, ProtocolError):
+        return "down"
+    return ""
+
+
 def failed(section: str, error: Error, where: int) -> Failed:
     """Return the answer that tells the master of an error."""
     kind: str | None = None
@@ -61,4 +84,5 @@ def failed(section: str, error: Error, where: int) -> Failed:
         kind = error.problem.type or None
     if isinstance(error, (ProblemError, TimedOut)):
         retry_after = error.retry_after
-    return Failed(section, printable(error, 8000), of(error, where), kind, retry_after)
+    return Failed(section, printable(error, 8000), of(error, where), kind, retry_after,
+                  elsewhere(error, where))

@@ -6,7 +6,8 @@ import threading
 from ..common import log, shortage
 from ..common.errors import Error
 from ..common.wire import order as order_protocol
-from ..common.wire.order import AccountUpdate, Answer, Request
+from ..common.wire.account import AccountUpdate
+from ..common.wire.order import Answer, Request
 from . import outcome
 
 

@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 
 from ..common.errors import LocalProtocolError
 from ..common.names import Identifier
-from ..common.wire.order import (AccountUpdate, Answer, ClientConfig, Directory, Log, Order,
-                                 Progress, Request)
+from ..common.wire.account import AccountUpdate
+from ..common.wire.order import (Answer, ClientConfig, Directory, Log, Order, Progress, Request,
+                                 Revocation)
 from ..common.wire.probe import Probe
-from . import account, certificate, outcome
+from ..common.wire.renewal import RenewalQuery
+from . import account, certificate, outcome, renewalinfo
 from .challenges.table import Solvers
 from .ordering import Ordering
 from .patience import Patience
@@ -21,10 +23,13 @@ Perform = Callable[[Request, Patience], Steps[Answer]]
 def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request],
               replies: Replies, solvers: Solvers) -> Steps[None]:
     """Do all that is asked for.  Raises Error if the server can't be worked with at all."""
+    if renewalinfo.is_about_renewal(requests):
+        return (yield from renewalinfo.whole_run(session, requests, replies))
     patience = Patience("", config.access.timeout, quietly(replies))
     yield from patience.busy(session.fetch_directory)
-    if session.directory.issuers not in ((), config.issuers):
-        replies(Directory(session.directory.issuers))
+    told = Directory(session.directory.issuers, session.directory.renewal_info is not None)
+    if told.issuers not in ((), config.issuers) or told.renewal_info:
+        replies(told)
     if any(isinstance(request, Order) for request in requests):
         yield from account.identify(session, config, patience, replies)
 
@@ -32,11 +37,19 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
         if isinstance(request, Order):
             return (yield from Ordering(session, request, solvers, patience).run())
         if isinstance(request, AccountUpdate):
-            return (yield from account.update(session, request, patience, replies))
-        if isinstance(request, Probe):
-            raise LocalProtocolError("a probe among other requests")    # see online/
-        identify = account.identify(session, config, patience, replies)
-        return (yield from certificate.revoke(session, request, identify, patience, replies))
+            from . import update    # which has been loaded (``main``)
+            return (yield from update.update(session, request, patience, replies))
+        if isinstance(request, (Probe, RenewalQuery)):    # see online/, renewalinfo.py
+            raise LocalProtocolError("a question among other requests")
+        return (yield from certificate.revoke(session, request, prove(request, patience), patience,
+                                              replies))
+
+    def prove(request: Revocation, patience: Patience) -> Steps[None]:
+        """Find the account and, if that is wanted, have it authorized for a certificate's names."""
+        yield from account.identify(session, config, patience, replies)
+        if request.challenges:
+            order = Order(request.section, request.identifiers, b"", challenges=request.challenges)
+            yield from Ordering(session, order, solvers, patience).authorize()
 
     tasks: list[Task] = [in_turn(batch, perform, config.access.timeout, replies)
                          for batch in batches(requests)]

@@ -24,6 +24,7 @@ from .connections import Connections
 from .directory import Directory
 from .nonces import Nonces
 from .problem import ProblemError
+from .profiles import Profiles
 from .signer import Signer
 from .transport import CutOff, NoAnswer, Route, parse_url
 
@@ -54,6 +55,7 @@ class Session:
         self.kid: str | None = None
         self.find_kid: Callable[[], str] | None = None
         self.requests = 0
+        self.profiles = Profiles()
         self.connections = Connections([route, *others], context, answer_timeout)
         self._nonces = Nonces()
         self._lock = threading.Lock()
@@ -133,7 +135,7 @@ class Session:
     def _post_once(self, url: str, payload: bytes, kid: str | None, what: str, accept: str,
                    limit: int) -> Response:
         self.check_url(url, what)    # before it is signed
-        signer = self._require_signer(what)
+        signer = self.require_signer(what)
         greeting = signer.greeting
         header: JsonObject = {"alg": greeting.alg, "nonce": self._nonce(), "url": url}
         if kid is not None:
@@ -155,9 +157,10 @@ class Session:
     @property
     def greeting(self) -> Greeting:
         """What the signer says of itself and its key.  Raises LocalProtocolError without one."""
-        return self._require_signer("the account").greeting
+        return self.require_signer("the account").greeting
 
-    def _require_signer(self, what: str) -> Signer:
+    def require_signer(self, what: str) -> Signer:
+        """Return the signer; ``what`` needs it.  Raises LocalProtocolError without one."""
         if self._signer is None:
             raise LocalProtocolError(f"{what} needs a signature, and there is no signer in this "
                                      "conversation")

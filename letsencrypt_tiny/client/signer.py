@@ -1,4 +1,7 @@
-"""The client's end of the signer's socket: signatures by the account key, and nothing else."""
+"""The client's end of the signer's socket: signatures by the account key, and nothing else.
+
+Where the signer has a next key (RFC 8555 §7.3.5) they may be that one's.
+"""
 
 import socket
 import threading
@@ -23,7 +26,8 @@ class Refused(SignerError):
 class Signer:
     """One conversation with the signer, used by many orders in turn."""
 
-    greeting: Greeting
+    greeting: Greeting     # what holds for the key that signs
+    by_next: bool          # that is the next one
 
     def __init__(self, sock: socket.socket) -> None:
         """Wait for the greeting; raises SignerError."""
@@ -39,14 +43,28 @@ class Signer:
         except (OSError, ProtocolError) as exc:
             raise self._translate(exc) from exc
         sock.settimeout(SIGNATURE_TIMEOUT)
+        self.by_next, self._greetings = False, (self.greeting, self.greeting.as_next())
+
+    def follow(self, by_next: bool) -> None:
+        """Have the next key sign what comes, or the account key; raises ProtocolError if there is
+        none.  Nothing may be under way."""
+        greeting = self._greetings[by_next]
+        if greeting is None:
+            raise ProtocolError("the signer has no next key")
+        self.greeting, self.by_next = greeting, by_next
 
     def sign(self, protected: bytes, payload: bytes) -> bytes:
-        """Return the signature of a JWS.
+        """Return the signature of a JWS; see ``sign_input``."""
+        return self.sign_input(jose.signing_input(protected, payload), self.by_next)
+
+    def sign_input(self, signing_input: bytes, by_next: bool = False) -> bytes:
+        """Return the signature of a signing input: the account key's, unless it is for the next
+        one; or the MAC of an external account binding.
 
         Raises Refused for this request alone, SignerError for it and all that follow, and
         LocalProtocolError for one that is too large to be signed.
         """
-        request = signer_protocol.format_request(jose.signing_input(protected, payload))
+        request = signer_protocol.format_request(signing_input, by_next)
         with self._lock:
             if self._failure is not None:
                 raise self._failure

@@ -12,6 +12,9 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 # IMF-fixdate (RFC 9110 §5.6.7)
 _HTTP_DATE = (r"[A-Za-z]{3}, ([0-9]{2}) ([A-Za-z]{3}) ([0-9]{4}) "
               r"([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT\Z")
+# date-time (RFC 3339 §5.6)
+_TIMESTAMP = (r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})"
+              r"(?:\.[0-9]+)?(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))\Z")
 
 
 def when(moment: float) -> str:
@@ -40,3 +43,19 @@ def parse_http_date(text: str) -> int | None:
     if not (1970 <= year and 1 <= day <= 31 and hour < 24 and minute < 60 and second < 61):
         return None
     return days(year, month, day) * DAY + hour * 3600 + minute * 60 + second
+
+
+def parse_timestamp(text: str) -> int | None:
+    """Return the Unix time of a date-time (RFC 3339 §5.6), None if it is none.
+
+    Fractions of a second are left out; whether a month has that many days is not looked at.
+    """
+    match = re.match(_TIMESTAMP, text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = map(int, match.groups()[:6])
+    sign, ahead, more = match.groups()[6:]
+    if not (1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second < 61):
+        return None
+    offset = (int(ahead) * 3600 + int(more) * 60) * (-1 if sign == "-" else 1) if sign else 0
+    return days(year, month, day) * DAY + hour * 3600 + minute * 60 + second - offset

@@ -25,6 +25,8 @@ T = TypeVar("T")
 _LACME = re.compile(r"lacme(?![a-z0-9])")
 _HEADER_COMMENT = re.compile(r"(\s*\[[^\[\]]*\])\s*[;#].*\Z")
 # Config::Tiny's own
+# What a PKCS #11 URI must not hold, and an error must not repeat
+_PIN = re.compile(r"(pin-value=)[^&]*", re.I)
 _TINY_COMMENT = re.compile(r"\s;\s.+\Z")
 _TINY_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*\Z")
 _TINY_SETTING = re.compile(r"\s*([^=\s\[][^=]*?)\s*=\s*(.*?)\s*\Z")
@@ -65,6 +67,7 @@ class Settings:
         value = self.values.get(key, "")
         if secret and "@" in value:
             value = "…@…"
+        value = without_pin(value)
         if " ; " in value and not is_lacme(self.file):
             problem += " (only in lacme's files a value may be followed by a comment)"
         return ConfigError(f"{self.where}: {key} = {value}: {problem}")
@@ -105,6 +108,11 @@ class Settings:
             return parse(value)
         except ValueError as exc:
             raise self.bad(key, str(exc)) from exc
+
+
+def without_pin(value: str) -> str:
+    """Return what may be shown of a value: the PIN that a URI must not hold is no part of it."""
+    return _PIN.sub(r"\1…", value)
 
 
 def boolean(text: str) -> bool:

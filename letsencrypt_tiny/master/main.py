@@ -35,9 +35,10 @@ ELSEWHERE = {"certonly": "newOrder", "run": "newOrder", "issue": "newOrder", "or
              "configtest": "check", "certs": "status"}
 # command -> the options that it knows besides the general ones
 OPTIONS: dict[str, set[str]] = {
-    "account": {"register", "tos_agreed", "deactivate", "thumbprint"},
-    "newOrder": {"config_certs", "min_days", "force"},
-    "revokeCert": {"reason", "certificate_key"},
+    "account": {"register", "tos_agreed", "deactivate", "thumbprint", "ca", "contact", "orders",
+                "rollover", "yes"},
+    "newOrder": {"config_certs", "min_days", "force", "new_key", "dry_run", "tos_agreed", "ca"},
+    "revokeCert": {"config_certs", "reason", "certificate_key", "force", "authorize", "ca"},
     "status": {"config_certs", "json"}, "records": {"config_certs"}, "check": {"online", "json"}}
 
 
@@ -122,15 +123,23 @@ def _parser() -> "argparse.ArgumentParser":
     account = parser.add_argument_group("account [CONTACT ...]")
     account.add_argument("--register", action="store_true")
     account.add_argument("--tos-agreed", action="store_true")
+    account.add_argument("--contact", metavar="URL", action="append")
+    account.add_argument("--orders", action="store_true")
+    account.add_argument("--rollover", action="store_true")
     account.add_argument("--deactivate", action="store_true")
+    account.add_argument("--yes", action="store_true")
     account.add_argument("--thumbprint", action="store_true")
+    account.add_argument("--ca", metavar="NAME", action="append")
     order = parser.add_argument_group("newOrder [SECTION ...]")
     order.add_argument("--config-certs", metavar="FILE", action="append")
     order.add_argument("--min-days", metavar="DAYS", type=int)
     order.add_argument("--force", action="store_true")
-    revoke = parser.add_argument_group("revokeCert FILE ...")
+    order.add_argument("--new-key", action="store_true")
+    order.add_argument("--dry-run", action="store_true")
+    revoke = parser.add_argument_group("revokeCert SECTION|FILE ...")
     revoke.add_argument("--reason")
     revoke.add_argument("--certificate-key", metavar="FILE")
+    revoke.add_argument("--authorize", action="store_true")
     status = parser.add_argument_group("status [SECTION ...], records [SECTION ...], "
                                        "check [--online [NAME ...]]")
     status.add_argument("--json", action="store_true")
@@ -170,14 +179,14 @@ def _command(command: str, options: "argparse.Namespace") -> int:
         from .commands.records import records
         return records(config, arguments, options.config_certs)
     if command == "revokeCert":
-        from .commands import revoke
-        if not arguments:
-            raise UsageError("revokeCert: name the file of a certificate to revoke")
-        reason = None if options.reason is None else revoke.parse_reason(options.reason)
-        with _locked(config):
-            return revoke.revoke(config, arguments, reason, options.certificate_key)
+        return _revoke(config, options)
     if command == "account":
         return _account(config, options)
+    if options.dry_run:
+        return _dry_run(config, options)
+    for name in ("tos_agreed", "ca"):
+        if getattr(options, name):
+            raise UsageError(f"newOrder: --{name.replace('_', '-')} is for --dry-run")
     from .commands.new_order import Options, new_order
     from .settings import certificates
     if options.force and options.min_days is not None:
@@ -185,7 +194,19 @@ def _command(command: str, options: "argparse.Namespace") -> int:
     wanted = certificates.load(config, options.config_certs)
     with _locked(config, idle=wanted.empty and not arguments):
         return new_order(config, wanted, Options(
-            arguments, -1 if options.force else options.min_days))
+            arguments, -1 if options.force else options.min_days, options.new_key))
+
+
+def _dry_run(config: "Config", options: "argparse.Namespace") -> int:
+    from .commands.dry_run import Options, dry_run
+    from .settings import certificates
+    if options.force or options.new_key or options.min_days is not None:
+        raise UsageError("newOrder: --dry-run tries what is configured, be it due or not: leave "
+                         "out --force, --min-days and --new-key")
+    wanted = certificates.load(config, options.config_certs)
+    with _locked(config):
+        return dry_run(config, wanted, Options(
+            options.arguments, options.ca[-1] if options.ca else None, options.tos_agreed))
 
 
 def _check(config: "Config", options: "argparse.Namespace") -> int:
@@ -200,17 +221,47 @@ def _check(config: "Config", options: "argparse.Namespace") -> int:
     return check(config)
 
 
-def _account(config: "Config", options: "argparse.Namespace") -> int:
-    from ..common.wire.order import AccountUpdate
-    from .commands import account
-    update = AccountUpdate(options.register, options.tos_agreed, options.deactivate,
-                           tuple(options.arguments) if options.arguments else None)
-    if options.thumbprint:
-        if update != AccountUpdate():
-            raise UsageError("account: --thumbprint stands alone")
-        return account.thumbprint(config)
+def _revoke(config: "Config", options: "argparse.Namespace") -> int:
+    from .commands import revocable, revoke
+    if not options.arguments:
+        raise UsageError("revokeCert: name the section, or the file, of a certificate to revoke")
+    wanted = revoke.Options(
+        options.arguments, options.config_certs,
+        None if options.reason is None else revoke.parse_reason(options.reason),
+        options.certificate_key, options.force, options.authorize,
+        options.ca[-1] if options.ca else None)
+    if options.authorize and options.certificate_key:
+        raise UsageError("revokeCert: --authorize and --certificate-key exclude each other")
+    chosen = None
+    if not options.force and sys.stdin.isatty() and sys.stderr.isatty():
+        chosen = revoke.targets(config, wanted)   # others may run while somebody thinks
+        revocable.confirm(chosen)
     with _locked(config):
-        return account.account(config, update)
+        return revoke.revoke(config, wanted, chosen or revoke.targets(config, wanted))
+
+
+def _account(config: "Config", options: "argparse.Namespace") -> int:
+    from .commands import account
+    contact = [*options.arguments, *(options.contact or [])]
+    given = account.Options(
+        options.register, options.tos_agreed, options.deactivate,
+        tuple(filter(None, contact)) if contact else None, options.orders, options.rollover,
+        options.yes)
+    if options.thumbprint:
+        if given != account.Options():
+            raise UsageError("account: --thumbprint stands alone")
+        return account.thumbprint(config, options.ca)
+    if options.rollover and given != account.Options(rollover=True):
+        raise UsageError("account: --rollover stands alone")
+    if options.yes and not options.deactivate:
+        raise UsageError("account: --yes is for --deactivate")
+    if options.deactivate and not options.yes:
+        account.confirm(config, options.ca)
+    with _locked(config):
+        if options.rollover:
+            from .commands.rollover import rollover
+            return rollover(config, options.ca)
+        return account.account(config, given, options.ca)
 
 
 class _locked:

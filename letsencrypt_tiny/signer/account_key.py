@@ -38,11 +38,37 @@ class _Curve(NamedTuple):
 _CURVES = {"P-256": _Curve("ES256", 32, "SHA256"), "P-384": _Curve("ES384", 48, "SHA384")}
 
 
+# Who signs a digest with a key that is not here: in DER, where it is ECDSA.  Raises Error.
+Elsewhere = Callable[[bytes], bytes]
+
+
+class _Remote:
+    """What pycryptodome's schemes do, by somebody else; ``size`` of ECDSA's numbers, or 0."""
+
+    def __init__(self, elsewhere: Elsewhere, size: int) -> None:
+        self._elsewhere = elsewhere
+        self._size = size
+
+    def sign(self, hashed: Any) -> bytes:
+        """Return the signature of what was hashed."""
+        signature = self._elsewhere(hashed.digest())
+        if not self._size:
+            return signature
+        # RFC 7518 §3.4 has them one after the other, RFC 3279 §2.2.3 in a SEQUENCE
+        numbers = _module("Util.asn1").DerSequence().decode(signature, nr_elements=2,
+                                                            only_ints_expected=True)
+        return b"".join(number.to_bytes(self._size, "big") for number in numbers)
+
+
 class AccountKey:
     """A private key: ``alg`` (RFC 7518 §3.1), ``jwk`` (public), ``thumbprint``, ``kind``."""
 
-    def __init__(self, key: Any) -> None:
-        """Raises Error, saying what is wrong with ``key``, if it is of no use here."""
+    def __init__(self, key: Any, elsewhere: Elsewhere | None = None) -> None:
+        """Raises Error, saying what is wrong with ``key``, if it is of no use here.
+
+        It is a public one if there is somebody ``elsewhere`` who signs.
+        """
+        self._elsewhere = elsewhere
         self._hash: Any
         self._scheme: Any
         if hasattr(key, "n"):
@@ -63,7 +89,8 @@ class AccountKey:
                for name, value in (("n", int(key.n)), ("e", int(key.e)))}}
         self._hash = _module("Hash.SHA256")
         pkcs1_15 = _module("Signature.pkcs1_15")
-        self._scheme = pkcs1_15.new(key)
+        self._scheme = pkcs1_15.new(key) if self._elsewhere is None else \
+            _Remote(self._elsewhere, 0)
         self._prove(pkcs1_15.new(key.publickey()))
 
     def _use_ec(self, key: Any) -> None:
@@ -80,7 +107,8 @@ class AccountKey:
         # RFC 6979: ECDSA with a random number that is ever repeated, or just biased, gives the
         # key away; this asks no random number generator
         dss = _module("Signature.DSS")
-        self._scheme = dss.new(key, "deterministic-rfc6979", encoding="binary")
+        self._scheme = dss.new(key, "deterministic-rfc6979", encoding="binary") \
+            if self._elsewhere is None else _Remote(self._elsewhere, curve.size)
         self._prove(dss.new(key.public_key(), "fips-186-3", encoding="binary"))
 
     def _prove(self, verifier: Any) -> None:
@@ -116,6 +144,25 @@ def load(text: bytes, where: str, ask: Callable[[str], bytes]) -> AccountKey:
             return AccountKey(_parse(label, pem))
         except _MALFORMED as exc:
             raise Error(f"a malformed {label.lower()} ({log.printable(exc, 100)})") from exc
+    except Error as exc:
+        raise Error(f"{where}: {exc}") from exc
+
+
+def of_token(spki: bytes, where: str, elsewhere: Elsewhere) -> AccountKey:
+    """Return the key that signs ``elsewhere``; ``spki`` is its SubjectPublicKeyInfo (DER).
+
+    ``where`` is for messages.  Raises Error.
+    """
+    try:
+        asn1 = _module("Util.asn1")
+        algorithm = asn1.DerSequence().decode(asn1.DerSequence().decode(spki)[0])[0]
+        kind = str(asn1.DerObjectId().decode(algorithm).value)
+        if kind not in (_RSA, _EC):
+            raise Error(f"a key of kind {_OTHERS.get(kind, kind)}; {_ACCEPTED}")
+        return AccountKey(_module("PublicKey.RSA" if kind == _RSA else "PublicKey.ECC")
+                          .import_key(spki), elsewhere)
+    except _MALFORMED as exc:
+        raise Error(f"{where}: not a public key ({log.printable(exc, 100)})") from exc
     except Error as exc:
         raise Error(f"{where}: {exc}") from exc
 

@@ -8,15 +8,17 @@ import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..common import inifile, paths, specifiers, urls
+from ..common import inifile, paths, pkcs11, specifiers, urls
 from ..common.errors import ConfigError, ProtocolError
 from ..common.inifile import Settings
+from ..common.wire.inner import MAX_BINDINGS
 from ..common.wire.policy import (MAX_PER_HOUR, MAX_POLICY, OPERATIONS, ORDERING, URLS, Policy,
                                   origin_of, parse_policy)
 from .request import is_https_url
 
 if TYPE_CHECKING:
     import io
+    from .eab import Binding
 
 SETTINGS = ("privkey", "gpg", "socket", "logfile", "keyid", "quiet", "confine")
 POLICY_SETTINGS = ("origins", "identifiers", "profiles", "operations", "requests-per-hour",
@@ -39,7 +41,8 @@ class Options(NamedTuple):
 
 
 class KeySource(NamedTuple):
-    """Where the account key is: ``file``, ``gpg`` (and a path) or ``fd`` (and a number)."""
+    """Where the account key is: ``file``, ``gpg`` (and a path), ``fd`` (and a number) or ``pkcs11``
+    (and the rest of its URI)."""
 
     method: str
     where: str
@@ -60,14 +63,17 @@ class Config(NamedTuple):
     quiet: bool
     confine: str          # auto | required | no
     policies: tuple[Policy, ...] = ()   # each must allow what is signed; none: no policy
+    bindings: "tuple[Binding, ...]" = ()    # external accounts
 
 
 def read(options: Options) -> Config:
     """Read the configuration; what ``options`` say comes first.  Raises ConfigError."""
     file = _find(options.config)
     sections = inifile.read(file) if file else {}
+    others = [section for name, section in sections.items() if name]
+    bindings = _bindings([section for section in others if section.name.startswith("eab ")])
     known = {policy.name: policy for policy in
-             (_policy(section) for name, section in sections.items() if name)}
+             (_policy(section) for section in others if not section.name.startswith("eab "))}
     settings = sections.get("", Settings(file or "", "", {}))
     settings.allow_only(SETTINGS)
 
@@ -80,7 +86,18 @@ def read(options: Options) -> Config:
         quiet=settings.boolean("quiet", False) or options.quiet,
         confine=_confine(options.confine, settings),
         privkey=_key_source(options.privkey, settings),   # what is wrong elsewhere is told first
-        policies=tuple(_chosen(name, known, file) for name in options.policies))
+        policies=tuple(_chosen(name, known, file) for name in options.policies),
+        bindings=bindings)
+
+
+def _bindings(sections: list[Settings]) -> "tuple[Binding, ...]":
+    """The [eab KID] sections; most have none, and load nothing for them."""
+    if not sections:
+        return ()
+    from . import eab
+    if len(sections) > MAX_BINDINGS:
+        raise ConfigError(f"{sections[0].file}: more than {MAX_BINDINGS} sections [eab KID]")
+    return tuple(map(eab.read, sections))
 
 
 def _confine(option: str | None, settings: Settings) -> str:
@@ -102,7 +119,7 @@ def _policy(section: Settings) -> Policy:
     match = _POLICY.match(section.name)
     if match is None:
         raise ConfigError(f"{section.file}: unknown section [{section.name}] "
-                          "(valid: [policy NAME], of letters, digits and . _ -)")
+                          "(valid: [policy NAME], of letters, digits and . _ -, and [eab KID])")
     section.allow_only(POLICY_SETTINGS)
     operations = frozenset(section.words("operations", " ".join(ORDERING), ","))
     for word in sorted(operations):
@@ -180,11 +197,17 @@ def _key_source(option: str | None, settings: Settings) -> KeySource:
         where, value = f"{settings.where}: privkey", settings.text("privkey")
     if not value:
         raise ConfigError("which account key? Neither --privkey nor the setting “privkey” of "
-                          f"{settings.where or 'a configuration file'} says (file:PATH or "
-                          "gpg:PATH)")
+                          f"{settings.where or 'a configuration file'} says (file:PATH, "
+                          "gpg:PATH or pkcs11:URI)")
+    if pkcs11.is_uri(value):   # its %XX are no specifiers
+        try:
+            pkcs11.parse(value)
+        except ValueError as exc:
+            raise ConfigError(f"{where} = {inifile.without_pin(value)}: {exc}") from exc
+        return KeySource(*value.split(":", 1))
     method, _, argument = value.partition(":")
     if method in ("file", "gpg") and argument and argument.isprintable():
         return KeySource(method, expand(where, argument))
     if method == "fd" and argument.isascii() and argument.isdigit() and len(argument) < 6:
         return KeySource(method, argument)
-    raise ConfigError(f"{where} = {value}: neither file:PATH nor gpg:PATH")
+    raise ConfigError(f"{where} = {value}: neither file:PATH nor gpg:PATH nor pkcs11:URI")

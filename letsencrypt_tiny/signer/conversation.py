@@ -6,15 +6,15 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..common import log
-from ..common.errors import ProtocolError
+from ..common.errors import Error, ProtocolError
 from ..common.wire.signer import (MAX_LINE, MAX_REFUSALS, Greeting, LineBuffer, format_explanation,
                                   format_greeting, format_refusal, format_signature, is_hello,
-                                  parse_explain)
-from . import request
+                                  parse_explain, parse_next)
+from . import inner, request
 
 if TYPE_CHECKING:
     from .policy import Guard
@@ -34,6 +34,8 @@ class Signer(NamedTuple):
     greeting: Greeting
     sign: Callable[[bytes], bytes]
     guard: "Guard | None" = None      # None: no policy
+    sign_by_next: Callable[[bytes], bytes] | None = None    # with the greeting's next key
+    macs: Mapping[str, Callable[[bytes], bytes]] = {}       # by the greeting's bindings
 
 
 class Budget:
@@ -200,29 +202,39 @@ def _answer(talk: Talk, line: bytes) -> bytes:
         return b""
     asked = parse_explain(line) if talk.knows_refusals else None
     if asked is not None:
-        return talk.explain(_judge(talk.signer, asked, explain=True)[0], asked)
-    return _sign(talk, line)
+        return talk.explain(_judge(talk.signer, asked, talk.signer.greeting, True)[0], asked)
+    following = parse_next(line) if talk.knows_refusals else None
+    if following is None:
+        return _sign(talk, line, talk.signer.greeting, talk.signer.sign)
+    greeting, sign = talk.signer.greeting.as_next(), talk.signer.sign_by_next
+    if greeting is None or sign is None:
+        return talk.refuse("there is no next key", following)
+    return _sign(talk, following, greeting, sign)
 
 
-def _sign(talk: Talk, line: bytes) -> bytes:
-    why, audit = _judge(talk.signer, line)
+def _sign(talk: Talk, line: bytes, own: Greeting, sign: Callable[[bytes], bytes]) -> bytes:
+    """``own`` and ``sign`` are the account key's, or the next one's."""
+    why, audit = _judge(talk.signer, line, own)
     if why:
         return talk.refuse(why, line, audit)
     if audit:
         log.info(f"[{talk.name}] AUDIT {audit}")
-    signature = talk.signer.sign(line)
+    try:
+        signature = talk.signer.macs.get(inner.binding_of(line), sign)(line)
+    except Error as exc:   # a key that is elsewhere can be lost
+        return talk.refuse(str(exc), line)
     log.info(f"[{talk.name}] SIGNED {request.describe(line)}")
     return format_signature(signature)
 
 
-def _judge(signer: Signer, line: bytes, explain: bool = False) -> tuple[str, str]:
+def _judge(signer: Signer, line: bytes, own: Greeting, explain: bool = False) -> tuple[str, str]:
     """Return why a request may not be signed, "" if it may, and what the audit log says of it."""
     if signer.guard is not None:
         judge = signer.guard.explain if explain else signer.guard.judge
-        verdict = judge(line, signer.greeting)
+        verdict = judge(line, own)
         return verdict.why, str(verdict)
     try:
-        request.check(line, signer.greeting)
+        request.check(line, own)
     except ProtocolError as exc:
         return str(exc), ""
     return "", ""

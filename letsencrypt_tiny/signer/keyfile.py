@@ -136,7 +136,7 @@ def write_new(directory_fd: int, path: str, text: bytes) -> None:
         if isinstance(exc, OSError):
             raise Error(f"{path}: cannot write the account key: {exc.strerror}") from exc
         raise
-    _sync_directory(directory_fd)
+    sync_directory(directory_fd)
 
 
 def _refuse_existing(directory_fd: int, name: str, path: str) -> None:
@@ -153,7 +153,7 @@ def _exists(path: str) -> Error:
     return Error(f"{path}: exists already; an account key is never overwritten")
 
 
-def _sync_directory(directory_fd: int) -> None:
+def sync_directory(directory_fd: int) -> None:
     """Have the new name on disk as well; O_PATH descriptors can't be synced themselves."""
     try:
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory_fd)

@@ -1,7 +1,8 @@
 """The account key manager ("signer"): signs ACME requests, shows nobody the key.
 
     letsencrypt-tiny-accountd [--config=FILE] [--privkey=KEY] [--socket=PATH | --stdio] …
-    letsencrypt-tiny-accountd --genkey=KIND
+    letsencrypt-tiny-accountd --genkey=KIND [--next]
+    letsencrypt-tiny-accountd --adopt-next
     letsencrypt-tiny-accountd --explain=FILE [--policy=NAME] …
 
 Runs as any user that may read the account key, on any host; the master starts it as
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from .. import __version__
 from ..common import encoding, log
 from ..common.errors import ConfigError, Error, UsageError
-from ..common.wire.signer import Greeting
+from ..common.wire.signer import Greeting, NextKey
 
 if TYPE_CHECKING:
     from ..common.sandbox import confine
@@ -38,12 +39,14 @@ if TYPE_CHECKING:
 NAME = "letsencrypt-tiny-accountd"
 USAGE = f"""\
 Usage: {NAME} [OPTION]…
-       {NAME} --genkey=KIND [OPTION]…
+       {NAME} --genkey=KIND [--next] [OPTION]…
+       {NAME} --adopt-next [OPTION]…
        {NAME} --explain=FILE [OPTION]…
 Hold the account key of an ACME client, and sign what it asks for.
 
   --config=FILE     read FILE instead of %E/letsencrypt-tiny/accountd.conf
-  --privkey=KEY     the account key: file:PATH (PEM) or gpg:PATH (encrypted by gpg)
+  --privkey=KEY     the account key: file:PATH (PEM), gpg:PATH (encrypted by gpg) or
+                    pkcs11:URI (in a token)
   --socket=PATH     listen on this UNIX socket (default %t/S.letsencrypt-tiny)
   --stdio           talk to one client on the standard input and output instead
   --policy=NAME     sign only what the section [policy NAME] allows; may be repeated
@@ -51,6 +54,8 @@ Hold the account key of an ACME client, and sign what it asks for.
                     signed, and end
   --genkey=KIND     make a new account key where --privkey=file:PATH says, and end:
                     rsa:2048, rsa:3072, rsa:4096, ec:P-256 or ec:P-384
+  --next            with --genkey: make the key that is to take its place, FILE.next
+  --adopt-next      have FILE.next take the place of FILE, which becomes FILE.old, and end
   --confine=MODE    auto, required or no: give up what the kernel can take
   -q, --quiet       show problems only
       --debug       show details
@@ -64,7 +69,7 @@ MEMORY = 256 << 20   # bytes; a policy for a million names takes 130 MB
 STACK = 16 << 20     # bytes for each thread
 
 _LONG = ["config=", "privkey=", "socket=", "stdio", "policy=", "explain=", "genkey=",
-         "confine=", "quiet", "debug", "help", "version"]
+         "next", "adopt-next", "confine=", "quiet", "debug", "help", "version"]
 
 
 class Arguments(NamedTuple):
@@ -75,6 +80,8 @@ class Arguments(NamedTuple):
     genkey: str | None
     explain: str | None
     debug: bool
+    next: bool = False
+    adopt: bool = False
 
 
 def parse(argv: Sequence[str]) -> Arguments | None:
@@ -96,9 +103,12 @@ def parse(argv: Sequence[str]) -> Arguments | None:
     if "version" in values:
         sys.stdout.write(f"{NAME} {__version__}\n")
         return None
-    modes = [f"--{name}" for name in ("stdio", "genkey", "explain") if name in values]
+    modes = [f"--{name}" for name in ("stdio", "genkey", "explain", "adopt-next")
+             if name in values]
     if len(modes) > 1:
         raise UsageError(f"{' and '.join(modes)} exclude each other (try --help)")
+    if "next" in values and "genkey" not in values:
+        raise UsageError("--next needs --genkey (try --help)")
     from .config import Options
     return Arguments(
         Options(config=values.get("config"), privkey=values.get("privkey"),
@@ -106,7 +116,7 @@ def parse(argv: Sequence[str]) -> Arguments | None:
                 confine=values.get("confine"),
                 policies=tuple(value for name, value in given if name == "--policy")),
         stdio="stdio" in values, genkey=values.get("genkey"), explain=values.get("explain"),
-        debug="debug" in values)
+        debug="debug" in values, next="next" in values, adopt="adopt-next" in values)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,7 +131,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         config = _configure(arguments)
         if arguments.genkey is not None:
-            return _generate(arguments.genkey, config)
+            from . import genkey
+            return genkey.generate(arguments.genkey, config.privkey, arguments.next)
+        if arguments.adopt:
+            from . import genkey
+            return genkey.adopt(config.privkey)
         signer = _load_key(config, arguments.stdio or arguments.explain is not None)
         if arguments.explain is not None:
             return _explain(arguments.explain, config, signer)
@@ -165,21 +179,6 @@ def _configure(arguments: Arguments) -> "Config":
     return config
 
 
-def _generate(kind: str, config: "Config") -> int:
-    from . import account_key, keyfile
-    if config.privkey.method != "file":
-        raise UsageError("--genkey writes to the path of --privkey=file:PATH, not to "
-                         f"{config.privkey}")
-    path = config.privkey.where
-    account_key.check_kind(kind)
-    directory = keyfile.check_new(path, kind)
-    text = account_key.generate(kind)
-    key = account_key.load(text, path, keyfile.ask_passphrase)
-    keyfile.write_new(directory, path, text)
-    sys.stdout.write(f"{path}: {key.kind}, thumbprint {key.thumbprint}\n")
-    return 0
-
-
 def _explain(path: str, config: "Config", signer: "Signer") -> int:
     """With the key at hand, so that each verdict is the one that its owner would get."""
     from ..common.wire.signer import MAX_REQUEST
@@ -198,17 +197,27 @@ def _explain(path: str, config: "Config", signer: "Signer") -> int:
 
 def _load_key(config: "Config", stdio: bool) -> "Signer":
     """The passphrase is asked for, and gpg runs, in here; ``stdio``: 0 is not gpg's."""
-    from . import account_key, keyfile
+    from . import account_key, keyfile, nextkey
     from .conversation import Signer
-    text = keyfile.read(config.privkey, config.gpg, inherit_stdin=not stdio)
-    key = account_key.load(text, str(config.privkey), keyfile.ask_passphrase)
+    if config.privkey.method == "pkcs11":
+        from . import token
+        key = token.load(str(config.privkey))
+    else:
+        text = keyfile.read(config.privkey, config.gpg, inherit_stdin=not stdio)
+        key = account_key.load(text, str(config.privkey), keyfile.ask_passphrase)
     log.debug(f"account key: {key.kind}, thumbprint {key.thumbprint}")
     guard = None
     if config.policies:
         from .policy import Guard
         guard = Guard(config.policies)
-    greeting = Greeting(key.alg, key.jwk, key.thumbprint, config.keyid, refusals=True)
-    return Signer(greeting, key.sign, guard)
+    following = None if config.keyid else nextkey.load(   # which keeps the key as it is
+        config.privkey, config.gpg, inherit_stdin=not stdio)
+    greeting = Greeting(
+        key.alg, key.jwk, key.thumbprint, config.keyid, refusals=True,
+        bindings=tuple((binding.kid, binding.algorithm) for binding in config.bindings),
+        next=NextKey(following.alg, following.jwk, following.thumbprint) if following else None)
+    return Signer(greeting, key.sign, guard, following.sign if following else None,
+                  {binding.kid: binding.mac for binding in config.bindings})
 
 
 def _serve_stdio(config: "Config", signer: "Signer") -> int:

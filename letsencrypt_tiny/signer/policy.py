@@ -21,7 +21,7 @@ from ..common.errors import Error, ProtocolError
 from ..common.wire.jsonfields import JsonObject
 from ..common.wire.policy import BY_CERTIFICATE_KEY, Policy, digest
 from ..common.wire.signer import Greeting
-from . import payloads, request
+from . import inner, payloads, request
 from .payloads import Asked, Names
 
 HOUR = 3600.0       # seconds
@@ -186,11 +186,20 @@ def _judge(verdict: Verdict, line: bytes, own: Greeting, policies: Sequence[Poli
     checked = request.check(line, own)
     for policy in policies:
         verdict.origin = origin_within(policy, checked.header["url"]) or verdict.origin
+    if checked.inner:
+        verdict.operation = checked.inner
+        for policy in policies:
+            _check(policy, checked.header, checked.inner, Asked())
+        return
     row = find_row(checked.header, checked.payload)
     if row is not None:
         verdict.operation = row.operation
-    if not policies:
-        return
+    if policies:
+        _judge_row(verdict, checked, row, own, policies)
+
+
+def _judge_row(verdict: Verdict, checked: request.Request, row: Row | None, own: Greeting,
+               policies: Sequence[Policy]) -> None:
     if row is None:
         raise ProtocolError("not a request that a policy knows")
     if row.operation == "revoke" and "jwk" in checked.header and not any(
@@ -198,6 +207,8 @@ def _judge(verdict: Verdict, line: bytes, own: Greeting, policies: Sequence[Poli
         raise ProtocolError("this key revokes certificates as an account (kid), not as their own "
                             "key (jwk)")
     asked = row.read(checked.payload or {}, own)
+    if row.operation in inner.OUTER:
+        inner.OUTER[row.operation](checked.header, checked.payload or {}, own)
     verdict.names = asked.names
     for policy in policies:
         _check(policy, checked.header, row.operation, asked)

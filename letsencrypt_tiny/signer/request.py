@@ -1,7 +1,7 @@
 """What the signer looks at before it signs: the JWS signing input of an ACME request.
 
 RFC 8555 §6.2 says what the protected header of a request must hold.  Whatever does not hold
-exactly that (another protocol's JWS, the inner JWS of a key change) gets no signature.
+exactly that (another protocol's JWS) gets no signature, but for the two of ``inner``.
 """
 
 import re
@@ -13,6 +13,7 @@ from ..common.errors import ProtocolError
 from ..common.wire.jsonfields import JsonObject, dump, get_object, get_str, parse_object
 from ..common.log import printable
 from ..common.wire.signer import MAX_REQUEST, Greeting
+from . import inner
 
 MAX_LOGGED = 100  # characters of a string
 
@@ -26,6 +27,7 @@ class Request(NamedTuple):
 
     header: JsonObject
     payload: JsonObject | None     # None for POST-as-GET (RFC 8555 §6.3)
+    inner: str = ""                # what the JWS within a request is for: an operation
 
 
 def is_https_url(text: str) -> bool:
@@ -46,6 +48,12 @@ def check(line: bytes, own: Greeting) -> Request:
         raise ProtocolError(f"line longer than {MAX_REQUEST} bytes")
     signing_input = jose.parse_signing_input(line)
     header = parse_object(signing_input.protected, "the protected header", MAX_REQUEST)
+    if inner.is_binding(header):
+        return Request(inner.check_binding(header, signing_input.payload, own), None,
+                       "external-account-binding")
+    if own.old is not None and "nonce" not in header:
+        return Request(inner.check_key_change(header, signing_input.payload, own), None,
+                       "key-change")
     _check_header(header, own)
     payload = (parse_object(signing_input.payload, "the payload", MAX_REQUEST)
                if signing_input.payload else None)

@@ -1,12 +1,13 @@
 """The challenge web server: answers http-01 validations (RFC 8555 §8.3), nothing else.
 
-    webserver [--debug] [--confine=auto|required|no] [--thumbprint=KEY …] FD [FD …]
+    webserver [--debug] [--confine=auto|required|no] [--rooms=N] [--thumbprint=KEY …] FD [FD …]
 
 Started by the master as the user _letsencrypt-www, or any other without privilege.
 
 * FD …: descriptors of stream sockets (TCP or UNIX) that listen already.
 * Working directory: the challenge directory.  A file's name is the token, its content the
   key authorization.  The directory needs to be searchable (x), not readable.
+* N: with it, the files are in the directories 0, 1 … N-1 of that one, which several clients write.
 * KEY: the thumbprint (RFC 7638) of an account's key; several, where CAs have accounts of
   different keys.  Key authorizations of other keys (§8.1) are not given out: who can write in
   the directory can't have names validated for an account of his own.  Without any KEY those of
@@ -44,6 +45,7 @@ class Arguments(NamedTuple):
     confine: str                           # auto | required | no
     thumbprints: tuple[str, ...]           # of the account keys; none: any
     listeners: tuple[socket.socket, ...]
+    rooms: int = 0                         # 0: the directory itself
 
 
 class Visits:
@@ -79,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.level = log.DEBUG if arguments.debug else log.NORMAL
         # privileges were dropped by whoever executed us
         confine.die_with_parent(os.getppid())
-        server = Server(arguments.listeners, Challenges(arguments.thumbprints).find,
+        server = Server(arguments.listeners, Challenges(arguments.thumbprints,
+                                                        arguments.rooms).find,
                         Visits(1).tell)
         confine.warm_up()
         plan = confinement(arguments.confine, len(arguments.listeners) + server.MAX_CONNECTIONS)
@@ -102,7 +105,7 @@ def confinement(mode: str, sockets: int) -> confine.Plan:
 
 def parse(argv: Sequence[str]) -> Arguments:
     """Read the command line; raises UsageError."""
-    debug, mode = False, "auto"
+    debug, mode, rooms = False, "auto", 0
     thumbprints: list[str] = []
     listeners: list[socket.socket] = []
     for argument in argv:
@@ -112,15 +115,18 @@ def parse(argv: Sequence[str]) -> Arguments:
         elif argument.startswith("--confine="):
             mode = _checked(argument, value, value in confine.MODES,
                             f"must be one of {', '.join(confine.MODES)}")
+        elif argument.startswith("--rooms="):
+            rooms = int(_checked(argument, value, value.isascii() and value.isdigit()
+                                 and len(value) < 4, "not a small number"))
         elif argument.startswith("--thumbprint="):
             thumbprints.append(_checked(argument, value, is_thumbprint(value),
                                         "not a base64url SHA-256"))
         else:
             listeners.append(listening_socket(argument))
     if not listeners:
-        raise UsageError("usage: webserver [--debug] [--confine=auto|required|no] "
+        raise UsageError("usage: webserver [--debug] [--confine=auto|required|no] [--rooms=N] "
                          "[--thumbprint=KEY …] FD [FD …]")
-    return Arguments(debug, mode, tuple(thumbprints), tuple(listeners))
+    return Arguments(debug, mode, tuple(thumbprints), tuple(listeners), rooms)
 
 
 def _checked(argument: str, value: str, good: bool, why: str) -> str:

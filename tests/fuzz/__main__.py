@@ -24,11 +24,12 @@ from typing import Any, NamedTuple
 
 from fuzz import golang
 from harness import ca
+from harness.policies import binding, greeting, key_change
 from letsencrypt_tiny.common.wire.policy import OPERATIONS, Policy
 from letsencrypt_tiny.common.wire.signer import Greeting
-from letsencrypt_tiny.signer import account_key, policy
+from letsencrypt_tiny.signer import policy
 
-URL, KID = "https://ca.example/acme/x", "https://ca.example/acme/acct/1"
+URL, KID = "https://ca.example/acme/new-order", "https://ca.example/acme/acct/1"
 NAMES = ("example.org", ".example.net", "*.wild.example", "192.0.2.1", "2001:db8::1")
 RULES = Policy("fuzz", frozenset(["https://ca.example"]), frozenset(OPERATIONS),
                frozenset(NAMES), frozenset(["short"]))
@@ -73,8 +74,7 @@ def b64(data: bytes) -> str:
 
 def own_key() -> Greeting:
     """What the signer knows of a new account key."""
-    key = account_key.load(ca.genkey().encode(), "", lambda _: b"")
-    return Greeting(key.alg, key.jwk, key.thumbprint)
+    return greeting()
 
 
 def openssl_csr(key: str, san: str, subject: str = "/", *extensions: str) -> bytes:
@@ -93,14 +93,13 @@ def json_seeds() -> list[Any]:
     csr = b64(openssl_csr(key, "DNS:example.org"))
     cert = b64(ca.openssl("req", "-x509", "-config", "/dev/null", "-key", "/dev/stdin", "-subj",
                           "/", "-outform", "DER", stdin=key.encode()))
-    jws = {"protected": "e30", "payload": "e30", "signature": "AAAA"}
     one, two = ({"type": "dns", "value": value} for value in ("example.org", "a.example.net"))
     return [None, {}, {"identifiers": [one]}, {"identifiers": [one, two], "profile": "short"},
             {"identifiers": [two, {"type": "ip", "value": "2001:db8::1"}], "replaces": "a.b"},
             {"csr": csr}, {"status": "deactivated"}, {"contact": ["mailto:a@example.org"]},
             {"contact": [], "termsOfServiceAgreed": True}, {"certificate": cert, "reason": 1},
-            {"certificate": cert}, jws, {"onlyReturnExisting": True},
-            {"onlyReturnExisting": True, "contact": []}, {"externalAccountBinding": jws}]
+            {"certificate": cert}, key_change(), {"onlyReturnExisting": True},
+            {"onlyReturnExisting": True, "contact": []}, {"externalAccountBinding": binding()}]
 
 
 class Mutator:

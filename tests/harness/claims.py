@@ -1,4 +1,4 @@
-"""Rows of “make mutants”: what is claimed of challenges, and who answers them.
+"""Rows of “make mutants”: what is claimed of accounts, of challenges, and who answers them.
 
 The other rows, and what is done with them, are in tests/mutants.py.
 """
@@ -32,6 +32,52 @@ ONLINE, REACH = "integration/test_online.py", "unit/test_online_reach.py"
 ASKING = "unit/test_online_asking.py"
 PARTS, PRESENTING = "unit/test_dns_parts.py", "unit/test_dns_presenting.py"
 HOSTILE, UPDATES = "integration/test_dns_hostile.py", "integration/test_dns_updates.py"
+
+INNER, EAB, ROLLOVER = ("unit/test_signer_inner.py", "integration/test_eab.py",
+                        "integration/test_rollover.py")
+
+ACCOUNTS = (
+    row("a MAC for the own key only", "signer/inner.py",
+        'if parse_object(payload, "the payload", MAX_REQUEST) != own.jwk:', "if False:",
+        f"{INNER}::test_no_other_mac"),
+    row("… under a policy if that allows it", "signer/policy.py",
+        "            _check(policy, checked.header, checked.inner, Asked())", "            pass",
+        f"{INNER}::test_a_mac_for_the_own_key", "unit/test_policy_derived.py::"
+        "test_derived_for_external_accounts"),
+    row("a binding is for the request at hand", "signer/inner.py",
+        'if inner["url"] != header["url"] or said != own.jwk:', "if False:",
+        f"{INNER}::test_a_binding_of_something_else"),
+    row("no bad MAC key is shown", "signer/eab.py",
+        'raise ConfigError(f"{where}: not base64url (RFC 4648 §5)") from None',
+        'raise ConfigError(f"{where}: not base64url: {text}") from None',
+        f"{EAB}::test_bad_settings"),
+    row("a MAC key that all can read is refused", "signer/eab.py", "info.st_mode & 0o007",
+        "info.st_mode & 0", f"{EAB}::test_key_file", "::test_a_configuration_that_everybody_reads"),
+    row("a key change to its own next key only", "signer/inner.py",
+        'if inner["alg"] != own.next.alg or inner["jwk"] != own.next.jwk:', "if False:",
+        f"{INNER}::test_a_key_change_to_a_strangers_key",
+        f"{ROLLOVER}::test_a_client_gone_over_to_somebody_else"),
+    row("… from its own key", "signer/inner.py", 'if get_object(said, "oldKey") != own.old:',
+        "if False:", f"{INNER}::test_no_other_key_change"),
+    row("… during account --rollover", "master/plan/signing.py",
+        '("key-change", request.rollover)', '("key-change", True)',
+        f"{ROLLOVER}::test_a_client_gone_over_to_somebody_else"),
+    row("which key the CA knows is found", "master/commands/asking.py",
+        "for answer in ask(config, [AccountUpdate(find_key=True)], issuer=issuer):",
+        "for answer in ():", f"{ROLLOVER}::test_killed"),
+    row("what the CA says is no proof", "client/rollover.py",
+        '        if not session.require_signer("keyChange").by_next:\n            raise',
+        "        if False:\n            raise",
+        f"{ROLLOVER}::test_it_agrees_and_does_nothing"),
+    row("… nor that it refuses a second try", "client/rollover.py",
+        "        signer.follow(False)\n",
+        "        raise refusal\n    if True:\n        raise refusal\n",
+        f"{ROLLOVER}::test_the_answer_is_lost"),
+    row("the old key is kept", "signer/nextkey.py",
+        "        os.link(name, name + OLD + _PART, src_dir_fd=place, dst_dir_fd=place)",
+        "        open(f'{path}{OLD}{_PART}', 'w').close()",
+        f"{ROLLOVER}::test_killed_at_any_system_call_of_the_adoption"),
+)
 
 CHALLENGES = (
     # The updater of DNS records
@@ -152,8 +198,26 @@ CHALLENGES = (
         "    elif not _is_good(account, issuer):", "    elif False:",
         "unit/test_records.py::test_an_account_that_a_client_made_up"),
     row("records call a well-known CA as it is known", "master/plan/issuers.py",
-        'if host.endswith("." + end)), told)', "if False), told)",
+        "return known.caa if known is not None and known.caa else told", "return told",
         "unit/test_records.py::test_names_of_a_ca"),
+    row("each CA's client has a directory of its own", "master/responders/http01.py",
+        "if clients < 2 or self", "if True or self",
+        "integration/test_apart.py::test_the_answers_of_another"),
+    row("the web server looks into all of them", "webserver/challenges.py",
+        "for room in range(rooms)]", "for room in range(min(rooms, 1))]",
+        "unit/test_webserver.py::test_rooms_of_several_clients"),
+    row("a client's files are its own CA's matter", "master/commands/ordering.py",
+        "                self._ended(conversation, exc)", "                raise",
+        "integration/test_apart.py::test_a_client_that_makes_files_without_end"),
+    row("a challenge that fails is no reason to ask another CA", "client/outcome.py",
+        '"caa", "invalidProfile"})', '"caa", "invalidProfile", "dns", "unauthorized"})',
+        "integration/test_failover.py::test_not_where_the_challenge_fails"),
+    row("whichever CA of the list has issued is as good", "master/commands/due.py",
+        "for name in section.issuers}", "for name in section.issuers[:1]}",
+        "integration/test_failover.py::test_back_to_the_first"),
+    row("no certificate without the profile that is required", "client/profiles.py",
+        "if request.profile_required:", "if False:",
+        "integration/test_profiles.py::test_one_that_is_required"),
     row("a message of a CA's takes no time", "common/names.py",
         'if "xn--" not in name or not is_dns(name):', 'if "xn--" not in name:',
         "unit/test_names.py::test_no_message_takes_long"),

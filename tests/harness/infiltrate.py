@@ -63,7 +63,8 @@ def field(prefix: Prefix, authority: ca.CA) -> Iterator[Field]:
         site.use(server)
         site.genkey()
         for section in "a", "b":
-            site.certificate(section, [f"{section}.example"])
+            # the key that is there is what certificates are compared with
+            site.certificate(section, [f"{section}.example"], reuse_key="yes")
         for command in ("account", "--register", "--tos-agreed"), ("newOrder",):
             done = site.run(*command)
             if done.returncode != 0:

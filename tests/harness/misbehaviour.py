@@ -326,3 +326,26 @@ def huge_pem(server: Hostile, size: int = 50_000_000,
                 yield piece
         return response._replace(headers=headers, body=pieces())
     server.on["certificate"] = handler
+
+
+def profiles(server: Hostile, *names: str, refuse: str = "", echo: str | None = "") -> None:
+    """It has profiles of these names, and its orders say which theirs is, or that it is ``echo``
+    (None: nothing).  ``refuse``: at newOrder, or finalize, it wants to know of none."""
+    def directory(message: JSON) -> None:
+        message["meta"]["profiles"] = {name: f"https://ca.example/{name}" for name in names}
+
+    def new_order(request: Request, default: Default) -> Response:
+        asked = request.payload.get("profile")
+        if asked is not None and (refuse == "newOrder" or asked not in names):
+            return Response.problem("invalidProfile", f"no profile “{asked}” today", 400)
+        response = default()
+        if response.status == 201 and (named := asked if echo == "" else echo) is not None:
+            server.orders[-1]["profile"] = named
+        return response
+
+    def finalize(request: Request, default: Default) -> Response:
+        if refuse == "finalize" and "profile" in server.orders[int(request.id)]:
+            return Response.problem("invalidProfile", "its profile is gone", 400)
+        return default()
+    server.edit("directory", directory)
+    server.on.update(newOrder=new_order, finalize=finalize)

@@ -9,7 +9,7 @@ from harness.accountd import b64_text as b64
 from letsencrypt_tiny.common.wire.access import Access
 from letsencrypt_tiny.common.wire.order import Order
 from letsencrypt_tiny.common.wire.policy import OPERATIONS, ORDERING, Policy
-from letsencrypt_tiny.common.wire.signer import Greeting
+from letsencrypt_tiny.common.wire.signer import Greeting, NextKey
 from letsencrypt_tiny.common.x509.csr import parse_csr
 from letsencrypt_tiny.signer import account_key, policy
 
@@ -20,6 +20,7 @@ ALL = Policy("all", frozenset([ORIGIN]), frozenset(OPERATIONS), frozenset(NAMES)
              frozenset(["short"]))
 DEFAULT = ALL._replace(name="default", operations=frozenset(ORDERING))
 JWS = {"protected": "e30", "payload": "e30", "signature": "AAAA"}
+EAB = "kid-1"     # of an external account
 
 
 @functools.lru_cache(None)
@@ -30,9 +31,32 @@ def key(kind: str = "ec:P-256", which: str = "server") -> str:
 
 @functools.lru_cache(None)
 def greeting(kind: str = "ec:P-256") -> Greeting:
-    """What the signer knows of the account key."""
-    own = account_key.load(key(kind, "account").encode(), "", lambda _: b"")
-    return Greeting(own.alg, own.jwk, own.thumbprint)
+    """What the signer knows of the account key, of the next one and of an external account."""
+    own, following = (account_key.load(key(kind, which).encode(), "", lambda _: b"")
+                      for which in ("account", "next"))
+    return Greeting(own.alg, own.jwk, own.thumbprint, bindings=((EAB, "HS256"),),
+                    next=NextKey(following.alg, following.jwk, following.thumbprint))
+
+
+def inner(header: dict[str, Any], payload: Any) -> dict[str, str]:
+    """A JWS within a request; nobody looks at its signature."""
+    protected, body = (b64(json.dumps(part).encode()) for part in (header, payload))
+    return {"protected": protected, "payload": body, "signature": "AAAA"}
+
+
+def binding(kind: str = "ec:P-256", payload: Any = None, **changes: Any) -> dict[str, str]:
+    """An external account binding (RFC 8555 §7.3.4), with changes to its header."""
+    header = {"alg": "HS256", "kid": EAB, "url": URL, **changes}
+    return inner(header, greeting(kind).jwk if payload is None else payload)
+
+
+def key_change(kind: str = "ec:P-256", said: dict[str, Any] | None = None, **changes: Any
+               ) -> dict[str, str]:
+    """A key change to the next key (§7.3.5), with changes to its header and what is said."""
+    own = greeting(kind)
+    assert own.next is not None
+    header = {"alg": own.next.alg, "jwk": own.next.jwk, "url": URL, **changes}
+    return inner(header, {"account": KID, "oldKey": own.jwk, **(said or {})})
 
 
 def csr(*extensions: str, subject: str = "/", pem: str = "", options: tuple[str, ...] = ()
@@ -97,13 +121,13 @@ ROWS: list[tuple[str, str, Any]] = [
     ("account-update", "kid", {"termsOfServiceAgreed": True}),
     ("revoke", "kid", {"certificate": b64(certificate())}),
     ("revoke", "kid", {"certificate": b64(certificate()), "reason": 4}),
-    ("key-change", "kid", JWS),
+    ("key-change", "kid", key_change()),
     ("lookup", "jwk", {"onlyReturnExisting": True}),
     ("lookup", "jwk", {"onlyReturnExisting": True, "contact": [], "termsOfServiceAgreed": True}),
     ("register", "jwk", {}), ("register", "jwk", {"termsOfServiceAgreed": True}),
     ("register", "jwk", {"contact": ["mailto:a@b"], "termsOfServiceAgreed": True}),
-    ("external-account-binding", "jwk", {"externalAccountBinding": JWS}),
-    ("external-account-binding", "jwk", {"externalAccountBinding": JWS, "contact": [],
+    ("external-account-binding", "jwk", {"externalAccountBinding": binding()}),
+    ("external-account-binding", "jwk", {"externalAccountBinding": binding(), "contact": [],
                                          "termsOfServiceAgreed": True}),
 ]
 

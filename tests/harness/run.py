@@ -168,6 +168,7 @@ class Site:
         self.accountd: dict[str, dict[str, str]] = {"": {"privkey": f"file:{self.account_key}"}}
         self._written: list[str] = []
         self._ca_file: Path | None = None
+        self._settings: dict[str, str] = {}
 
     def remove(self) -> None:
         """Remove the directory and all that is in it."""
@@ -178,8 +179,9 @@ class Site:
         self.main["client"].update({"server": server.directory, "ca-file": str(server.ca_file)})
         self.main["webserver"]["listen"] = f"127.0.0.1:{server.http_port}"
         self._ca_file = server.roots()
+        self._settings = getattr(server, "settings", {})
         for settings in self.certs.values():
-            settings["CAfile"] = str(self._ca_file)
+            settings.update(self._settings, CAfile=str(self._ca_file))
 
     def certificate(self, section: str, names: Sequence[str] = (), **settings: str) -> None:
         """Configure a certificate; ``min_days="7"`` sets min-days."""
@@ -188,6 +190,7 @@ class Site:
             self.certs[section]["names"] = ", ".join(names)
         if self._ca_file is not None:
             self.certs[section].setdefault("CAfile", str(self._ca_file))
+        self.certs[section] = {**self._settings, **self.certs[section]}
 
     def file(self, section: str, name: str = "fullchain.pem") -> Path:
         """Return the path of a file of a certificate that is configured in the short form."""

@@ -153,7 +153,8 @@ def test_manuals() -> None:
 
 def test_with_nothing_configured_the_nightly_run_is_silent() -> None:
     assert run(MASTER, "--quiet", "newOrder") == ""
-    assert run(MASTER, "--quiet", "status").split() == ["SECTION", "EXPIRES", "STATE", "NAMES"]
+    assert run(MASTER, "--quiet", "status").split() == [
+        "SECTION", "EXPIRES", "LIFETIME", "STATE", "NAMES"]
     for command in ("status", "newOrder"):   # who asks is told what to do
         assert f"no certificate is configured: add a section such as [example.org] with names = " \
             f"example.org to {CONFIG}/certs.conf" in run(MASTER, command)

@@ -75,7 +75,7 @@ def test_contact(ready: Site) -> None:
 def test_deactivation(ready: Site) -> None:
     """For ever: neither looked up, nor used, nor registered again."""
     shown(ready.run("account", "--register", "--tos-agreed"))
-    assert shown(ready.run("account", "--deactivate"))["status"] == "deactivated"
+    assert shown(ready.run("account", "--deactivate", "--yes"))["status"] == "deactivated"
     gone = "error: .*deactivated.*"
     expect(ready.run("account"), 1, gone)
     expect(ready.run("account", "--register", "--tos-agreed"), 1, gone)
@@ -161,9 +161,10 @@ def test_revocation_by_a_stranger(issued: Site, pebble: Pebble, prefix: Prefix) 
     expect(issued.run("--quiet", "revokeCert", str(cert)), 1,
            r"accountd: warning: \[stdio\] NOSIGN .* not as their own key .*",
            rf"error: {cert}: the account key has no account at .*")
-    shown(issued.run("account", "--register", "--tos-agreed"))
+    shown(issued.run("account", "--register", "--tos-agreed"), TERMS, KEY_ID,
+          r"also known: \S+ at \S+, of the key with the thumbprint \S+")
     expect(issued.run("--quiet", "revokeCert", str(cert)), 1,
-           rf"error: {cert}: revokeCert: .* \(unauthorized\)")
+           rf"error: {cert}: revokeCert: .* \(unauthorized\); another account has it: .*")
     assert status(issued, pebble, "a") == "Valid"
 
 
@@ -175,7 +176,7 @@ def test_what_cannot_be_revoked(ready: Site) -> None:
     nothing.write_text(ca.genkey())
     expect(ready.run("revokeCert", str(nothing)), 1, rf"error: {nothing}: .*")
     expect(ready.run("revokeCert"), 2,
-           "error: revokeCert: name the file of a certificate to revoke")
+           "error: revokeCert: name the section, or the file, of a certificate to revoke")
     expect(ready.run("revokeCert", "--reason=2", str(nothing)), 2,
            r"error: --reason=2: not one of unspecified \(0\), keyCompromise \(1\), .*")
 

@@ -235,7 +235,8 @@ def test_a_connection_closed_between_requests_is_opened_again(hostile: Hostile,
 
 
 def test_replaces_and_profiles(hostile: Hostile, registered: Master) -> None:
-    unknown = registered.run(registered.order("s", "a.example", profile="tiny")).only(Failed)
+    unknown = registered.run(registered.order("s", "a.example", profile="tiny",
+                                              profile_required=True)).only(Failed)
     assert "no profile" in unknown.message
     hostile.edit("directory", lambda directory: directory.update(
         renewalInfo=hostile.url("renewalInfo"), meta={"profiles": {"tiny": "x"}}))

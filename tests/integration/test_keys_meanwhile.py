@@ -37,6 +37,7 @@ def put(path: Path, text: str) -> None:
 def test_a_key_that_is_replaced(first: bool, good: Site, server: Hostile) -> None:
     """No certificate is installed for a key that isn't there; the next run orders for the new."""
     key, cert = good.file("a", "privkey.pem"), good.file("a")
+    good.certs["a"]["reuse-key"] = "yes"
     if first:
         cert.unlink()
     before = None if first else cert.read_bytes()
@@ -53,6 +54,7 @@ def test_a_key_that_is_replaced(first: bool, good: Site, server: Hostile) -> Non
 
 def test_a_key_that_is_removed(good: Site, server: Hostile) -> None:
     key, cert = good.file("a", "privkey.pem"), good.file("a")
+    good.certs["a"]["reuse-key"] = "yes"
     before, text = cert.read_bytes(), key.read_text()
     meanwhile(server, key.unlink)
     done = good.run("--quiet", "newOrder", "--force")
@@ -65,6 +67,7 @@ def test_the_same_key_in_another_form(good: Site, server: Hostile) -> None:
     key = good.file("a", "privkey.pem")
     other = ca.openssl("ec", "-in", str(key)).decode()
     assert other != key.read_text()
+    good.certs["a"]["reuse-key"] = "yes"
     meanwhile(server, lambda: put(key, other))
     expect(good.run("newOrder", "--force"), 0, "a: forced", f"a: {INSTALLED}")
     assert judge.matches(good.file("a"), key)
@@ -93,3 +96,13 @@ def test_an_openssl_that_makes_no_key(action: str, good: Site, server: Hostile) 
     del good.main[""]["openssl"]
     expect(good.run("--quiet", "newOrder"), 0)
     assert judge.matches(good.file(name), good.file(name, "privkey.pem"))
+
+
+def test_a_key_that_is_replaced_where_each_certificate_has_its_own(good: Site, server: Hostile
+                                                                   ) -> None:
+    """The pair that comes takes its place; what was put there meanwhile is kept beside it."""
+    key, mine = good.file("a", "privkey.pem"), ca.genkey()
+    meanwhile(server, lambda: put(key, mine))
+    expect(good.run("newOrder", "--force"), 0, "a: forced", f"a: {INSTALLED}")
+    assert judge.matches(good.file("a"), key) and key.read_text() != mine
+    assert good.file("a", "privkey.pem.old").read_text() == mine

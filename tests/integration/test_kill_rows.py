@@ -122,7 +122,8 @@ def test_each_row_that_writes_has_a_scene() -> None:
     assert {*SCENES, *SETTLING, TOLD} == set(WRITING)
 
 
-DONE = {"directory", "account", "issuer", "key_type", "ca_file", "access", "installed"}
+DONE = {"directory", "account", "issuer", "issuer_account", "key_type", "ca_file", "access",
+        "installed"}
 
 
 def state(site: Site) -> dict[str, Any]:

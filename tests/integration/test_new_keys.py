@@ -7,10 +7,11 @@ import time
 
 import pytest
 
-from harness import daemon, judge, proc
+from harness import daemon, judge, proc, soak
 from harness.hostile import Default, Hostile, Request, Response
 from harness.judge import expect
 from harness.run import ENVIRONMENT, Site
+from test_keys import digest, next_key
 
 PAIRS = ("fullchain.pem", "cert.pem")
 
@@ -77,6 +78,7 @@ def test_a_new_key_and_a_wrong_ca_file(issued: Site, hostile: Hostile) -> None:
 def test_the_key_cannot_be_read_meanwhile(issued: Site, hostile: Hostile) -> None:
     """What was issued is kept, and is installed once the key is as it was."""
     key, before = issued.file("a", "privkey.pem"), issued.file("a").read_bytes()
+    issued.certs["a"]["reuse-key"] = "yes"
 
     def finalize(_request: Request, default: Default) -> Response:
         key.chmod(0o644)
@@ -90,12 +92,12 @@ def test_the_key_cannot_be_read_meanwhile(issued: Site, hostile: Hostile) -> Non
     assert len(hostile.asked("newOrder")) == 2
 
 
-def killed(site: Site, call: str, number: int) -> bool:
+def killed(site: Site, call: str, number: int, *args: str) -> bool:
     """Run newOrder, the master being killed at its ``number``th ``call``; False if it wasn't."""
     done = subprocess.run(
         ["/usr/bin/strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", "signal=none",
          "-e", f"inject={call}:signal=KILL:when={number}", "--",
-         *site.command("--quiet", "newOrder")], stdin=subprocess.DEVNULL, env=ENVIRONMENT,
+         *site.command("--quiet", "newOrder", *args)], stdin=subprocess.DEVNULL, env=ENVIRONMENT,
         capture_output=True, text=True, check=False)
     deadline = time.monotonic() + 10
     while done.returncode == -signal.SIGKILL and any(_runs(pid) for pid in _orphans()):
@@ -117,9 +119,9 @@ def _runs(pid: int) -> bool:
         return False
 
 
-# Most of unlinkat(2) tidies up what is never there: of those each is tried by the soak alone
+# Most of wait4(2) are between two steps, and of unlinkat(2) for what is never there
 @pytest.mark.parametrize("call, stride", [
-    ("renameat", 1), ("wait4", 1), ("unlinkat", 1 if os.environ.get("SOAK") else 4)])
+    ("renameat", 1), ("wait4", soak.stride(3)), ("unlinkat", soak.stride(4))])
 def test_killed_at_any_step_of_a_replacement(call: str, stride: int, issued: Site,
                                              hostile: Hostile) -> None:
     """The pair on the disk is the old one or the new one, and the next run needs no new order."""
@@ -140,6 +142,29 @@ def test_killed_at_any_step_of_a_replacement(call: str, stride: int, issued: Sit
     assert kills >= 3
     expect(issued.run("--quiet", "newOrder"), 0)
     assert waiting(issued) == []
+
+
+@pytest.mark.parametrize("call, stride", [
+    ("renameat", 1), ("linkat", 1), ("wait4", soak.stride(4))])
+def test_killed_at_any_step_with_a_next_key(call: str, stride: int, issued: Site,
+                                            hostile: Hostile) -> None:
+    """The pair is whole; what was published as the next key is the next, or is in use."""
+    issued.certs["a"]["next-key"] = "yes"
+    expect(issued.run("--quiet", "newOrder"), 0)
+    number, was_killed = 1, True
+    while was_killed:
+        published = next_key(issued)
+        was_killed = killed(issued, call, number, "--force")
+        assert whole(issued), number
+        left = next_key(issued)
+        if left != published:
+            assert digest(issued.file("a", "privkey.pem")) == published
+        expect(issued.run("--quiet", "newOrder"), 0)
+        assert whole(issued)
+        number += stride
+    assert number >= 3
+    expect(issued.run("--quiet", "newOrder"), 0)
+    assert waiting(issued) == ["key"] and next_key(issued) is not None
 
 
 def test_a_key_in_a_directory_that_others_can_write(issued: Site, hostile: Hostile) -> None:

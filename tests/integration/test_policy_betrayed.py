@@ -97,7 +97,7 @@ def test_a_client_gone_over_to_somebody_else(betrayed: Site, pebble: Pebble) -> 
 @pytest.mark.parametrize("command, allowed", [
     (["account"], []), (["account", "mailto:a@example.org"], ["update"]),
     (["account", "--register", "--tos-agreed"], ["register"]),
-    (["account", "--deactivate"], ["deactivate"])])
+    (["account", "--deactivate", "--yes"], ["deactivate"])])
 def test_the_other_commands(command: list[str], allowed: list[str], betrayed: Site,
                             pebble: Pebble) -> None:
     """As their options say."""

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from harness import ca, infiltrate, misbehaviour, proc, words
+from harness import ca, infiltrate, misbehaviour, proc, soak, words
 from harness.actor import Word
 from harness.hostile import Default, Request, Response
 from harness.infiltrate import SECTION, USER, Field, play
@@ -208,6 +208,7 @@ def chain(field: Field, section: str) -> str:
     return field.site.file(section, "fullchain.pem").read_text()
 
 
+@pytest.mark.once
 def test_certificates_that_are_not_the_sections(field: Field, hostile_ca: ca.CA) -> None:
     """Another section's, one for another key, one of another CA, a key, nothing at all (B 32)."""
     other_key = field.server.issue(ca.request(["a.example"], ca.genkey()))
@@ -227,6 +228,7 @@ def test_certificates_that_are_not_the_sections(field: Field, hostile_ca: ca.CA)
         assert expected in told, told
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("word, expected", [
     (line("Issued", section="b", chain="", alternates=[]), "not asked for"),
     (line("Issued", section="../../etc/x", chain="", alternates=[]), "not asked for"),
@@ -248,12 +250,14 @@ def test_other_answers_are_refused(word: Word, expected: str, field: Field) -> N
     assert expected in failing(field, word)
 
 
+@pytest.mark.once
 def test_what_it_says_of_a_failure_is_shown_printable(field: Field) -> None:
     told = failing(field, line("Failed", section="a", message=misbehaviour.CONTROL,
                                outcome="refused", type="x\n"))
     assert told.startswith(r"error: a: \x1b[31mred")
 
 
+@pytest.mark.once
 def test_one_answer_a_section(field: Field) -> None:
     """A second one is not asked for; what the first installed stays."""
     answer = words.spell([Failed("a", "first of all", "refused")])
@@ -263,6 +267,7 @@ def test_one_answer_a_section(field: Field) -> None:
     assert errors(done)[0] == "error: a: first of all"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("to, piece, expected", [
     ("answers", b"x", "longer than"),
     ("answers", order.format_answer(Log("info", "all is well")), "without end"),
@@ -306,6 +311,7 @@ def test_a_gigabyte(to: str, piece: bytes, expected: str, field: Field) -> None:
     tidy(field.site)
 
 
+@pytest.mark.once
 def test_silence_with_its_output_closed(field: Field) -> None:
     """It is ended, after a moment of grace."""
     began = time.monotonic()
@@ -313,19 +319,20 @@ def test_silence_with_its_output_closed(field: Field) -> None:
     assert time.monotonic() - began < 15
 
 
+@pytest.mark.once
 def test_what_is_remembered_of_it_harms_no_later_run(field: Field) -> None:
     """A false account or order costs the next run a few requests at most."""
-    key = "x" * 43
+    key, less = "x" * 43, soak.stride(3)
     assert field.site.run("newOrder", "--force", "a").returncode == 0    # it has a certificate
     for url in ("https://evil.example/order/1", "http://127.0.0.1/", "\x1b",
-                *map(field.server.url, ("directory", "newNonce", "account/0", "authz/0",
-                                        "challenge/0-1", "certificate/0", "order/77"))):
+                *map(field.server.url, ("directory", "newNonce", "account/0", "order/77", "authz/0",
+                                        "challenge/0-1", "certificate/0")))[::less]:
         failing(field, line("Progress", section="a", state="pending", url=url, wait=0))
         assert field.site.run("newOrder", "--force", "a").returncode == 0
     remembered = field.site.lib / "state/accounts.json"
     for url in ("https://evil.example/account/1", "\x1b[2J",
-                *map(field.server.url, ("directory", "order/1", "account/x", "account/77",
-                                        "account/7777"))):
+                *map(field.server.url, ("directory", "order/1", "account/x", "account/7777",
+                                        "account/77")))[::less]:
         [thumbprint] = json.loads(remembered.read_text())[field.server.directory]
         for known in key, thumbprint:
             failing(field, line("Account", url=url, key=known))
@@ -368,6 +375,7 @@ def test_the_challenge_directory_is_removed_with_all_that_is_in_it(field: Field)
     assert snapshot(certs, site.account_key, site.path / "public") == before
 
 
+@pytest.mark.once
 def test_it_validates_no_account_of_its_own(field: Field) -> None:
     """What it writes for another account's key is not given out (RFC 8555 §8.1): else whoever
     has taken it over gets certificates for the configured names, of any CA, for his own key."""
@@ -409,6 +417,7 @@ def test_it_leaves_no_process(field: Field) -> None:
             pass
 
 
+@pytest.mark.once
 def test_no_nest_is_too_deep(field: Field) -> None:
     """Of directories, which only a client that isn't confined can make."""
     failing(field, infiltrate.dig(3000))

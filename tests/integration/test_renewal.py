@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from harness import ca, daemon, judge, proc
+from harness import ca, daemon, judge, proc, soak
 from harness.hostile import Default, Hostile, Request, Response
 from harness.judge import INSTALLED, NEW, expect
 from harness.run import ENVIRONMENT, Result, Site
@@ -56,7 +56,7 @@ def consistent(site: Site, complete: bool = True) -> None:
         if path.name != "chain.pem":
             assert judge.matches(path, directory / "privkey.pem")
     if complete:
-        assert set(os.listdir(directory)) == FILES
+        assert set(os.listdir(directory)) - {"privkey.pem.old"} == FILES
         assert (directory / "fullchain.pem").read_text() == \
             (directory / "cert.pem").read_text() + (directory / "chain.pem").read_text()
 
@@ -308,7 +308,7 @@ def test_stopped(number: signal.Signals, ready: Site, hostile: Hostile) -> None:
         for command in (["newOrder"], ["account"], ["revokeCert", str(hostile.ca_file)]):
             expect(ready.run(*command), 75,
                    rf"error: another run is under way \(it holds {ready.rundir}/lock\)")
-        expect(ready.run("status"), 0, stdout=r"SECTION .*\na +- +due: .* a\.example\n")
+        expect(ready.run("status"), 0, stdout=r"SECTION .*\na +- +- +due: .* a\.example\n")
         run.process.send_signal(number)
         expect(run.end(), 1, f"error: stopped by {number.name}; what was not finished is taken up "
                              "by the next run")
@@ -341,7 +341,7 @@ def test_killed_at_every_change_of_a_file(ready: Site, hostile: Hostile) -> None
     ready.certs["a"]["notify"] = f"echo >>{told}"
     kills = 0
     for call in ("fsync", "renameat"):
-        number = 1
+        number = 1 if call == "renameat" else soak.stride(2)
         killed = True
         while killed:
             for path in [*ready.file("a", "").iterdir(), ready.lib / "state/cert-a.json", told]:
@@ -355,8 +355,8 @@ def test_killed_at_every_change_of_a_file(ready: Site, hostile: Hostile) -> None
             assert told.exists()
             assert orders(hostile) - before <= 2
             kills += killed
-            number += 1
-    assert kills >= 10
+            number += soak.stride(2)
+    assert kills >= 5
 
 
 def test_killed_at_any_moment(ready: Site) -> None:

@@ -51,7 +51,7 @@ def _site(prefix: Prefix, server: Hostile) -> Site:
     site.use(server)
     site.main["client"].update(timeout=str(TIMEOUT), jobs="64")
     site.genkey()
-    site.certificate("good", ["good.example"])
+    site.certificate("good", ["good.example"], reuse_key="yes")
     assert site.register().returncode == 0
     done = site.run("newOrder")
     assert done.returncode == 0, done.stderr
@@ -69,7 +69,7 @@ def victim(prefix: Prefix, server: Hostile) -> Iterator[Site]:
     """A site with an old certificate in each section, all due."""
     made = _site(prefix, server)
     for section in CASES:
-        made.certificate(section, [f"{section}.example"],
+        made.certificate(section, [f"{section}.example"], reuse_key="yes",
                          notify=f"echo {section} >>{made.path}/notified")
         if section != "good":
             shutil.copytree(made.file("good", ""), made.file(section, ""))

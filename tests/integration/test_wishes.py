@@ -182,7 +182,8 @@ def test_a_self_signed_placeholder(issued: Site, hostile: Hostile) -> None:
 # --- revoked by us -------------------------------------------------------------------------------
 
 def test_revoked(issued: Site, hostile: Hostile) -> None:
-    """Replaced by the next run, with the same key; a copy of it elsewhere says as much."""
+    """Replaced by the next run, with the key that stays; a copy of it elsewhere says as much."""
+    issued.certs["a"]["reuse-key"] = "yes"
     issued.certificate("b", ["b.example"])
     assert issued.run("newOrder", "b").returncode == 0
     copy = shutil.copy(issued.file("a", "cert.pem"), issued.path / "copy.pem")

@@ -87,7 +87,7 @@ FLOORS = {
                ("commands",), ("main",)),
     "common": (("environment", "shortage", "encoding", "errors", "paths", "names", "urls",
                 "clock", "pycryptodome"),
-               ("log", "specifiers", "inifile", "acl"), ("trusted",),
+               ("log", "specifiers", "inifile", "acl", "pkcs11"), ("trusted", "complaint"),
                ("wire", "x509", "sandbox", "serving")),
 }
 

@@ -10,7 +10,7 @@ from letsencrypt_tiny.client import outcome
 from letsencrypt_tiny.client.account import NoAccount
 from letsencrypt_tiny.client.authorization import Invalid
 from letsencrypt_tiny.client.challenges.http01 import Http01
-from letsencrypt_tiny.client.neworder import NotOffered
+from letsencrypt_tiny.client.profiles import NotOffered
 from letsencrypt_tiny.client.ordering import Gone, Ordering
 from letsencrypt_tiny.client.outcome import ORDER, REQUEST, RUN
 from letsencrypt_tiny.client.patience import Patience, TimedOut
@@ -20,7 +20,8 @@ from letsencrypt_tiny.client.signer import Refused, SignerError
 from letsencrypt_tiny.client.transport import CutOff, NoAnswer, TransportError
 from letsencrypt_tiny.common.errors import (ConfigError, Error, LocalProtocolError,
                                             ProtocolError)
-from letsencrypt_tiny.common.wire.order import OUTCOMES, Failed, Order
+from letsencrypt_tiny.common.wire.failed import ELSEWHERE, OUTCOMES, Failed
+from letsencrypt_tiny.common.wire.order import Order
 from letsencrypt_tiny.common.wire.problems import Problem
 
 # --- the table ---------------------------------------------------------------------------------
@@ -39,6 +40,7 @@ EXPECTED: list[tuple[Error, str]] = [
     (refusal("", 404), L + R + U), (refusal("https://ca.example/odd", 403), L + R + U),
     (refusal("", 408), B + B + B), (refusal("", 425), B + B + B),
     (refusal("badNonce", 400), U + U + U), (refusal("orderNotReady"), U + U + U),
+    (refusal("invalidProfile", 400), R + R + R),
     (refusal("userActionRequired"), U + U + U), (refusal("accountDoesNotExist"), L + L + L),
     (refusal("badPublicKey", 400), L + L + L), (refusal("badSignatureAlgorithm", 400), L + L + L),
     (TimedOut("late", 60), U + U + U), (Interrupted("interrupted"), U + U + U),
@@ -67,13 +69,42 @@ def test_every_row_is_reached() -> None:
 
 def test_the_answer_holds_what_is_known() -> None:
     assert outcome.failed("s", refusal("rateLimited", 429, 30), ORDER) == Failed(
-        "s", "No. (rateLimited)", B, "rateLimited", 30)
+        "s", "No. (rateLimited)", B, "rateLimited", 30, "limited")
     assert outcome.failed("s", Invalid("x\n", Problem("caa")), ORDER) == Failed(
-        "s", "x\\x0a", R, "caa", None)
+        "s", "x\\x0a", R, "caa", None, "refused")
     assert outcome.failed("", TimedOut("late", 60), REQUEST) == Failed("", "late", U, None, 60)
     assert outcome.failed("s", Invalid("x", None), ORDER).type is None
     assert outcome.failed("s", refusal("", 404), ORDER).type is None
     assert len(outcome.failed("s", Error("x" * 100000), ORDER).message) < 8100
+
+
+@pytest.mark.parametrize("error, expected", [
+    # run, request, order
+    (TransportError("refused"), ("down", "down", "down")), (CutOff("cut"), ("down",) * 3),
+    (NoAnswer("late"), ("down",) * 3), (refusal("", 503), ("down",) * 3),
+    (refusal("serverInternal", 500), ("down",) * 3),
+    (ProtocolError("nonsense"), ("down", "", "")), (LocalProtocolError("too long"), ("",) * 3),
+    (refusal("rateLimited", 429, 30), ("limited",) * 3), (refusal("", 429), ("limited",) * 3),
+    (refusal("rateLimited", 403), ("limited",) * 3),
+    (Invalid("dead", Problem("rateLimited")), ("limited",) * 3),
+    (refusal("rejectedIdentifier"), ("refused",) * 3),
+    (refusal("unsupportedIdentifier", 400), ("refused",) * 3), (refusal("caa"), ("refused",) * 3),
+    (Invalid("dead", Problem("caa")), ("refused",) * 3), (NotOffered("x"), ("refused",) * 3),
+    (refusal("invalidProfile", 400), ("refused",) * 3),
+    (ProblemError(Problem("malformed", "No.", 400, subproblems=(
+        Problem("dns"), Problem("rejectedIdentifier")))), ("refused",) * 3),
+    # that a challenge failed, and what is ours
+    *((Invalid("dead", Problem(kind)), ("",) * 3) for kind in (
+        "connection", "dns", "unauthorized", "incorrectResponse", "tls", "serverInternal", "")),
+    (Invalid("dead", None), ("",) * 3), (refusal("unauthorized"), ("",) * 3),
+    (refusal("badCSR", 400), ("",) * 3), (refusal("userActionRequired"), ("",) * 3),
+    (refusal("accountDoesNotExist"), ("",) * 3), (NoAccount("none"), ("",) * 3),
+    (SignerError("gone"), ("",) * 3), (Refused("no"), ("",) * 3), (TimedOut("late", 6), ("",) * 3),
+    (Interrupted("stop"), ("",) * 3), (Gone("no such order"), ("",) * 3), (Error("x"), ("",) * 3),
+], ids=lambda item: repr(item)[:60])
+def test_where_another_ca_may_do_better(error: Error, expected: tuple[str, ...]) -> None:
+    assert tuple(outcome.elsewhere(error, where) for where in (RUN, REQUEST, ORDER)) == expected
+    assert set(expected) <= set(ELSEWHERE)
 
 
 # --- orders ------------------------------------------------------------------------------------

@@ -101,7 +101,8 @@ def test_where_it_failed_is_seen_by_the_orders_url(pipe: Pipe) -> None:
         patience.url = None if request.section == "none" else "https://ca.example/1"
         raise outcome.TransportError("cut")
     answers = run_in_turn(pipe, perform, an_order("none"), an_order("some"))
-    assert answers == [Failed("none", "cut", "lost"), Failed("some", "cut", "unfinished")]
+    assert answers == [Failed("none", "cut", "lost", elsewhere="down"),
+                       Failed("some", "cut", "unfinished", elsewhere="down")]
 
 
 def test_an_answer_too_long_is_a_failure_of_its_request_only(pipe: Pipe) -> None:

@@ -21,7 +21,7 @@ from letsencrypt_tiny.common.wire.order import (Account, AccountObject, AccountU
 from letsencrypt_tiny.master.commands.account import account
 from letsencrypt_tiny.master.commands.check import check
 from letsencrypt_tiny.master.commands.new_order import Options, new_order
-from letsencrypt_tiny.master.commands.revoke import revoke
+from letsencrypt_tiny.master.commands import revoke
 from letsencrypt_tiny.master.peers import signer as signers
 from letsencrypt_tiny.master.settings import certificates, main as settings
 from letsencrypt_tiny.master.settings.main import Config
@@ -267,7 +267,9 @@ def ask_account(config: Config) -> str:
 def revoke_it(config: Config) -> str:
     """revokeCert: return the error."""
     with pytest.raises(Error) as caught:
-        revoke(config, [str(Path(config.library_directory).parent / "cert.pem")], None, None)
+        options = revoke.Options([str(Path(config.library_directory).parent / "cert.pem")],
+                                 force=True)
+        revoke.revoke(config, options, revoke.targets(config, options))
     return str(caught.value)
 
 

@@ -63,8 +63,8 @@ class Site:
             state: SectionState = SectionState(), section: Section | None = None,
             **changes: Any) -> Verdict:
         """Decide, ``now`` being a Unix time."""
-        found = due.judge(self.config, (section or self.section)._replace(**changes), state, now,
-                          min_days)
+        found = due.Judge(self.config).decide((section or self.section)._replace(**changes), state,
+                                              now, min_days)
         return Verdict(found.due, found.reason, found.certificate and found.certificate.not_after)
 
     def turns_due_at(self, seconds: float, **more: Any) -> None:

@@ -451,7 +451,7 @@ def test_site_configuration(site: run.Site, pebble: Pebble) -> None:
     certs = configparser.ConfigParser(interpolation=None)
     certs.read_string((site.etc / "certs.conf").read_text())
     assert dict(certs["a"]) == {"names": "a.example, b.example", "min-days": "7",
-                                "cafile": str(pebble.roots())}
+                                "cafile": str(pebble.roots()), **pebble.settings}
     assert own.read_text() == "privkey = file:/nowhere\n"
     key = site.account_key.stat()
     assert key.st_mode & 0o777 == 0o600 and key.st_uid == pwd.getpwnam(run.SIGNER_USER).pw_uid

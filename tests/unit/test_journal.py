@@ -132,6 +132,16 @@ def test_two_keys_at_one_directory(top: Path) -> None:
     assert known.account("e", OTHER) == known.account("d", "url") == ""
 
 
+def test_whose_account_it_is_by_now(top: Path) -> None:
+    """That of the key that took it over last; of any other account that of its own key."""
+    journal = Journal(str(top / "state"))
+    for key, url in (("old", "U"), ("other", "V"), ("new", "U"), ("newest", "U")):
+        journal.remember_account("D", key, url)
+    assert [journal.heir("D", key) for key in ("old", "new", "newest", "other", "strange")] == [
+        "newest", "newest", "newest", "other", "strange"]
+    assert journal.heir("E", "old") == "old"
+
+
 def test_the_accounts_of_1_0_are_read_and_rewritten(top: Path) -> None:
     """It knew one key at each directory: {"url": ..., "key": ...}."""
     known = Journal(f"{top}/state")

@@ -12,7 +12,8 @@ import pytest
 
 from letsencrypt_tiny.common.errors import Error
 from letsencrypt_tiny.master.store import files, keys
-from letsencrypt_tiny.master.store.journal import MAX_REVOKED, Journal, Revoked
+from letsencrypt_tiny.master.store.journal import Journal, Revoked
+from letsencrypt_tiny.master.store.revoked import MAX_REVOKED
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 

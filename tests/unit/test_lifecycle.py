@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from letsencrypt_tiny.common.wire.order import OUTCOMES
+from letsencrypt_tiny.common.wire.failed import OUTCOMES
 from letsencrypt_tiny.master.plan import lifecycle
 from letsencrypt_tiny.master.plan.lifecycle import ROWS, Facts, Row, resume, step
 from letsencrypt_tiny.master.store.journal import SectionState

@@ -79,7 +79,7 @@ def test_usage(machine: Machine, arguments: list[str]) -> None:
     (["newOrder", "--force", "--min-days=0"], "exclude each other"),
     (["newOrder", "nowhere"], "there is no section [nowhere]"),
     (["status", "nowhere"], "there is no section [nowhere]"),
-    (["revokeCert"], "name the file of a certificate"),
+    (["revokeCert"], "name the section, or the file, of a certificate"),
     (["revokeCert", "--reason=because", "/x"], "--reason=because: not one of unspecified (0)"),
     (["revokeCert", "--reason=2", "/x"], "--reason=2"), (["revoke-cert", "--reason=", "/x"], "not"),
     (["account", "admin@example.org"], "is not a contact URL"),
@@ -111,7 +111,7 @@ def test_options_at_any_place(machine: Machine) -> None:
         done = machine.run(*arguments)
         assert [row["section"] for row in json.loads(done.stdout)] == ["a", "b"], done
     done = machine.run("status", "--", "a")
-    assert done.stdout.splitlines()[1].split()[:3] == ["a", "-", "due:"]
+    assert done.stdout.splitlines()[1].split()[:4] == ["a", "-", "-", "due:"]
 
 
 def test_aliases(machine: Machine) -> None:
@@ -119,7 +119,7 @@ def test_aliases(machine: Machine) -> None:
         assert machine.run(command).returncode == 0
         assert "section [x]" in refused(machine, command, "x")
     for command in ("revoke-cert", "revokecert", "revoke"):
-        assert "name the file" in refused(machine, command)
+        assert "name the section, or the file" in refused(machine, command)
     assert machine.run("newOrder", "--min-days", "-1").returncode == 0
 
 

@@ -16,7 +16,8 @@ from letsencrypt_tiny.common.x509.csr import parse_csr
 from letsencrypt_tiny.common.errors import Error
 from letsencrypt_tiny.master.pki import openssl
 from letsencrypt_tiny.master.settings import certificates as certs, identifiers
-from letsencrypt_tiny.master.settings.certificates import KEY_TYPES, Section
+from letsencrypt_tiny.master.settings.certificates import Section
+from letsencrypt_tiny.master.settings.keys import KEY_TYPES
 
 OPENSSL = "/usr/bin/openssl"
 PLAIN = Section("a", "F, [a]", (("dns", "a.example"),), "/k", "/c", "", "", (), "ec:P-256",
@@ -160,7 +161,7 @@ def test_nothing_of_the_environment(key: int, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("LD_PRELOAD", str(tmp_path / "none.so"))
     text = text_of(openssl.request(OPENSSL, key, PLAIN))
     assert "evil" not in text and "with-SHA256" in text
-    assert openssl._run("/usr/bin/env", []) == \
+    assert openssl.run("/usr/bin/env", []) == \
         b"PATH=/usr/bin:/bin\nOPENSSL_CONF=/dev/null\nLANG=C.UTF-8\n"
 
 
@@ -169,7 +170,7 @@ def test_what_it_inherits(key: int) -> None:
     extra = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(extra, True)
     try:
-        found = openssl._run("/bin/sh", ["-c", "ls /proc/self/fd; pwd; cat"], (key,)).split()
+        found = openssl.run("/bin/sh", ["-c", "ls /proc/self/fd; pwd; cat"], (key,)).split()
     finally:
         os.close(extra)
     assert found.pop() == b"/" and str(extra).encode() not in found
@@ -217,18 +218,18 @@ def test_openssl_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(Error, match=match):
             openssl.generate_key(path, "ec:P-256")
     with pytest.raises(Error, match="openssl -c failed: error: it is broken$"):
-        openssl._run("/bin/sh", ["-c", "echo one; echo two >&2; echo error: it is broken >&2; "
-                                 "exit 3"])
+        openssl.run("/bin/sh", ["-c", "echo one; echo two >&2; echo error: it is broken >&2; "
+                                "exit 3"])
     with pytest.raises(Error, match=r"failed: a\\x1b\[2Jb$"):
-        openssl._run("/bin/sh", ["-c", r"printf 'a\033[2Jb\ntwo\n' >&2; kill -9 $$"])
+        openssl.run("/bin/sh", ["-c", r"printf 'a\033[2Jb\ntwo\n' >&2; kill -9 $$"])
     with pytest.raises(Error, match=r"failed: It failed: XYZ \(string too long\)$"):
-        openssl._run("/bin/sh", ["-c", "echo 40B7:error:068097:asn1:f:string too long:a.c:1: >&2; "
-                                 "echo It failed: XYZ >&2; exit 1"])
+        openssl.run("/bin/sh", ["-c", "echo 40B7:error:068097:asn1:f:string too long:a.c:1: >&2; "
+                                "echo It failed: XYZ >&2; exit 1"])
     with pytest.raises(Error, match="no reason given"):
-        openssl._run("/bin/false", ["x"])
+        openssl.run("/bin/false", ["x"])
     monkeypatch.setattr(openssl, "TIMEOUT", 0.2)
     with pytest.raises(Error, match="took longer than 0.2 seconds"):
-        openssl._run("/bin/sleep", ["60"])
+        openssl.run("/bin/sleep", ["60"])
 
 
 def chain(authority: ca.CA, **issue: Any) -> tuple[bytes, bytes]:
@@ -251,8 +252,8 @@ def test_verify_each_finds_the_bad_ones(authority: ca.CA,
     expired, _ = chain(authority, not_before=past, days=5)
     root = str(authority.root)
     runs = []
-    run = openssl._run
-    monkeypatch.setattr(openssl, "_run", lambda *arguments: runs.append(arguments) or run(
+    run = openssl.run
+    monkeypatch.setattr(openssl, "run", lambda *arguments: runs.append(arguments) or run(
         *arguments))
     assert openssl.verify_each(OPENSSL, [leaf] * 70, intermediate, root) == [None] * 70
     assert len(runs) == 2   # 64 and 6

@@ -16,7 +16,8 @@ REQUESTS: list[op.Request] = [
                     "https://x/f"),
     UPDATE, op.AccountUpdate(True, True, False, ("mailto:a@b.example",)),
     op.AccountUpdate(deactivate=True, contact=()), REVOCATION,
-    op.Revocation("/a/b.pem", DER, 0, True), op.Revocation("f", DER, 4)]
+    op.Revocation("/a/b.pem", DER, 0, True), op.Revocation("f", DER, 4),
+    op.Revocation("f", DER, None, False, NAMES, ("http-01", "dns-01"))]
 ACCOUNT, PROGRESS = op.Account("https://x/a", "t" * 43), op.Progress("a", "pending")
 ISSUED, REVOKED = op.Issued("a", "PEM\n"), op.Revoked("f")
 ACCOUNT_OBJECT = op.AccountObject("u", {"a": [1, {"b": None}]})

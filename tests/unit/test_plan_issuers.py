@@ -15,18 +15,23 @@ def test_a_section_is_issued_by_the_ca_of_client(tmp_path: Path) -> None:
     section = certificates.load(config).sections["a"]
     known = issuers.configured(config)
     issuer = known[section.issuer]
-    assert known == {"": issuers.Issuer("", config.client.access, None)}
+    assert known == {"": issuers.Issuer("", config.client.access, where=f"{config.file}, [client]")}
     assert (issuer.directory, issuer.access.jobs) == ("https://ca.example/dir", 7)
 
     csr = CSR(b"der", b"", (), (), b"spki", (("dns", "a.example"),), (), (), False, ())
     order = orders.plan(section, issuer, csr, SectionState(), ("http-01",)).order()
     assert (order.section, order.identifiers, order.csr) == ("a", section.identifiers, b"der")
     assert (order.challenges, order.profile) == (("http-01",), None)
+    assert not order.profile_required
     assert (order.url, order.finalize) == (None, None)
     from hashlib import sha256
     state = SectionState(issuer.directory, "t", "o", sha256(b"spki").hexdigest(), finalize="f")
     order = orders.plan(section, issuer, csr, state, ("http-01",)).order()
     assert (order.url, order.account, order.finalize) == ("o", "t", "f")
-    other = issuer._replace(profile="shortlived")
-    order = orders.plan(section, other, csr, SectionState(), ("dns-01", "http-01")).order()
+    other = section._replace(preferred_profile="shortlived")
+    order = orders.plan(other, issuer, csr, SectionState(), ("dns-01", "http-01")).order()
     assert (order.challenges, order.profile) == (("dns-01", "http-01"), "shortlived")
+    assert not order.profile_required
+    other = other._replace(required_profile="classic")
+    order = orders.plan(other, issuer, csr, SectionState(), ("http-01",)).order()
+    assert (order.profile, order.profile_required) == ("classic", True)

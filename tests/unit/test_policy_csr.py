@@ -17,7 +17,8 @@ from letsencrypt_tiny.common.x509.csr import parse_csr
 from letsencrypt_tiny.common.wire.order import Order
 from letsencrypt_tiny.master.plan import signing
 from letsencrypt_tiny.master.pki import openssl
-from letsencrypt_tiny.master.settings.certificates import KEY_TYPES, KEY_USAGES, TLS_FEATURES
+from letsencrypt_tiny.master.settings.certificates import KEY_USAGES, TLS_FEATURES
+from letsencrypt_tiny.master.settings.keys import KEY_TYPES
 from letsencrypt_tiny.master.settings.identifiers import SUBJECT_TYPES
 
 

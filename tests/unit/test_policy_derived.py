@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from harness.policies import (ALL, JWS, ORDER, ROWS, SERVER, b64, certificate, csr, good_csr,
-                              greeting, judge, key, order)
+from harness.accountd import signing_input
+from harness.policies import (ALL, EAB, JWS, ORDER, ORIGIN, ROWS, SERVER, b64, binding, certificate,
+                              csr, good_csr, greeting, judge, key, key_change, order)
 from letsencrypt_tiny.common.errors import ProtocolError
 from letsencrypt_tiny.common.wire import policy as signer_policy
 from letsencrypt_tiny.common.wire.order import AccountUpdate, Order, Request, Revocation
@@ -70,9 +71,29 @@ def test_derived_for_odd_urls() -> None:
     (AccountUpdate(), []), (AccountUpdate(register=True, terms_agreed=True), ["register"]),
     (AccountUpdate(contact=("mailto:a@b",)), ["account-update"]),
     (AccountUpdate(deactivate=True), ["deactivate"]),
+    (AccountUpdate(find_key=True), []), (AccountUpdate(rollover=True), ["key-change"]),
+    (AccountUpdate(eab_kid="kid-1"), []), (AccountUpdate(orders=True), []),
     (AccountUpdate(True, True, True, ()), ["register", "account-update", "deactivate"])])
 def test_derived_for_the_account(update: AccountUpdate, operations: list[str]) -> None:
     assert signing.derive(SERVER, [update]).operations == {"read", "lookup", *operations}
+
+
+def test_derived_for_external_accounts() -> None:
+    """Only while an account is made, and then no other is; the MAC is for the CA's origins."""
+    bound = {"externalAccountBinding": binding()}
+    update = AccountUpdate(register=True, eab_kid=EAB)
+    assert allowed([update], bound, "jwk") and not allowed([update], {}, "jwk")
+    header = {"alg": "HS256", "kid": EAB, "url": f"{ORIGIN}/acme/new-account"}
+    for requests, url, may in (([update], header["url"], True),
+                               ([update], "https://evil.example/x", False),
+                               ([AccountUpdate(register=True)], header["url"], False),
+                               ([AccountUpdate(eab_kid=EAB)], header["url"], False),
+                               ([ORDER], header["url"], False)):
+        line = signing_input({**header, "url": url}, greeting().jwk)
+        assert (judge_line(line, greeting(), [signing.derive(SERVER, requests)]).why == "") is may
+    for requests in ([ORDER], [AccountUpdate(register=True)], [AccountUpdate()]):
+        assert not allowed(requests, bound, "jwk") and not allowed(requests, key_change())
+    assert allowed([AccountUpdate(rollover=True)], key_change())
 
 
 def test_derived_for_revocation() -> None:
@@ -87,6 +108,13 @@ def test_derived_for_revocation() -> None:
         assert allowed(requests, {"onlyReturnExisting": True}, "jwk") is not with_key
         for payload in (None, {}, order("example.org"), {"csr": b64(good_csr())}):
             assert not allowed(requests, payload)
+    # … but names may have to be proved first, and nothing be certified
+    proving: list[Request] = [Revocation("f", one, 1, False, (("dns", "example.org"),),
+                                         ("http-01",))]
+    for payload in (None, {}, order("example.org")):
+        assert allowed(proving, payload)
+    for payload in (order("other.example"), {"csr": b64(good_csr())}):
+        assert not allowed(proving, payload)
     odd = certificate("DNS:example.org,email:a@b,IP:::1")
     assert allowed([Revocation("f", odd)], {"certificate": b64(odd)})
 

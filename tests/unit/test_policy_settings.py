@@ -165,13 +165,17 @@ def test_bad_settings(lines: list[str], problem: str, place: Place) -> None:
 def test_our_own_file_shows_the_defaults(tmp_path: Path) -> None:
     """What is shown commented out is what holds without it."""
     text = (TREE / "config/accountd.conf").read_text()
-    shown = re.sub(r"^#(?=\[|[a-z-]+ =)", "", text, flags=re.M)
+    shown = re.sub(r"^#(?=\[|[a-z-]+ =)", "", text, flags=re.M).replace(
+        "key =\nkey-file =\n", f"key = {'A' * 43}\n")   # which has none
     (tmp_path / "shown").write_text(shown)
+    (tmp_path / "shown").chmod(0o600)
     (tmp_path / "short").write_text("privkey = file:/x\n[policy web1]\n"
                                     "identifiers = .example.org example.org\n")
     full, plain = (signer_config.read(signer_config.Options(
         config=str(tmp_path / name), policies=("web1",))) for name in ("shown", "short"))
-    assert full._replace(file=None, privkey=plain.privkey) == plain._replace(file=None)
+    (binding,) = full.bindings
+    assert (binding.kid, binding.algorithm) == ("KID", "HS256")
+    assert full._replace(file=None, privkey=plain.privkey, bindings=()) == plain._replace(file=None)
     assert full.policies == (Policy("web1", frozenset([LE]), frozenset(ORDERING), frozenset(
         ["example.org", ".example.org"]), frozenset(), 1000),)
 

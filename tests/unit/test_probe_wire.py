@@ -64,8 +64,8 @@ def test_any_number_of_findings_and_one_end() -> None:
     (PROBE, FINDING._replace(section="b"), "was not asked for"),
     (PROBE, Issued("a.example", "x"), "something that it was not asked for"),
     (PROBE, Progress("a.example", "new"), "the progress of what is no order"),
-    (ORDER, FINDING._replace(section="a"), "that it was not to look at"),
-    (AccountUpdate(), FINDING._replace(section=""), "that it was not to look at"),
+    (ORDER, FINDING._replace(section="a"), "what it was not to look at"),
+    (AccountUpdate(), FINDING._replace(section=""), "what it was not to look at"),
     (ORDER, Probed("a"), "something that it was not asked for")])
 def test_answers_of_another_kind(request_: order.Request, answer: order.Answer, why: str) -> None:
     with pytest.raises(ProtocolError, match=why):

@@ -1,66 +1,23 @@
 """Ten years of the shipped timer and cron job, and no certificate that is renewed too late."""
 
 import random
-import re
 from pathlib import Path
-from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
+from harness.schedule import CRON, HOUR, MINUTE, TIMER, Schedule, cron, runs, timer
 from letsencrypt_tiny.common.clock import DAY
 from letsencrypt_tiny.master.plan import renewal
 from letsencrypt_tiny.master.store.journal import SectionState
 
 TREE = Path(__file__).resolve().parents[2]
-TIMER = (TREE / "debian/letsencrypt-tiny.timer").read_text()
-CRON = (TREE / "debian/letsencrypt-tiny.cron.d").read_text()
-HOUR, MINUTE = 3600, 60
 YEARS = 10
 LIFETIMES = {"24 h": DAY, "36 h": 36 * HOUR, "160 h": 160 * HOUR, "45 d": 45 * DAY,
              "90 d": 90 * DAY}
 # As it was: up to twice twelve hours between two runs
 REDRAWN = "OnCalendar=*-*-* 00,12:00:00\nRandomizedDelaySec=12h\n"
-
-
-class Schedule(NamedTuple):
-    """When runs begin."""
-
-    hours: list[int]     # of the day, local time
-    delay: int           # seconds: the most that is added
-    fixed: bool          # the same each time
-    accuracy: int = 0    # seconds: what else may be added each time
-
-
-def timer(text: str) -> Schedule:
-    """Read a timer unit (systemd.timer(5)); AccuracySec= is a minute unless set."""
-    settings = dict(re.findall(r"^(\w+)=(.*)$", text, re.M))
-    calendar = re.fullmatch(r"\*-\*-\* ([0-9,]+):00:00", settings["OnCalendar"])
-    delay = re.fullmatch(r"(\d+)h", settings["RandomizedDelaySec"])
-    assert calendar and delay and "AccuracySec" not in settings
-    return Schedule([int(hour) for hour in calendar.group(1).split(",")],
-                    int(delay.group(1)) * HOUR, settings.get("FixedRandomDelay") == "yes", MINUTE)
-
-
-def cron(text: str) -> Schedule:
-    """Read the cron job; what it waits depends on the host alone."""
-    found = re.search(r"^\d+ ([0-9,]+) \* \* \* root .*sleep \$\(\( .*cksum.* \\% (\d+) \)\);",
-                      text, re.M)
-    assert found
-    return Schedule([int(hour) for hour in found.group(1).split(",")], int(found.group(2)), True)
-
-
-def runs(schedule: Schedule, host: random.Random) -> Iterator[float]:
-    """Yield the moments of ten years in a country with summer time."""
-    own = host.uniform(0, schedule.delay)
-    for day in range(YEARS * 365):
-        for hour in schedule.hours:
-            moment = day * DAY + hour * HOUR
-            if 87 * DAY + HOUR < moment % (365 * DAY) < 301 * DAY + HOUR:
-                moment -= HOUR
-            moment += own if schedule.fixed else host.uniform(0, schedule.delay)
-            yield moment + host.uniform(0, schedule.accuracy)
 
 
 def late(schedule: Schedule, lifetime: int, backdated: int = 0, failing: float = 0,
@@ -71,10 +28,11 @@ def late(schedule: Schedule, lifetime: int, backdated: int = 0, failing: float =
     share of ``failing`` fails, never two in a row.
     """
     host = random.Random(seed)
-    section: Any = SimpleNamespace(min_days=None, identifiers=())
+    section: Any = SimpleNamespace(min_days=None, identifiers=(), profile="", next_key=False,
+                                   in_token=False)
     state, failed = SectionState(), False
     end, issued, expired = 0.0, 0, 0
-    for now in runs(schedule, host):
+    for now in runs(schedule, host, YEARS):
         certificate = SimpleNamespace(not_before=end - lifetime, not_after=end, names=(),
                                       der=b"", issuer=b"CA", subject=b"")
         installed: Any = SimpleNamespace(certificate=certificate, missing="", misfit="")
@@ -116,7 +74,7 @@ def test_half_of_a_day_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("schedule", [timer(TIMER), cron(CRON)], ids=["timer", "cron"])
 def test_the_greatest_gap(schedule: Schedule) -> None:
     """As letsencrypt-tiny(8) has it."""
-    moments = list(runs(schedule, random.Random(1)))
+    moments = list(runs(schedule, random.Random(1), YEARS))
     gaps = sorted(after - before for before, after in zip(moments, moments[1:]))
     assert gaps[-1] <= 7 * HOUR + MINUTE
     assert gaps[-1 - YEARS] <= 6 * HOUR + MINUTE

@@ -80,7 +80,7 @@ def test_short_form(files: Files) -> None:
         certificate=f"{own}/cert.pem", chain=f"{own}/chain.pem", fullchain=f"{own}/fullchain.pem",
         subject=(), key_type="ec:P-256", min_days=None,
         ca_file="/etc/ssl/certs/ca-certificates.crt", hash="", key_usage=(), tls_feature=(),
-        owner=None, mode=0o644, notify="")
+        owner=None, mode=0o644, notify="", reuse_key=None)
     assert found.outputs == [f"{own}/fullchain.pem", f"{own}/cert.pem", f"{own}/chain.pem"]
 
 
@@ -111,6 +111,14 @@ notify = systemctl reload 'nginx' && true # or not
     assert found.tls_feature == ("status_request",) and found.mode == 0o640
     assert found.owner is not None and found.owner[0] == 65534
     assert found.notify == "systemctl reload 'nginx' && true # or not"
+
+
+@pytest.mark.parametrize("text, reused", [
+    ("", None), ("reuse-key = yes", True), ("reuse-key = no", False), ("next-key = yes", False),
+    ("certificate-key = /k", True), ("certificate-key = /k\nreuse-key = no", False),
+    ("certificate-key = /k\nnext-key = yes", False)])
+def test_whether_a_key_stays(text: str, reused: bool | None, files: Files) -> None:
+    assert files.one(f"names = a.example\n{text}").reuse_key is reused
 
 
 def test_mixtures(files: Files) -> None:
@@ -299,7 +307,7 @@ def test_nothing_strange_gets_onto_a_command_line(files: Files,
               "/x/../-CApath", "sha256", "rsa:2048", "digitalSignature", "status_request"]
     calls: list[list[str]] = []
     descriptor = openssl._memory(b"key")
-    monkeypatch.setattr(openssl, "_run", lambda _, arguments, *__: calls.append(arguments) or b"")
+    monkeypatch.setattr(openssl, "run", lambda _, arguments, *__: calls.append(arguments) or b"")
     for key in SECTION.names:
         for value in corpus:
             try:

@@ -10,7 +10,7 @@ import pytest
 
 from letsencrypt_tiny.common import paths
 from letsencrypt_tiny.common.errors import ConfigError
-from letsencrypt_tiny.master.settings import certificates as certs, main as config, network
+from letsencrypt_tiny.master.settings import certificates as certs, choice, main as config, network
 from letsencrypt_tiny.master.settings.network import Address
 
 TREE = Path(__file__).resolve().parents[2]
@@ -218,8 +218,8 @@ def test_the_scheme_and_port_of_a_proxy_may_be_missing(file: Path) -> None:
 
 def test_unknown_section(file: Path) -> None:
     with pytest.raises(ConfigError, match=re.escape(
-            f"{file}: unknown section [Client] (valid: [client], [webserver], [accountd], [dns], "
-            "[dns ZONE], [tlsserver]): did you mean “client”?")):
+            f"{file}: unknown section [Client] (valid: [client], [webserver], [accountd], "
+            "[ca NAME], [dns], [dns ZONE], [tlsserver]): did you mean “client”?")):
         load(file, "[Client]\n")
 
 
@@ -319,9 +319,12 @@ def test_our_own_file_shows_the_defaults(file: Path) -> None:
     assert loaded.tlsserver == load(file, "[tlsserver]\n").tlsserver
     assert loaded._replace(tlsserver=None) in (plain, load(file, ""))
     # one that takes updates has no default
-    full = load(file, uncommented(text).replace("\nserver =\n", "\nserver = ns.example\n"))
+    full = load(file, uncommented(text).replace("[ca NAME]", "[ca zerossl]").replace(
+        "\nserver =\nkey-file", "\nserver = ns.example\nkey-file"))
     assert full.dns == load(file, "[dns]\nserver = ns.example\n").dns and loaded.dns == {}
-    full = full._replace(dns={})
+    assert choice.find(full, "zerossl")[2:] == choice.find(plain, "zerossl")[2:]
+    assert list(full.authorities) == ["zerossl"] and not loaded.authorities
+    full = full._replace(dns={}, authorities={})
     # all that is shown is what holds without it
     assert full.tlsserver == loaded.tlsserver
     assert full._replace(config_certs=None) == plain._replace(

@@ -10,24 +10,28 @@ import pytest
 from letsencrypt_tiny.common import inifile
 from letsencrypt_tiny.common.errors import ConfigError
 from letsencrypt_tiny.common.wire.access import Access
-from letsencrypt_tiny.master.settings import certificates, challenges, main
+from letsencrypt_tiny.master.settings import authorities, certificates, challenges, main
 from letsencrypt_tiny.master.settings.rows import Setting, Table, record
 
 TREE = Path(__file__).resolve().parents[2]
 # of sections that need not be there: their names stand for the headers
-OPTIONAL = {"dns": challenges.DNS, "tlsserver": challenges.TLSSERVER}
+OPTIONAL = {"ca NAME": authorities.table(main.CA), "dns": challenges.DNS,
+            "tlsserver": challenges.TLSSERVER}
 TABLES = {**main.TABLES, **OPTIONAL, "certs": certificates.SECTION}
 ROWS = [(section, row) for section, table in TABLES.items() for row in table.rows]
 RECORDS = {"": (main.Config,), "client": (main.Client, main.Program, Access),
            "webserver": (main.Webserver, main.Program), "accountd": (main.Accountd, main.Program),
-           "dns": (challenges.Dns, main.Program),
+           "ca NAME": (authorities.Authority, Access), "dns": (challenges.Dns, main.Program),
            "tlsserver": (challenges.Tlsserver, main.Program), "certs": (certificates.Section,)}
 # what main.py imports for the type checker only
-NAMES = {"Dns": challenges.Dns, "Tlsserver": challenges.Tlsserver}
+NAMES = {"Authority": authorities.Authority, "Dns": challenges.Dns,
+         "Tlsserver": challenges.Tlsserver}
 IDENTIFIERS = tuple[tuple[str, str], ...]
 # values that the fields of a record are made of: (section, field) -> type
-INTERMEDIATE = {("client", "tls"): tuple[str, str], ("certs", "names"): IDENTIFIERS,
-                ("certs", "alternative_names"): IDENTIFIERS}
+INTERMEDIATE = {("client", "tls"): tuple[str, str], ("ca NAME", "tls"): tuple[str, str],
+                ("certs", "names"): IDENTIFIERS,
+                ("certs", "alternative_names"): IDENTIFIERS,
+                ("certs", "key_types"): tuple[str, ...]}
 
 
 def settings(text: str) -> inifile.Settings:

@@ -359,7 +359,7 @@ def test_one_user_does_not_take_the_places_of_others(key: Path) -> None:
                 [PYTHON, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 **as_nobody()))
             assert other.stdout.readline()
-        for _ in range(5):
+        for _ in range(3):   # their ends may be noticed late: half of the places are ours then
             with running.connect() as client:
                 client.sign(GOOD)
         assert running.stop() == 0

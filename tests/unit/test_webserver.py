@@ -286,3 +286,18 @@ def test_several_account_keys() -> None:
         answers = {name: status(exchange(server.addresses[0], get(
             f"/.well-known/acme-challenge/{name}"))) for name in (TOKEN, "other", "foreign")}
         assert answers == {TOKEN: 200, "other": 200, "foreign": 404}
+
+
+def test_rooms_of_several_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in one hides nothing that is in another, and nothing is above."""
+    monkeypatch.chdir(tmp_path)
+    for room in "01":
+        (tmp_path / room).mkdir()
+    (tmp_path / "0/both").write_text("junk of a client gone wrong")
+    (tmp_path / "1/both").write_text(f"both.{OWN}")
+    (tmp_path / "0/one").write_text(f"one.{OWN}")
+    (tmp_path / "above").write_text(f"above.{OWN}")
+    found = Challenges([OWN], 2)
+    assert (found.find("both"), found.find("one"), found.find("above"), found.find("none")) == (
+        f"both.{OWN}".encode(), f"one.{OWN}".encode(), None, None)
+    assert Challenges([OWN]).find("above") is not None is Challenges([OWN]).find("one")

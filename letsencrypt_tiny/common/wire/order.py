@@ -1,10 +1,10 @@
 """Master <-> ACME client: the messages of one run, for both ends.
 
 JSON lines on two pipes.  The master writes one line a request and closes its end; the
-client answers with any number of ``Progress``, ``Account``, ``Directory`` and ``Log`` lines and,
-for each request, exactly one ``Issued``, ``AccountObject``, ``Revoked``, ``Probed`` or ``Failed``,
-in whatever order they finish.  The client's configuration comes as one JSON object on a
-descriptor of its own.
+client answers with any number of ``Progress``, ``Account``, ``KnownOrder``, ``Directory`` and
+``Log`` lines and, for each request, exactly one ``Issued``, ``AccountObject``, ``Revoked``,
+``Probed``, ``RenewalInfo`` or ``Failed``, in whatever order they finish.  The client's
+configuration comes as one JSON object on a descriptor of its own.
 
 To the master all that comes back is hostile input: every size is capped here, every type
 checked, and nothing is believed that can be verified.  Pure functions: no I/O here.
@@ -12,13 +12,16 @@ checked, and nothing is believed that can be verified.  Pure functions: no I/O h
 
 from typing import Any, NamedTuple
 
-from . import jose
+from . import account, jose
 from ..errors import LocalProtocolError, ProtocolError
 from ..names import MAX_NAME, Identifier, is_dns
 from .access import MAX_ORIGINS, Access
+from .account import AccountObject, AccountUpdate, KnownOrder
+from .failed import Failed as Failed, parse_failed
 from .jsonfields import (JsonObject, dump, get_bool, get_int, get_list, get_object, get_objects,
-                         get_optional_object, get_optional_str, get_str, get_strs, parse_object)
+                         get_optional_str, get_str, get_strs, parse_object)
 from .probe import Finding, Probe, Probed, parse_answered, parse_probe
+from .renewal import RenewalInfo, RenewalQuery, parse_query
 
 MAX_REQUEST = 256 << 10   # bytes of a line to the client
 MAX_ANSWER = 1 << 20      # bytes of a line from the client
@@ -26,6 +29,7 @@ MAX_CHAIN = 256 << 10     # bytes of one certificate chain in PEM
 MAX_ALTERNATES = 8        # alternate chains passed on (RFC 8555 §7.4.2)
 MAX_WAIT = 86400          # seconds
 MAX_ISSUERS = 20          # names of one CA
+MAX_PROFILE = 100         # characters of a profile's name
 
 
 # --- the client's configuration ----------------------------------------------------------
@@ -47,6 +51,7 @@ class ClientConfig(NamedTuple):
     account_key: str = ""          # … and the thumbprint of the key that has it (RFC 7638)
     doors: tuple[Door, ...] = ()
     issuers: tuple[str, ...] = ()  # names of the CA (RFC 8659 §4.2), as known before this run
+    by_next: bool = False          # requests are signed by the signer's next key
 
 
 def format_config(config: ClientConfig) -> bytes:
@@ -71,7 +76,7 @@ def parse_config(text: bytes) -> ClientConfig:
                         account_url=get_str(obj, "account_url"),
                         account_key=get_str(obj, "account_key", 64),
                         doors=tuple(_get_door(door) for door in get_objects(obj, "doors", 1000)),
-                        issuers=_get_names(obj, "issuers"))
+                        issuers=_get_names(obj, "issuers"), by_next=get_bool(obj, "by_next"))
 
 
 def _get_names(obj: JsonObject, key: str) -> tuple[str, ...]:
@@ -100,21 +105,13 @@ class Order(NamedTuple):
     identifiers: tuple[Identifier, ...]
     csr: bytes                           # DER
     url: str | None = None            # of an earlier unfinished order for the same …
-    account: str = ""                    # … made by the account of this key; "" is any
+    account: str = ""                    # whose key has that order, and “replaces”; "" is any
     profile: str | None = None        # draft-ietf-acme-profiles
     replaces: str | None = None       # certID (RFC 9773 §5)
     alternates: bool = False             # fetch the alternate chains too
     challenges: tuple[str, ...] = ("http-01",)
     finalize: str | None = None          # where the earlier order is finalized, if known
-
-
-class AccountUpdate(NamedTuple):
-    """Look up, register, update or deactivate the account (RFC 8555 §7.3)."""
-
-    register: bool = False
-    terms_agreed: bool = False
-    deactivate: bool = False
-    contact: tuple[str, ...] | None = None    # None: leave as it is
+    profile_required: bool = False       # no certificate without it
 
 
 class Revocation(NamedTuple):
@@ -124,9 +121,12 @@ class Revocation(NamedTuple):
     certificate: bytes                   # DER
     reason: int | None = None         # RFC 5280 §5.3.1
     with_certificate_key: bool = False   # the signer holds the certificate's key
+    # Of whoever has not the certificate, but can prove that its names are his
+    identifiers: tuple[Identifier, ...] = ()
+    challenges: tuple[str, ...] = ()
 
 
-Request = Order | AccountUpdate | Revocation | Probe
+Request = Order | AccountUpdate | Revocation | Probe | RenewalQuery
 
 
 def format_request(request: Request) -> bytes:
@@ -152,17 +152,17 @@ def parse_request(line: bytes) -> Request:
             account=get_str(obj, "account", 64),
             profile=get_optional_str(obj, "profile"), replaces=get_optional_str(obj, "replaces"),
             alternates=get_bool(obj, "alternates"), challenges=tuple(get_strs(obj, "challenges")),
-            finalize=get_optional_str(obj, "finalize", 2048))
+            finalize=get_optional_str(obj, "finalize", 2048),
+            profile_required=get_bool(obj, "profile_required"))
     if kind == "AccountUpdate":
-        contact = None if obj.get("contact") is None else tuple(get_strs(obj, "contact"))
-        return AccountUpdate(get_bool(obj, "register"), get_bool(obj, "terms_agreed"),
-                             get_bool(obj, "deactivate"), contact)
+        return account.parse_update(obj)
     if kind == "Revocation":
         reason = None if obj.get("reason") is None else get_int(obj, "reason", 0, 10)
         return Revocation(get_str(obj, "section"), _get_bytes(obj, "certificate"), reason,
-                          get_bool(obj, "with_certificate_key"))
-    if kind == "Probe":
-        return parse_probe(obj)
+                          get_bool(obj, "with_certificate_key"), _get_identifiers(obj),
+                          tuple(get_strs(obj, "challenges")))
+    if kind in ("Probe", "RenewalQuery"):
+        return parse_probe(obj) if kind == "Probe" else parse_query(obj)
     raise ProtocolError(f"an unknown request “{kind}”")
 
 
@@ -192,6 +192,7 @@ class Directory(NamedTuple):
     """What is to be remembered of the CA's directory (RFC 8555 §7.1.1)."""
 
     issuers: tuple[str, ...]             # “caaIdentities”
+    renewal_info: bool = False           # there is “renewalInfo” (RFC 9773)
 
 
 class Progress(NamedTuple):
@@ -210,38 +211,13 @@ class Issued(NamedTuple):
     section: str
     chain: str
     alternates: tuple[str, ...] = ()
-
-
-class AccountObject(NamedTuple):
-    """The account as the server has it (RFC 8555 §7.1.2)."""
-
-    url: str
-    account: JsonObject
-    terms_of_service: str | None = None
+    profile: str | None = None           # that the order has, as the server says
 
 
 class Revoked(NamedTuple):
     """The certificate is revoked."""
 
     section: str
-
-
-# What became of the order, or other request, that failed:
-# refused     for good: there is no order, or it is dead; what is wanted must be asked for anew
-# busy        the server wants to be left alone for a while; an order there is lives on
-# unfinished  it waits, for the server or for somebody to mend something; the next run goes on
-# lost        the server or the signer can't be worked with: it concerns no request in particular
-OUTCOMES = ("refused", "busy", "unfinished", "lost")
-
-
-class Failed(NamedTuple):
-    """A request failed in this run."""
-
-    section: str                         # "" for an AccountUpdate
-    message: str                         # for the administrator: detail and subproblems
-    outcome: str                         # of OUTCOMES
-    type: str | None = None           # the problem's type (RFC 8555 §6.7)
-    retry_after: int | None = None    # seconds, if the server said so
 
 
 class Log(NamedTuple):
@@ -251,8 +227,8 @@ class Log(NamedTuple):
     text: str
 
 
-Answer = (Account | Directory | Progress | Issued | AccountObject | Revoked | Failed | Log
-          | Finding | Probed)
+Answer = (Account | Directory | Progress | Issued | AccountObject | KnownOrder | Revoked | Failed
+          | Log | Finding | Probed | RenewalInfo)
 
 
 def format_answer(answer: Answer) -> bytes:
@@ -275,21 +251,18 @@ def parse_answer(line: bytes) -> Answer:
         alternates = get_list(obj, "alternates", MAX_ALTERNATES)
         if not all(isinstance(chain, str) and len(chain) <= MAX_CHAIN for chain in alternates):
             raise ProtocolError("an alternate chain that is no text, or too long")
-        return Issued(get_str(obj, "section"), get_str(obj, "chain", MAX_CHAIN), tuple(alternates))
+        return Issued(get_str(obj, "section"), get_str(obj, "chain", MAX_CHAIN), tuple(alternates),
+                      get_optional_str(obj, "profile", MAX_PROFILE))
     if kind == "Failed":
-        retry = None if obj.get("retry_after") is None else get_int(obj, "retry_after", 0, MAX_WAIT)
-        outcome = get_str(obj, "outcome", 16)
-        if outcome not in OUTCOMES:
-            raise ProtocolError("an unknown outcome")
-        return Failed(get_str(obj, "section"), get_str(obj, "message", 16384), outcome,
-                      get_optional_str(obj, "type", 256), retry)
+        return parse_failed(obj)
     if kind == "Account":
         return Account(get_str(obj, "url", 2048), get_str(obj, "key", 64))
     if kind == "Directory":
-        return Directory(_get_names(obj, "issuers"))
+        return Directory(_get_names(obj, "issuers"), get_bool(obj, "renewal_info"))
     if kind == "AccountObject":
-        return AccountObject(get_str(obj, "url", 2048), get_optional_object(obj, "account") or {},
-                             get_optional_str(obj, "terms_of_service", 2048))
+        return account.parse_object(obj)
+    if kind == "KnownOrder":
+        return account.parse_order(obj)
     if kind == "Revoked":
         return Revoked(get_str(obj, "section"))
     if kind == "Log":

@@ -20,6 +20,8 @@ OPERATIONS = ("read", "respond", "new-order", "finalize", "lookup", "register",
               "external-account-binding", "account-update", "deactivate", "revoke", "key-change")
 # What orders need, and so the default
 ORDERING = OPERATIONS[:5]
+# … and what is needed to prove that names are ours, without a certificate
+AUTHORIZING = OPERATIONS[:3]
 # Revocation signed as the certificate's own key (§7.6), by a signer that was lent it for that.
 # No administrator's policy has it: theirs are for account keys, which no certificate is for.
 BY_CERTIFICATE_KEY = "revoke-by-certificate-key"

@@ -10,6 +10,7 @@ from . import challenge
 from ..errors import ProtocolError
 from ..names import Identifier, is_identifier
 from .jsonfields import JsonObject, get_bool, get_list, get_str, get_strs
+from .renewal import RenewalInfo, parse_info
 
 MAX_TEXT = 1000       # characters of what was found, and of its remedy
 MAX_SUBJECT = 300     # characters
@@ -70,9 +71,11 @@ def _identifier(obj: JsonObject) -> Identifier | None:
     return pair[0], pair[1]
 
 
-def parse_answered(obj: JsonObject, kind: str) -> Finding | Probed:
-    """Take a ``Finding`` or ``Probed`` apart, as its ``kind`` says; raises ProtocolError whatever
-    it holds, and for any other kind."""
+def parse_answered(obj: JsonObject, kind: str) -> Finding | Probed | RenewalInfo:
+    """Take what answers a question, without order or account, apart, as its ``kind`` says; raises
+    ProtocolError whatever it holds, and for any other kind."""
+    if kind == "RenewalInfo":
+        return parse_info(obj)
     if kind == "Probed":
         return Probed(get_str(obj, "section"))
     if kind != "Finding":

@@ -18,19 +18,29 @@ is for two that both know better, the signer by ``refusals`` and the client by i
     S: OK                                           (or NOSIGN reason; nothing is signed)
 
 Refusals and explanations are MAX_REFUSALS at most.  A signer of an earlier version says NOSIGN
-to everybody, and hangs up.  Pure functions and one buffer: no I/O here.
+to everybody, and hangs up.
+
+Two more members of the first line: ``"eab":{KID:ALG,…}`` names the external accounts whose MAC
+keys the signer has, for which a signing input in the form of ``inner.binding`` is answered with
+its MAC; ``"next":{"alg":…,"jwk":…}`` is a key that is to take the place of this one (RFC 8555
+§7.3.5), by which a line is signed that begins so::
+
+    C: NEXT BASE64URL(protected header) "." BASE64URL(payload)
+
+Pure functions and one buffer: no I/O here.
 """
 
 import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from . import jose
+from . import inner, jose
 from .. import urls
 from ..errors import LocalProtocolError, ProtocolError
 from ..log import printable
 from ..names import Identifier
-from .jsonfields import JsonObject, dump, get_optional_str, parse_object
+from .jsonfields import (JsonObject, dump, get_optional_object, get_optional_str, get_str,
+                         get_object, parse_object)
 
 VERSION = 1
 MAX_REQUEST = 65536    # bytes of a signing input, without its line end
@@ -40,10 +50,18 @@ MAX_REFUSALS = 10_000  # and explanations, after which the signer hangs up
 ALGORITHMS = ("RS256", "ES256", "ES384")
 
 _GREETING = re.compile(rb"([0-9]{1,4}) OK(?: (.*))?\Z", re.S)
-_NOSIGN, _EXPLAIN, _OK = b"NOSIGN", b"EXPLAIN ", b"OK"
+_NOSIGN, _EXPLAIN, _NEXT, _OK = b"NOSIGN", b"EXPLAIN ", b"NEXT ", b"OK"
 
 # Of our own messages: they should arrive as something better than “?”
 _TYPOGRAPHY = str.maketrans({"“": '"', "”": '"', "’": "'", "…": "...", "§": "section "})
+
+
+class NextKey(NamedTuple):
+    """The key that is to take the account key's place."""
+
+    alg: str
+    jwk: JsonObject
+    thumbprint: str
 
 
 class Greeting(NamedTuple):
@@ -54,6 +72,15 @@ class Greeting(NamedTuple):
     thumbprint: str              # RFC 7638
     kid: str | None = None       # the account URL, if configured
     refusals: bool = False       # it goes on after a refusal, with who says to know NOSIGN
+    bindings: tuple[tuple[str, str], ...] = ()   # KID and algorithm of external accounts
+    next: NextKey | None = None
+    old: JsonObject | None = None    # the public key that this one is to take the place of
+
+    def as_next(self) -> "Greeting | None":
+        """Return what holds for requests that are signed by the next key, if there is one."""
+        if self.next is None:
+            return None
+        return Greeting(*self.next, refusals=self.refusals, old=self.jwk)
 
 
 class Refusal(ProtocolError):
@@ -105,6 +132,10 @@ def format_greeting(greeting: Greeting) -> bytes:
         extra["kid"] = greeting.kid
     if greeting.refusals:
         extra["refusals"] = True
+    if greeting.bindings:
+        extra["eab"] = dict(greeting.bindings)
+    if greeting.next is not None:
+        extra["next"] = {"alg": greeting.next.alg, "jwk": greeting.next.jwk}
     jwk = {} if greeting.kid is not None else greeting.jwk
     return b"%d OK %s\r\n%s\r\n" % (VERSION, dump(extra), jose.canonical_json(jwk))
 
@@ -137,7 +168,26 @@ def parse_greeting(first: bytes, second: bytes) -> Greeting:
         thumbprint = own
     if thumbprint is None or len(jose.decode(thumbprint.encode("ascii", "replace"))) != 32:
         raise ProtocolError("the signer gave no SHA-256 thumbprint of its key")
-    return Greeting(alg, jwk, thumbprint, kid, extra.get("refusals") is True)
+    return Greeting(alg, jwk, thumbprint, kid, extra.get("refusals") is True,
+                    _parse_bindings(extra), _parse_next(extra))
+
+
+def _parse_bindings(extra: JsonObject) -> tuple[tuple[str, str], ...]:
+    """Those of a kind that is known here: a signer may be newer."""
+    found = get_optional_object(extra, "eab") or {}
+    return tuple((kid, alg) for kid, alg in found.items()
+                 if inner.is_kid(kid) and alg in inner.MAC_ALGORITHMS)
+
+
+def _parse_next(extra: JsonObject) -> NextKey | None:
+    found = get_optional_object(extra, "next")
+    if found is None:
+        return None
+    alg, jwk = get_str(found, "alg", 16), get_object(found, "jwk")
+    if alg not in ALGORITHMS:
+        raise ProtocolError("the signer's next key is for the unknown algorithm "
+                            f"“{printable(alg)}”")
+    return NextKey(alg, jwk, jose.thumbprint(jwk))
 
 
 def format_hello() -> bytes:
@@ -150,11 +200,17 @@ def is_hello(line: bytes) -> bool:
     return line == _NOSIGN
 
 
-def format_request(signing_input: bytes) -> bytes:
-    """Return the line that asks for a signature; raises LocalProtocolError."""
+def format_request(signing_input: bytes, by_next: bool = False) -> bytes:
+    """Return the line that asks for a signature, ``by_next``: of the next key; raises
+    LocalProtocolError."""
     if len(signing_input) > MAX_REQUEST:
         raise LocalProtocolError(f"a signing input of more than {MAX_REQUEST} bytes")
-    return signing_input + b"\r\n"
+    return (_NEXT if by_next else b"") + signing_input + b"\r\n"
+
+
+def parse_next(line: bytes) -> bytes | None:
+    """Return the signing input that the next key is to sign; None if it is none of its."""
+    return line[len(_NEXT):] if line.startswith(_NEXT) else None
 
 
 def format_signature(signature: bytes) -> bytes:

@@ -4,25 +4,28 @@ What can't be answered for, or no more, is a matter of the sections that need it
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
 
 from ...common import log
 from ...common.errors import Error
 from ...common.names import Identifier
-from ...common.wire.order import Door
+from ...common.wire.order import Door, Failed
 from ..peers.identity import Identity
-from ..plan import challenges
+from ..plan import challenges, lifecycle
 from ..plan.orders import OrderPlan
-from ..responders.table import Responder, responders_for
+from ..report import validation
+from ..responders.table import Responder, responders_for, working_directories
 from ..settings.main import Config
 from .life import Life
 
 Plans = dict[str, tuple[OrderPlan, Life]]   # by section
+L = TypeVar("L")
 
 
-class Answering:
+class Answering(Generic[L]):
     """The responders of one run."""
 
-    def __init__(self, config: Config, left: Plans,
+    def __init__(self, config: Config, left: dict[str, tuple[OrderPlan, L]],
                  fail: Callable[[Iterable[str], Error], None]) -> None:
         """``left`` are the run's plans that have neither come nor failed: they are looked at, and
         replaced by others; ``fail`` takes sections out of them."""
@@ -48,11 +51,10 @@ class Answering:
                 self._give_up(responder)
             self._go_without(responder.types, unable)
 
-    @property
-    def directory(self) -> str:
-        """Where the clients work: the directory of the responder that has one."""
-        return next((responder.directory for responder in self._responders
-                     if responder.directory != "/"), "/")
+    def directories(self, clients: int) -> list[str]:
+        """Return where so many clients work, each in a directory of its own if the responder that
+        has one can tell them apart; "/" if there is none."""
+        return working_directories(self._responders, clients)
 
     def doors(self, plans: Iterable[OrderPlan]) -> list[Door]:
         """Return those of a client with these orders."""
@@ -83,10 +85,15 @@ class Answering:
                     raise
                 log.warning(f"{exc}: {' and '.join(responder.types)} is not answered any more")
 
-    def told(self, identifiers: Sequence[Identifier]) -> Iterator[str]:
-        """Yield what each knows of a validation that failed: see table.Responder."""
-        for responder in self._responders:
-            yield responder.told(identifiers)
+    def why(self, plan: OrderPlan, failed: Failed) -> Iterator[str]:
+        """Yield what to say of a validation that failed, if that is what happened."""
+        if failed.outcome != lifecycle.REFUSED:
+            return
+        if sentence := validation.sentence(failed.type):
+            yield sentence
+        if failed.type in validation.REACHING:
+            yield from filter(None, (responder.told(plan.section.identifiers)
+                                     for responder in self._responders))
 
     def close(self) -> None:
         """Take everything back; safe to call twice."""

@@ -14,18 +14,20 @@ from ..peers.conversation import Conversation, greet
 from ..peers.identity import identity
 from ..peers.loop import Loop
 from ..peers.messages import Messages
-from ..pki import openssl
+from ..pki import openssl, token
 from ..plan import challenges, issuers, signing
+from ..plan.issuers import Issuer
 from ..responders.neighbours import advice, holder
 from ..responders.table import responders_for
-from ..settings import certificates
+from ..settings import certificates, presets
 from ..settings.certificates import Certificates, Section
 from ..settings.main import Config
 from ..settings.network import HTTP_PORT, TLS_PORT
+from ..settings.presets import Preset
 from ..settings.program import Program
 from ..store import keys
 from ..store.installed import check_authorities
-from . import programs
+from . import account, programs
 
 
 class Wanted(NamedTuple):
@@ -37,7 +39,7 @@ class Wanted(NamedTuple):
     def order(self) -> Order:
         """What would be asked for."""
         return Order(self.section.name, self.section.identifiers,
-                     self.csr.der if self.csr else b"")
+                     self.csr.der if self.csr else b"", profile=self.section.profile or None)
 
 
 class Findings:
@@ -76,14 +78,20 @@ def check(config: Config) -> int:
         lambda: programs.check_executable(config.openssl, f"{config.file}: openssl"),
         lambda: os.close(trusted.open_directory(config.library_directory)),
         lambda: trusted.make_directory(config.run_directory),
-        lambda: _check_ca_file(config),
+        *(lambda issuer=issuer: _check_ca_file(config, issuer)   # type: ignore[misc]
+          for issuer in issuers.configured(config).values()),
         lambda: _check_responders(config, sections.values(), findings))
     for action in actions:
         findings.attempt(action)
     for section in sections.values():
         for action in _section_checks(config, section, wanted):
             findings.attempt(action)
-    findings.attempt(lambda: _check_signer(config, wanted, findings))
+    used = issuers.used(config, [section.issuers for section in sections.values()])
+    for issuer in used:
+        if preset := presets.of_directory(issuer.directory):
+            _tell_of_preset(preset, issuer, findings)
+        mine = [item for item in wanted if issuer.name in item.section.issuers]
+        findings.attempt(lambda: _check_signer(config, issuer, mine, findings, len(used) > 1))
     if not findings.exit_status:
         count = f"{len(sections)} certificate{'' if len(sections) == 1 else 's'}"
         log.info(f"{count} configured; nothing wrong was found")
@@ -126,10 +134,19 @@ def _is_empty(path: str) -> bool:
         return False   # a file
 
 
-def _check_ca_file(config: Config) -> None:
-    path = config.client.access.ca_file
+def _tell_of_preset(preset: Preset, issuer: Issuer, findings: Findings) -> None:
+    if preset.ended and issuer.directory == preset.directory:
+        findings.add(Error(f"{issuer.where}: {preset.name} issues no certificates since "
+                           f"{preset.ended}: choose another CA"))
+    elif preset.eab and not issuer.eab_kid:
+        log.info(f"{issuer.where}: {preset.name} ties new accounts to those of its customers: "
+                 "set eab-kid before “letsencrypt-tiny account --register”")
+
+
+def _check_ca_file(config: Config, issuer: Issuer) -> None:
+    path = issuer.access.ca_file
     if path and not programs.readable_by(path, identity(config.client.program)):
-        raise ConfigError(f"{config.file}, [client]: ca-file = {path}: "
+        raise ConfigError(f"{issuer.where}: ca-file = {path}: "
                           f"{config.client.program.user or 'the client'} cannot read it")
     if path:   # it says whom the client believes
         os.close(trusted.open_unchangeable(path))
@@ -172,6 +189,8 @@ def _section_checks(config: Config, section: Section, wanted: list[Wanted]
 
 def _csr(config: Config, section: Section) -> CSR | None:
     """Return what would be sent, if there is a key already; raises Error if it is of no use."""
+    if section.in_token:
+        return token.request(config.openssl, section)
     try:
         descriptor = keys.open_key(section.key, section.trusted, section.group)
     except FileNotFoundError:
@@ -185,21 +204,24 @@ def _csr(config: Config, section: Section) -> CSR | None:
         os.close(descriptor)
 
 
-def _check_signer(config: Config, wanted: list[Wanted], findings: Findings) -> None:
-    """It greets; and says what it would sign of what would be ordered."""
-    issuer = issuers.configured(config)[""]
+def _check_signer(config: Config, issuer: Issuer, wanted: list[Wanted], findings: Findings,
+                  several: bool) -> None:
+    """It greets; and says what it would sign of what would be ordered of a CA."""
+    about = f"{issuer.called}: " if several else ""
     loop = Loop()
     messages = Messages(loop)
     conversation = Conversation(loop, messages, config, issuer)
     try:
         conversation.start_signer(signing.derive(issuer.access,
-                                                 [item.order() for item in wanted]))
+                                                 [item.order() for item in wanted], issuer.name))
         greet(loop, [conversation])
-        greeting = conversation.greeting
+        greeting = conversation.heard
         if greeting is None:
             raise conversation.error or Error("the signer does not greet")
-        log.info(f"the signer answers: {greeting.alg}, thumbprint {greeting.thumbprint}"
+        log.info(f"{about}the signer answers: {greeting.alg}, thumbprint {greeting.thumbprint}"
                  + (f", account {greeting.kid}" if greeting.kid else ""))
+        for fault in account.faults(config, issuer, greeting):
+            findings.add(fault)
         _check_orders(conversation, greeting, wanted, findings)
     finally:
         conversation.close()
@@ -219,4 +241,5 @@ def _check_orders(conversation: Conversation, greeting: Greeting, wanted: list[W
             lines = explanations(greeting, origin, section.identifiers, csr.der if csr else b"")
             why = explainer.why_not(lines if csr else lines[:1])   # finalize comes with a CSR
             if why:
-                findings.add(Error(f"{section.where}: the signer would refuse it: {why}"))
+                findings.add(Error(f"{section.where}: the signer would refuse it: {why}" + (
+                    f" (for {conversation.issuer.called})" if len(section.issuers) > 1 else "")))

@@ -1,19 +1,26 @@
 """Which sections want a certificate: what is installed is read, the plan decides."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...common import log
 from ...common.clock import DAY
 from ...common.errors import Error, UsageError, did_you_mean
+from ...common.x509.certificate import Certificate
 from ..pki import keys
-from ..plan import issuers, renewal
+from ..plan import ari, issuers, renewal
 from ..plan.renewal import Due
 from ..settings.certificates import Certificates, Section
 from ..settings.main import Config
 from ..store import installed
 from ..store.installed import Installed
 from ..store.journal import Journal, SectionState
+from ..store.renewals import NOTHING, Renewal, Renewals
+
+if TYPE_CHECKING:
+    from .life import Life
+    from .suggestions import Question
 
 
 class Selection(NamedTuple):
@@ -23,19 +30,66 @@ class Selection(NamedTuple):
     faults: dict[str, Error]    # sections that cannot be, by name, and why
 
 
-def judge(config: Config, section: Section, state: SectionState, now: float,
-          min_days: int | None = None) -> Due:
-    """Decide about one section; see ``plan.renewal.decide``.  Raises ``installed.Busy``."""
-    found = keys.compare(config.openssl, section, installed.read(section))
-    if min_days is None:
-        section = _bounded(section, found)
-    issuer = issuers.configured(config)[section.issuer]
-    verdict = renewal.decide(section, found, state, now, min_days, issuer.directory,
-                             Journal(config.state_directory).revoked())
-    if not verdict.due and section.ca_file and state.ca_file not in (
-            None, installed.authorities(section.ca_file)) and not _chains(config, section):
-        return verdict._replace(due=True, reason=f"it does not chain to {section.ca_file}")
-    return verdict
+class Judge:
+    """Decides about sections, by what the CAs are and what is revoked at one moment."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._known = issuers.configured(config)
+        self._revoked = Journal(config.state_directory).revoked()
+
+    def decide(self, section: Section, state: SectionState, now: float,
+               min_days: int | None = None, renewal_known: Renewal = NOTHING) -> Due:
+        """Decide about one section; see ``plan.renewal.decide``.  Raises ``installed.Busy``.
+
+        ``renewal_known`` is what the CA has said of the certificate that the section had then.
+        """
+        found = installed.read(section)
+        if section.in_token and state.key != section.key:
+            found = found._replace(key_changed=True)
+        found = keys.compare(self._config.openssl, section, found)
+        if min_days is None:
+            section = _bounded(section, found)
+        said = NOTHING
+        if found.certificate is not None and section.ari:
+            said = ari.about(renewal_known, found.certificate, state.installed)
+        verdict = renewal.decide(section, found, state, now, min_days,
+                                 {self._known[name].directory for name in section.issuers},
+                                 self._revoked, said)
+        if not verdict.due and section.ca_file and state.ca_file not in (
+                None, installed.authorities(section.ca_file)) \
+                and not _chains(self._config, section):
+            return verdict._replace(due=True, reason=f"it does not chain to {section.ca_file}")
+        if not verdict.due and section.preferred_chain not in ("", state.preferred_chain) \
+                and not _is_preferred(section):
+            return verdict._replace(due=True, reason="its preferred-chain has changed, to "
+                                    f"{section.preferred_chain}")
+        return verdict
+
+
+def questions(config: Config, verdicts: "Mapping[Life, Due | None]", renewals: Renewals
+              ) -> "list[Question]":
+    """Return what is to be asked: of certificates for which nothing but the time decides, of the
+    CAs that issued them and are known to answer, as far as what they said holds no more."""
+    known = issuers.configured(config)
+    journal, suggests = Journal(config.state_directory), dict[str, bool]()
+    found: list[Question] = []
+    for life, verdict in verdicts.items():
+        issued = next((known[name] for name in life.section.issuers
+                       if known[name].directory == life.state.issuer), None)
+        if verdict is None or not verdict.timely or verdict.certificate is None \
+                or not life.section.ari or issued is None:
+            continue
+        about = ari.about(renewals.of(life.name), verdict.certificate, life.state.installed)
+        if not ari.asks(about, time.time()):
+            continue
+        if issued.directory not in suggests:
+            suggests[issued.directory] = issuers.suggests(issued,
+                                                          journal.suggests(issued.directory))
+        if suggests[issued.directory]:
+            from .suggestions import Question
+            found.append(Question(life.name, issued, about))
+    return found
 
 
 def _chains(config: Config, section: Section) -> bool:
@@ -43,11 +97,9 @@ def _chains(config: Config, section: Section) -> bool:
     from ..pki import openssl
     from ...common.x509.der import encode_pem
     try:
-        chain = installed.read_chain(section.outputs[0], section.trusted)
-        if not section.fullchain:
-            if not section.chain:
-                return True   # nobody knows its intermediates
-            chain += installed.read_chain(section.chain, section.trusted)
+        chain = _chain(section)
+        if not chain:
+            return True   # nobody knows its intermediates
         leaf, *rest = [encode_pem(item.der) for item in chain]
         openssl.verify(config.openssl, [leaf], b"".join(rest), section.ca_file)
     except openssl.Unverified:
@@ -55,6 +107,26 @@ def _chains(config: Config, section: Section) -> bool:
     except (OSError, Error, ValueError) as exc:
         log.debug(f"{section.name}: cannot tell whether it chains to {section.ca_file}: {exc}")
     return True
+
+
+def _is_preferred(section: Section) -> bool:
+    """Say whether what is installed is the chain that is preferred."""
+    from ..pki import chains
+    try:
+        chain = _chain(section)
+    except (OSError, Error) as exc:
+        log.debug(f"{section.name}: cannot tell which chain it has: {exc}")
+        chain = []
+    return not chain or chains.names(chain, section.preferred_chain)
+
+
+def _chain(section: Section) -> list[Certificate]:
+    """Return the chain that is installed, none if only the certificate is.  Raises Error, OSError.
+    """
+    chain = installed.read_chain(section.outputs[0], section.trusted)
+    if section.fullchain:
+        return chain
+    return chain + installed.read_chain(section.chain, section.trusted) if section.chain else []
 
 
 def _bounded(section: Section, found: Installed) -> Section:
@@ -82,6 +154,8 @@ def select(certificates: Certificates, names: Sequence[str]) -> Selection:
     for name in dict.fromkeys(names):
         if name in sections:
             chosen.sections.append(sections[name])
+            if sections[name].twin:   # both current, or both as they were
+                chosen.sections.append(sections[sections[name].twin])
         else:
             chosen.faults[name] = faults.get(name) or UsageError(
                 f"there is no section [{name}] in the certificates' configuration"
@@ -89,4 +163,4 @@ def select(certificates: Certificates, names: Sequence[str]) -> Selection:
     if not chosen.sections and all(isinstance(fault, UsageError)
                                    for fault in chosen.faults.values()):
         raise next(iter(chosen.faults.values()))
-    return chosen
+    return chosen._replace(sections=list(dict.fromkeys(chosen.sections)))

@@ -5,53 +5,47 @@ the key first, by a process that does nothing else and that a kill of this one d
 """
 
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 from ...common import log
 from ...common.errors import Error
 from ...common.x509.certificate import Certificate
 from ...common.x509.der import encode_pem
 from ..peers.shell import run_shell
-from ..pki import verification
+from ..pki import chains, verification
 from ..pki.keys import OtherKey, check_unchanged
-from ..pki.verification import Arrived, NotNow
+from ..pki.verification import NotNow
 from ..plan import lifecycle, renewal
 from ..plan.lifecycle import Facts
-from ..plan.orders import OrderPlan
 from ..report.run import Report
-from ..settings.certificates import Section
+from ..settings.keys import written
 from ..settings.main import Config
 from ..store import files, keys
 from ..store.journal import Journal
-from . import wishes
+from . import twins, wishes
+from .chain import Chain, Good
 from .life import Life
 
 NOTIFY_SECONDS = 300
 
 
-class Chain(NamedTuple):
-    """A chain (PEM) that is here for a plan; ``kept``: an earlier run could not install it."""
-
-    plan: OrderPlan
-    life: Life
-    pem: str
-    kept: bool = False
+# What becomes of chains
+Install = Callable[[Config, Sequence[Chain], Report], list[Chain]]
 
 
-def install_arrived(config: Config, arrived: Sequence[Chain], report: Report) -> None:
+def install_arrived(config: Config, arrived: Sequence[Chain], report: Report) -> list[Chain]:
     """Verify chains, together, and install those that are good.
 
-    One that isn't is dropped if it is wrong for good; else the next run tries it again.
+    One that isn't is dropped if it is wrong for good; else the next run tries it again.  Returns
+    those that are good but have no twin to be installed with.
     """
     if not arrived:
-        return
-    chains = verification.verify(config.openssl, [
-        Arrived(one.pem, one.plan.csr.spki, one.plan.section.identifiers,
-                one.plan.section.ca_file) for one in arrived])
-    for one, chain in zip(arrived, chains):
+        return []
+    verified = verification.verify(config.openssl, [one.arrived() for one in arrived])
+    good: list[Good] = []
+    for one, chain in zip(arrived, verified):
         if not isinstance(chain, Error):
-            _install(config, one, chain, report)
+            good.append((one, chain))
         elif isinstance(chain, NotNow) and _is_kept(one, chain.leaf, time.time()):
             report.failed(one.life.name, f"the server's certificate is not installed: {chain}; it "
                           "is kept, and tried again by the next run")
@@ -62,6 +56,10 @@ def install_arrived(config: Config, arrived: Sequence[Chain], report: Report) ->
         else:
             report.failed(one.life.name, f"the server's certificate is not installed: {chain}")
             one.life.happens(lifecycle.REJECTED)
+    alone: list[Chain] = []
+    for group in twins.groups(good):
+        alone += _install(config, group, report)
+    return alone
 
 
 def _is_kept(one: Chain, leaf: Certificate, now: float) -> bool:
@@ -73,44 +71,75 @@ def _is_kept(one: Chain, leaf: Certificate, now: float) -> bool:
     return one.plan.resume is None or leaf.not_after > now
 
 
-def _install(config: Config, one: Chain, chain: Sequence[Certificate], report: Report) -> None:
-    life, new_key = one.life, one.plan.new_key
+def _install(config: Config, group: Sequence[Good], report: Report) -> list[Chain]:
+    """Install what takes its place together, and return it unless that is done or has failed."""
+    waiting = [one for one, _ in group if _has_its_key(config, one, report)]
+    if len(waiting) < len(group) or len(group) < 2 and waiting[0].life.twin is not None:
+        return waiting
+    for one, chain in group:
+        _tell_of_another(one, chain)
+        one.life.happens(lifecycle.VERIFIED, Facts(notify=bool(one.life.section.notify)))
     try:
-        if new_key is None:   # else they come together
+        contents = [file for one, chain in group for file in _files(one, chain)]
+        together = len(group) > 1 or group[0][0].plan.new_key is not None
+        files.install(contents, together=together, owner=group[0][0].life.section.trusted)
+    except Error as exc:
+        for one in waiting:
+            report.failed(one.life.name, str(exc))
+            one.life.happens(lifecycle.NOT_WRITTEN)
+        return []
+    for one, chain in group:
+        section = one.life.section
+        one.life.happens(lifecycle.WRITTEN, wishes.facts(section)._replace(
+            directory=one.plan.issuer.directory, installed=int(time.time())))
+        if one.plan.new_key is not None:
+            files.remove(Journal(config.state_directory).pending_key(section.key))
+        report.installed(one.life.name, chain[0])
+    return []
+
+
+def _has_its_key(config: Config, one: Chain, report: Report) -> bool:
+    """Say whether a certificate finds its key, or brings it along; what it does not is told."""
+    life = one.life
+    try:
+        if one.plan.new_key is None:   # else they come together
             check_unchanged(config.openssl, life.section, one.plan.seen, one.plan.csr.spki)
+        return True
     except OtherKey as exc:
         report.failed(life.name, f"the server's certificate is not installed: {exc}; the next run "
                       "orders for the key that is there then")
         life.happens(lifecycle.REJECTED)
-        return
     except Error as exc:
         report.failed(life.name, f"the server's certificate is not installed: {exc}; it is kept, "
                       "and tried again by the next run")
         life.happens(lifecycle.KEPT)
-        return
-    life.happens(lifecycle.VERIFIED, Facts(notify=bool(life.section.notify)))
-    try:
-        contents = _files(life.section, chain)
-        if new_key is not None:
-            contents.insert(0, keys.replacement(life.section.key, new_key, life.section.trusted))
-        files.install(contents, together=new_key is not None, owner=life.section.trusted)
-    except Error as exc:
-        report.failed(life.name, str(exc))
-        life.happens(lifecycle.NOT_WRITTEN)
-        return
-    life.happens(lifecycle.WRITTEN, wishes.facts(life.section)._replace(
-        directory=one.plan.issuer.directory, installed=int(time.time())))
-    if new_key is not None:
-        files.remove(Journal(config.state_directory).pending_key(life.section.key))
-    report.installed(life.name, chain[0])
+    return False
 
 
-def _files(section: Section, chain: Sequence[Certificate]) -> list[files.File]:
+def _tell_of_another(one: Chain, chain: Sequence[Certificate]) -> None:
+    """Say so if a chain is not the one that is preferred, and which could be had."""
+    wanted = one.plan.section.preferred_chain
+    if not wanted or chains.names(chain, wanted):
+        return
+    arrived = one.arrived()
+    found = verification.offered(arrived)
+    log.warning(f"{one.life.name}: preferred-chain = {wanted}: " + (
+        f"that chain does not end at a CA of CAfile = {arrived.ca_file}; another one is installed"
+        if any(chains.names(other, wanted) for other in found) else
+        f"the CA has no such chain, but those with {chains.offered(found)}; the default one is "
+        "installed"))
+
+
+def _files(one: Chain, chain: Sequence[Certificate]) -> list[files.File]:
+    """Return what is to be in place, the key first."""
+    section, new_key = one.life.section, one.plan.new_key
     pem = [encode_pem(item.der) for item in chain]
     contents = ((section.fullchain, b"".join(pem)), (section.certificate, pem[0]),
                 (section.chain, b"".join(pem[1:])))
-    return [files.File(path, data, section.owner, section.mode)
-            for path, data in contents if path]
+    found = [] if new_key is None else [
+        keys.replacement(section.key, new_key, section.trusted)]
+    return found + [files.File(path, data, section.owner, section.mode)
+                    for path, data in contents if path]
 
 
 def notify(lives: Sequence[Life], report: Report) -> None:
@@ -124,7 +153,8 @@ def notify(lives: Sequence[Life], report: Report) -> None:
         status = 0
         if command:
             log.info(f"running “{command}” for {', '.join(names)}")
-            status = run_shell(command, {"LETSENCRYPT_TINY_SECTIONS": " ".join(names)},
+            told = dict.fromkeys(written(life.section) for life in members)
+            status = run_shell(command, {"LETSENCRYPT_TINY_SECTIONS": " ".join(told)},
                                NOTIFY_SECONDS)
             if status != 0:
                 report.notify_failed(command, status, names)

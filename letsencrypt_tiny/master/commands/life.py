@@ -2,6 +2,7 @@
 
 from ...common import log
 from ...common.errors import Error
+from ...common.x509.certificate import Certificate
 from ..plan import lifecycle
 from ..plan.lifecycle import Facts
 from ..report.run import Report
@@ -18,6 +19,11 @@ class Life:
         self.state = state
         self.phase = lifecycle.resume(state)
         self.forced = False
+        self.new_key = False   # whether another key is asked for
+        self.due: bool | None = None      # None: not known
+        self.twin: "Life | None" = None   # ordered in this run, too, and installed together
+        self.full: dict[str, str] = {}    # CAs (directories) that a limit keeps from it, and why
+        self.certificate: Certificate | None = None   # that is installed
         self.report = report
         self._journal = journal
 
@@ -25,6 +31,10 @@ class Life:
     def name(self) -> str:
         """The section's."""
         return self.section.name
+
+    def is_valid(self, now: float) -> bool:
+        """Say whether it has a certificate that has not ended."""
+        return self.certificate is not None and now < self.certificate.not_after
 
     def renew(self, forced: bool = False) -> None:
         """It wants a certificate, whatever was left to do of the last one; ``forced``: another

@@ -13,12 +13,14 @@ from typing import NamedTuple
 from ...common import log
 from ...common.clock import DAY, when
 from ...common.errors import Error
-from ..plan import lifecycle, renewal
+from ..plan import issuers, lifecycle, renewal
+from ..plan.renewal import Due
 from ..report.run import Report
 from ..settings.certificates import Certificates
 from ..settings.main import Config
 from ..store.installed import Busy, check_authorities
 from ..store.journal import Journal, SectionState
+from ..store.renewals import Renewals
 from . import due
 from .life import Life
 from .wishes import settle
@@ -29,6 +31,7 @@ class Options(NamedTuple):
 
     sections: Sequence[str] = ()
     min_days: int | None = None       # negative: force
+    new_key: bool = False             # what is ordered is for another key
 
 
 def new_order(config: Config, certificates: Certificates, options: Options) -> int:
@@ -36,17 +39,25 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
 
     Raises UsageError and ConfigError before anything is touched.
     """
+    if options.new_key and options.min_days is None:
+        options = options._replace(min_days=renewal.FORCED)
     journal, report = Journal(config.state_directory), Report()
     if certificates.empty and not options.sections:
         log.info(certificates.hint)
     lives = _read(certificates, options, journal, report)
     waiting: list[Life] = []
-    wanting = [life for life in lives
-               if _wants(config, options, life, waiting) and _usable(life, report)]
+    wanting = [life for life in _within_limits(config, [
+        (life, verdict) for life, verdict in _judge(config, options, lives)
+        if _wants(options, life, verdict, waiting)]) if _usable(life, report)]
     _tell_of_waits(waiting, report)
+    if any(life.section.twin for life in wanting):
+        from .twins import couple
+        wanting = couple(lives, wanting)
     if wanting:   # a night with nothing due doesn't load what it doesn't need
         from .ordering import order
-        order(config, journal, report, wanting)
+        order(config, journal, report, wanting,
+              patient=not options.sections and options.min_days is None)
+    _make_next_keys(config, lives)
     if any(life.phase == lifecycle.INSTALLED for life in lives):
         from .install import notify
         notify(lives, report)
@@ -65,29 +76,61 @@ def _read(certificates: Certificates, options: Options, journal: Journal, report
                  else SectionState(), journal, report) for section in sections]
 
 
-def _wants(config: Config, options: Options, life: Life, waiting: list[Life]) -> bool:
-    """Say whether a section is due, and decide whether it is to be ordered in this run.
+def _judge(config: Config, options: Options, lives: Sequence[Life]) -> list[tuple[Life, Due]]:
+    """Decide which sections are due, once CAs were asked of whom no answer holds any more; the
+    sections of which nothing is known are told of, and left out."""
+    renewals, judge = Renewals(config.state_directory), due.Judge(config)
+
+    def decide(life: Life) -> Due | None:
+        try:
+            return judge.decide(life.section, life.state, time.time(), options.min_days,
+                                renewals.of(life.name))
+        except Busy as exc:
+            life.report.failed(life.name, str(exc))
+            return None
+
+    verdicts = {life: decide(life) for life in lives}
+    questions = due.questions(config, verdicts, renewals)
+    if questions:
+        from .suggestions import ask
+        ask(config, renewals, questions)
+        asked = {question.section for question in questions}
+        verdicts.update((life, decide(life)) for life in lives if life.name in asked)
+    return [(life, verdict) for life, verdict in verdicts.items() if verdict is not None]
+
+
+def _wants(options: Options, life: Life, verdict: Due, waiting: list[Life]) -> bool:
+    """Say whether a section that is due is to be ordered in this run.
 
     To ``waiting`` are added those that wait without a valid certificate.
     """
     now = time.time()
-    try:
-        verdict = due.judge(config, life.section, life.state, now, options.min_days)
-    except Busy as exc:
-        life.report.failed(life.name, str(exc))
-        return False
+    life.due, life.certificate = verdict.due, verdict.certificate
     if not verdict.due:
         log.info(f"{life.name}: {verdict.reason}")
         settle(life)
         return False
     life.renew(forced=options.min_days is not None and options.min_days < 0)
+    life.new_key = options.new_key
     waits = renewal.waits(life.state, now) and not options.sections and options.min_days is None
     log.info(f"{life.name}: {verdict.reason}" + (
         f", but the server asked not to order again before {when(life.state.not_before)} (name "
         "the section to try all the same)" if waits else ""))
-    if waits and (verdict.certificate is None or verdict.certificate.not_after <= now):
+    if waits and not life.is_valid(now):
         waiting.append(life)
     return not waits
+
+
+def _within_limits(config: Config, wanting: Sequence[tuple[Life, Due]]) -> list[Life]:
+    """Return those that no limit of a CA's keeps from being ordered; an order there is, and what
+    was issued, count for none any more."""
+    counted = {life: verdict.welcome for life, verdict in wanting
+               if not (life.forced or life.state.order or life.state.kept)}
+    held: set[Life] = set()
+    if counted:
+        from .limits import Limits
+        held = Limits(config.state_directory).hold(issuers.configured(config), counted)
+    return [life for life, _ in wanting if life not in held]
 
 
 def _tell_of_waits(lives: Sequence[Life], report: Report) -> None:
@@ -100,6 +143,14 @@ def _tell_of_waits(lives: Sequence[Life], report: Report) -> None:
         report.tell_of_waits([(life.name, life.state.not_before) for life in fresh])
     for life in fresh:
         life.happens(lifecycle.TOLD, lifecycle.Facts(told=now))
+
+
+def _make_next_keys(config: Config, lives: Sequence[Life]) -> None:
+    """Whoever is notified, or asks for records, finds the keys of the next renewal."""
+    for life in lives:
+        if life.section.next_key:
+            from .next_keys import make
+            make(config, life)
 
 
 def _usable(life: Life, report: Report) -> bool:

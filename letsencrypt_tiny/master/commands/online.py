@@ -24,7 +24,7 @@ from ..peers.watchdog import Crowd
 from ..plan import challenges, issuers, renewal
 from ..plan.issuers import Issuer
 from ..report.online import Said, document, line
-from ..responders.table import Responder, responders_for
+from ..responders.table import Responder, responders_for, working_directories
 from ..settings import certificates, proofs
 from ..settings.certificates import Certificates, Section
 from ..settings.challenges import zone_of
@@ -51,7 +51,9 @@ class Findings:
         self._said: list[Said] = []
 
     def add(self, said: Said) -> None:
-        """Tell it; what is as it should be, not to those who want --quiet."""
+        """Tell it, once; what is as it should be, not to those who want --quiet."""
+        if said in self._said:   # of several CAs, about a name that is the same to all
+            return
         self._said.append(said)
         if not self._as_json and (said.verdict != "ok" or log.level > log.QUIET):
             print(line(said), flush=True)
@@ -106,7 +108,8 @@ def _targets(found: Certificates, sections: Sequence[Section], names: Sequence[s
             if not names or section.name in names or identifier[1] in names:
                 kind = next((kind for kind in challenges.types(section, config)
                              if proofs.proves(kind, identifier, config)), "http-01")
-                targets[Target(identifier, kind, section.issuer)] = None
+                targets.update(dict.fromkeys(Target(identifier, kind, name)
+                                             for name in section.issuers))
     known = {*found.faults, *found.sections, *(target.identifier[1] for target in targets)}
     for name in names:
         if name not in known:
@@ -171,11 +174,12 @@ class _Look:
         """Look; raises Error."""
         try:
             self._open_responders()
-            directory = next((responder.directory for responder in self._responders
-                              if responder.directory != "/"), "/")
-            crowd = Crowd(directory, len(self._targets))
             known = issuers.configured(self._config)
-            for name in dict.fromkeys(target.issuer for target in self._targets):
+            names = list(dict.fromkeys(target.issuer for target in self._targets))
+            directories = working_directories(self._responders, len(names))
+            crowds = [Crowd(directory, len(self._targets)) for directory in dict.fromkeys(
+                directories)]
+            for name, directory in zip(names, directories):
                 self._start_client(known[name], directory)
             for responder in self._responders:
                 responder.serve([self._key])
@@ -184,7 +188,7 @@ class _Look:
                 conversation.begin(
                     next(iter(accounts.values())) if len(accounts) == 1 else "",
                     issuers.names(issuer, self._journal.issuers(issuer.directory)))
-            self._listen(crowd)
+            self._listen(crowds)
         finally:
             for responder in self._responders:
                 responder.close()
@@ -241,12 +245,13 @@ class _Look:
                 zone.nameservers if zone is not None else (), is_public(issuer.directory))
         return list(probes.values())
 
-    def _listen(self, crowd: Crowd) -> None:
+    def _listen(self, crowds: Sequence[Crowd]) -> None:
         """What is found, until no client runs any more."""
         for event in self._loop.events(lambda: any(
                 conversation.runs for conversation in self._conversations)):
             if isinstance(event, Tick):
-                crowd.check(event.now)
+                for crowd in crowds:
+                    crowd.check(event.now)
                 self._check_responders()
             elif isinstance(event, Answered):
                 self._answered(event.conversation, event.answer)

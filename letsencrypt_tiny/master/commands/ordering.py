@@ -1,14 +1,11 @@
-"""Orders: keys and CSRs → signers → responders open → clients → greeting (one wait, one limit) →
-responders serve → what happens → install.
-
-From the CSRs on a section's failure is its own.
+"""Orders: keys and CSRs (``preparing``) → signers → responders open → clients → greeting (one wait,
+one limit) → responders serve → what happens → install.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
-from ...common import log, trusted
-from ...common.clock import when
+from ...common import log
 from ...common.errors import ConfigError, Error
 from ...common.wire.order import Account, Answer, Directory, Failed, Issued, Progress
 from ..peers import signals
@@ -17,125 +14,88 @@ from ..peers.identity import identity
 from ..peers.loop import Loop, Tick
 from ..peers.messages import Messages
 from ..peers.watchdog import Crowd
-from ..pki import csr
-from ..plan import challenges, issuers, lifecycle, orders, renewal, signing
+from ..pki import chains
+from ..plan import issuers, lifecycle, signing
 from ..plan.issuers import Issuer
 from ..plan.lifecycle import Facts
 from ..plan.orders import OrderPlan
-from ..report import validation
 from ..report.run import Report
 from ..settings.main import Config
-from ..store import installed
 from ..store.journal import Journal
+from . import programs, twins
 from .answering import Answering, Plans
-from .install import Chain, install_arrived
+from .asking import settle
+from .chain import Chain
+from .elsewhere import Elsewhere
+from .install import Install, install_arrived
 from .life import Life
+from .preparing import install_kept, prepare
 
 
-def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Life]) -> None:
+def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Life],
+          patient: bool = True) -> None:
     """Obtain and install certificates for the sections that want one; ``report`` has the outcome.
 
-    What was issued earlier, and could not be installed, comes first.  Raises ConfigError before
-    anything is touched, and Error where nothing can be remembered.
+    What was issued earlier, and could not be installed, comes first.  Whatever a CA can't do is
+    asked of the next one, if a section has several; not ``patient``: of the first one first, even
+    if it asked for a pause.  Raises ConfigError before anything is touched, and Error where nothing
+    can be remembered.
     """
-    for program in config.programs:   # what is configured must be there before anything is touched
-        identity(program)
-    try:
-        trusted.check_program(config.openssl)
-    except Error as exc:
-        raise ConfigError(f"{config.file}: openssl = {exc}") from exc
+    programs.check_all(config)
     try:
         journal.check()   # what is ordered must be remembered
     except Error as exc:
         raise Error(f"nothing is ordered: {exc}") from exc
-    plans = _prepare(config, journal, wanting, report)
-    plans = _install_kept(config, plans, report)
-    if plans:
-        _Run(config, journal, report, plans).execute()
+    others = Elsewhere(config, patient)
+    plans = prepare(config, journal, wanting, report, others)
+    plans, arrived = install_kept(config, plans, report)
+    while plans:
+        run = Run(config, journal, report, plans, others, arrived)
+        run.execute()
+        plans, arrived = run.elsewhere, run.arrived
 
 
-def _prepare(config: Config, journal: Journal, lives: Sequence[Life], report: Report) -> Plans:
-    """Make keys and CSRs; what is to be ordered, by section."""
-    known = issuers.configured(config)
-    plans: Plans = {}
-    wants = [_want(life) for life in lives]
-    for life, made in zip(lives, csr.make_all(config, wants, journal.revoked().keys)):
-        if isinstance(made, Error):
-            report.failed(life.name, str(made))
-        else:
-            issuer = known[life.section.issuer]
-            types = challenges.types(life.section, config)
-            plans[life.name] = orders.plan(life.section, issuer, made.csr, life.state, types,
-                                           made.new_key, made.seen), life
-    return plans
+class Run:
+    """The orders of one round, with whoever works on them."""
 
-
-def _want(life: Life) -> csr.Want:
-    section, state = life.section, life.state
-    try:
-        certificate = installed.read(section).certificate
-    except installed.Busy:   # there is one
-        return csr.Want(section, True, False, state.order_key or "" if state.kept else "")
-    return csr.Want(section, certificate is not None,
-                    certificate is not None and renewal.other_key_type(section, certificate, state),
-                    state.order_key or "" if state.kept else "")
-
-
-def _install_kept(config: Config, plans: Plans, report: Report) -> Plans:
-    """Try again what was issued and could not be installed; return what is left to order."""
-    tried = [Chain(plan, life, pem, kept=True) for plan, life in plans.values()
-             if plan.kept and (pem := life.kept())]
-    for one in tried:
-        log.info(f"{one.life.name}: what was issued {when(one.life.state.kept)} is tried again")
-        one.life.happens(lifecycle.TAKEN_UP)
-    install_arrived(config, tried, report)
-    left = dict(plans)
-    for one in tried:
-        if one.life.phase == lifecycle.DUE and not one.life.state.kept:
-            left[one.life.name] = one.plan.anew(), one.life
-        else:
-            del left[one.life.name]
-    return left
-
-
-class _Run:
-    """The orders of one run, with whoever works on them."""
-
-    def __init__(self, config: Config, journal: Journal, report: Report,
-                 plans: Plans) -> None:
+    def __init__(self, config: Config, journal: Journal, report: Report, plans: Plans,
+                 others: Elsewhere, arrived: Sequence[Chain] = (),
+                 install: Install = install_arrived) -> None:
         self._config = config
         self._journal = journal
         self._report = report
         self._left = plans                  # what has neither come nor failed
-        self._arrived: list[Chain] = []     # not looked at yet
+        self._others = others
+        self._install = install
+        self.elsewhere: Plans = {}          # what another CA is to be asked for, in another round
+        self.arrived = list(arrived)        # not looked at yet, or waits for its twin
+        self._interrupted = False
         self._ordered: set[str] = set()     # sections with an order at the CA
         self._loop = Loop()
         self._messages = Messages(self._loop)
         self._client = identity(config.client.program)
         self._conversations: dict[Issuer, Conversation] = {}
+        self._crowds: dict[Conversation, Crowd] = {}
         self._answering = Answering(config, plans, self._fail)
 
     def execute(self) -> None:
         """Order everything.  Raises ConfigError, which is no section's failure."""
-        plans = [plan for plan, _ in self._left.values()]
         try:
-            self._start_signers(plans)
+            self._start_signers([plan for plan, _ in self._left.values()])
             self._answering.open(self._client, self._messages.pipe)   # meanwhile the signers start
-            plans = self._drop_idle()
-            # before there is a client: what it makes is not what was there
-            crowd = Crowd(self._answering.directory,
-                          sum(len(plan.section.identifiers) for plan in plans))
-            self._start_clients(plans)
+            self._drop_idle()
+            self._start_clients()
             greet(self._loop, self._conversations.values())
             self._report.begin(self._left)
             self._begin()
             with signals.gracefully(self._interrupt):
-                self._listen(crowd)
+                self._listen()
         except ConfigError:
             raise
         except Error as exc:
             self._install_arrived()
             self._fail(self._left, exc)
+            self._install_arrived()
         finally:
             self._close()
 
@@ -144,25 +104,35 @@ class _Run:
             mine = [plan.order() for plan in plans if plan.issuer == issuer]
             conversation = Conversation(self._loop, self._messages, self._config, issuer)
             self._conversations[issuer] = conversation
-            conversation.start_signer(signing.derive(issuer.access, mine))
+            try:
+                conversation.start_signer(signing.derive(issuer.access, mine, issuer.name))
+            except ConfigError:
+                raise
+            except Error as exc:   # a CA with a signer of its own is alone with that
+                self._fail(self._of(conversation), exc)
 
-    def _drop_idle(self) -> list[OrderPlan]:
-        """End the signers that nothing is left for; return the plans that are."""
+    def _drop_idle(self) -> None:
+        """End the signers that nothing is left for."""
         for issuer, conversation in list(self._conversations.items()):
             if not self._of(conversation):
                 self._conversations.pop(issuer).close()
-        return [plan for plan, _ in self._left.values()]
 
-    def _start_clients(self, plans: Sequence[OrderPlan]) -> None:
-        for issuer, conversation in self._conversations.items():
-            mine = [plan for plan in plans if plan.issuer == issuer]
-            conversation.start_client([plan.order() for plan in mine], self._client,
-                                      self._answering.directory, self._answering.doors(mine))
+    def _start_clients(self) -> None:
+        directories = self._answering.directories(len(self._conversations))
+        for directory, conversation in zip(directories, self._conversations.values()):
+            mine = [self._left[name][0] for name in self._of(conversation)]
+            # before there is a client: what it makes is not what was there.  Several may have one
+            # directory to share, an administrator's
+            self._crowds[conversation] = Crowd(directory, sum(
+                len(plan.section.identifiers) for plan, _ in self._left.values()))
+            conversation.start_client([plan.order() for plan in mine], self._client, directory,
+                                      self._answering.doors(mine))
 
     def _begin(self) -> None:
         """Signers have greeted or failed: who answers challenges starts, then the clients go."""
         able = {}
         for conversation in self._conversations.values():
+            settle(self._config, conversation)
             if conversation.error is not None:
                 self._fail(self._of(conversation), conversation.error)
             elif conversation.greeting is not None:
@@ -178,22 +148,35 @@ class _Run:
                 self._journal.account(directory, key),
                 issuers.names(conversation.issuer, self._journal.issuers(directory)))
 
-    def _listen(self, crowd: Crowd) -> None:
+    def _listen(self) -> None:
         """What happens, until no client runs any more."""
         for event in self._loop.events(lambda: any(
                 conversation.runs for conversation in self._conversations.values())):
             if isinstance(event, Tick):
-                crowd.check(event.now)
+                self._watch(event.now)
                 self._answering.check()
                 self._install_arrived()
                 self._report.tick()
             elif isinstance(event, Answered):
                 self._answered(event.conversation, event.answer)
             elif isinstance(event, Ended):
-                self._install_arrived()
-                if event.error is not None:
-                    self._fail(self._of(event.conversation), event.error)
+                self._ended(event.conversation, event.error)
         self._install_arrived()
+
+    def _watch(self, now: float) -> None:
+        """A client that makes files without end harms no other CA's."""
+        for conversation, crowd in self._crowds.items():
+            try:
+                if conversation.runs:
+                    crowd.check(now)
+            except Error as exc:
+                conversation.close()
+                self._ended(conversation, exc)
+
+    def _ended(self, conversation: Conversation, error: Error | None) -> None:
+        self._install_arrived()
+        for name in self._of(conversation) if error is not None else []:
+            self._failed(Failed(name, str(error), lifecycle.LOST, elsewhere="down"))
 
     def _answered(self, conversation: Conversation, answer: Answer) -> None:
         greeting = conversation.greeting
@@ -209,28 +192,38 @@ class _Run:
             life.happens(lifecycle.PROGRESS, plan.facts(answer.url, key, answer.finalize))
         elif isinstance(answer, Issued):
             plan, life = self._left.pop(answer.section)
-            life.issued(answer.chain, plan.facts(None, key), int(time.time()))
-            self._arrived.append(Chain(plan, life, answer.chain))
+            pem = chains.pack(answer.chain, answer.alternates if plan.alternates else ())
+            life.issued(pem, plan.facts(None, key)._replace(profile=answer.profile or ""),
+                        int(time.time()))
+            self._others.issued(plan)
+            self.arrived.append(Chain(plan, life, pem))
         elif isinstance(answer, Failed):
-            plan, life = self._left.pop(answer.section)
-            self._report.failed(answer.section, "; ".join([answer.message,
-                                                           *self._why(plan, answer)]))
-            life.happens(answer.outcome, Facts(
-                not_before=int(time.time()) + answer.retry_after if answer.retry_after
-                and answer.outcome == lifecycle.BUSY else 0))
+            self._failed(answer)
 
-    def _why(self, plan: OrderPlan, answer: Failed) -> Iterator[str]:
-        """Yield what to say of a validation that failed, if that is what happened."""
-        if answer.outcome != lifecycle.REFUSED or plan.name not in self._ordered:
+    def _failed(self, failed: Failed) -> None:
+        """An order failed: another CA is asked in the next round, or that is it."""
+        plan, life = self._left.pop(failed.section)
+        if failed.section in self._ordered:
+            self._others.count(plan, failed)
+        several = len(plan.section.issuers) > 1
+        message = f"{plan.issuer.called}: {failed.message}" if several else failed.message
+        issuer = None if self._interrupted else self._others.next(plan, failed)
+        if issuer is not None:
+            self.elsewhere[failed.section] = plan._replace(issuer=issuer).anew(), life
+            self._report.goes_on(failed.section, f"{message}; {issuer.called} is asked instead")
+            life.happens(failed.outcome)
             return
-        if sentence := validation.sentence(answer.type):
-            yield sentence
-        if answer.type in validation.REACHING:
-            yield from filter(None, self._answering.told(plan.section.identifiers))
+        why = self._answering.why(plan, failed) if failed.section in self._ordered else ()
+        self._report.failed(failed.section, "; ".join(filter(None, [
+            message, self._others.hint(plan, failed), *why])))
+        life.happens(failed.outcome, Facts(
+            not_before=self._others.not_before(plan, failed)
+            if failed.outcome == lifecycle.BUSY else 0))
 
     def _install_arrived(self) -> None:
-        arrived, self._arrived = self._arrived, []
-        install_arrived(self._config, arrived, self._report)
+        arrived, self.arrived = twins.ready(self.arrived, {**self._left, **self.elsewhere})
+        if arrived:
+            twins.widowed(self._install(self._config, arrived, self._report), self._report)
 
     def _of(self, conversation: Conversation) -> list[str]:
         """The sections that are left to a conversation."""
@@ -246,6 +239,7 @@ class _Run:
 
     def _interrupt(self) -> None:
         log.warning("interrupted: finishing what can be finished; interrupt again to stop at once")
+        self._interrupted = True
         for conversation in self._conversations.values():
             conversation.interrupt()
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from ...common import specifiers, trusted
 from ...common.errors import ConfigError, Error
-from ..peers.identity import Identity, drop
+from ..peers.identity import Identity, drop, identity
+from ..settings.main import Config
 from ..settings.program import Program
 
 _PATH_OF_ROOT = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -15,6 +16,16 @@ _HEADER = 256   # bytes that the kernel reads of a script (execve(2))
 
 class _NoProcess(Error):
     """Nothing can be tried: there is room for no process more."""
+
+
+def check_all(config: Config) -> None:
+    """What is configured must be there before anything is touched: raises ConfigError."""
+    for program in config.programs:
+        identity(program)
+    try:
+        trusted.check_program(config.openssl)
+    except Error as exc:
+        raise ConfigError(f"{config.file}: openssl = {exc}") from exc
 
 
 def check(program: Program, who: Identity, expanded: bool) -> None:

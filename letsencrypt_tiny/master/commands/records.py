@@ -14,10 +14,12 @@ from ...common.errors import Error
 from ...common.names import shown
 from ...common.wire.policy import origin_of
 from ..pki import openssl
+from ..pki.keys import public_key
 from ..plan import challenges, issuers
 from ..plan.issuers import Issuer
 from ..settings import certificates, proofs
 from ..settings.certificates import Section
+from ..settings.keys import written
 from ..settings.main import Config
 from ..store import keys
 from ..store.journal import Journal
@@ -50,9 +52,14 @@ def records(config: Config, sections: Sequence[str], config_certs: Sequence[str]
     journal = Journal(config.state_directory)
     known = issuers.configured(config)
     authorities = {name: _authority(config, journal, known[name], faults)
-                   for name in dict.fromkeys(section.issuer for section in chosen.sections)}
+                   for name in dict.fromkeys(name for section in chosen.sections
+                                             for name in section.issuers)}
+    groups: dict[str, list[Section]] = {}   # the other type of key adds but a digest
     for section in chosen.sections:
-        for line in _of(config, journal, section, authorities[section.issuer], faults):
+        groups.setdefault(written(section), []).append(section)
+    for group in groups.values():
+        for line in _of(config, journal, group,
+                        [authorities[name] for name in group[0].issuers], faults):
             print(line)
     for fault in faults:
         log.error(fault)
@@ -88,26 +95,34 @@ def _is_good(account: str, issuer: Issuer) -> bool:
         return False
 
 
-def _of(config: Config, journal: Journal, section: Section, authority: Authority,
-        faults: list[str]) -> Iterator[str]:
-    """Yield the lines for one section."""
-    yield f"; [{log.printable(section.name)}]"
+def _of(config: Config, journal: Journal, group: Sequence[Section],
+        authorities: Sequence[Authority], faults: list[str]) -> Iterator[str]:
+    """Yield the lines for one section, of a key or two: of each of its CAs what is of the CA."""
+    section = group[0]
+    yield f"; [{log.printable(written(section))}]"
     names = [value for kind, value in section.identifiers if kind == "dns"]
     for name in dict.fromkeys(name.removeprefix("*.") for name in names):
         if name != shown(name):
             yield f"; {shown(name)}"
-        yield from _persist(name, f"*.{name}" in names, authority)
+        for authority in authorities:
+            yield from _persist(name, f"*.{name}" in names, authority)
         for wildcard in (False, True):
             if (f"*.{name}" if wildcard else name) in names:
-                yield from _caa(config, section, name, wildcard, authority)
-    digests = list(_digests(config, journal, section, faults))
+                for authority in authorities:
+                    yield from _caa(config, section, name, wildcard, authority)
+    digests = [digest for member in group for digest in _digests(config, journal, member, faults)]
+    yield from _tlsa(names, digests)
+    yield ""
+
+
+def _tlsa(names: Iterable[str], digests: Sequence[str]) -> Iterator[str]:
+    """Yield the records of a section's keys (RFC 6698 §2)."""
     for name in names:
         if digests and name.startswith("*."):   # an asterisk that isn't first is none (RFC 4592)
             yield f"; the same at _443._tcp below each name that {name} is used for:"
         for digest in digests:
             record = f"_443._tcp.{name}.\tIN TLSA\t3 1 1 {digest}"
             yield record.replace("_443._tcp.*.", "; _443._tcp.NAME.")
-    yield ""
 
 
 def _persist(name: str, wildcard: bool, authority: Authority) -> Iterator[str]:
@@ -136,6 +151,12 @@ def _digests(config: Config, journal: Journal, section: Section,
     DANE-EE, SubjectPublicKeyInfo, SHA-256 (RFC 6698 §2.1, RFC 7671 §5.1)."""
     from hashlib import sha256
     found: dict[str, None] = {}
+    if section.in_token:
+        try:
+            found[sha256(public_key(config.openssl, section)).hexdigest()] = None
+        except Error as exc:
+            faults.append(f"{section.where}: no TLSA: {exc}")
+        return found
     for path, owner in ((section.key, section.trusted), (journal.pending_key(section.key), 0)):
         try:
             descriptor = keys.open_key(path, owner)

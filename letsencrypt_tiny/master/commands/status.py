@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...common import log
-from ...common.clock import when
+from ...common.clock import DAY, when
 from ...common.names import shown
-from ..plan import renewal
+from ...common.x509.certificate import Certificate
+from ..plan import ari, issuers, renewal
 from ..report.table import status_table
 from ..settings import certificates
 from ..settings.certificates import Section
 from ..settings.main import Config
 from ..store.installed import Busy
-from ..store.journal import Journal
-from . import due
+from ..store.journal import Journal, SectionState
+from ..store.renewals import Renewal, Renewals
+from . import due, next_keys
 
 
 class Row(NamedTuple):
@@ -29,6 +31,11 @@ class Row(NamedTuple):
     serial: str | None
     fault: str | None = None      # of a section that cannot be
     waits: str | None = None      # until when it is not ordered, as the CA asked
+    ca: str | None = None         # that issued it; before that, the one to ask
+    lifetime: int | None = None   # seconds
+    profile: str | None = None    # that the CA issued it under
+    renewal: dict[str, str] | None = None    # the CA's window, and the moment chosen in it
+    next_key: str | None = None   # TLSA 3 1 1 of the key that was made ahead
 
     @property
     def state(self) -> str:
@@ -36,7 +43,8 @@ class Row(NamedTuple):
         if self.fault is not None:
             return "fault"
         if not self.due:
-            return "valid"
+            return "valid" if self.renewal is None else \
+                f"valid, to be renewed {self.renewal['moment']}"
         return f"due: {self.reason}" + (f", waits until {self.waits}" if self.waits else "")
 
 
@@ -52,30 +60,73 @@ def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] 
     chosen = due.select(found, sections)
     journal = Journal(config.state_directory)
     now = time.time()
-    rows = [_row(config, section, journal, now) for section in chosen.sections]
+    renewals = Renewals(config.state_directory)
+    judge = due.Judge(config)
+    rows = [_row(config, judge, section, journal.section(section.name), now,
+                 renewals.of(section.name)) for section in chosen.sections]
     rows += [_faulty(name, str(fault)) for name, fault in chosen.faults.items()]
     if as_json:
         print(json.dumps([row._asdict() for row in rows], indent=4))
     else:
-        print(status_table([(log.printable(row.section), row.expires or "-", row.state,
-                             log.printable(row.fault or " ".join(map(shown, row.names))))
-                            for row in rows]))
+        print(_table(rows))
+        for row in rows:
+            if row.next_key:
+                print(f"{log.printable(row.section)}: next key: TLSA 3 1 1 {row.next_key}")
     return 1 if any(row.fault is not None for row in rows) else 0
+
+
+def _table(rows: Sequence[Row]) -> str:
+    """The CA is shown where there are several, a profile where there is one."""
+    several = len({row.ca for row in rows if row.ca}) > 1
+    return status_table(
+        ("SECTION", "EXPIRES", "LIFETIME", "ca", "profile", "STATE", "NAMES"),
+        [(log.printable(row.section), row.expires or "", _span(row.lifetime),
+          row.ca or "" if several else "", log.printable(row.profile or ""), row.state,
+          log.printable(row.fault or " ".join(map(shown, row.names)))) for row in rows])
+
+
+def _span(seconds: int | None) -> str:
+    """Say how long a certificate is valid, as CAs do: in hours below ten days."""
+    if seconds is None:
+        return ""
+    # the last second counts (RFC 5280 §4.1.2.5)
+    return f"{(seconds + 1) / DAY:.0f} d" if seconds + 1 >= 10 * DAY else \
+        f"{(seconds + 1) / 3600:.0f} h"
 
 
 def _faulty(name: str, fault: str) -> Row:
     return Row(name, False, fault, [], None, None, fault)
 
 
-def _row(config: Config, section: Section, journal: Journal, now: float) -> Row:
-    state = journal.section(section.name)
+def _row(config: Config, judge: due.Judge, section: Section, state: SectionState, now: float,
+         suggested: Renewal) -> Row:
     try:
-        verdict = due.judge(config, section, state, now)
+        verdict = judge.decide(section, state, now, renewal_known=suggested)
     except Busy as exc:
         return _faulty(section.name, str(exc))
     certificate = verdict.certificate
+    known = issuers.configured(config)
+    first = known[section.issuer]
+    issued = certificate is not None and state.issuer or first.directory
     return Row(section.name, verdict.due, verdict.reason,
                [value for _, value in section.identifiers],
                None if certificate is None else when(certificate.not_after),
                None if certificate is None else certificate.serial.hex(),
-               waits=when(state.not_before) if verdict.due and renewal.waits(state, now) else None)
+               waits=when(state.not_before) if verdict.due and renewal.waits(state, now) else None,
+               ca=next((known[name].called for name in section.issuers
+                        if known[name].directory == issued), issuers.host(issued)),
+               lifetime=None if certificate is None else
+               certificate.not_after - certificate.not_before,
+               profile=state.profile if certificate is not None else None,
+               renewal=_renewal(section, suggested, certificate, state.installed),
+               next_key=next_keys.digest(config, section))
+
+
+def _renewal(section: Section, known: Renewal, certificate: Certificate | None, installed: int
+             ) -> dict[str, str] | None:
+    """Return what the CA has said of when to renew, if that is heeded."""
+    if certificate is None or not section.ari:
+        return None
+    known = ari.about(known, certificate, installed)
+    return {"start": when(known.start), "end": when(known.end), "moment": when(known.moment),
+            "explanation": known.explanation} if ari.suggested(known) else None

@@ -29,14 +29,17 @@ def settle(life: Life) -> None:
             access = wanted.access
     if state.ca_file and state.ca_file != wanted.ca_file:   # it chains to this one as well
         ca_file = wanted.ca_file
-    life.happens(lifecycle.SETTLED, Facts(access=access, ca_file=ca_file))
+    life.happens(lifecycle.SETTLED, Facts(access=access, ca_file=ca_file,
+                                          preferred_chain=section.preferred_chain))
 
 
 def facts(section: Section) -> Facts:
     """Return what to remember of the wishes that a certificate was installed under."""
     uid, gid = section.owner or (-1, -1)
     return Facts(key_type=section.key_type, ca_file=installed.authorities(section.ca_file),
-                 access=f"{uid}:{gid} {section.mode:04o}")
+                 access=f"{uid}:{gid} {section.mode:04o}", profile_wish=section.profile,
+                 preferred_chain=section.preferred_chain,
+                 key=section.key if section.in_token else "")
 
 
 def _apply(section: Section) -> None:

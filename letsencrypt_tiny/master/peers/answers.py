@@ -8,10 +8,11 @@ no I/O here.
 from collections.abc import Iterator, Sequence
 
 from ...common.errors import ProtocolError
-from ...common.wire.order import (MAX_ANSWER, Account, AccountObject, AccountUpdate, Answer,
-                                  Directory, Failed, Issued, Log, Order, Progress, Request,
-                                  Revocation, Revoked, parse_answer)
+from ...common.wire.account import AccountObject, AccountUpdate, KnownOrder
+from ...common.wire.order import (MAX_ANSWER, Account, Answer, Directory, Failed, Issued, Log,
+                                  Order, Progress, Request, Revocation, Revoked, parse_answer)
 from ...common.wire.probe import Finding, Probe, Probed
+from ...common.wire.renewal import RenewalInfo, RenewalQuery
 
 # Progress and messages included
 LINES, LINES_EACH = 1000, 1000      # for a conversation, and in addition for each request
@@ -19,15 +20,15 @@ BYTES, BYTES_EACH = 16 << 20, 16 << 20
 
 # request -> what it may be answered, besides Failed
 _KINDS: dict[type, type] = {Order: Issued, AccountUpdate: AccountObject, Revocation: Revoked,
-                            Probe: Probed}
+                            Probe: Probed, RenewalQuery: RenewalInfo}
 # answers of which there may be many -> request
-_MANY: dict[type, type] = {Progress: Order, Finding: Probe}
+_MANY: dict[type, type] = {Progress: Order, Finding: Probe, KnownOrder: AccountUpdate}
 
 
 def section_of(item: Request | Answer) -> str:
     """Return the section that a request or an answer is about; "" for the account's."""
-    if isinstance(item, (Order, Revocation, Probe, Progress, Finding, Issued, Revoked, Probed,
-                         Failed)):
+    if isinstance(item, (Order, Revocation, Probe, RenewalQuery, Progress, Finding, Issued,
+                         Revoked, Probed, RenewalInfo, Failed)):
         return item.section
     return ""
 
@@ -76,7 +77,7 @@ class Reader:
             if not isinstance(request, _MANY[type(answer)]):
                 raise ProtocolError("the client tells the progress of what is no order"
                                     if isinstance(answer, Progress) else
-                                    "the client finds something that it was not to look at")
+                                    "the client tells of what it was not to look at")
             return
         if not isinstance(answer, (Failed, _KINDS[type(request)])):
             raise ProtocolError("the client answers something that it was not asked for")

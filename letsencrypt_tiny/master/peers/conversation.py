@@ -19,6 +19,7 @@ from ...common.wire.policy import Policy
 from ...common.wire.signer import Greeting
 from ..plan.issuers import Issuer
 from ..settings.main import Config
+from ..store.journal import Journal
 from . import orphans, spawn
 from . import signer as signers
 from .answers import Reader
@@ -55,6 +56,7 @@ class Conversation:
         self._requests: Sequence[Request] = ()
         self._doors: list[Door] = []
         self._signer: signers.Signer | None = None
+        self._used: Greeting | None = None    # that of the key which is used, from then on
         self._client: Child | None = None
         self._uid = 0       # the client's
         self._go = -1       # what it reads its configuration from,
@@ -65,7 +67,8 @@ class Conversation:
 
     def start_signer(self, policy: Policy, key: int | None = None) -> None:
         """Connect to the signer, or spawn it; see ``signer.connect``.  Raises Error."""
-        self._signer = signers.connect(self._config, self._messages.pipe, policy, key)
+        self._signer = signers.connect(self._config, self._messages.pipe, policy, key,
+                                       self.issuer.socket)
         self._loop.add(self._signer)
 
     def start_client(self, requests: Sequence[Request], who: Identity,
@@ -99,9 +102,21 @@ class Conversation:
         self._requests, self._uid = requests, who.uid
 
     @property
-    def greeting(self) -> Greeting | None:
-        """What the signer has told of its key."""
+    def heard(self) -> Greeting | None:
+        """What the signer has told of its key, and of the next one if it has two."""
         return None if self._signer is None else self._signer.greeting
+
+    @property
+    def greeting(self) -> Greeting | None:
+        """What holds for the key that is used: the next one if the account is known to have it."""
+        heard = self.heard
+        if self._used is not None or heard is None:
+            return self._used
+        following = heard.as_next()
+        if following is not None and Journal(self._config.state_directory).account(
+                self.issuer.directory, following.thumbprint):
+            return following
+        return heard
 
     @property
     def error(self) -> Error | None:
@@ -122,16 +137,19 @@ class Conversation:
             return None
         return Explainer(self._signer.socket)
 
-    def begin(self, account_url: str, issuers: Sequence[str] = ()) -> None:
+    def begin(self, account_url: str, issuers: Sequence[str] = (), find_key: bool = False) -> None:
         """Give the client its configuration, and with it the signer; hear what it answers.
 
         ``account_url``: the account that the signer's key has, "" if that isn't known;
-        ``issuers``: what the CA is called in records, as far as known.
+        ``issuers``: what the CA is called in records, as far as known; ``find_key``: which of two
+        keys it has to use is what it is to find out.
         """
-        thumbprint = self.greeting.thumbprint if self.greeting is not None else ""
-        text = format_config(ClientConfig(self.issuer.access, self._config.client.program.confine,
-                                          account_url, thumbprint if account_url else "",
-                                          tuple(self._doors), tuple(issuers)))
+        greeting = self._used = self.greeting    # whatever is learnt meanwhile
+        thumbprint = greeting.thumbprint if greeting is not None else ""
+        text = format_config(ClientConfig(
+            self.issuer.access, self._config.client.program.confine, account_url,
+            thumbprint if account_url else "", tuple(self._doors), tuple(issuers),
+            by_next=greeting is not None and not find_key and greeting.old is not None))
         try:
             os.set_blocking(self._go, False)
             if os.write(self._go, text) < len(text):    # a pipe takes 64 kB at once
@@ -182,6 +200,7 @@ class Conversation:
             self._signer.child.stop()
         orphans.end(self._uid)
         if self._answers is not None:
+            self._answers.ended = True
             self._loop.remove(self._answers)
         for descriptor in (self._go, self._reader):
             if descriptor >= 0:

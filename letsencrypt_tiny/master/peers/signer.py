@@ -23,6 +23,7 @@ from .identity import identity
 
 CONNECT_SECONDS = 30     # if it is too busy to accept
 GREETING_SECONDS = 300   # a passphrase may have to be typed
+MANAGE_SECONDS = 300     # so does a large RSA key
 
 
 class Heard(NamedTuple):
@@ -94,20 +95,21 @@ def _peek(sock: socket.socket) -> wire.Greeting | None:
 
 
 def connect(config: Config, stderr: Callable[[str], int], policy: Policy,
-            key: int | None = None) -> Signer:
-    """Spawn the signer, or connect to the one that is there.
+            key: int | None = None, place: str = "") -> Signer:
+    """Spawn the signer, or connect to the one that is there; ``place`` is the socket of another
+    one than the common.
 
     ``stderr(name)`` gives the descriptor for its messages.  One of ours signs what ``policy``
     allows.  ``key`` is the descriptor of a private key to sign with instead of the account's, for
     revocation by the certificate's key (RFC 8555 §7.6); it needs [accountd].
     Raises Error, ConfigError.
     """
-    if config.accountd is not None:
+    if config.accountd is not None and (not place or key is not None):
         return _spawn(config.accountd, stderr, policy, key)
     if key is not None:
         raise ConfigError(f"{config.file}: --certificate-key needs [accountd]; or start a "
                           "signer with --privkey=file:KEY and name its socket with --socket")
-    return Signer(_existing(config), None)
+    return Signer(_existing(config, place or config.client.socket), None)
 
 
 def _spawn(settings: Accountd, stderr: Callable[[str], int], policy: Policy,
@@ -154,23 +156,51 @@ def _arguments(settings: Accountd, key: int | None) -> list[str]:
     return arguments
 
 
+def manage(settings: Accountd, stderr: Callable[[str], int], *options: str) -> int:
+    """Have the signer's program do something with its key files instead; return its status.
+
+    Nobody speaks with it but through ``stderr``.  Raises Error.
+    """
+    nothing = os.open("/dev/null", os.O_RDWR)
+    descriptors = [nothing, nothing, stderr("accountd")]
+    arguments = [word for word in _arguments(settings, None) if word != "--stdio"]
+    try:
+        child = spawn.spawn(settings.program, identity(settings.program), [*arguments, *options],
+                            descriptors, signer=True, network=False,
+                            extra=spawn.inherited(TERMINAL))
+    finally:
+        for descriptor in (nothing, descriptors[2]):
+            os.close(descriptor)
+    status = child.wait(MANAGE_SECONDS)
+    if status is None:
+        child.stop()
+        raise Error(f"{settings.program.command[0]} {' '.join(options)} takes longer than "
+                    f"{MANAGE_SECONDS} seconds")
+    return status
+
+
 def takes_policy(settings: Accountd) -> bool:
     """True if the command is to be given a policy: it must be our own signer, on this host.
 
     Another program would not know the option, and ssh(1) passes no descriptor on.
     """
     if settings.policy == "auto":
-        return os.path.basename(settings.program.command[0]) == os.path.basename(paths.ACCOUNTD)
+        return is_ours(settings)
     return settings.policy == "required"
 
 
-def _existing(config: Config) -> socket.socket:
+def is_ours(settings: Accountd) -> bool:
+    """True if the command is our own signer, on this host."""
+    return os.path.basename(settings.program.command[0]) == os.path.basename(paths.ACCOUNTD)
+
+
+def _existing(config: Config, name: str) -> socket.socket:
     """Connect to the signer's socket, if nobody else could have put it there or use it.
 
     Whoever answers there has the CA certify this host's names for an account, so it must be one
     of those who may: by the socket's owner, and by who listens on it.
     """
-    path = trusted.absolute(specifiers.expand(config.client.socket))
+    path = trusted.absolute(specifiers.expand(name))
     users = {0, os.geteuid(), *_signers(config)}
     try:
         parent = os.path.dirname(path)

@@ -11,7 +11,7 @@ from ..peers import parallel
 from ..plan.keytype import key_type
 from ..settings.certificates import Section
 from ..settings.main import Config
-from ..store import files, keys
+from ..store import files, keys, pending
 from ..store.journal import Journal
 from . import openssl
 
@@ -23,6 +23,7 @@ class Want(NamedTuple):
     certificate: bool = False    # there is one already, and a pair with its key
     new_key: bool = False        # the key that there is is not wanted any more
     kept_key: str = ""           # digest of the key that a chain has been issued for, and kept
+    spent: bytes = b""           # SubjectPublicKeyInfo that is not to be certified once more
 
 
 class Made(NamedTuple):
@@ -72,6 +73,8 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     for path in section.outputs:   # rather now than with a certificate in hand
         _make_parent(config, path)
         files.probe(path, files.TRIAL, section.owner)
+    if section.in_token:
+        return _in_token(config, want, compromised)
     keys.tidy(section.key, section.trusted)
     waiting = Journal(config.state_directory).pending_key(section.key)
     keys.tidy(waiting)
@@ -82,30 +85,76 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
         csr = _request(config, section, key, section.key)
     except FileNotFoundError:
         pass
-    wants_new = csr is None or want.new_key or digest(csr.spki) in compromised
-    made = _waiting(config, want, waiting, wants_new, compromised)
+    stays = csr is not None and _stays(csr, want, compromised)
+    old = None if stays else {want.spent, csr.spki if csr else b""}
+    made = _waiting(config, want, waiting, old, compromised)
     if made is not None:
         return made
-    if csr is not None and not wants_new:
+    if csr is not None and stays:
         return Made(csr, seen=seen)
+    usual = csr is not None and csr.spki == want.spent and not want.new_key
+    (log.debug if usual else log.info)(
+        f"{section.name}: generating the private key {section.key} ({section.key_type})")
     return _with_new_key(config, section,
                          section.key if csr is None and not want.certificate else waiting)
 
 
-def _waiting(config: Config, want: Want, waiting: str, wants_new: bool,
+def rehearse(config: Config, section: Section, compromised: frozenset[str] = frozenset()) -> CSR:
+    """Return a CSR as ``make`` would make it, and leave nothing behind: where another key would be
+    made, it is for one that nobody keeps.  Raises Error."""
+    if section.in_token:
+        return _in_token(config, Want(section), compromised).csr
+    try:
+        csr = _request(config, section, keys.open_key(section.key, section.trusted,
+                                                      section.group), section.key)
+        if section.reuse_key and digest(csr.spki) not in compromised:
+            return csr
+    except FileNotFoundError:
+        pass
+    pem = openssl.generate_key(config.openssl, section.key_type)
+    return _request(config, section, keys.in_memory(pem), section.key)
+
+
+def _in_token(config: Config, want: Want, compromised: frozenset[str]) -> Made:
+    from . import token
+    section = want.section
+    if want.new_key:
+        raise Error(f"{section.where}: another key is not made in a token: make one there, and "
+                    "name it in certificate-key")
+    csr = token.request(config.openssl, section)
+    if digest(csr.spki) in compromised:
+        raise Error(f"{section.where}: certificate-key = {section.key}: this key was compromised: "
+                    "make another one in the token, and name it there")
+    return Made(csr)
+
+
+def _stays(csr: CSR, want: Want, compromised: frozenset[str]) -> bool:
+    """Say whether the key that is in its place is the one to order for."""
+    known = digest(csr.spki)
+    return not want.new_key and known not in compromised and (
+        csr.spki != want.spent or known == want.kept_key)
+
+
+def _waiting(config: Config, want: Want, waiting: str, old: set[bytes] | None,
              compromised: frozenset[str]) -> Made | None:
-    """Return a CSR for the key that waits, if there is one and it is wanted."""
+    """Return a CSR for the key that waits, if there is one and it is wanted.
+
+    A new one is wanted unless ``old`` is None, and none of those.
+    """
     try:
         made = _pending(config, want.section, waiting)
         found = digest(made.csr.spki)
         if found not in compromised and (found == want.kept_key or (
-                wants_new and key_type(made.csr.spki) == want.section.key_type)):
+                old is not None and made.csr.spki not in old
+                # one that was told of beforehand is taken as it is
+                and (want.section.next_key
+                     or key_type(made.csr.spki) == want.section.key_type))):
             return made
     except FileNotFoundError:
         return None
     except Error as exc:
         log.debug(f"{waiting}: {exc}")
-    if wants_new:
+    if old is not None:
         files.remove(waiting)   # another one is made
     return None
 
@@ -113,7 +162,7 @@ def _waiting(config: Config, want: Want, waiting: str, wants_new: bool,
 def _pending(config: Config, section: Section, waiting: str) -> Made:
     key = keys.open_key(waiting, 0, section.group)
     pem = os.pread(key, keys.MAX_KEY, 0)
-    return Made(_request(config, section, key, waiting), pem)
+    return Made(_request(config, section, key, waiting), pending.private_key(pem))
 
 
 def _with_new_key(config: Config, section: Section, path: str) -> Made:
@@ -121,7 +170,6 @@ def _with_new_key(config: Config, section: Section, path: str) -> Made:
     owner = section.trusted if path == section.key else 0
     _make_parent(config, section.key)
     files.probe(section.key, files.TRIAL, None, section.trusted)
-    log.info(f"{section.name}: generating the private key {section.key} ({section.key_type})")
     pem = openssl.generate_key(config.openssl, section.key_type)
     if not 0 < len(pem) <= keys.MAX_KEY:
         raise Error(f"{config.openssl} genpkey made no private key ({len(pem)} bytes)")
@@ -129,8 +177,11 @@ def _with_new_key(config: Config, section: Section, path: str) -> Made:
     key = keys.in_memory(pem)
     seen = keys.fingerprint(key)
     csr = _request(config, section, key, path)
-    keys.create(path, pem, owner)
-    return Made(csr, seen=seen) if path == section.key else Made(csr, pem)
+    if path == section.key:
+        keys.create(path, pem, owner)
+        return Made(csr, seen=seen)
+    pending.create(path, pem, csr.spki)
+    return Made(csr, pem)
 
 
 def _request(config: Config, section: Section, key: int, path: str) -> CSR:

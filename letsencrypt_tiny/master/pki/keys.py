@@ -14,6 +14,21 @@ class OtherKey(Error):
     """The private key is not the one that it was."""
 
 
+def public_key(command: str, section: Section) -> bytes:
+    """Return the SubjectPublicKeyInfo (DER) of a section's key, by ``command`` (openssl).
+
+    Raises Error and FileNotFoundError.
+    """
+    if section.in_token:
+        from . import token
+        return token.public_key(command, section)
+    key = open_key(section.key, section.trusted, section.group)
+    try:
+        return openssl.public_key(command, key)
+    finally:
+        os.close(key)
+
+
 def compare(command: str, section: Section, installed: Installed) -> Installed:
     """Return ``installed`` with what is wrong with its key, by ``command`` (openssl).
 
@@ -22,11 +37,7 @@ def compare(command: str, section: Section, installed: Installed) -> Installed:
     if not installed.key_changed or installed.certificate is None:
         return installed
     try:
-        key = open_key(section.key, section.trusted, section.group)
-        try:
-            fits = openssl.public_key(command, key) == installed.certificate.spki
-        finally:
-            os.close(key)
+        fits = public_key(command, section) == installed.certificate.spki
     except FileNotFoundError:
         return installed._replace(misfit=f"its private key {section.key} is missing")
     except (OSError, Error) as exc:   # status may be asked for by somebody else than root
@@ -44,6 +55,10 @@ def check_unchanged(command: str, section: Section, seen: bytes, spki: bytes) ->
     ``seen`` is its fingerprint then, ``spki`` the CSR's SubjectPublicKeyInfo; ``command`` is
     openssl, asked only if the file is another one.
     """
+    if section.in_token:
+        if public_key(command, section) != spki:
+            raise OtherKey(f"{section.key} is another key than it was")
+        return
     try:
         key = open_key(section.key, section.trusted, section.group)
     except FileNotFoundError:

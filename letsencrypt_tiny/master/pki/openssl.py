@@ -8,17 +8,16 @@ or read files: so every name was checked (``certs.py``) before it comes here.
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ...common import log, trusted
+from ...common import trusted
+from ...common.complaint import complaint
 from ...common.errors import Error
 from ..settings.certificates import Section
 from ..store.keys import MAX_KEY
 
 MAX_LEAVES = 64   # certificates verified by one process: descriptors are limited
 TIMEOUT = 120   # seconds; RSA-4096 keys take a few
-# A line of openssl's error queue: THREAD:error:CODE:LIBRARY:FUNCTION:REASON:FILE:LINE:DATA
-_QUEUED = re.compile(r"[0-9A-F]+:error:[0-9A-F]+:[^:]*:[^:]*:([^:]*):")
 # A verdict of openssl-verify(1): error NUMBER at DEPTH depth lookup: REASON
 _VERDICT = re.compile(r"error ([0-9]+) at ([0-9]+) depth lookup: ")
 # A key whose passphrase openssl would ask for (RFC 7468 §11; RFC 1421 §4.6.1.1), and not what is
@@ -38,35 +37,28 @@ class Unverified(Error):
         self.depth = depth
 
 
-def _run(openssl: str, arguments: Sequence[str], descriptors: tuple[int, ...] = ()) -> bytes:
-    """Run openssl and return its standard output; raises Error with its first complaint."""
+def run(openssl: str, arguments: Sequence[str], descriptors: tuple[int, ...] = (),
+        environment: Mapping[str, str] | None = None) -> bytes:
+    """Run openssl and return its standard output; raises Error with its first complaint.
+
+    ``environment`` adds to what it is given.
+    """
     import subprocess
     trusted.check_program(openssl)
     try:
         done = subprocess.run([openssl, *arguments], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
-                              env=_ENVIRONMENT, pass_fds=descriptors, timeout=TIMEOUT, check=False)
+                              env={**_ENVIRONMENT, **(environment or {})}, pass_fds=descriptors,
+                              timeout=TIMEOUT, check=False)
     except OSError as exc:
         raise Error(f"{openssl}: cannot run it: {exc.strerror}") from exc
     except subprocess.TimeoutExpired as exc:
         raise Error(f"{openssl} {arguments[0]} took longer than {TIMEOUT} seconds") from exc
     if done.returncode != 0:
-        why = f"openssl {arguments[0]} failed: {_complaint(done.stderr)}"
+        why = f"openssl {arguments[0]} failed: {complaint(done.stderr)}"
         verdict = _VERDICT.search(done.stderr.decode("utf-8", "replace"))
         raise Unverified(why, *map(int, verdict.groups())) if verdict else Error(why)
     return done.stdout
-
-
-def _complaint(stderr: bytes) -> str:
-    """The most telling of what openssl wrote to standard error: what failed, and why."""
-    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
-    queue = [match.group(1) for match in map(_QUEUED.match, lines) if match]
-    plain = [line for line in lines if line and not line.startswith("-----")
-             and not _QUEUED.match(line)]
-    # openssl verify says “error 10 at 0 depth lookup: …”
-    plain = [line for line in plain if line.startswith("error") and ":" in line] or plain + queue
-    why = f" ({queue[0]})" if queue and queue[0] not in plain[0] else ""
-    return log.printable(plain[0] + why, 300) if plain else "no reason given"
 
 
 def generate_key(openssl: str, key_type: str) -> bytes:
@@ -77,13 +69,13 @@ def generate_key(openssl: str, key_type: str) -> bytes:
                    "-pkeyopt", "ec_param_enc:named_curve"]
     else:
         options = ["RSA", "-pkeyopt", f"rsa_keygen_bits:{parameter}"]
-    return _run(openssl, ["genpkey", "-outform", "PEM", "-algorithm", *options])
+    return run(openssl, ["genpkey", "-outform", "PEM", "-algorithm", *options])
 
 
 def public_key(openssl: str, key: int) -> bytes:
     """Return the SubjectPublicKeyInfo, DER, of the private key on descriptor ``key``."""
-    return _run(openssl, ["pkey", "-in", f"/dev/fd/{key}", "-passin", "pass:", "-pubout",
-                          "-outform", "DER"], (key,))
+    return run(openssl, ["pkey", "-in", f"/dev/fd/{key}", "-passin", "pass:", "-pubout",
+                         "-outform", "DER"], (key,))
 
 
 def request(openssl: str, key: int, section: Section) -> bytes:
@@ -95,20 +87,25 @@ def request(openssl: str, key: int, section: Section) -> bytes:
     if _ENCRYPTED.search(os.pread(key, MAX_KEY, 0)):
         raise Error("the private key is encrypted, and nobody is there to type the passphrase "
                     "(openssl pkey -in OLD -out NEW decrypts it)")
+    return run(openssl, request_arguments(section) + ["-key", f"/dev/fd/{key}", "-passin", "pass:"],
+               (key,))
+
+
+def request_arguments(section: Section) -> list[str]:
+    """Return the arguments for a request of the section's, but for its key."""
     subject = "/" + "/".join(f"{kind}={value}" for kind, value in section.subject)
     names = ",".join(f"{kind.upper()}:{value}" for kind, value in section.identifiers)
     if not section.subject:   # RFC 5280 §4.2.1.6, for a CA that takes the extension as it is
         names = f"critical,{names}"
     arguments = ["req", "-new", "-batch", "-config", "/dev/null", "-utf8", "-outform", "DER",
-                 "-key", f"/dev/fd/{key}", "-passin", "pass:", "-subj", subject,
-                 "-addext", f"subjectAltName={names}"]
+                 "-subj", subject, "-addext", f"subjectAltName={names}"]
     if section.hash:
         arguments.append(f"-{section.hash}")
     if section.key_usage:
         arguments += ["-addext", "keyUsage=critical," + ",".join(section.key_usage)]
     if section.tls_feature:
         arguments += ["-addext", "tlsfeature=" + ",".join(section.tls_feature)]
-    return _run(openssl, arguments, (key,))
+    return arguments
 
 
 def verify(openssl: str, leaves: Sequence[bytes], intermediates: bytes, ca_file: str,
@@ -130,7 +127,25 @@ def verify(openssl: str, leaves: Sequence[bytes], intermediates: bytes, ca_file:
         for leaf in leaves:
             descriptors.append(_memory(leaf))
             arguments.append(f"/dev/fd/{descriptors[-1]}")
-        _run(openssl, arguments, tuple(descriptors))
+        run(openssl, arguments, tuple(descriptors))
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def verify_within(openssl: str, chain: Sequence[bytes]) -> None:
+    """Verify that the last certificate (PEM) of a ``chain`` certifies the first, whoever that is.
+
+    Raises Error, as ``verify`` does.
+    """
+    if len(chain) < 2:
+        raise Error("no certificate came with it that certifies it")
+    descriptors = [_memory(part) for part in (chain[-1], b"".join(chain[1:-1]), chain[0])]
+    try:
+        last, between, leaf = (f"/dev/fd/{descriptor}" for descriptor in descriptors)
+        run(openssl, ["verify", "-partial_chain", "-CAfile", last, "-no-CApath", "-no-CAstore",
+                      "-purpose", "sslserver", *(["-untrusted", between] if chain[1:-1] else []),
+                      leaf], tuple(descriptors))
     finally:
         for descriptor in descriptors:
             os.close(descriptor)

@@ -1,14 +1,11 @@
 """What came back, checked before it is installed: nothing is believed of the client's.
 
-Public key, names, dates, and the chain to CAfile.  Exit status 0 of a child proves nothing.
-
-What is installed is the certificate, then those of the others that came which certify the one
-before, and no other (RFC 8555 §7.4.2, RFC 8446 §4.4.2): servers send some twice, in another order,
-or with strangers between them.
+Public key, names, dates, and the chain to CAfile.  Exit status 0 of a child proves nothing.  Of
+the chains that can be made of what came (``chains``) the first that is good is taken.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ...common import log
@@ -17,12 +14,10 @@ from ...common.errors import Error
 from ...common.names import Identifier
 from ...common.x509.certificate import Certificate, parse_chain
 from ...common.x509.der import X509Error, encode_pem
-from . import openssl
+from . import chains, openssl
+from .chains import MAX_CERTIFICATES, Chain
 
 CLOCK_SKEW = 3600        # seconds that the CA's clock may be ahead of ours
-MAX_CERTIFICATES = 10    # in a chain
-
-Chain = list[Certificate]
 
 # Verdicts on the certificate itself that no other CAfile and no other moment would change:
 # not for a TLS server, a critical extension that nobody knows (X509_V_ERR_… of openssl)
@@ -44,6 +39,8 @@ class Arrived(NamedTuple):
     spki: bytes                            # of the request: SubjectPublicKeyInfo, DER
     identifiers: Sequence[Identifier]
     ca_file: str                           # where the chain must end; "": anywhere
+    alternates: Sequence[str] = ()         # more chains of the same certificate
+    preferred: str = ""                    # the issuer that the chain wanted has; "": the default
 
 
 def verify(command: str, arrived: Sequence[Arrived]) -> list[Chain | Error]:
@@ -54,53 +51,41 @@ def verify(command: str, arrived: Sequence[Arrived]) -> list[Chain | Error]:
     """
     now = int(time.time())
     results: list[Chain | Error] = []
-    groups: dict[tuple[str, bytes, int | None], list[int]] = {}
+    left: dict[int, list[Chain]] = {}
     for index, one in enumerate(arrived):
         try:
-            chain = _parse(one, now)
+            found = _parse(one, now)
         except Error as exc:
             results.append(exc)
             continue
-        results.append(chain)
+        results.append(found[0])
         if one.ca_file:
-            intermediates = b"".join(encode_pem(item.der) for item in chain[1:])
-            groups.setdefault((one.ca_file, intermediates, _moment(chain, now)), []).append(index)
-    for (ca_file, intermediates, at), members in groups.items():
-        leaves = [chain[0] for chain in
-                  (results[index] for index in members) if not isinstance(chain, Error)]
-        verdicts = openssl.verify_each(command, [encode_pem(leaf.der) for leaf in leaves],
-                                       intermediates, ca_file, at)
-        for index, leaf, problem in zip(members, leaves, verdicts):
-            if problem is not None:
-                results[index] = _unchained(leaf, ca_file, problem)
+            left[index] = found
+    first: dict[int, Error] = {}    # what was wrong with the chain that was tried first
+    while left:
+        for index, problem in _tried(command, arrived, left, now):
+            chain, *others = left.pop(index)
+            if problem is None:
+                results[index] = chain
+                continue
+            why = first.setdefault(index, _unchained(chain[0], arrived[index].ca_file, problem))
+            results[index] = why
+            if others and isinstance(problem, openssl.Unverified) and isinstance(why, NotNow):
+                left[index] = others
     return results
 
 
-def ordered(certificates: Sequence[Certificate], leaf: Certificate) -> Chain:
-    """Return ``leaf`` and those of the others that certify it, each the one before.
-
-    By names and key identifiers (RFC 5280 §4.2.1.1): signatures are for openssl to verify.  Of
-    several for the same key a root is the last choice, for others trust it or don't need it.
-    """
-    chain = [leaf]
-    others = [item for item in dict.fromkeys(certificates) if item != leaf]
-    while chain[-1].issuer != chain[-1].subject:
-        above = [item for item in others if _certifies(item, chain[-1])]
-        if not above:
-            break
-        chain.append(min(above, key=lambda item: item.issuer == item.subject))
-        others.remove(chain[-1])
-    return chain
-
-
-def _certifies(issuer: Certificate, certificate: Certificate) -> bool:
-    """True if an issuer says that it is the one that a certificate names."""
-    if not issuer.is_ca and issuer.extensions:    # version 1 has no way to say it
-        return False
-    if issuer.ski is not None and certificate.aki is not None:
-        # A name may be spelled in several ways (§7.1)
-        return issuer.ski == certificate.aki
-    return issuer.subject == certificate.issuer
+def _tried(command: str, arrived: Sequence[Arrived], left: dict[int, list[Chain]],
+           now: int) -> Iterator[tuple[int, Error | None]]:
+    """Try the first of each of the chains that are ``left``; yield what is wrong with it."""
+    groups: dict[tuple[str, bytes, int | None], list[int]] = {}
+    for index, (chain, *_) in left.items():
+        intermediates = b"".join(encode_pem(item.der) for item in chain[1:])
+        groups.setdefault((arrived[index].ca_file, intermediates, _moment(chain, now)),
+                          []).append(index)
+    for (ca_file, intermediates, at), members in groups.items():
+        leaves = [encode_pem(left[index][0][0].der) for index in members]
+        yield from zip(members, openssl.verify_each(command, leaves, intermediates, ca_file, at))
 
 
 def _moment(chain: Chain, now: int) -> int | None:
@@ -118,8 +103,16 @@ def _unchained(leaf: Certificate, ca_file: str, problem: Error) -> Error:
     return NotNow(message, leaf)
 
 
-def _parse(one: Arrived, now: int) -> Chain:
-    """Put a chain in order, and check all but its signatures; raises Error with the reason."""
+def offered(one: Arrived) -> list[Chain]:
+    """Return all the chains that can be made of what came and was verified."""
+    chain = parse_chain(one.pem.encode("utf-8", "replace"), MAX_CERTIFICATES)
+    leaf = next(item for item in chain if item.spki == one.spki)
+    return chains.candidates(chain, one.alternates, leaf, one.preferred)
+
+
+def _parse(one: Arrived, now: int) -> list[Chain]:
+    """Return the chains that can be made of what came, the best first, all being checked but
+    signatures; raises Error with the reason."""
     try:
         chain = parse_chain(one.pem.encode("utf-8", "replace"), MAX_CERTIFICATES)
     except X509Error as exc:
@@ -134,10 +127,10 @@ def _parse(one: Arrived, now: int) -> Chain:
         raise NotNow(f"it is not valid before {when(leaf.not_before)} (is the clock right?)", leaf)
     if leaf.not_after <= now:
         raise NotNow(f"it expired {when(leaf.not_after)} (is the clock right?)", leaf)
-    found = ordered(chain, leaf)
-    if len(found) == 1 < len(set(chain)) and not one.ca_file and leaf.issuer != leaf.subject:
+    found = chains.candidates(chain, one.alternates, leaf, one.preferred)
+    if len(found[0]) == 1 < len(set(chain)) and not one.ca_file and leaf.issuer != leaf.subject:
         raise NotNow("none of the certificates that came with it certifies it", leaf)
-    if len(found) < len(chain):
-        log.debug(f"{len(chain) - len(found)} of {len(chain)} certificates are left out of the "
+    if len(found[0]) < len(chain):
+        log.debug(f"{len(chain) - len(found[0])} of {len(chain)} certificates are left out of the "
                   "chain: they certify none of the others, or came twice")
     return found

@@ -44,6 +44,10 @@ class Facts(NamedTuple):
     key_type: str = ""
     ca_file: str = ""            # see SectionState
     access: str = ""
+    profile: str = ""            # of a chain that came
+    profile_wish: str = ""       # as the wishes above
+    preferred_chain: str = ""
+    key: str = ""
 
 
 Edit = Callable[[SectionState, Facts], SectionState]
@@ -68,7 +72,7 @@ def _note_chain(state: SectionState, facts: Facts) -> SectionState:
     return state._replace(directory=facts.directory, account=facts.account,
                           order=state.order if same else None, order_key=facts.order_key,
                           finalize=state.finalize if same else None,
-                          kept=facts.issued, not_before=0)
+                          order_profile=facts.profile or None, kept=facts.issued, not_before=0)
 
 
 def _drop_order(state: SectionState, _: Facts) -> SectionState:
@@ -87,12 +91,16 @@ def _end_installing(state: SectionState, facts: Facts) -> SectionState:
     return state._replace(installing=False, order=None, order_key=None, finalize=None,
                           not_before=0, kept=0, told=0, issuer=facts.directory,
                           key_type=facts.key_type, ca_file=facts.ca_file,
-                          access=facts.access, installed=facts.installed)
+                          access=facts.access, installed=facts.installed,
+                          issuer_account=state.account, profile=state.order_profile,
+                          order_profile=None, profile_wish=facts.profile_wish or None,
+                          preferred_chain=facts.preferred_chain or None, key=facts.key or None)
 
 
 def _settle(state: SectionState, facts: Facts) -> SectionState:
     return state._replace(ca_file=facts.ca_file or state.ca_file,
-                          access=facts.access or state.access)
+                          access=facts.access or state.access,
+                          preferred_chain=facts.preferred_chain or state.preferred_chain)
 
 
 def _told(state: SectionState, facts: Facts) -> SectionState:

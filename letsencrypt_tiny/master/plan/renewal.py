@@ -3,6 +3,7 @@
 Pure, so that years can be tried in milliseconds.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from ...common.clock import DAY, when
@@ -10,12 +11,17 @@ from ...common.x509.certificate import Certificate
 from ..settings.certificates import Section
 from ..store.installed import Installed
 from ..store.journal import Revoked, SectionState
+from ..store.renewals import NOTHING, Renewal
+from . import ari
 from .keytype import key_type
 
 LONG = 10 * DAY   # a lifetime from which on a third of it is enough to renew in
 SHORT = 2 * DAY   # and one below which half is not: runs are hours apart, and one may fail
 FORCED = -1       # as ``min_days``
 PATIENCE = DAY    # how far ahead a moment to wait for can be: beyond it, a clock was wrong
+# Where the margin has room for it, a CA may be down for two days, else for six hours.  The first
+# run that sees that it is time may come late, and so may the first one after an outage
+OUTAGE, SHORT_OUTAGE = 2 * DAY + 2 * ari.RUNS, DAY / 4 + 2 * ari.RUNS
 KEEPING = 7 * DAY   # how long what was issued is tried again instead of ordering another
 
 
@@ -25,17 +31,20 @@ class Due(NamedTuple):
     due: bool
     reason: str
     certificate: Certificate | None = None   # that is installed
+    timely: bool = False     # nothing but the time decides: so the CA may be asked (plan/ari.py)
+    welcome: bool = False    # the CA wishes it to be renewed right now
 
 
 def decide(section: Section, installed: Installed, state: SectionState, now: float,
-           min_days: int | None = None, directory: str = "", revoked: Revoked = Revoked()) -> Due:
+           min_days: int | None = None, directories: Collection[str] = (),
+           revoked: Revoked = Revoked(), known: Renewal = NOTHING) -> Due:
     """Decide about one section.  ``min_days`` is the option, which beats the setting; a negative
-    one forces.  ``directory`` is that of its CA, "" whatever that is."""
+    one forces.  ``directories`` are those of its CAs, none: whichever they are; ``known`` is what
+    the one that issued has said of this certificate."""
     days = section.min_days if min_days is None else min_days
     certificate = installed.certificate
     if certificate is None:
         return Due(True, installed.fault)
-    end = certificate.not_after
     if days is not None and days < 0:
         return Due(True, "forced", certificate)
     if installed.missing:
@@ -46,21 +55,36 @@ def decide(section: Section, installed: Installed, state: SectionState, now: flo
         return Due(True, "its names have changed", certificate)
     if installed.misfit:
         return Due(True, installed.misfit, certificate)
-    change = _change(section, certificate, state, directory, revoked)
+    change = _change(section, certificate, state, directories, revoked)
     if change:
         return Due(True, change, certificate)
     if state.kept:
         return Due(True, f"what was issued {when(state.kept)} is not installed yet", certificate)
+    enough = _enough(certificate, days,
+                     state.installed if min_days is None and state.installed <= now else 0)
+    return _by_time(certificate, enough, state.installed, now, known, days is None)
+
+
+def _by_time(certificate: Certificate, enough: float, installed: int, now: float, known: Renewal,
+             may_wait: bool) -> Due:
+    """Decide about what is as it is wanted; ``enough`` seconds before its end it is renewed,
+    earlier if the CA says so, and later if it ``may_wait``."""
+    end = certificate.not_after
     left = end - now
-    installed_at = state.installed if min_days is None and state.installed <= now else 0
-    if left <= _enough(certificate, days, installed_at):
+    if ari.due(known, certificate, installed, now):
+        return Due(True, ari.reason(known), certificate, True, ari.open_now(known, now))
+    waits = may_wait and ari.suggested(known) and now < known.moment \
+        and left > latest(end - certificate.not_before)
+    if left <= enough and not waits:
         verb = "expires" if left > 0 else "expired"
-        return Due(True, f"it {verb} {when(end)}", certificate)
-    return Due(False, f"valid until {when(end)}", certificate)
+        return Due(True, f"it {verb} {when(end)}", certificate, True)
+    moment = f", to be renewed {when(known.moment)}" if ari.suggested(known) \
+        and now < known.moment < end else ""
+    return Due(False, f"valid until {when(end)}{moment}", certificate, True)
 
 
-def _change(section: Section, certificate: Certificate, state: SectionState, directory: str,
-            revoked: Revoked) -> str:
+def _change(section: Section, certificate: Certificate, state: SectionState,
+            directories: Collection[str], revoked: Revoked) -> str:
     """Return why a certificate that is valid is not the one that is wanted, or ""."""
     if certificate.issuer == certificate.subject:
         return "it is self-signed"
@@ -72,20 +96,34 @@ def _change(section: Section, certificate: Certificate, state: SectionState, dir
             return "it was revoked"
     # 1.0 remembered the CA of the last order alone
     issuer = state.issuer or (None if state.order else state.directory)
-    if issuer and directory and issuer != directory:
+    if issuer and directories and issuer not in directories:
         return f"its CA has changed, from {issuer}"
+    if _other_profile(section, state):
+        return f"its profile has changed, to {section.profile}"
     if other_key_type(section, certificate, state):
         return f"its key-type has changed, to {section.key_type}"
     return ""
 
 
+def _other_profile(section: Section, state: SectionState) -> bool:
+    """Say whether another profile is wanted than the one that it was issued under.
+
+    One that was preferred, and that the CA had not, is not asked for again and again.
+    """
+    if not section.profile or section.profile == state.profile:
+        return False
+    told = bool(section.required_profile and state.profile)
+    return told or section.profile != state.profile_wish
+
+
 def other_key_type(section: Section, certificate: Certificate, state: SectionState) -> bool:
     """Say whether the setting key-type was changed, and wants a new key.
 
-    Where it wasn't, a key of another type is one that the administrator made.
+    Where it wasn't, a key of another type is one that the administrator made.  One that is made
+    ahead has the new type, and its time will come.
     """
-    return bool(state.key_type) and section.key_type not in (
-        state.key_type, key_type(certificate.spki))
+    return not (section.next_key or section.in_token) and bool(state.key_type) \
+        and section.key_type not in (state.key_type, key_type(certificate.spki))
 
 
 def _enough(certificate: Certificate, days: int | None, installed: int) -> float:
@@ -129,3 +167,10 @@ def margin(lifetime: int, days: int | None) -> float:
     if lifetime < SHORT:
         return lifetime * 2 / 3
     return lifetime / 3 if lifetime >= LONG else lifetime / 2
+
+
+def latest(lifetime: int) -> float:
+    """Return how long before its end a certificate of ``lifetime`` is renewed though its CA would
+    have it later; all in seconds.  Half of the usual time is left, and all that an outage takes."""
+    usual = margin(lifetime, None)
+    return min(usual, max(usual / 2, OUTAGE if usual >= OUTAGE else SHORT_OUTAGE))

@@ -20,6 +20,7 @@ class Report:
     def __init__(self) -> None:
         self._failed: dict[str, list[str]] = {}
         self._installed: list[str] = []
+        self._tried: list[str] = []
         self._states: dict[str, str] = {}      # section -> state of its order, while it runs
         self._polls: dict[str, float] = {}     # section -> moment of its next poll (monotonic)
         self._total = 0
@@ -64,12 +65,23 @@ class Report:
         log.info(f"{section}: certificate installed, valid until "
                  f"{when(certificate.not_after)}")
 
+    def tried(self, section: str, result: str) -> None:
+        """A certificate was issued on trial: nothing of it is installed."""
+        self._done(section)
+        self._tried.append(section)
+        log.info(_line(section, result))
+
     def failed(self, section: str, reason: str) -> None:
         """A section failed; it may do so more than once."""
         reason = shown_in(reason)
         self._done(section)
         self._failed.setdefault(section, []).append(reason)
         log.error(_line(section, reason))
+
+    def goes_on(self, section: str, reason: str) -> None:
+        """What failed is tried in another way: no failure yet."""
+        self._done(section)
+        log.warning(_line(section, shown_in(reason)))
 
     def waits(self, section: str, moment: int) -> None:
         """A section waits until a moment without a valid certificate: that is a failure."""
@@ -93,9 +105,10 @@ class Report:
 
     def summary(self) -> None:
         """Sum up, if there was more than one section: each that failed, and why."""
-        if len({*self._installed, *self._failed}) < 2:
+        if len({*self._installed, *self._tried, *self._failed}) < 2:
             return
-        log.info(f"{len(self._installed)} installed, {len(self._failed)} failed")
+        done = f"{len(self._tried)} tried" if self._tried else f"{len(self._installed)} installed"
+        log.info(f"{done}, {len(self._failed)} failed")
         for section, reasons in self._failed.items():
             log.info(f"  {_line(section, reasons[0])}")
 

@@ -38,6 +38,30 @@ def make(run: str, client: Identity, gid: int) -> str:
     return f"{run}/{name}"
 
 
+def divide(path: str, clients: int, client: Identity, gid: int) -> list[str]:
+    """Make a directory that nobody uses yet into one of rooms, of which each of several clients
+    gets its own: none can write anywhere else in it.  Returns their paths; raises Error.
+
+    They are of one user: it is Landlock that keeps a client in its room.
+    """
+    try:
+        descriptor = _take(path)
+    except OSError as exc:
+        raise Error(f"{path}: cannot divide it: {exc.strerror}") from exc
+    try:
+        for room in map(str, range(clients)):
+            os.mkdir(room, 0o700, dir_fd=descriptor)
+            os.chown(room, client.uid, gid, dir_fd=descriptor)
+            os.chmod(room, 0o710, dir_fd=descriptor)
+        os.fchown(descriptor, os.geteuid(), gid)
+        os.fchmod(descriptor, 0o711)   # to be passed through
+    except OSError as exc:
+        raise Error(f"{path}: cannot divide it: {exc.strerror}") from exc
+    finally:
+        os.close(descriptor)
+    return [f"{path}/{room}" for room in range(clients)]
+
+
 def examine(path: str, where: str) -> os.stat_result:
     """Look at the directory of an administrator's; ``where`` tells the setting.
 

@@ -42,6 +42,7 @@ class Http01:
         self._child: Child | None = None
         self._visits: Visits | None = None
         self._behind = ""     # the path that another web server has to pass challenges on to
+        self._rooms = 0
         self.directory = ""   # not yet
 
     def faults(self) -> Iterator[Error]:
@@ -83,6 +84,15 @@ class Http01:
                                  for opening in listening.openings(address)])
         return {}
 
+    def rooms(self, clients: int) -> list[str]:
+        """Return a directory for each of so many clients, of its own unless it is an
+        administrator's: see table.Responder.  Raises Error."""
+        if clients < 2 or self._settings.challenge_directory:
+            return [self.directory] * clients
+        self._rooms = clients
+        return challenge_directory.divide(self.directory, clients, self._client,
+                                          identity(self._settings.program).gid)
+
     def doors(self) -> list[Door]:
         """The client asks for nothing: it writes files."""
         return []
@@ -101,6 +111,7 @@ class Http01:
             raise LocalProtocolError("http-01: it has been served before")
         confine = self._settings.program.confine
         arguments = [f"--confine={confine}"]
+        arguments += [f"--rooms={self._rooms}"] if self._rooms else []
         arguments += [f"--thumbprint={key}" for key in dict.fromkeys(thumbprints)]
         arguments += ["--debug"] if log.level >= log.DEBUG else []
         self._child = self._spawn(arguments, self._listener.sockets, network=confine == "no")

@@ -36,6 +36,13 @@ class Responder(Protocol):
         was opened by then is there to ``close``.
         """
 
+    def rooms(self, clients: int) -> list[str]:
+        """Return the working directories of so many clients, "/" for those that need none; where
+        it can, one of its own for each, in which no other makes or removes anything.
+
+        Once, between ``open`` and ``serve``.  Raises Error.
+        """
+
     def doors(self) -> "list[Door]":
         """Return sockets for one more client to ask it by; the receiver's to close.
 
@@ -103,6 +110,18 @@ def responders_for(types: Iterable[str], config: Config, client: Identity,
         if factory is not None:
             factories[factory] = None
     return [factory(config, client, stderr) for factory in factories]
+
+
+def working_directories(responders: Iterable[Responder], clients: int) -> list[str]:
+    """Return where so many clients work: where the one that has directories says, or "/".
+
+    Raises Error.
+    """
+    found = ["/"] * clients
+    for responder in responders:
+        rooms = responder.rooms(clients)
+        found = rooms if rooms != ["/"] * clients else found
+    return found
 
 
 def remove_stale(config: Config) -> None:

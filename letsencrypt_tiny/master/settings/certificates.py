@@ -10,16 +10,15 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ...common import inifile, log, paths, specifiers, trusted
+from ...common import inifile, log, paths, pkcs11, specifiers
 from ...common.errors import ConfigError, Error
 from ...common.inifile import Settings
 from ...common.names import Identifier
-from . import identifiers, proofs, values
+from . import choice, clashes, identifiers, keys, proofs, sources, values
 from .main import Config
 from .rows import Setting, Table, Values, record
 
 HASHES = ("sha256", "sha384", "sha512", "sha224", "sha1", "md5", "rmd160")
-KEY_TYPES = ("ec:P-256", "ec:P-384", "rsa:2048", "rsa:3072", "rsa:4096")
 KEY_USAGES = ("digitalSignature", "nonRepudiation", "keyEncipherment", "dataEncipherment",
               "keyAgreement", "keyCertSign", "cRLSign", "encipherOnly", "decipherOnly")
 TLS_FEATURES = ("status_request", "status_request_v2")
@@ -39,7 +38,7 @@ class Section(NamedTuple):
     name: str
     where: str                               # FILE, [SECTION]: for messages
     identifiers: tuple[Identifier, ...]      # in the order given, each once
-    key: str                                 # path of the private key
+    key: str                                 # path of the private key, or its PKCS #11 URI
     certificate: str                         # path, or "" not to install it alone
     chain: str                               # of the intermediates alone, or ""
     fullchain: str                           # of the certificate and its chain, or ""
@@ -53,13 +52,35 @@ class Section(NamedTuple):
     owner: tuple[int, int] | None            # uid, gid (-1: leave)
     mode: int
     notify: str
-    issuer: str = ""                         # name of the CA; "" is the one of [client]
+    issuers: tuple[str, ...] = ("",)         # names of CAs by preference; "": that of [client]
+    preferred_profile: str = ""              # asked for where the CA offers it
+    required_profile: str = ""               # asked for whatever the CA says; "" for neither
     challenges: tuple[str, ...] = ()         # types, in order of preference; none: auto
+    ari: bool = True                         # ask the CA when to renew (RFC 9773)
+    preferred_chain: str = ""                # CN of an issuer in the chain; "" is the default one
+    reuse_key: bool | None = True            # whether a renewal keeps the key; None is no
+    next_key: bool = False                   # whether the key of the next one is made ahead
+    twin: str = ""                           # the section for the other type of key, if any
+
+    @property
+    def issuer(self) -> str:
+        """The name of the CA that is asked first."""
+        return self.issuers[0]
+
+    @property
+    def profile(self) -> str:
+        """What its orders name, "" for nothing (draft-ietf-acme-profiles)."""
+        return self.required_profile or self.preferred_profile
 
     @property
     def outputs(self) -> list[str]:
         """The paths of the files to install, the one that tells most of the state first."""
         return [path for path in (self.fullchain, self.certificate, self.chain) if path]
+
+    @property
+    def in_token(self) -> bool:
+        """True if the key is no file."""
+        return pkcs11.is_uri(self.key)
 
     @property
     def trusted(self) -> int:
@@ -108,21 +129,33 @@ SECTION = Table(
     Setting("certificate", "certificate", values.file, "", "file of the certificate alone"),
     Setting("certificate-chain", "fullchain", values.file, "",
             "file of the certificate and its chain"),
-    Setting("certificate-key", "key", values.file, "", "file of the private key"),
-    Setting("key-type", "key_type", values.choice(*KEY_TYPES), KEY_TYPES[0],
-            "type of a key that doesn't exist yet"),
+    Setting("certificate-key", "key", keys.location, "", "file or PKCS #11 URI of the private key"),
+    Setting("key-type", "key_types", keys.key_types, keys.KEY_TYPES[0],
+            "types of keys that don't exist yet"),
+    Setting("reuse-key", "reuse_key", values.optional_boolean, "",
+            "whether a renewal keeps the key"),
+    Setting("next-key", "next_key", inifile.boolean, "no",
+            "whether the key of the next one is made ahead"),
     Setting("subject", "subject", identifiers.parse_subject, "", "/TYPE=VALUE/TYPE=VALUE…"),
     Setting("subjectAltName", "alternative_names", identifiers.alternative_names, "",
             "names in openssl's notation"),
     Setting("min-days", "min_days", values.optional_integer(-100000, 100000), "",
             "days left below which it is due"),
+    Setting("ari", "ari", inifile.boolean, "yes", "whether the CA is asked when to renew"),
     Setting("CAfile", "ca_file", values.absolute, paths.CA_BUNDLE,
             "CA certificates that it must chain to", empty=True),
+    Setting("preferred-chain", "preferred_chain", values.common_name, "",
+            "CN of an issuer in the chain that is wanted"),
     Setting("owner", "owner", values.owner, "", "USER[:GROUP] of the files", old=("chown",)),
     Setting("mode", "mode", values.mode, "0644", "octal mode of the files", old=("chmod",)),
     Setting("notify", "notify", str, "", "command after new files have been installed"),
     Setting("challenge", "challenges", _challenges, "auto",
             "how to prove that the names are ours"),
+    Setting("ca", "issuers", values.words, "default", "CAs to ask, one after the other"),
+    Setting("preferred-profile", "preferred_profile", values.profile, "",
+            "certificate profile, where the CA has it"),
+    Setting("required-profile", "required_profile", values.profile, "",
+            "certificate profile, or no certificate"),
     Setting("hash", "hash", _hash, "", "digest that the CSR is signed with"),
     Setting("keyUsage", "key_usage", values.words_of(KEY_USAGES), "", "X509v3 Key Usage"),
     Setting("tlsfeature", "tls_feature", values.words_of(TLS_FEATURES), "", "TLS Feature"))
@@ -157,84 +190,54 @@ def _load(config: Config, names: Sequence[str], optional: bool, lacme: bool | No
           before: Certificates | None = None) -> Certificates:
     found = Certificates({}, {}, tuple(
         os.path.join(os.path.dirname(config.file), specifiers.expand(name)) for name in names))
-    table = SECTION if identifiers.is_public(config.client.access.server) else _private()
-    defaults = table.defaults()
-    for file in _files(found.files, optional):
+    tables, defaults = (SECTION, _private()), SECTION.defaults()
+    for file in sources.files(found.files, optional):
         log.debug(f"reading {file}")
         sections = inifile.read(file, lacme, values.open_own)
-        defaults = table.read(sections.pop(""), defaults)   # once, for all that follow
+        common = sections.pop("")
+        table = tables[choice.is_private(config, common, defaults["issuers"])]
+        defaults = table.read(common, defaults)   # once, for all that follow
         for name, settings in sections.items():
-            found.sections.pop(name, None)
-            found.faults.pop(name, None)
+            _forget(found, name)
             try:
-                found.sections[name] = _section(settings, table.read(settings, defaults), config)
+                table = tables[choice.is_private(config, settings, defaults["issuers"])]
+                given = table.read(settings, defaults)
+                for section in _twins(_section(settings, given, config), given["key_types"]):
+                    if section.name in found.sections:
+                        raise settings.bad("key-type", f"there is a section [{section.name}], too")
+                    found.sections[section.name] = section
             except ConfigError as exc:
                 found.faults[name] = SectionError(str(exc))
-    for name, fault in _clashes(found.sections):
-        del found.sections[name]
-        found.faults[name] = SectionError(fault)
+    stays, faults = keys.share(found.sections)
+    for name in stays:
+        found.sections[name] = found.sections[name]._replace(reuse_key=True)
+    for name, fault in {**faults, **clashes.found(found.sections)}.items():
+        if name in found.sections:
+            section = found.sections.pop(name)
+            found.sections.pop(section.twin, None)
+            found.faults[keys.written(section)] = SectionError(fault)
     return before if before is not None and found.empty else found
 
 
-def _files(wanted: Sequence[str], optional: bool) -> list[str]:
-    files = []
-    for path in wanted:
-        if path.endswith("/") or os.path.isdir(path):
-            try:
-                entries = _list(path)
-            except FileNotFoundError:
-                if optional:
-                    continue
-                raise ConfigError(f"{path}: no such directory") from None
-            # hidden files and editors' locks and copies are nobody's wishes
-            files += [os.path.join(path, entry) for entry in entries
-                      if entry.endswith(".conf") and not entry.startswith((".", "#"))]
-        elif not optional or os.path.lexists(path):
-            files.append(path)
-    return files
-
-
-def _list(path: str) -> list[str]:
-    """Return what is in a directory where nobody else can write."""
-    try:
-        directory = trusted.open_directory(trusted.absolute(path))
-        try:
-            return sorted(os.listdir(directory))
-        finally:
-            os.close(directory)
-    except Error as exc:
-        raise ConfigError(str(exc)) from exc
-
-
-def _clashes(sections: dict[str, Section]) -> list[tuple[str, str]]:
-    """Return the sections that would undo each other's work at each run, and why.
-
-    Whichever of two was meant: neither may replace the other's files.  A key may be shared, but
-    no certificate may take its place.
-    """
-    seen: dict[str, Section] = {}
-    faults: dict[str, str] = {}
-    keys = {section.key: section for section in sections.values()}
-    for section in sections.values():
-        for path in section.outputs:
-            if path in keys:
-                faults.setdefault(section.name, f"{section.where}: {path} is the certificate-key "
-                                                f"of {keys[path].where}")
-            if path in seen:
-                other = seen[path]
-                faults.setdefault(section.name, f"{section.where}: {path} is already the file of "
-                                                f"{other.where}")
-                faults.setdefault(other.name, f"{other.where}: {path} is also the file of "
-                                              f"{section.where}")
-            seen[path] = section
-    return list(faults.items())
+def _forget(found: Certificates, name: str) -> None:
+    """A section of that name comes: it replaces what was read of an earlier one."""
+    old = found.sections.pop(name, None)
+    if old is not None and old.twin:
+        found.sections.pop(old.twin)
+        if name != keys.written(old):
+            found.faults[old.twin] = SectionError(f"{old.where}: key-type: there is a section "
+                                                  f"[{name}], too")
+    found.faults.pop(name, None)
 
 
 def _section(settings: Settings, found: Values, config: Config) -> Section:
     """Complete what ``settings`` say, whose values have been ``found``."""
     if len(settings.name) > _MAX_SECTION:
         raise ConfigError(f"{settings.where}: this name is longer than {_MAX_SECTION} characters")
-    found.update(name=settings.name, where=settings.where, issuer="", chain="",
+    keys.complete(settings, found)
+    found.update(name=settings.name, where=settings.where, chain="", twin="",
+                 key_type=found["key_types"][0],
+                 issuers=choice.meant(config, settings, found["issuers"]),
                  identifiers=_identifiers(settings, found))
     fault = proofs.fault(found["challenges"], found["identifiers"], config)
     if fault:
@@ -253,6 +256,19 @@ def _section(settings: Settings, found: Values, config: Config) -> Section:
         found.update(certificate=f"{own}/cert.pem", chain=f"{own}/chain.pem",
                      fullchain=f"{own}/fullchain.pem")
     return record(Section, found)
+
+
+def _twins(section: Section, types: Sequence[str]) -> list[Section]:
+    """Return a section for each type of key."""
+    if len(types) == 1:
+        return [section]
+    other = keys.second(section.name)
+    return [section._replace(twin=other),
+            section._replace(name=other, twin=section.name, key_type=types[1],
+                             key=keys.beside(section.key),
+                             certificate=keys.beside(section.certificate),
+                             chain=keys.beside(section.chain),
+                             fullchain=keys.beside(section.fullchain))]
 
 
 def _identifiers(settings: Settings, given: Values) -> tuple[Identifier, ...]:

@@ -20,7 +20,8 @@ _SUBJECT_VALUE = r"[\w .,:@'()&*!?-]{1,64}\Z"   # no slash, backslash, equals, d
 
 
 # Who issues for the Internet, by the end of the directory's host
-_PUBLIC = ("letsencrypt.org", "pki.goog", "zerossl.com", "ssl.com", "buypass.com", "buypass.no")
+_PUBLIC = ("letsencrypt.org", "pki.goog", "zerossl.com", "ssl.com", "buypass.com", "buypass.no",
+           "actalis.com")
 
 
 def is_public(server: str) -> bool:

@@ -17,6 +17,7 @@ from .program import CONFINE, Program, program_rows
 from .rows import Setting, Table, Values, record
 
 if TYPE_CHECKING:
+    from .authorities import Authority
     from .challenges import Dns, Tlsserver
 
 
@@ -26,6 +27,8 @@ class Client(NamedTuple):
     program: Program
     socket: str                    # the signer's, before %-expansion
     access: Access
+    contact: tuple[str, ...] = ()  # as Authority has them
+    eab_kid: str = ""
 
 
 class Webserver(NamedTuple):
@@ -58,6 +61,7 @@ class Config(NamedTuple):
     client: Client
     webserver: Webserver
     accountd: Accountd | None                 # None: an existing signer on client.socket
+    authorities: "dict[str, Authority]"       # those of [ca NAME], by name
     dns: "dict[str, Dns]"                     # by zone; "" is for all names
     tlsserver: "Tlsserver | None"             # None: as the defaults say
     signer_user: str = paths.ACCOUNTD_USER    # who runs the signer; "" is the master's
@@ -85,10 +89,10 @@ class Config(NamedTuple):
 
 # --- the tables ----------------------------------------------------------------------------------
 
-# How a CA is reached
-_ACCESS = (
+# What is said of a CA: how it is reached, and who we are there
+CA = (
     Setting("server", "server", network.server, paths.DIRECTORY_URL,
-            "URL of the ACME server's directory", secret=True),
+            "the ACME server's directory, or its name", secret=True),
     Setting("origins", "origins", network.origins, "",
             "other origins that URLs of this server may have"),
     Setting("timeout", "timeout", values.integer(0, 86400), "90",
@@ -101,7 +105,10 @@ _ACCESS = (
     Setting("SSL_verify", "verify", inifile.boolean, "yes",
             "whether to check the server's certificate"),
     Setting("SSL_version", "tls", network.tls_versions, "", "TLS versions to use"),
-    Setting("SSL_cipher_list", "ciphers", network.ciphers, "", "ciphers to use"))
+    Setting("SSL_cipher_list", "ciphers", network.ciphers, "", "ciphers to use"),
+    Setting("contact", "contact", values.contacts, "", "whom the CA may write to"),
+    Setting("eab-kid", "eab_kid", values.key_identifier, "",
+            "what the CA calls its customer's key"))
 
 MAIN = Table(
     Setting("config-certs", "config_certs", values.file_names, " ".join(paths.CERTS_CONFIG),
@@ -113,7 +120,7 @@ MAIN = Table(
     Setting("openssl", "openssl", values.absolute, paths.OPENSSL, "the program"))
 
 CLIENT = Table(
-    *_ACCESS,
+    *CA,
     Setting("socket", "socket", str, paths.SIGNER_SOCKET, "of a signer that runs already"),
     *program_rows(paths.CLIENT_USER, paths.CLIENT))
 
@@ -134,7 +141,7 @@ ACCOUNTD = Table(
 
 TABLES = {"": MAIN, "client": CLIENT, "webserver": WEBSERVER, "accountd": ACCOUNTD}
 # A room of their own (challenges.py), which most need not enter
-OTHERS = ("dns", "dns ZONE", "tlsserver")
+OTHERS = ("ca NAME", "dns", "dns ZONE", "tlsserver")
 
 
 # --- the file ------------------------------------------------------------------------------------
@@ -158,10 +165,12 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
         file=path, client=client if signer is None else client._replace(socket=signer),
         webserver=_webserver(sections.get("webserver") or Settings(path, "webserver", {})),
         accountd=accountd if signer is None else None,
-        dns={}, tlsserver=None,
+        dns={}, tlsserver=None, authorities={},
         signer_user=paths.ACCOUNTD_USER if accountd is None else accountd.program.user)
     if not TABLES.keys() >= sections.keys():
-        from . import challenges
+        from . import authorities, challenges
+        found["authorities"] = authorities.read(sections.values(), authorities.table(CA),
+                                                client.access)
         found["dns"] = challenges.zones(sections.values())
         if "tlsserver" in sections:
             found["tlsserver"] = challenges.tlsserver(sections["tlsserver"])
@@ -169,8 +178,9 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
 
 
 def _check_names(path: str, sections: Iterable[str]) -> None:
+    """Raise ConfigError for a section that there is not."""
     for name in sections:
-        if name not in TABLES and name not in OTHERS and not name.startswith("dns "):
+        if name not in TABLES and name not in OTHERS[1:] and not name.startswith(("ca ", "dns ")):
             known = [*filter(None, TABLES), *OTHERS]
             raise ConfigError(f"{path}: unknown section [{name}] (valid: "
                               f"{', '.join(f'[{item}]' for item in known)})"

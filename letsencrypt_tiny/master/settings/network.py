@@ -33,10 +33,22 @@ class Address(NamedTuple):
 
 
 def server(text: str) -> str:
-    """Return the https URL of a directory, as it was given."""
-    if text != paths.DIRECTORY_URL:   # what most have needs no judge, which costs start-up time
-        from ...common import urls
+    """Return the https URL of a directory: as it was given, or that of a CA by its name; or
+    nothing."""
+    if text in ("", paths.DIRECTORY_URL):   # what most have needs no judge, which costs time
+        return text
+    if "://" not in text:
+        from .presets import PRESETS
+        if text in PRESETS:
+            return PRESETS[text].directory
+    from ...common import urls
+    try:
         urls.parse(text)
+    except ValueError as exc:
+        if "://" in text:
+            raise
+        from .presets import PRESETS
+        raise ValueError(f"{exc}, nor one of {', '.join(PRESETS)}") from None
     return text
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from ...common import inifile, specifiers, trusted
 from ...common.errors import ConfigError
 
+MAX_CONTACTS = 10
+
 _owners: dict[str, tuple[int, int]] = {}
 
 
@@ -36,6 +38,20 @@ def optional_integer(least: int, most: int) -> Callable[[str], int | None]:
     def parse(text: str) -> int | None:
         return inifile.integer(text, least, most) if text else None
     return parse
+
+
+def optional_boolean(text: str) -> bool | None:
+    """Parse yes or no, or None where there is neither."""
+    return inifile.boolean(text) if text else None
+
+
+def common_name(text: str) -> str:
+    """Parse the common name of a CA."""
+    if len(text) > 200:
+        raise ValueError("it is longer than 200 characters")
+    if not text.isprintable():
+        raise ValueError("it holds control characters")
+    return text
 
 
 def choice(*valid: str) -> Callable[[str], str]:
@@ -64,6 +80,18 @@ def words_of(valid: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
 def split(text: str) -> list[str]:
     """Return the words between commas and white space."""
     return text.replace(",", " ").split()
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Parse words between commas and white space, each once."""
+    return tuple(dict.fromkeys(split(text)))
+
+
+def profile(text: str) -> str:
+    """Parse the name of a certificate profile, or nothing."""
+    if text and not re.match(r"[!-~]{1,100}\Z", text):
+        raise ValueError("not the name of a profile: one word")
+    return text
 
 
 def command(text: str) -> tuple[str, ...]:
@@ -114,6 +142,28 @@ def file_names(text: str) -> tuple[str, ...]:
     """Parse names of files with %-specifiers, which are only tried here."""
     expanded(text)
     return tuple(text.split())
+
+
+def contacts(text: str) -> tuple[str, ...]:
+    """Parse contact URLs (RFC 8555 §7.3) between commas or spaces; an address of mail is one."""
+    found = [word if ":" in word or "@" not in word else f"mailto:{word}"
+             for word in split(text)]
+    for word in found:
+        if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:.", word) or not word.isprintable():
+            raise ValueError(f"“{word}” is not a contact URL such as mailto:admin@example.org")
+    if len(found) > MAX_CONTACTS:
+        raise ValueError(f"more than {MAX_CONTACTS} contacts")
+    return tuple(dict.fromkeys(found))
+
+
+def key_identifier(text: str) -> str:
+    """Return what a CA calls the key of an external account (RFC 8555 §7.3.4): a word, or nothing.
+    """
+    if text:
+        from ...common.wire.inner import is_kid
+        if not is_kid(text):
+            raise ValueError("not a key identifier: letters, digits and . _ ~ + / = : @ -")
+    return text
 
 
 def mode(text: str) -> int:

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...common import log, trusted
 from ...common.errors import Error, ProtocolError
-from ...common.wire.jsonfields import (JsonObject, dump, get_bool, get_int, get_optional_object,
-                                       get_optional_str, get_strs, parse_object)
-from . import files
+from ...common.wire.jsonfields import JsonObject, get_bool, get_int, get_optional_str, get_strs
+from . import files, pending, revoked
+from .statefile import StateFile, make_directory
 
 if TYPE_CHECKING:
     from ...common.wire.order import Account, Directory
 
 MAX_SIZE = 256 << 10   # bytes
 MAX_MOMENT = 1 << 40   # Unix time
-MAX_REVOKED = 1000     # certificates, and keys, that are remembered
 _ACCOUNTS = "accounts.json"
 _REVOKED = "revoked.json"
 _DIRECTORIES = "directories.json"
@@ -42,11 +41,17 @@ class SectionState(NamedTuple):
     kept: int = 0                        # when a chain was issued that is not installed yet
     # Of the certificate that is installed: under which wishes that was
     issuer: str | None = None            # the URL of the directory that issued it
+    issuer_account: str | None = None    # thumbprint of the key whose account it was issued to
     key_type: str | None = None          # the setting
     ca_file: str | None = None           # what it chains to (``CAFILE`` of commands/due.py)
     access: str | None = None            # owner and mode of its files
     told: int = 0                        # when it was said that it waits without a certificate
     installed: int = 0                   # when we installed it
+    preferred_chain: str | None = None   # the setting
+    profile: str | None = None           # that the CA issued it under, as the client says
+    profile_wish: str | None = None      # the setting, preferred or required
+    order_profile: str | None = None     # as ``profile``, of a chain that is not installed yet
+    key: str | None = None               # certificate-key, where that is no file
 
 
 class Revoked(NamedTuple):
@@ -66,18 +71,12 @@ class Journal:
 
     def section(self, name: str) -> SectionState:
         """Return what is remembered of the section ``name``."""
-        obj = self._read(_filename(name))
+        obj = self._file(_filename(name)).read()
         try:
-            return SectionState(
-                get_optional_str(obj, "directory"), get_optional_str(obj, "account"),
-                get_optional_str(obj, "order"),
-                get_optional_str(obj, "order_key"), get_bool(obj, "installing"),
-                get_bool(obj, "notify"),
-                _moment(obj, "not_before"), get_optional_str(obj, "finalize"),
-                _moment(obj, "kept"),
-                get_optional_str(obj, "issuer"), get_optional_str(obj, "key_type"),
-                get_optional_str(obj, "ca_file"), get_optional_str(obj, "access"),
-                _moment(obj, "told"), _moment(obj, "installed"))
+            return SectionState._make(
+                get_optional_str(obj, name) if default is None else
+                get_bool(obj, name) if default is False else _moment(obj, name)
+                for name, default in SectionState._field_defaults.items())
         except ProtocolError as exc:
             log.debug(f"{self._directory}/{_filename(name)}: ignored: {exc}")
             return SectionState()
@@ -85,23 +84,23 @@ class Journal:
     def remember(self, name: str, state: SectionState) -> None:
         """Replace what is remembered of the section ``name``; raises Error."""
         values = {key: value for key, value in state._asdict().items() if value}
-        self._write(_filename(name), values)
+        self._file(_filename(name)).write(values)
 
     def check(self) -> None:
         """Raise Error if nothing can be written here: rather now than with a chain in hand."""
-        self._make_directory()
+        make_directory(self._directory)
         files.probe(f"{self._directory}/trial", files.TRIAL)
 
     # --- chains that are not installed yet ---------------------------------------------------
 
     def keep_chain(self, name: str, pem: str) -> None:
         """Write down, durably, the chain that was issued for the section ``name``; raises Error."""
-        self._make_directory()
+        make_directory(self._directory)
         files.install([files.File(self._chain(name), pem.encode("utf-8", "replace"), None, 0o600)])
 
     def kept_chain(self, name: str) -> str:
         """Return the chain that was kept for the section ``name``; "" if there is none."""
-        return self._text(_filename(name, "issued-", ".pem")).decode("utf-8", "replace")
+        return self._file(_filename(name, "issued-", ".pem")).text().decode("utf-8", "replace")
 
     def drop_chain(self, name: str) -> None:
         """Remove what ``keep_chain`` wrote; it does no harm if it can't be removed."""
@@ -131,7 +130,7 @@ class Journal:
             try:
                 with open(trusted.open_unchangeable(waiting), "rb") as ours, \
                         open(trusted.open_file(path, owner), "rb") as theirs:
-                    if ours.read(MAX_SIZE) != theirs.read(MAX_SIZE):
+                    if pending.private_key(ours.read(MAX_SIZE)) != theirs.read(MAX_SIZE):
                         return
             except (OSError, Error):
                 return
@@ -141,25 +140,26 @@ class Journal:
 
     def revoked(self) -> Revoked:
         """Return what was revoked by us."""
-        obj = self._read(_REVOKED)
-        found = [obj.get(member) for member in ("certificates", "keys")]
-        return Revoked(*(frozenset(map(str, item)) if isinstance(item, list) else frozenset()
-                         for item in found))
+        obj = self._file(_REVOKED).read()
+        return Revoked(*(frozenset(revoked.digests(obj, member)) for member in Revoked._fields))
 
     def remember_revoked(self, certificate: bytes, key: bytes | None = None) -> None:
         """Remember that a certificate (DER) is revoked and, if its ``key``
         (SubjectPublicKeyInfo) is given, that this is compromised.  Raises Error."""
-        from hashlib import sha256
-        obj = self._read(_REVOKED)
-        for member, data in (("certificates", certificate), ("keys", key)):
-            known = obj.get(member)
-            digests = [item for item in known if isinstance(item, str)] \
-                if isinstance(known, list) else []
-            if data is not None:
-                digest = sha256(data).hexdigest()
-                digests = [item for item in digests if item != digest] + [digest]
-            obj[member] = digests[-MAX_REVOKED:]
-        self._write(_REVOKED, obj)
+        file = self._file(_REVOKED)
+        obj = file.read()
+        revoked.add(obj, "certificates", certificate)
+        if key is not None:
+            revoked.add(obj, "keys", key)
+        file.write(obj)
+
+    def forget_revoked(self, certificate: bytes) -> None:
+        """A certificate (DER) is not revoked; its key stays what it is said to be.  Raises Error.
+        """
+        file = self._file(_REVOKED)
+        obj = file.read()
+        revoked.take_back(obj, "certificates", certificate)
+        file.write(obj)
 
     def known(self) -> "set[str]":
         """The file names there are: lets a run over many sections skip those without state.
@@ -182,29 +182,30 @@ class Journal:
         return _filename(name) in known
 
     def account(self, directory: str, key: str) -> str:
-        """Return the URL of the account that ``key`` (a thumbprint) has at ``directory``, or "".
+        """Return the URL of the account that ``key`` (its thumbprint) has at ``directory``, or "".
         """
-        try:
-            return get_optional_str(self._accounts(self._read(_ACCOUNTS), directory), key) or ""
-        except ProtocolError:
-            return ""
+        return self.accounts(directory).get(key, "")
 
     def accounts(self, directory: str) -> dict[str, str]:
         """Return thumbprint -> URL of all accounts that are known at ``directory``."""
-        return {key: url for key, url in self._accounts(self._read(_ACCOUNTS), directory).items()
-                if isinstance(url, str)}
+        known = self._accounts(self._file(_ACCOUNTS).read(), directory)
+        return {key: url for key, url in known.items() if isinstance(url, str)}
+
+    def directories(self) -> list[str]:
+        """Return the URLs of the directories at which an account is known."""
+        return list(self._file(_ACCOUNTS).read())
 
     def remember_account(self, directory: str, key: str, url: str) -> None:
         """Remember the account URL at ``directory``; "" forgets it.  Raises Error."""
         if self.account(directory, key) == url:
             return
-        accounts = self._read(_ACCOUNTS)
+        accounts = self._file(_ACCOUNTS).read()
         known = self._accounts(accounts, directory)
         known.pop(key, None)
         if url:
             known[key] = url
         accounts[directory] = known
-        self._write(_ACCOUNTS, accounts)
+        self._file(_ACCOUNTS).write(accounts)
 
     def learn_account(self, directory: str, key: str, account: "Account") -> None:
         """Remember what a client says of the account of ``key`` (a thumbprint), and of no other.
@@ -219,25 +220,43 @@ class Journal:
         except Error as exc:
             log.warning(exc)
 
+    def heir(self, directory: str, key: str) -> str:
+        """Return the thumbprint of the key that has the account of ``key`` by now (RFC 8555
+        §7.3.5): the last one that is known to have it."""
+        known = self.accounts(directory)
+        return [other for other, url in known.items() if url == known.get(key)][-1] \
+            if key in known else key
+
+    # --- what directories say ----------------------------------------------------------------
+
     def issuers(self, directory: str) -> tuple[str, ...]:
         """Return the names that the CA with this directory has in records (RFC 8659 §4.2), as far
         as a client has told them."""
         try:
-            found = get_optional_object(self._read(_DIRECTORIES), directory)
-            return tuple(get_strs(found, "issuers")) if found else ()
+            return tuple(get_strs(self._told(directory), "issuers"))
         except ProtocolError:
             return ()
 
+    def suggests(self, directory: str) -> bool | None:
+        """Say whether the CA with this directory can be asked when to renew (RFC 9773); None if
+        nobody has told."""
+        told = self._told(directory)
+        try:
+            return get_bool(told, "renewal_info") if "renewal_info" in told else None
+        except ProtocolError:
+            return None
+
     def learn_directory(self, directory: str, told: "Directory") -> None:
         """Remember what a client says of a directory; a failure is a warning, as above."""
-        if self.issuers(directory) == told.issuers:
-            return
-        known = self._read(_DIRECTORIES)
-        known[directory] = {"issuers": list(told.issuers)}
-        try:
-            self._write(_DIRECTORIES, known)
-        except Error as exc:
-            log.warning(exc)
+        issuers = told.issuers or self.issuers(directory)
+        if (self.issuers(directory), self.suggests(directory)) != (issuers, told.renewal_info):
+            file = self._file(_DIRECTORIES)
+            file.try_to_write({**file.read(), directory: {
+                "issuers": list(issuers), "renewal_info": told.renewal_info}})
+
+    def _told(self, directory: str) -> JsonObject:
+        found = self._file(_DIRECTORIES).read().get(directory)
+        return found if isinstance(found, dict) else {}
 
     @staticmethod
     def _accounts(accounts: JsonObject, directory: str) -> JsonObject:
@@ -249,38 +268,8 @@ class Journal:
             return {found["key"]: found["url"]}
         return dict(found)
 
-    def _read(self, filename: str) -> JsonObject:
-        try:
-            text = self._text(filename)
-            return parse_object(text, filename, MAX_SIZE) if text else {}
-        except ProtocolError as exc:
-            log.debug(f"{self._directory}/{filename}: ignored: {exc}")
-        return {}
-
-    def _text(self, filename: str) -> bytes:
-        try:
-            with open(trusted.open_unchangeable(f"{self._directory}/{filename}"), "rb") as file:
-                return file.read(MAX_SIZE + 1)
-        except FileNotFoundError:
-            pass
-        except trusted.Untrusted:
-            raise
-        except (OSError, Error) as exc:   # status may be asked for by somebody else than root
-            log.debug(f"{self._directory}/{filename}: {exc}")
-        return b""
-
-    def _make_directory(self) -> None:
-        try:
-            trusted.make_directory(self._directory, 0o700)
-        except FileNotFoundError as exc:
-            raise Error(f"{exc.filename}: no such directory; create it (mkdir {exc.filename}) or "
-                        "set library-directory") from exc
-
-    def _write(self, filename: str, values: JsonObject) -> None:
-        self._make_directory()
-        # not durable: after a power cut the old state, or none, is as good (see above)
-        files.install([files.File(f"{self._directory}/{filename}", dump(values) + b"\n", None,
-                                  0o600)], durable=False)
+    def _file(self, filename: str) -> StateFile:
+        return StateFile(self._directory, filename, MAX_SIZE)
 
 
 def _moment(obj: JsonObject, name: str) -> int:

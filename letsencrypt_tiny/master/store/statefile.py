@@ -1,0 +1,62 @@
+"""A small file in the state directory, replaced atomically; most hold one JSON object.
+
+One that can't be read is as good as none; one that somebody else could have written is an Error.
+"""
+
+from ...common import log, trusted
+from ...common.errors import Error, ProtocolError
+from ...common.wire.jsonfields import JsonObject, dump, parse_object
+from . import files
+
+
+class StateFile:
+    """A file below the state ``directory``, of ``limit`` bytes at most."""
+
+    def __init__(self, directory: str, name: str, limit: int) -> None:
+        self.path = f"{directory}/{name}"
+        self._directory = directory
+        self._limit = limit
+
+    def text(self) -> bytes:
+        """Return what it holds, b"" if nothing that can be read.  Raises trusted.Untrusted."""
+        try:
+            with open(trusted.open_unchangeable(self.path), "rb") as file:
+                return file.read(self._limit + 1)
+        except FileNotFoundError:
+            pass
+        except trusted.Untrusted:
+            raise
+        except (OSError, Error) as exc:   # status may be asked for by somebody else than root
+            log.debug(f"{self.path}: {exc}")
+        return b""
+
+    def read(self) -> JsonObject:
+        """Return the object that it holds, {} for none.  Raises trusted.Untrusted."""
+        text = self.text()
+        try:
+            return parse_object(text, self.path, self._limit) if text else {}
+        except ProtocolError as exc:
+            log.debug(f"{self.path}: ignored: {exc}")
+        return {}
+
+    def write(self, values: JsonObject) -> None:
+        """Replace the object that it holds; raises Error."""
+        make_directory(self._directory)
+        # not durable: after a power cut the old state, or none, is as good (see above)
+        files.install([files.File(self.path, dump(values) + b"\n", None, 0o600)], durable=False)
+
+    def try_to_write(self, values: JsonObject) -> None:
+        """The same of what is no loss: a failure is a warning."""
+        try:
+            self.write(values)
+        except Error as exc:
+            log.warning(exc)
+
+
+def make_directory(path: str) -> None:
+    """Make the state directory, unless it is there; raises Error."""
+    try:
+        trusted.make_directory(path, 0o700)
+    except FileNotFoundError as exc:
+        raise Error(f"{exc.filename}: no such directory; create it (mkdir {exc.filename}) or "
+                    "set library-directory") from exc

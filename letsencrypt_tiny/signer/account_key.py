@@ -16,6 +16,7 @@ from ..common import log
 from ..common.errors import Error, UsageError
 from ..common.pycryptodome import module as _module
 from ..common.wire import jose
+from . import integers
 
 KINDS = ("rsa:2048", "rsa:3072", "rsa:4096", "ec:P-256", "ec:P-384")
 TRIES = 3
@@ -25,6 +26,8 @@ _RSA, _EC = "1.2.840.113549.1.1.1", "1.2.840.10045.2.1"
 _OTHERS = {"1.3.101.112": "Ed25519", "1.3.101.113": "Ed448", "1.3.101.110": "X25519",
            "1.3.101.111": "X448", "1.2.840.10040.4.1": "DSA", "1.2.840.113549.1.1.10": "RSA-PSS"}
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.S)
+integers.go_round()
+
 # What pycryptodome raises where a key makes no sense
 _MALFORMED = (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError)
 

@@ -107,6 +107,7 @@ class AccountKey:
                     **{name: jose.encode_text(int(value).to_bytes(curve.size, "big"))
                        for name, value in (("x", key.pointQ.x), ("y", key.pointQ.y))}}
         self._hash = _module(f"Hash.{curve.hash}")
+        integers.go_round_coordinates(key.pointQ)
         # RFC 6979: ECDSA with a random number that is ever repeated, or just biased, gives the
         # key away; this asks no random number generator
         dss = _module("Signature.DSS")

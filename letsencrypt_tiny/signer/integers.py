@@ -1,15 +1,15 @@
 """How numbers get into pycryptodome's arithmetic and out of it, until Debian 12 is gone.
 
 The arithmetic is GMP's.  pycryptodome 3.11, of Debian 12, takes a number to it and back in pieces
-of 32 bits, through a temporary one that it never frees: 3 kB a signature, of which a signer that
-stands until its limit (common/sandbox/confine.py) has room for 300,000.  It also finds how long a
-number is by shifting it once a bit, and cuts it into words through GMP; together that is half of
-what a signature costs, with Debian 13's 3.20, which frees the temporary one, as well.
+of 32 bits, through a temporary number that it never frees: 3 kB a signature, so that a signer is
+at its limit (main.MEMORY) after 300,000 of them.  It also finds how long a number is by shifting
+it once a bit, cuts it into words through GMP, and copies a point by way of its coordinates; that
+is half of what a signature costs, with Debian 13's 3.20, which frees the temporary one, as well.
 
-So what converts is put into its place here, before anything has taken it: GMP's own mpz_import,
-by way of pycryptodome's ``from_bytes`` and ``to_bytes``, and Python's for its own integers.  Not a
-step of a signature is done differently: blinding, nonces, the check against faults are
-pycryptodome's.  Where it has become another, it is left as it is.
+So what converts is put into its place here, before anything else has taken it: GMP's mpz_import
+and mpz_export, as pycryptodome's ``from_bytes`` and ``to_bytes`` call them, Python's own for its
+own integers, and its library's clone of a point.  No step of a signature is another for that:
+blinding, nonces and the check against faults stay pycryptodome's, and so does each signature.
 """
 
 from typing import Any
@@ -28,14 +28,15 @@ def long_to_bytes(number: Any, blocksize: int = 0) -> bytes:
     """Return ``number`` in big endian order: in a multiple of ``blocksize`` bytes, where that is
     not 0, else in as many as it has, at least one.  Raises ValueError if either is negative.
     """
-    if number < 0 or blocksize < 0:
+    if blocksize < 0:
+        raise ValueError("a negative size")
+    if not isinstance(number, int):
+        encoded: bytes = number.to_bytes()   # raises it, too
+    elif number < 0:
         raise ValueError("a negative number")
-    number = int(number)
-    length = (number.bit_length() + 7) // 8 or 1
-    if blocksize:
-        length = -(-length // blocksize) * blocksize
-    encoded: bytes = number.to_bytes(length, "big")
-    return encoded
+    else:
+        encoded = number.to_bytes((number.bit_length() + 7) // 8 or 1, "big")
+    return encoded.rjust(-(-len(encoded) // blocksize) * blocksize, b"\0") if blocksize else encoded
 
 
 def bytes_to_long(data: bytes) -> int:
@@ -43,8 +44,18 @@ def bytes_to_long(data: bytes) -> int:
     return int.from_bytes(data, "big")
 
 
-def _repair(integer: Any) -> None:
-    """Have GMP's integer convert from Python's, and to it, in one piece."""
+def go_round() -> None:
+    """Put the above into their place; before what signs is loaded."""
+    numbers = module("Util.number")
+    if numbers.size is size:
+        return
+    numbers.size, numbers.long_to_bytes, numbers.bytes_to_long = size, long_to_bytes, bytes_to_long
+    integer = module("Math.Numbers").Integer
+    if integer.__name__ == "IntegerGMP":   # the others are Python's
+        _convert_at_once(integer)
+
+
+def _convert_at_once(integer: Any) -> None:
     begin = integer.__init__
 
     def from_python(self: Any, value: Any) -> None:
@@ -52,23 +63,22 @@ def _repair(integer: Any) -> None:
             begin(self, value)
             return
         begin(self, 0)
-        self.set(integer.from_bytes(abs(value).to_bytes((value.bit_length() + 7) // 8, "big")))
+        self.set(integer.from_bytes(long_to_bytes(abs(value))))
         if value < 0:
             self *= -1
 
     def to_python(self: Any) -> int:
-        value = int.from_bytes(abs(self).to_bytes(), "big")
-        return -value if self.is_negative() else value
+        return -int(abs(self)) if self.is_negative() else bytes_to_long(self.to_bytes())
 
     integer.__init__, integer.__int__ = from_python, to_python
 
 
-def go_round() -> None:
-    """Put the above into their place; once, before what signs is loaded."""
-    numbers = module("Util.number")
-    if numbers.size is not size:
-        numbers.size, numbers.long_to_bytes = size, long_to_bytes
-        numbers.bytes_to_long = bytes_to_long
-        integer = module("Math.Numbers").Integer
-        if integer.__name__ == "IntegerGMP":
-            _repair(integer)
+def go_round_coordinates(point: Any) -> None:
+    """Have all points of the kind that ``point`` is copied without them."""
+    type(point).copy = _copy
+
+
+def _copy(point: Any) -> Any:
+    copied = object.__new__(type(point))
+    copied.__dict__.update(point.__dict__)
+    return copied.set(point)

@@ -124,8 +124,16 @@ class AccountKey:
             raise Error("a damaged key: its private and public part don't fit") from exc
 
     def sign(self, data: bytes) -> bytes:
-        """Return the JWS signature of ``data``.  May be called by several threads at once."""
-        signature: bytes = self._scheme.sign(self._hash.new(data))
+        """Return the JWS signature of ``data``.  May be called by several threads at once.
+
+        Raises MemoryError.
+        """
+        try:
+            signature: bytes = self._scheme.sign(self._hash.new(data))
+        except ValueError as exc:
+            if "Error 2 " in str(exc):   # pycryptodome's C code knows no other way to say it
+                raise MemoryError(str(exc)) from exc
+            raise
         return signature
 
 

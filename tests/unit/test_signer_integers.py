@@ -101,7 +101,8 @@ def test_numbers_are_what_pycryptodome_makes_of_them() -> None:
         assert int(ours * 3 - 1) == 3 * number - 1 and ours == number
         if number >= 0:
             assert ours.to_bytes() == theirs(number).to_bytes()
-    for value, error in ((1.5, ValueError), ("1", NotImplementedError), (b"1", NotImplementedError)):
+    for value, error in ((1.5, ValueError), ("1", NotImplementedError),
+                         (b"1", NotImplementedError)):
         for kind in (integer, theirs):
             with pytest.raises(error):
                 kind(value)

@@ -70,7 +70,8 @@ def changed(tree: Prefix, module: str, text: str) -> Iterator[None]:
 
 ORDER = {"identifiers": [{"type": "dns", "value": "example.org"},
                          {"type": "ip", "value": "2001:db8::1"}]}
-LINES = [GOOD, signing_input(request(alg="ES256")), signing_input(request(), ORDER),
+LINES = [GOOD, signing_input(request()), signing_input(request(alg="ES256")),
+         signing_input(request(), ORDER),
          signing_input(request(), {"csr": accountd.b64_text(policies.good_csr("IP:2001:db8::1"))}),
          signing_input(request(), {"csr": "AAAA"}), signing_input(request(url="http://[::1")),
          signing_input(request(url="https://[::1]:99999/\u0663")), b"", b"\xff\0\x1b", b"OK",

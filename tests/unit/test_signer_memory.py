@@ -38,11 +38,11 @@ def test_without_memory_a_standing_signer_ends(tmp_path: Path, key: Path) -> Non
     with Running(tmp_path, key, before=LEAKS) as signer:
         with signer.connect() as first, signer.connect() as second:
             second.sign(GOOD)
-            assert 10 < sign_to_the_end(first) < 100
+            assert sign_to_the_end(first) > 10
             assert signer.process.wait(20) == 1
             assert second.rest() == b""
-        assert signer.log.read_text().endswith(LINE)
-        assert signer.log.read_text().count("error: ") == 1
+        said = signer.log.read_text()
+        assert said.count(LINE) == 1 and "Traceback" not in said
         assert not signer.path.exists(), "the next one makes it anew"
 
 

@@ -268,9 +268,7 @@ def _confine(plan: "confine.Plan") -> None:
     from ..common.sandbox import confine
     confine.warm_up()
     urls.parse("https://[::1]")   # loads what reads an address; once confined it is too late
-    if log.level >= log.DEBUG:
-        import traceback
-        traceback.format_stack(limit=1)   # for a conversation that fails
+    log.prepare_trace()   # for a conversation that fails
     log.debug("confined: " + ", ".join(confine.enter(plan)))
 
 

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from typing import Any, NoReturn
 
-from ..common import log, trusted
+from ..common import log, shortage, trusted
 from ..common.errors import ConfigError, Error
 from .conversation import CHUNK, ENDING, Budget, Peer, Signer, converse
 
@@ -159,7 +159,13 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             log.info(f"[{peer.name}] end of connection")
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A conversation failed for a reason nobody thought of: the others go on."""
+        """A conversation failed for a reason nobody thought of: the others go on.
+
+        Without memory none would: a new process has some.
+        """
+        if shortage.is_shortage(sys.exc_info()[1]):
+            self.__exit__()
+            shortage.end()
         log.error(f"a conversation failed: {sys.exc_info()[1]!r}")
         if log.level >= log.DEBUG:
             import traceback   # main() has loaded it, before it was confined

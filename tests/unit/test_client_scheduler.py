@@ -184,3 +184,45 @@ def test_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None
     scheduler = Scheduler(lambda: 8)
     assert scheduler.run(all_of_them()) == list(range(20))
     assert scheduler.workers == 1
+
+
+def test_who_has_waited_for_tasks_goes_first() -> None:
+    """What it waits for next is not to begin after all that others have to do."""
+    steps: list[str] = []
+
+    def child() -> Task:
+        steps.append("child")
+        yield 0
+        steps.append("done")
+
+    def waiting() -> Task:
+        yield [child()]
+        steps.append("resumed")
+
+    def other(number: int) -> Task:
+        for _ in range(4):
+            steps.append(f"other {number}")
+            yield 0
+
+    def parent() -> Task:
+        yield [waiting(), *(other(number) for number in range(3))]
+    Scheduler(lambda: 1).run(parent())
+    assert len(steps) == 15 and steps[steps.index("done") + 1] == "resumed"
+
+
+def test_more_threads_as_soon_as_they_are_worth_it() -> None:
+    """How many there may be is asked each time."""
+    jobs = [1]
+
+    def task() -> Task:
+        time.sleep(0.02)
+        yield 0
+
+    def parent() -> Task:
+        yield [task() for _ in range(4)]
+        first = scheduler.workers
+        jobs[0] = 3
+        yield [task() for _ in range(6)]
+        return first
+    scheduler = Scheduler(lambda: jobs[0])
+    assert (scheduler.run(parent()), scheduler.workers) == (1, 3)

@@ -82,6 +82,19 @@ def _are_good(fields: list[bytes], host_needed: bool) -> bool:
             and all(_HOST_FIELD.match(value) is not None for value in hosts))
 
 
+def is_last(head: bytes) -> bool:
+    """True for a request that ends with its head, and whose peer sends nothing after it: it has
+    said so (RFC 9112 §9.6), or speaks HTTP/1.0 and has not asked to go on (§9.3)."""
+    end = head.find(b"\r\n\r\n")
+    if end != len(head) - 4 or not head.startswith(b"GET "):
+        return False
+    fields = head.lower()
+    if b"\r\ncontent-length:" in fields or b"\r\ntransfer-encoding:" in fields:
+        return False
+    return b"\r\nconnection: close\r\n" in fields or (
+        head[:head.index(b"\r\n")].endswith(b" HTTP/1.0") and b"\r\nconnection:" not in fields)
+
+
 def visit(head: bytes, status: int) -> Visit | None:
     """Return what is told of a request that was answered so, None if it was for no challenge."""
     words = request_line(head).split(b" ")

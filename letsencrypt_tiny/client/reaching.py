@@ -1,4 +1,4 @@
-"""The first request, for the directory; of a server that is far more connections are made meanwhile.
+"""The first request, for the directory; meanwhile a server that is far is connected to more often.
 
 Each takes two round trips before its first request, which those of the directory hide.
 """

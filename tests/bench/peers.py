@@ -51,6 +51,11 @@ class Program:
         self.challenges = web    # where a web server finds challenge files
         self.env = dict(ENVIRONMENT)
 
+    @classmethod
+    def where(cls) -> Path:
+        """Return the program's path, whether it is there or not."""
+        return cls.executable
+
     def version(self) -> str:
         """Return the version."""
         return sid.version(self.package)
@@ -267,15 +272,17 @@ class Lego(Program):
     scripted = False
     web_root = False
 
+    @classmethod
+    def where(cls) -> Path:
+        newest = sid.OUT / "usr/bin/lego"
+        return newest if newest.exists() else cls.executable
+
     def version(self) -> str:
-        return sid.version(self.package, self.executable)
+        return sid.version(self.package, self.where())
 
     def set_up(self) -> None:
-        newest = sid.OUT / "usr/bin/lego"
-        if newest.exists():
-            self.executable = newest
         self._command = (
-            f"{self.executable} --accept-tos --server {self.server.directory} "
+            f"{self.where()} --accept-tos --server {self.server.directory} "
             f"--email {MAIL.partition(':')[2]} --path {self.path} --key-type ec256 "
             f"--http --http.port 127.0.0.1:{self.server.http_port}")
         # It registers with its first certificate
@@ -320,9 +327,9 @@ def installed(names: Sequence[str] | None) -> list[type[Program]]:
     """Return the peers with these names, all if None, that are there; say which are not."""
     chosen = [peer for peer in PEERS if names is None or peer.package in names]
     for peer in chosen:
-        if not peer.executable.exists():
+        if not peer.where().exists():
             sid.say(f"{peer.name}: not installed, skipped")
-    return [peer for peer in chosen if peer.executable.exists()]
+    return [peer for peer in chosen if peer.where().exists()]
 
 
 def _checked(done: "Result[str]") -> None:

@@ -6,11 +6,8 @@ allow: a client in Python may be slower than the server.
 """
 
 import contextlib
-import json
 import multiprocessing
-import os
 import select
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -21,7 +18,7 @@ from typing import Any, NamedTuple
 
 from harness import proc
 from harness.daemon import Daemon
-from harness.net import free_port, is_listening
+from harness.net import free_port
 from harness.run import ENVIRONMENT, PARENT, WEBSERVER_USER, Prefix, as_user
 from harness.sid import say
 from harness.webserver import AUTHORIZATION, PATH, TOKEN

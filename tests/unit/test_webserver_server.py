@@ -159,7 +159,8 @@ def test_who_makes_room() -> None:
         fourth = opened(listener, server, "127.0.0.2", 1, get("/"))   # again
         assert not is_open(other[0]) and is_open(third[0])
         fifth = opened(listener, server, "127.0.0.2", 1, get("/"))
-        assert read_all(answered[0]) and [conn.trailer >= 0 for conn in server.connections.values()] == [
+        assert read_all(answered[0])
+        assert [conn.trailer >= 0 for conn in server.connections.values()] == [
             False, False, True, True]
         for sock in answered + greedy + other + another + third + fourth + fifth:
             sock.close()

@@ -30,7 +30,7 @@ STYLE = """
   .fine { stroke: #f0f0f0; stroke-width: 1 }
   .limit { stroke: #b00020; stroke-width: 1.5; stroke-dasharray: 7 4 }
   .forbidden { fill: #b00020; fill-opacity: 0.06 }
-  .limit-note { font-size: 12px; fill: #b00020 }
+  .limit-note { font-size: 12px; fill: #b00020; stroke: #fff; stroke-width: 3; paint-order: stroke }
   .axis { stroke: #888; stroke-width: 1 }
   .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round }
   .line.ours { stroke-width: 3.5 }
@@ -65,7 +65,7 @@ def svg(results: dict[str, Any]) -> str:
         '<text class="title" x="24" y="34">Many certificates at once</text>',
         '<text class="note" x="24" y="56">Wall clock of one run against the same Pebble '
         f"{escape(pebble)}, which asks for {retry} s between two polls; lower is better</text>",
-        *_limit(scale, retry), *_axes(scale)]
+        *_axes(scale), *_limit(scale, retry)]
     for curve in curves:
         lines += _draw(curve, scale)
     lines += _labels(curves, scale)

@@ -69,11 +69,12 @@ class Connection(http.client.HTTPSConnection):
         """True if the next request needs no new one."""
         return self.sock is not None
 
-    def open(self) -> None:
-        """Open it, if it isn't, for a request that is to come.  Raises as ``exchange``."""
+    def open(self, seconds: float) -> None:
+        """Open it, if it isn't, for a request that is to come.  Raises as ``exchange``, after so
+        many seconds if not before."""
         if self.is_open:
             return
-        self._deadline = time.monotonic() + self._seconds
+        self._deadline = time.monotonic() + min(seconds, self._seconds)
         try:
             self._timed = self.sock = self._open()
         except BaseException as exc:

@@ -11,6 +11,7 @@ from .scheduler import Steps, Task
 from .session import Session
 
 LOOK = 0.01    # seconds between two looks whether the first connection is made
+LONGEST = 5.0  # seconds that one is tried for in advance: nobody waits for it yet
 
 
 def reach(session: Session, patience: Patience, jobs: int | None, requests: int) -> Steps[None]:
@@ -43,6 +44,6 @@ def reach(session: Session, patience: Patience, jobs: int | None, requests: int)
 def _connect(session: Session) -> Steps[None]:
     yield from ()
     try:
-        session.connect()
+        session.connect(LONGEST)
     except Error as exc:    # whoever needs it tries again
         log.debug(exc)

@@ -216,9 +216,12 @@ class Session:
             found = found._replace(detail="; ".join(filter(None, [found.detail, *more])))
         raise ProblemError(found, self.retry_after(response), what)
 
-    def connect(self) -> None:
-        """Make this thread's connection, for requests that are to come.  Raises Error."""
-        self.connections.to(parse_url(self.directory_url, "the directory").origin).open()
+    def connect(self, seconds: float) -> None:
+        """Make this thread's connection within so many seconds, for requests that are to come.
+
+        Raises Error.
+        """
+        self.connections.to(parse_url(self.directory_url, "the directory").origin).open(seconds)
 
     def close(self) -> None:
         """Close every connection; no other thread may use the session any more."""

@@ -64,6 +64,24 @@ class Connection(http.client.HTTPSConnection):
             self.set_tunnel(route.url.host, route.url.port,
                             {"Proxy-Authorization": authorization} if authorization else {})
 
+    @property
+    def is_open(self) -> bool:
+        """True if the next request needs no new one."""
+        return self.sock is not None
+
+    def open(self, seconds: float) -> None:
+        """Open it, if it isn't, for a request that is to come.  Raises as ``exchange``, after so
+        many seconds if not before."""
+        if self.is_open:
+            return
+        self._deadline = time.monotonic() + min(seconds, self._seconds)
+        try:
+            self._timed = self.sock = self._open()
+        except BaseException as exc:
+            self.close()
+            self._translate(exc)
+            raise
+
     def exchange(self, method: str, target: str, fields: Fields, body: bytes | None,
                  limit: int) -> Response:
         """Send a request and return its response, of at most ``limit`` bytes.

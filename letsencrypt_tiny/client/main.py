@@ -33,9 +33,9 @@ from ..common.errors import Error, ProtocolError, UsageError
 from ..common.sandbox import confine
 from ..common.wire import order as order_protocol
 from ..common.wire.account import AccountUpdate
-from ..common.wire.order import ClientConfig, Log, Request
+from ..common.wire.order import ClientConfig, Log, Order, Request
 from ..common.wire.probe import Probe
-from . import outcome, transport
+from . import distance, outcome, transport
 from .challenges import table
 from .replies import Replies
 from .requests import whole_run
@@ -96,7 +96,7 @@ def main() -> int:
             __import__("letsencrypt_tiny.client.update")
         warm_up()
         ports = {*session.connections.ports, *(prober.ports if prober is not None else ())}
-        plan = confinement(config.confine, tuple(ports), config.access.jobs,
+        plan = confinement(config.confine, tuple(ports), config.access.jobs or distance.MANY,
                            len(session.connections), len(config.doors))
         log.debug("confined: " + ", ".join(confine.enter(plan)))
         # … and only now listen to what the server says.
@@ -199,13 +199,16 @@ def warm_up() -> None:
 
 def run(config: ClientConfig, session: Session, requests: Sequence[Request],
         replies: Replies, prober: "Prober | None" = None) -> None:
-    """Do what is asked for, with as many connections as the configuration allows.
+    """Do what is asked for, with as many connections as the configuration allows, or are worth it.
 
     Raises Error if the server can't be worked with at all.
     """
     if not config.access.verify:
         replies(Log("warning", f"the certificate of {config.access.server} is not verified"))
-    scheduler = Scheduler(config.access.jobs)
+    tasks = sum(len(request.identifiers) if isinstance(request, Order) else 1
+                for request in requests)
+    scheduler = Scheduler(distance.by_distance(config.access.jobs, session.connections.distance,
+                                               tasks))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: scheduler.cancel())
     # A master that went away is noticed by die_with_parent, not by SIGPIPE.

@@ -9,7 +9,7 @@ from ..common.wire.order import (Answer, ClientConfig, Directory, Log, Order, Pr
                                  Revocation)
 from ..common.wire.probe import Probe
 from ..common.wire.renewal import RenewalQuery
-from . import account, certificate, outcome, renewalinfo
+from . import account, certificate, outcome, reaching, renewalinfo
 from .challenges.table import Solvers
 from .ordering import Ordering
 from .patience import Patience
@@ -26,7 +26,7 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
     if renewalinfo.is_about_renewal(requests):
         return (yield from renewalinfo.whole_run(session, requests, replies))
     patience = Patience("", config.access.timeout, quietly(replies))
-    yield from patience.busy(session.fetch_directory)
+    yield from reaching.reach(session, patience, config.access.jobs, len(requests))
     told = Directory(session.directory.issuers, session.directory.renewal_info is not None)
     if told.issuers not in ((), config.issuers) or told.renewal_info:
         replies(told)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 MOST = 8         # processes: one judges for no more
-LIGHT = ("ES256",)
 AHEAD = 2        # jobs that each has at once: the next one need not be waited for
 
 
@@ -87,13 +86,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def count(alg: str, token: bool) -> int:
-    """Return how many processes are to sign beside one that judges: none where a signature takes
-    no longer than to have it made by another; for a ``token`` one that waits for it."""
-    if token:
-        return 1
+def count(token: bool) -> int:
+    """Return how many processes are to sign beside one that judges: none where they would take
+    turns on one core; for a ``token``, with a lock of its own, one that waits for it."""
     found = cores()
-    return min(found, MOST) if found > 1 and alg not in LIGHT else 0
+    return 1 if token else min(found, MOST) if found > 1 else 0
 
 
 def start(signer: Signer, count: int, confine: Callable[[], None]) -> list[Worker]:

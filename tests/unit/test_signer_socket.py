@@ -185,6 +185,37 @@ def test_a_newcomer_waits_for_room(tmp_path: Path, key: Path) -> None:
         assert "connections are busy" not in running.log.read_text()
 
 
+@pytest.mark.parametrize("options", [[], ["--debug"]])
+def test_a_conversation_that_fails(tmp_path: Path, key: Path, options: list[str]) -> None:
+    """For a reason nobody thought of: it ends, in a line, and the others go on."""
+    before = ("from letsencrypt_tiny.signer import conversation as c\n"
+              "answer = c.Talk._answer\n"
+              "def changed(self, line):\n"
+              "    if line == b'odd':\n"
+              "        raise ValueError('nobody thought of that')\n"
+              "    return answer(self, line)\n"
+              "c.Talk._answer = changed")
+    with Running(tmp_path, key, *options, before=before) as running, running.connect() as other:
+        with running.connect() as client:
+            assert client.ask(b"odd") == b""
+        other.sign(GOOD)
+        assert running.stop() == 0
+        log = running.log.read_text()
+    assert log.count("error: a conversation failed: ValueError('nobody thought of that')\n") == 1
+    assert ("Traceback" in log) is bool(options)
+
+
+def test_no_memory_for_a_conversation(tmp_path: Path, key: Path) -> None:
+    """There would be none for the others: it ends, and is started anew."""
+    before = ("from letsencrypt_tiny.signer import conversation as c\n"
+              "def changed(self, line):\n"
+              "    raise MemoryError\n"
+              "c.Talk._answer = changed")
+    with Running(tmp_path, key, before=before) as running, running.connect() as client:
+        assert client.ask(GOOD) == b""
+        assert running.process.wait(20) == 1 and not running.path.exists()
+
+
 def test_connections_beyond_those_that_are_logged(tmp_path: Path, key: Path) -> None:
     """They can't fill the disk; what is signed for them is in the log, and their number."""
     before = ("from letsencrypt_tiny.signer import conversation as c\n"

@@ -26,16 +26,18 @@ def connected(place: int, path: str) -> socket.socket:
             sock.setblocking(False)
             sock.connect(f"/proc/self/fd/{place}")
             sock.setblocking(True)
-            busy = _hangs_up(sock)
+            there = True
         except BlockingIOError:
-            busy = True
+            there = False
         except OSError as exc:
             sock.close()
             raise Error(f"{path}: cannot connect to the signer: {exc.strerror}") from exc
         left = end - time.monotonic()
-        if not busy or left <= 0:
-            return sock   # of one that has hung up the loop hears so
+        if there and (left <= 0 or not _hangs_up(sock)):
+            return sock   # if it has hung up, who waits for its greeting hears so
         sock.close()
+        if left <= 0:
+            raise Error(f"{path}: the signer is busy")
         pause = min(next(pauses, PAUSES[-1]), left)
         if pause == PAUSES[0]:
             log.info(f"{path}: the signer is busy; trying again for {BUSY_SECONDS} seconds")

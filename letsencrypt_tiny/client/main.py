@@ -91,6 +91,7 @@ def main() -> int:
         # … what can't be imported any more later …
         if config.doors:
             __import__("letsencrypt_tiny.client.challenges.responders")
+            __import__("ipaddress")   # for what a responder's answer says it is about
         if any(isinstance(request, AccountUpdate) for request in requests):
             __import__("letsencrypt_tiny.client.update")
         warm_up()
@@ -192,8 +193,7 @@ def warm_up() -> None:
     """Load what would otherwise be loaded later, when no file can be read any more."""
     for codec in CODECS:
         "a".encode(codec)
-    if log.level >= log.DEBUG:
-        __import__("traceback")
+    log.prepare_trace()
     confine.warm_up()
 
 

@@ -130,6 +130,17 @@ def trace() -> None:
         _emit(line, True, True)
 
 
+def prepare_trace() -> None:
+    """With --debug: load all that ``trace`` needs, some of it at first use; once confined it is
+    too late."""
+    if level >= DEBUG:
+        import traceback
+        try:
+            raise LookupError
+        except LookupError:
+            traceback.format_exc()
+
+
 def relay(name: str, text: str) -> None:
     """Pass on a line that a child wrote to its standard error: it decided that it matters."""
     _emit(f"{name}: {text}", True, True)

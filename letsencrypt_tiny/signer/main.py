@@ -279,9 +279,7 @@ def _warm_up() -> None:
     from ..common.sandbox import confine
     confine.warm_up()
     urls.parse("https://[::1]")   # what reads an address
-    if log.level >= log.DEBUG:
-        import traceback
-        traceback.format_stack(limit=1)   # for a conversation that fails
+    log.prepare_trace()           # for a conversation that fails
 
 
 def _confine(plan: "confine.Plan") -> None:

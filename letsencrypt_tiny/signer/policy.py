@@ -218,8 +218,8 @@ class Guard:
 
     def __init__(self, policies: Sequence[Policy], now: Callable[[], float] = time.monotonic
                  ) -> None:
-        if any(":" in name or name == ANY for policy in policies for name in policy.identifiers):
-            __import__("ipaddress")   # extensions.py needs it, and once confined it is too late
+        # For addresses in a request, be they allowed or not; once confined it is too late
+        __import__("ipaddress")
         self._policies = tuple(policies)
         self._now = now
         self._allowed: tuple[deque[float], ...] = tuple(

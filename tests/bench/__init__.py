@@ -11,6 +11,7 @@
 ``far``        the same where each answer is long on its way
 ``scan``       nothing due: what the daily run costs then
 ``signer``     signatures per second; what confinement costs a process
+``fleet``      a thousand hosts and one signer
 ``web``        the challenge web server beside nginx
 ``startup``    what each program imports
 ``against``    two trees of this project, measured alternately

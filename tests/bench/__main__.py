@@ -19,8 +19,6 @@ Progress goes to standard error, the tables to standard output.
 
 import argparse
 import datetime
-import importlib
-import importlib.util
 import json
 import resource
 import signal
@@ -32,7 +30,7 @@ from harness import sid
 from harness.run import Prefix, Users
 from harness.sid import say
 
-from . import against, chroot, far, ground, plot, scan, signer, startup, table, web
+from . import against, chroot, far, fleet, ground, plot, scan, signer, startup, table, web
 from .issuance import Bench
 from .peers import PEERS
 
@@ -97,9 +95,8 @@ def _without_server(prefix: Prefix, options: argparse.Namespace, results: dict[s
     if "signer" in options.parts:
         results["signer"] = signer.throughput(prefix, 0.5 if quick else 2.0)
         results["growth"] = signer.growth(prefix, 500 if quick else 20000)
-    if "fleet" in options.parts and importlib.util.find_spec(f"{__package__}.fleet"):
-        fleet = importlib.import_module(f"{__package__}.fleet")
-        results["fleet"] = fleet.measure(prefix, 50 if quick else 1000)
+    if "fleet" in options.parts:
+        results["fleet"] = fleet.measure(prefix, 100 if quick else fleet.HOSTS)
     if "web" in options.parts:
         results["web"] = web.throughput(prefix, 0.5 if quick else 2.0, 1 if quick else 5)
     if "startup" in options.parts:

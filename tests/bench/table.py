@@ -109,6 +109,12 @@ def _signer(results: Results) -> str:
                  "llrlr") if rows else ""
 
 
+def _fleet(results: Results) -> str:
+    rows = results.get("fleet", [])
+    return table(list(rows[0]), [list(map(str, row.values())) for row in rows],
+                 "l" + "r" * (len(rows[0]) - 1)) if rows else ""
+
+
 def _confine(results: Results) -> str:
     rows = [[row["process"], row["mode"], f"{1000 * row['wall']:.1f}",
              f"{1000 * row['cpu']:.1f}", row["enforced"]] for row in results.get("confine", [])]
@@ -123,6 +129,7 @@ _TABLES: dict[str, Callable[[Results], str]] = {
     "Memory": _memory,
     "Nothing due": _scan,
     "Signatures": _signer,
+    "A fleet": _fleet,
     "Web server": _web,
     "Imports": _startup,
     "Confinement of each process": _confine}

@@ -219,15 +219,11 @@ def _growth(results: Results) -> Iterator[Target]:
 
 
 def _fleet(results: Results) -> Iterator[Target]:
-    fleet = results.get("fleet")
-    if not fleet:
-        return
-    what = f"{fleet['hosts']} hosts with {fleet['signatures']} signatures each, at once"
-    yield Target(f"{what}: hosts refused", fleet["refused"], 0, str(fleet["refused"]))
-    yield Target(f"{what}: 99 of 100 signatures within, seconds", fleet["p99"], 1.0,
-                 f"{fleet['p99']:.2f}")
-    yield Target(f"{what}: memory of the signer, MiB", fleet["peak"] / 2**20, 64,
-                 f"{fleet['peak'] / 2**20:.1f}")
+    for row in results.get("fleet", []):
+        for name, bound in (("refused", 0), ("p99, s", 1), ("PSS, MiB", 64),
+                            ("idle connection, bytes", 8192)):
+            yield Target(f"{row['hosts']} hosts at once, {row['key']}: {name}", row[name], bound,
+                         f"{row[name]}")
 
 
 # --- web server, programs ---

@@ -105,7 +105,8 @@ RESULTS: dict[str, Any] = {
                for key in ("RSA-2048", "P-256") for number in (1, 4)
                for one_core in (False, True)],
     "growth": [{"key": "P-256", "signatures": 20000, "bytes": 0.0}],
-    "fleet": {"hosts": 1000, "signatures": 8, "refused": 0, "p99": 0.5, "peak": 1},
+    "fleet": [{"key": "ec:P-256", "hosts": 1000, "idle connection, bytes": 4000, "refused": 0,
+               "p99, s": 0.5, "PSS, MiB": 40}],
     "web": [{"program": program, "keep": keep, "idle": idle, "rate": 1.0, "cpu": 1.0, "kept": idle}
             for program in (OURS, "nginx") for keep in (False, True) for idle in (0, 1000)],
     "startup": [{"program": "web server", "median": 0.01, "least": 0.01}],

@@ -15,7 +15,7 @@
 #   make bench-peers    installs the peers
 #   make clean
 #
-# check, mutants, demo and bench install the Debian packages they need (with sudo where not
+# deb, check, mutants, demo and bench install the Debian packages they need (with sudo where not
 # root); check gets two ACME servers by pip, too, below build/, and does without where it can't.
 
 PACKAGE := letsencrypt-tiny
@@ -148,6 +148,7 @@ endif
 # dpkg-buildpackage writes beside and into the source tree, so it gets a copy.
 COPY := build/$(PACKAGE)-$(VERSION)
 deb:
+	@dpkg-checkbuilddeps 2>/dev/null || tests/setup.sh $(DEBS_BUILD)
 	rm -rf $(COPY) build/$(PACKAGE)_* && mkdir -p $(COPY)
 	tar -c --exclude=./build --exclude=./.git --exclude=__pycache__ . | tar -x -C $(COPY)
 	cd $(COPY) && dpkg-buildpackage -us -uc

@@ -180,8 +180,8 @@ for stage in "${stages[@]}"; do
         lint|types|package|installed|other) "$stage" ;;
         unit) tests tests/unit ;;
         integration) tests tests/integration/test_{[a-c],dn}*.py ;;
-        integration-2) tests tests/integration/test_[e-m]*.py ;;
-        integration-3) tests tests/integration/test_{d[!n],n,[p-z]}*.py ;;
+        integration-2) tests tests/integration/test_[e-n]*.py ;;
+        integration-3) tests tests/integration/test_{d[!n],[p-z]}*.py ;;
         integration-4) tests tests/integration/test_o*.py ;;
         installed-2) INSTALLED=1 tests tests/installed ;;
         soak)

@@ -112,6 +112,11 @@ def info(text: object) -> None:
     _emit(str(text), level >= NORMAL, True)
 
 
+def shows_info() -> bool:
+    """True if ``info`` has anybody to tell: what takes time to put together may be left out."""
+    return level >= NORMAL or _logfile is not None
+
+
 def debug(text: object) -> None:
     """Details: shown with --debug only."""
     if level >= DEBUG:

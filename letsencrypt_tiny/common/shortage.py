@@ -7,7 +7,6 @@ room for; what other modules don't catch comes here, and nothing of the trace wo
 import os
 import sys
 from types import TracebackType
-from typing import NoReturn
 
 MESSAGE = ("there is too little memory for this program, or no room for a thread "
            "(ulimit -v, -d and -u; MemoryMax=, TasksMax=)")
@@ -35,14 +34,6 @@ def explain() -> None:
     """Have what nobody catches told in one line if it is a shortage, else as ever."""
     sys.excepthook = _uncaught
     sys.unraisablehook = _unraisable
-
-
-def end() -> NoReturn:
-    """End the program with the line and status 1, out of any thread, with no clean-up."""
-    try:
-        os.write(2, _LINE)
-    finally:
-        os._exit(1)
 
 
 def _uncaught(kind: type[BaseException], exc: BaseException, trace: TracebackType | None) -> None:

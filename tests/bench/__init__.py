@@ -8,7 +8,8 @@
 ``issuance``   certificates: 1, 10, 50 … of one name, one of many names, 500 orders
 ``scan``       nothing due: what the daily run costs then
 ``signer``     signatures per second; what confinement costs a process
-``against``      two trees of this project, measured alternately
+``fleet``      a thousand hosts and one signer
+``against``    two trees of this project, measured alternately
 ``table``      the results as text, and whether what we want is reached
 ``plot``       the wall clock over the number of certificates, as SVG
 =============  ================================================================

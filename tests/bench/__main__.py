@@ -4,7 +4,7 @@
   --peers=A,B      these peers only (of lacme, acme-tiny, dehydrated, certbot, lego, uacme);
                    "none" for none.  Default: all that are installed
   --counts=1,10,50 certificates in a run
-  --parts=A,B      of issuance, names, memory, scan, signer, confine
+  --parts=A,B      of issuance, names, memory, scan, signer, fleet, confine
   --limit=SECONDS  a run that would take longer is extrapolated (default 300)
   --out=DIR        for bench.md, bench.json, bench.svg (default build/bench)
   --against=DIR    compare this tree with another checkout, nothing else: each figure of ours
@@ -28,11 +28,11 @@ from harness import sid
 from harness.run import Prefix, Users
 from harness.sid import say
 
-from . import against, ground, plot, scan, signer, table
+from . import against, fleet, ground, plot, scan, signer, table
 from .issuance import Bench
 from .peers import PEERS
 
-PARTS = ("issuance", "names", "memory", "scan", "signer", "confine")
+PARTS = ("issuance", "names", "memory", "scan", "signer", "fleet", "confine")
 
 
 def main() -> int:
@@ -73,6 +73,8 @@ def main() -> int:
                 results["scan"] = scan.measure(server, prefix, sizes, repeat, options.peers)
             if "signer" in options.parts:
                 results["signer"] = signer.throughput(prefix, 0.5 if quick else 2.0)
+            if "fleet" in options.parts:
+                results["fleet"] = fleet.measure(prefix, 100 if quick else fleet.HOSTS)
             if "confine" in options.parts:
                 results["confine"] = signer.confinement(prefix, 3 if quick else 11)
         finally:

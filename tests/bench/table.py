@@ -49,7 +49,7 @@ def targets(results: Results) -> list[Target]:
     """Return what is to be reached, by the results of the same run."""
     found: list[Target] = []
     for part in (_issuance_targets, _names_targets, _scan_targets, _memory_targets,
-                 _confine_targets):
+                 _fleet_targets, _confine_targets):
         found += part(results)
     return found
 
@@ -133,6 +133,14 @@ def _scan_targets(results: Results) -> Iterator[Target]:
                  str(max(row["executed"] for row in ours)))
     yield Target("nothing due: Internet sockets made", max(row["internet"] for row in ours), 0,
                  str(max(row["internet"] for row in ours)))
+
+
+def _fleet_targets(results: Results) -> Iterator[Target]:
+    for row in results.get("fleet", []):
+        for name, bound in (("refused", 0), ("p99, s", 1), ("PSS, MiB", 64),
+                            ("idle connection, bytes", 8192)):
+            yield Target(f"{row['hosts']} hosts, {row['key']}: {name}", row[name], bound,
+                         f"{row[name]}")
 
 
 def _confine_targets(results: Results) -> Iterator[Target]:
@@ -222,6 +230,12 @@ def _signer(results: Results) -> str:
     return table(["program", "key", "connections", "signatures/s"], rows, "llrr") if rows else ""
 
 
+def _fleet(results: Results) -> str:
+    rows = results.get("fleet", [])
+    return table(list(rows[0]), [list(map(str, row.values())) for row in rows],
+                 "l" + "r" * (len(rows[0]) - 1)) if rows else ""
+
+
 def _confine(results: Results) -> str:
     rows = [[row["process"], row["mode"], f"{1000 * row['wall']:.1f}",
              f"{1000 * row['cpu']:.1f}", row["enforced"]] for row in results.get("confine", [])]
@@ -235,6 +249,7 @@ _TABLES: dict[str, Callable[[Results], str]] = {
     "Memory": _memory,
     "Nothing due": _scan,
     "Signatures": _signer,
+    "A fleet": _fleet,
     "Confinement of each process": _confine}
 
 

@@ -55,6 +55,6 @@ SERVER_KEYS = (
         'confine.enter(confine.Plan("token", mode="no"))', "pass",
         f"{ACCOUNT}::test_who_signs_is_another_process_than_who_listens"),
     row("what can't be signed is refused", "signer/conversation.py",
-        "        return talk.refuse(str(exc), line)\n    log.info", "        raise\n    log.info",
+        "            return self.refuse(str(exc), asked.line)", "            raise",
         f"{ACCOUNT}::test_the_token_goes_away"),
 )

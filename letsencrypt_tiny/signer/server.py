@@ -168,11 +168,11 @@ class Server:
     def _greet(self, conn: Connection) -> None:
         self._room.add(conn)
         self._connections[conn.sock.fileno()] = conn
-        self._epoll.register(conn.sock.fileno(), NOTHING)
         if not conn.talk.quiet:
             log.info(f"[{conn.talk.name}] connection of user {conn.process[0]}, process "
                      f"{conn.process[1]}")
         try:
+            self._epoll.register(conn.sock.fileno(), NOTHING)
             conn.send(self._greeting)
             self._proceed(conn)
         except OSError as exc:

@@ -24,6 +24,7 @@ from harness import proc
 from harness.claims import ACCOUNTS, CHALLENGES, CONFINE, REDTEAM, Mutant, row as _row
 from harness.claims_keys import SERVER_KEYS
 from harness.claims_renewal import RENEWAL
+from harness.claims_signer import FLEET
 
 TREE = Path(__file__).resolve().parents[1]
 MODULES = "letsencrypt_tiny"
@@ -262,12 +263,6 @@ TABLE = (
     _row("… within a time", "signer/server.py",
          "self._due.setdefault(conn, now + conversation.LINE_TIME)", "pass",
          f"{SOCKET}::test_limits"),
-    _row("no process takes others' places", "signer/room.py",
-         "(_greediest(self._processes, newcomer.process)", "(None",
-         f"{SOCKET}::test_one_peer_does_not_take_the_places_of_others"),
-    _row("no user takes others' places", "signer/room.py",
-         "or _greediest(self._users, newcomer.process[0]))",
-         "or None)", f"{SOCKET}::test_one_user_does_not_take_the_places_of_others"),
     _row("its socket is for its user", "signer/place.py", "os.umask(0o177)", "os.umask(0o111)",
          f"{SOCKET}::test_socket", "::test_socket_is_for_its_owner_only"),
     _row("… nor below one of others", "signer/place.py",
@@ -357,7 +352,7 @@ TABLE = (
     _row("no misspelt field", "webserver/http.py", "            return False\n",
          "            continue\n", f"{WEB}::test_malformed"),
 
-    *ACCOUNTS, *SERVER_KEYS, *CHALLENGES, *RENEWAL,
+    *ACCOUNTS, *SERVER_KEYS, *CHALLENGES, *RENEWAL, *FLEET,
 )
 
 

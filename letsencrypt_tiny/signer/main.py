@@ -247,7 +247,7 @@ def _serve_socket(config: "Config", signer: "Signer") -> NoReturn:
     path = expand("socket", config.socket)
     token = config.privkey.method == "pkcs11"
     _warm_up()
-    mates = workers.start(signer, workers.count(token),
+    mates = workers.start(signer, workers.count(signer.greeting.alg, token),
                           lambda: _confine(confinement(config.confine)))
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ..common import log
+from ..common import log, shortage
 from ..common.wire.signer import format_greeting
 from . import conversation
 from .connection import NOTHING, READING, WRITING, Connection, process_of
@@ -95,17 +95,17 @@ class Server:
     def _attempt(self, conn: Connection, events: int) -> None:
         """Deal with what happened on a connection, or with its turn."""
         try:
-            if conn.closed:
-                return
             if events:
                 self._happened(conn, events)
-            else:
+            elif not conn.closed:
                 self._turn(conn)
         except OSError as exc:
             self._lost(conn, exc)
-        except (Died, MemoryError):
+        except Died:
             raise
-        except Exception as exc:   # that nobody thought of: the others go on
+        except Exception as exc:   # that nobody thought of: the others go on, if there is memory
+            if shortage.is_shortage(exc):
+                raise
             log.error(f"a conversation failed: {exc!r}")
             if log.level >= log.DEBUG:
                 log.trace()
@@ -168,11 +168,11 @@ class Server:
     def _greet(self, conn: Connection) -> None:
         self._room.add(conn)
         self._connections[conn.sock.fileno()] = conn
-        self._epoll.register(conn.sock.fileno(), NOTHING)
         if not conn.talk.quiet:
             log.info(f"[{conn.talk.name}] connection of user {conn.process[0]}, process "
                      f"{conn.process[1]}")
         try:
+            self._epoll.register(conn.sock.fileno(), NOTHING)
             conn.send(self._greeting)
             self._proceed(conn)
         except OSError as exc:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 MOST = 8         # processes: one judges for no more
+LIGHT = ("ES256",)   # 0.3 ms: those who ask need the other cores more
 AHEAD = 2        # jobs that each has at once: the next one need not be waited for
 
 
@@ -86,11 +87,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def count(token: bool) -> int:
+def count(alg: str, token: bool) -> int:
     """Return how many processes are to sign beside one that judges: none where they would take
-    turns on one core; for a ``token``, with a lock of its own, one that waits for it."""
+    turns on one core, or where that has hardly more to do than to hand it over; for a ``token``,
+    which does one thing at a time, one that waits for it."""
+    if token:
+        return 1
     found = cores()
-    return 1 if token else min(found, MOST) if found > 1 else 0
+    return min(found, MOST) if found > 1 and alg not in LIGHT else 0
 
 
 def start(signer: Signer, count: int, confine: Callable[[], None]) -> list[Worker]:

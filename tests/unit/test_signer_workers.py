@@ -200,10 +200,12 @@ def test_what_cannot_be_signed() -> None:
 
 
 def test_how_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One for each core, where there are several."""
+    """One for each core, where there are several, and a signature takes long."""
     for cores, found in ((1, 0), (2, 2), (4, 4), (64, workers.MOST)):
         monkeypatch.setattr(workers, "cores", lambda cores=cores: cores)
-        assert workers.count(False) == found and workers.count(True) == 1
+        assert workers.count("RS256", False) == found
+        assert workers.count("ES256", False) == 0
+        assert workers.count("ES256", True) == workers.count("RS256", True) == 1
     monkeypatch.undo()
     assert workers.cores() == len(os.sched_getaffinity(0))
 

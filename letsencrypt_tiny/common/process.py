@@ -6,7 +6,10 @@ Not for those that run the code of others (dns), which may have something left t
 import gc
 import os
 import sys
-from typing import NoReturn
+
+TYPE_CHECKING = False   # typing takes 4 ms to load
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 # Objects made, and not gone, before the collector looks for rings: an import alone makes some
 # thousands, and none that could go
@@ -18,7 +21,7 @@ def begin() -> None:
     gc.set_threshold(_YOUNG, 10, 10)
 
 
-def end(status: int) -> NoReturn:
+def end(status: int) -> "NoReturn":
     """End the process at once: to take the interpreter down costs some milliseconds."""
     try:
         for stream in (sys.stdout, sys.stderr):

@@ -85,8 +85,8 @@ def test_no_wing_imports_another(path: Path) -> None:
 FLOORS = {
     "master": (("store", "settings"), ("plan", "peers"), ("responders", "report", "pki"),
                ("commands",), ("arguments",), ("main",)),
-    "common": (("environment", "process", "shortage", "encoding", "errors", "paths", "names",
-                "urls", "clock", "pycryptodome"),
+    "common": (("environment", "process", "record", "shortage", "encoding", "errors", "paths",
+                "names", "urls", "clock", "pycryptodome"),
                ("log", "specifiers", "inifile", "acl", "pkcs11"), ("trusted", "complaint"),
                ("wire", "x509", "sandbox", "serving")),
 }
@@ -249,6 +249,7 @@ def test_each_program_started_fresh(program: str, wing: str, heavy: set[str]) ->
     assert f"letsencrypt_tiny.{wing}.main" in found
     assert {wing_of(name) for name in found} == {"", COMMON, wing}
     assert HEAVY & found <= heavy
+    assert wing != "webserver" or "typing" not in found   # see common/record.py
 
 
 def test_a_master_with_work_has_no_network_code() -> None:

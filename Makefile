@@ -69,14 +69,14 @@ put = $(REWRITE) $(2) >$(DESTDIR)$(3).new && chmod $(1) $(DESTDIR)$(3).new \
 
 DEBS_BUILD := build-essential debhelper dh-apparmor dh-python python3
 DEBS_DEMO  := $(DEBS_BUILD) ca-certificates iproute2 iptables nftables openssl pebble procps \
-              python3-configobj python3-pycryptodome python3-seccomp
+              python3-pycryptodome python3-seccomp
 DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor bind9 bind9-utils caddy devscripts gnupg haproxy \
               lacme lacme-accountd ?libengine-pkcs11-openssl libcrypt-openssl-rsa-perl \
               libnginx-mod-stream lintian locales \
               mandoc mmdebstrap mypy nginx openssh-client openssh-server pycodestyle pyflakes3 \
               ?p11-kit-modules ?pkcs11-provider python3-dnspython python3-idna ?python3-lexicon \
               python3-pytest python3-venv softhsm2 strace systemd
-DEBS_BENCH := ca-certificates nftables openssl pebble python3-configobj python3-pycryptodome \
+DEBS_BENCH := ca-certificates nftables openssl pebble python3-pycryptodome \
               python3-seccomp strace
 DEBS_PEERS := acme-tiny curl dehydrated lacme lego libcrypt-openssl-rsa-perl uacme
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)

@@ -136,7 +136,7 @@ other() {
     out=$(mktemp)
     # shellcheck disable=SC2016  # for the hooks' shell
     root env TREE="$PWD" mmdebstrap --quiet --mode=root --variant=apt \
-        --include=ca-certificates,make,openssl,passwd,python3-configobj,python3-pycryptodome \
+        --include=ca-certificates,make,openssl,passwd,python3-pycryptodome \
         --include=python3-dnspython,python3-pytest,python3-seccomp,strace \
         --include="pebble,softhsm2,$tokens" \
         --customize-hook='mkdir "$1/srv/tree"' \

@@ -20,6 +20,7 @@ Exit status: 0 if every request has been dealt with, be it that it failed; 1 if 
 could be done at all.
 """
 
+import hashlib
 import os
 import signal
 import socket
@@ -191,6 +192,7 @@ def confinement(mode: str, ports: Sequence[int], jobs: int, origins: int = 1,
 
 def warm_up() -> None:
     """Load what would otherwise be loaded later, when no file can be read any more."""
+    hashlib.sha256()
     for codec in CODECS:
         "a".encode(codec)
     log.prepare_trace()

@@ -9,7 +9,6 @@ import re
 import ssl
 import threading
 from collections.abc import Callable, Sequence
-from urllib.parse import urljoin
 
 from .. import __version__
 from ..common import log
@@ -245,9 +244,9 @@ class Session:
 
         Raises ProtocolError as ``check_url``.
         """
-        # What has a scheme, or mustn't be in a URL, is judged as it is: urljoin would mend it
+        # What has a scheme, or mustn't be in a URL, is judged as it is
         if reference.isprintable() and " " not in reference and not _SCHEME.match(reference):
-            reference = urljoin(base, reference)
+            reference = links.join(base, reference)
         return self.check_url(reference, what)
 
     def url(self, obj: JsonObject, key: str) -> str:

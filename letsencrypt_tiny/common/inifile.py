@@ -1,4 +1,4 @@
-"""INI files -> checked values: the only user of configobj.
+"""INI files -> checked values.
 
 A value is taken as written up to the end of its line: no lists, no interpolation, no
 inline comments, quotes are part of it.  A line that begins with ``#`` or ``;`` is a comment, and
@@ -13,20 +13,26 @@ stands twice is a mistake.
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from sys import intern
 from typing import TypeVar
 
 from .errors import ConfigError, Error, did_you_mean
 
-MAX_SIZE = 8 << 20  # bytes; 10,000 sections take about one MiB
+MAX_SIZE = 32 << 20  # bytes; 10,000 sections take about one MiB
 
 T = TypeVar("T")
 
 _LACME = re.compile(r"lacme(?![a-z0-9])")
+_QUOTES = ("'", '"')
+_ODD = ("'''", '"""', "[[")
 _HEADER_COMMENT = re.compile(r"(\s*\[[^\[\]]*\])\s*[;#].*\Z")
-# Config::Tiny's own
+# [name], ["name"] or ['name']; a name with brackets may have a comment after “#”
+_HEADER = re.compile(r"""\s*\[\s*("\s*\S.*?"|'\s*\S.*?'|[^'"\s\[].*?)\s*\]\s*(?:#.*)?\Z""")
+_QUOTED = re.compile(r"""\s*(".*?"|'.*?')\s*=\s*(.*)\Z""")
 # What a PKCS #11 URI must not hold, and an error must not repeat
 _PIN = re.compile(r"(pin-value=)[^&]*", re.I)
+# Config::Tiny's own
 _TINY_COMMENT = re.compile(r"\s;\s.+\Z")
 _TINY_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*\Z")
 _TINY_SETTING = re.compile(r"\s*([^=\s\[][^=]*?)\s*=\s*(.*?)\s*\Z")
@@ -34,6 +40,8 @@ _TINY_SETTING = re.compile(r"\s*([^=\s\[][^=]*?)\s*=\s*(.*?)\s*\Z")
 
 class Settings:
     """The settings of one section, with accessors that say where a bad value stands."""
+
+    __slots__ = ("file", "name", "values")
 
     def __init__(self, file: str, name: str, values: dict[str, str]) -> None:
         self.file = file
@@ -177,27 +185,83 @@ def read(path: str, lacme: bool | None = None, opener: Callable[[str], int] | No
 
 def parse(text: str, path: str, lacme: bool = False) -> dict[str, Settings]:
     """Parse the text of an INI file, as ``read`` does; ``path`` is for messages only."""
-    lines = ["" if line.lstrip()[:1] in (";", "#") else line for line in text.split("\n")]
     if lacme:
-        return _parse_lacme(lines, path)
-    from configobj import ConfigObj, ConfigObjError
-    lines = [_HEADER_COMMENT.sub(r"\1", line) if "[" in line else line for line in lines]
-    _check(lines, path)
-    try:
-        # _inspec: values come as written, with no meaning given to quotes and “#” (§ above)
-        parsed = ConfigObj(lines, list_values=False, interpolation=False, raise_errors=True,
-                           _inspec=True)
-    except ConfigObjError as exc:
-        raise ConfigError(f"{path}, line {exc.line_number}: {_explain(exc)}") from exc
-    result = {"": Settings(path, "", {key: parsed[key].strip() for key in parsed.scalars})}
-    for name in parsed.sections:
-        # as a plain dict: its own look-up would ask about interpolation each time
-        values = {key: value.strip() for key, value in dict.items(parsed[name])}
-        result[name] = Settings(path, name, values)
+        return _parse_lacme(map(_meant, _lines(text)), path)
+    common: dict[str, str] = {}
+    values = common
+    result = {"": Settings(path, "", values)}
+    shared: dict[str, str] = {}    # the last value of each setting: one string, not thousands
+    for number, line in _meaningful(text, path):
+        key, equals, value = line.partition("=")
+        key = key.strip()
+        first = key[:1]
+        if first == "[":
+            name = _header(line)
+            if not name or name in result or name in common:
+                raise _wrong(path, number, bool(name))
+            values = {}
+            result[name] = Settings(path, name, values)
+            continue
+        if first in _QUOTES:
+            key, value = _quoted(line)
+            equals = key
+        if not equals or not key or key in values:
+            raise _wrong(path, number, bool(equals and key))
+        value = value.strip()
+        shared[key] = shared[key] if shared.get(key) == value else value
+        values[intern(key)] = shared[key]
     return result
 
 
-def _parse_lacme(lines: Sequence[str], path: str) -> dict[str, Settings]:
+def _meaningful(text: str, path: str) -> Iterator[tuple[int, str]]:
+    """Yield number and text, without comments, of the lines that say something; each is checked."""
+    odd = any(mark in text for mark in _ODD)
+    for number, line in enumerate(_lines(text), 1):
+        if not line[:1].isalpha():
+            line = _meant(line)
+            if not line or line.isspace():
+                continue
+        if odd or not line.isprintable():
+            _check(line, f"{path}, line {number}")
+        yield number, line
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines without their ends: there may be many."""
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]
+
+
+def _meant(line: str) -> str:
+    """Return a line without its comment, where it may have one: nobody looks into that."""
+    first = line.lstrip()[:1]
+    if first == "[" and (match := _HEADER_COMMENT.match(line)):
+        return match.group(1)
+    return "" if first in (";", "#") else line
+
+
+def _header(line: str) -> str:
+    """Return the name of a [section], which may be in quotes, "" if it is none."""
+    match = _HEADER.match(line)
+    name = match.group(1) if match else ""
+    return name[1:-1] if name[:1] in _QUOTES else "" if name.endswith("]") else name
+
+
+def _quoted(line: str) -> tuple[str, str]:
+    """Return name and value of a setting whose name is in quotes, "" if it is none."""
+    return (match[1][1:-1], match[2]) if (match := _QUOTED.match(line)) else ("", "")
+
+
+def _wrong(path: str, number: int, twice: bool) -> ConfigError:
+    return ConfigError(f"{path}, line {number}: " + (
+        "this section or setting was given before" if twice else
+        "neither a [section] nor a “setting = value”"))
+
+
+def _parse_lacme(lines: Iterable[str], path: str) -> dict[str, Settings]:
     """Parse lines as Config::Tiny does."""
     values: dict[str, str] = {}
     result = {"": Settings(path, "", values)}
@@ -212,8 +276,7 @@ def _parse_lacme(lines: Sequence[str], path: str) -> dict[str, Settings]:
         elif match := _TINY_SETTING.match(line):
             values[match.group(1)] = match.group(2)
         elif line.strip():
-            raise ConfigError(f"{path}, line {number}: neither a [section] nor a "
-                              "“setting = value”")
+            raise _wrong(path, number, False)
     return result
 
 
@@ -227,23 +290,11 @@ def _check_characters(line: str, where: str) -> None:
     raise ConfigError(f"{where}: holds a control character, or a space that only looks like one")
 
 
-def _check(lines: Sequence[str], path: str) -> None:
-    """Refuse what configobj would take for something; ``lines`` are without the comments."""
-    joined = "\n".join(lines)
-    if joined.replace("\n", "").replace("\t", "").isprintable() and not any(
-            mark in joined for mark in ("'''", '"""', "[[")):
-        return   # the most have nothing to look at more closely
-    for number, line in enumerate(lines, 1):
-        _check_characters(line, f"{path}, line {number}")
-        # triple quotes begin values of several lines: nobody needs one here
-        if "'''" in line or '"""' in line:
-            raise ConfigError(f"{path}, line {number}: triple quotes are not supported")
-        if line.lstrip().startswith("[["):
-            raise ConfigError(f"{path}, line {number}: sections cannot be nested")
-
-
-def _explain(exc: Exception) -> str:
-    kind = type(exc).__name__
-    if kind == "DuplicateError":
-        return "this section or setting was given before"
-    return "neither a [section] nor a “setting = value”"
+def _check(line: str, where: str) -> None:
+    """Refuse what looks as if it meant something; ``line`` is without comments."""
+    _check_characters(line, where)
+    # triple quotes begin values of several lines: nobody needs one here
+    if "'''" in line or '"""' in line:
+        raise ConfigError(f"{where}: triple quotes are not supported")
+    if line.lstrip().startswith("[["):
+        raise ConfigError(f"{where}: sections cannot be nested")

@@ -11,10 +11,13 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
 
 from . import log
 from .errors import UsageError
+
+TYPE_CHECKING = False   # see record.py
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 MAX_READ = 8192        # bytes read at a time
 MAX_TRAILER = 65536    # bytes read and thrown away after the answer
@@ -74,7 +77,7 @@ class Server:
         """Watch it no more."""
         self.selector.unregister(sock)
 
-    def serve(self) -> NoReturn:
+    def serve(self) -> "NoReturn":
         """Answer for ever."""
         while True:
             self.step()
@@ -173,7 +176,7 @@ class Server:
             conn.sock.close()
 
 
-def peer_of(sock: socket.socket, address: Any) -> bytes:
+def peer_of(sock: socket.socket, address: "Any") -> bytes:
     """Return whose a connection is: an IPv4 address, an IPv6 network of 64 bits, which one host
     has to itself (RFC 4291 §2.5.1), or the user of a process at a UNIX socket."""
     if sock.family == socket.AF_INET:

@@ -10,8 +10,8 @@ each recv() rather than for the whole request, needs a thread for each connectio
 import re
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
+from ..common.record import NamedTuple
 from ..common.wire.challenge import HTTP_PATH, is_token
 from ..common.wire.visits import Visit, plain_host
 

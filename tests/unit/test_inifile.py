@@ -31,6 +31,19 @@ def test_a_value_is_taken_as_written(text: str) -> None:
     assert value(text) == text
 
 
+@pytest.mark.parametrize("text", [
+    "test [x] ; reload", "[x];y", "a [b] # c", "sh -c '[ -e /x ] # y'"])
+def test_brackets_in_a_value_begin_no_header(text: str) -> None:
+    """A comment may follow a header alone."""
+    assert value(text) == text
+
+
+def test_names_in_quotes() -> None:
+    sections = inifile.parse("\"a = b\" = 1\n 'x'=2\n['c # d'] # e\n[ \"f]\" ]\n[g[h]\n", "F")
+    assert list(sections) == ["", "c # d", "f]", "g[h"]
+    assert dict(sections[""].items()) == {"a = b": "1", "x": "2"}
+
+
 def test_white_space_around_is_no_part_of_it() -> None:
     sections = inifile.parse("  a  =  b c \t\n\n\t[ s t ]  \n\t x=\n  y =1", "F")
     assert sections[""].text("a") == "b c"
@@ -73,7 +86,9 @@ def test_empty_file(file: Path) -> None:
 @pytest.mark.parametrize("text, line", [
     ("a\n", 1), ("x = 1\nnonsense\n", 2), ("\n\nx : 1", 3), ("[a\n", 1), ("[a]]", 1), ("[]", 1),
     ("['']", 1), ('[""]', 1), ("[ ]", 1), ("= 1", 1), ("[a] b", 1), ("[a]\n[[b]]", 2),
-    ("[a]\n[b]\n[a]", 3), ("x = 1\nx = 2", 2), ("x = 1\n[a]\nx = 1\nx = 1", 4),
+    ("[a]\n[b]\n[a]", 3), ("a = 1\n[a]", 2), ("[a]\n[ [b] ]", 2), ("[a] = b", 1),
+    ("\"a\n", 1), ("'' = 1", 1), ("[a]\n['a']", 2), ("  = 1", 1),
+    ("x = 1\nx = 2", 2), ("x = 1\n[a]\nx = 1\nx = 1", 4),
     ("x = '''\ny\n'''", 1), ('[a]\nx = """y"""', 2), ("x = a\0b", 1), ("x = 1\ny = \x1b[31m", 2),
     ("x = 1\rb = 2", 1), ("[a\x1bb]", 1), ("x\u202e = 1", 1), ("a = 1\nx = a\u2028b", 2),
     ("names =\u00a0a.example", 1), ("\ufeff\ufeffx = 1", 1), ("\n[\u200b]", 2), ("x = a\x0cb", 1)])

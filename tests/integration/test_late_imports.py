@@ -1,7 +1,8 @@
 """Once confined no program imports anything, whatever goes wrong: it can't any more.
 
 What would be imported is missing just where it is needed then, to tell of an error, say; and where
-there is no confinement nobody would notice.
+there is no confinement nobody would notice.  An updater by lexicon is the exception: its providers'
+libraries do so, and stay readable for it (dns/updates/lexicon.py).
 """
 
 import signal

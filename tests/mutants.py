@@ -151,7 +151,7 @@ TABLE = (
          "        if not anybody:\n            raise", "        if False:\n            raise",
          f"{FILES}::test_a_sticky_directory_of_others"),
     _row("… also where many are looked at", "master/store/vicinity.py",
-         "if info.st_uid in self._ours and not info.st_mode & 0o022:", "if True:",
+         "and not info.st_mode & 0o022 \\\n", "\\\n",
          "unit/test_vicinity.py::test_what_changes_is_seen"),
     _row("… nor their CAfile", "master/store/installed.py", "trusted.open_unchangeable(path,",
          "trusted.open_file(path,", f"{NEIGHBOURS}::test_ca_files_of_others"),

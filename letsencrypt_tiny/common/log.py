@@ -109,7 +109,8 @@ def warning(text: object) -> None:
 
 def info(text: object) -> None:
     """What is being done: hidden by --quiet, kept in the log file."""
-    _emit(str(text), level >= NORMAL, True)
+    if level >= NORMAL or _logfile is not None:
+        _emit(str(text), level >= NORMAL, True)
 
 
 def debug(text: object) -> None:

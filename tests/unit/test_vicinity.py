@@ -27,12 +27,11 @@ def top() -> Iterator[Path]:
 
 def content(vicinity: Vicinity, path: Path, owner: int = 0) -> str:
     """What a file holds."""
-    with vicinity.directory(str(path.parent), owner) as near:
-        descriptor = near.open(str(path))
-        try:
-            return os.read(descriptor, 100).decode()
-        finally:
-            os.close(descriptor)
+    descriptor = vicinity.directory(str(path.parent), owner).open(str(path))
+    try:
+        return os.read(descriptor, 100).decode()
+    finally:
+        os.close(descriptor)
 
 
 def walks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -55,9 +54,11 @@ def test_the_way_is_walked_once(top: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with Vicinity() as vicinity:
         for name in "abab":
             assert content(vicinity, top / name / "file") == name
-            with vicinity.directory(f"{top}/{name}", 0) as near:
-                assert near.has(f"{top}/{name}/file") and not near.has(f"{top}/{name}/other")
-                assert near.look(f"{top}/{name}/file").st_size == 1
+            near = vicinity.directory(f"{top}/{name}", 0)
+            assert near.look(f"{top}/{name}/file").st_size == 1
+            with pytest.raises(FileNotFoundError):
+                near.look(f"{top}/{name}/other")
+        del near
     assert walked == [str(top)]
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -98,18 +99,19 @@ def test_links_are_walked(top: Path) -> None:
     with Vicinity() as vicinity:
         assert content(vicinity, top / "l/file") == "a"
         assert content(vicinity, top / "b/link") == "b"
-        with vicinity.directory(f"{top}/b", 0) as near:
-            assert near.look(f"{top}/b/link").st_ino == (top / "b/file").stat().st_ino
+        near = vicinity.directory(f"{top}/b", 0)
+        assert near.look(f"{top}/b/link").st_ino == (top / "b/file").stat().st_ino
         os.chown(top / "b", 65534, -1)
-        with vicinity.directory(f"{top}/b", 65534) as near, \
-                pytest.raises(trusted.Untrusted, match="a symbolic link in a directory"):
+        near = vicinity.directory(f"{top}/b", 65534)
+        with pytest.raises(trusted.Untrusted, match="a symbolic link in a directory"):
             near.open(f"{top}/b/link")
 
 
 def test_nothing_but_a_plain_file_is_opened(top: Path) -> None:
     os.mkfifo(top / "a/fifo")
     (top / "a/device").symlink_to("/dev/zero")
-    with Vicinity() as vicinity, vicinity.directory(f"{top}/a", 0) as near:
+    with Vicinity() as vicinity:
+        near = vicinity.directory(f"{top}/a", 0)
         for name in "fifo", "device", "..", "":
             with pytest.raises((Error, FileNotFoundError, IsADirectoryError)):
                 os.close(near.open(f"{top}/a/{name}"))
@@ -120,16 +122,27 @@ def test_nothing_but_a_plain_file_is_opened(top: Path) -> None:
 def test_a_lease_is_no_reason_to_wait(top: Path) -> None:
     os.chown(top / "a/file", NOBODY.pw_uid, -1)
     os.chmod(top / "a/file", 0o644)
-    with lease(top / "a/file"), Vicinity() as vicinity, \
-            vicinity.directory(f"{top}/a", 0) as near, pytest.raises(BlockingIOError):
-        near.open(f"{top}/a/file")
+    with lease(top / "a/file"), Vicinity() as vicinity, pytest.raises(BlockingIOError):
+        vicinity.directory(f"{top}/a", 0).open(f"{top}/a/file")
+
+
+def test_two_vicinities_at_once(top: Path) -> None:
+    """A directory stays what it was when another one's turn has come."""
+    (top / "c/d").mkdir(parents=True)
+    (top / "c/d/file").write_text("d")
+    with Vicinity() as vicinity:
+        first = vicinity.directory(f"{top}/a", 0)
+        second = vicinity.directory(f"{top}/c/d", 0)
+        third = vicinity.directory(f"{top}/b", 0)
+        for near, path in (first, "a"), (second, "c/d"), (third, "b"):
+            assert near.look(f"{top}/{path}/file").st_ino == (top / path / "file").stat().st_ino
+    assert os.read(first.open(f"{top}/a/file"), 9) == b"a"
 
 
 def test_odd_paths(top: Path) -> None:
     with Vicinity() as vicinity:
         for path in (f"{top}/a/", f"{top}/a/.", f"{top}/b/../a", f"{top}//a"):
-            with vicinity.directory(path, 0) as near:
-                assert near.has(f"{path}/file")
+            assert vicinity.directory(path, 0).look(f"{path}/file").st_size == 1
         with pytest.raises(Error, match="not an absolute path"):
             vicinity.directory("a", 0)
 

@@ -8,7 +8,6 @@ from ...common import log
 from ...common.clock import DAY
 from ...common.errors import Error, UsageError, did_you_mean
 from ...common.x509.certificate import Certificate
-from ..pki import keys
 from ..plan import ari, issuers, renewal
 from ..plan.issuers import Issuer
 from ..plan.renewal import Due
@@ -51,7 +50,9 @@ class Judge:
         found = installed.read(section, self._vicinity)
         if section.in_token and state.key != section.key:
             found = found._replace(key_changed=True)
-        found = keys.compare(self._config.openssl, section, found)
+        if found.key_changed:
+            from ..pki import keys
+            found = keys.compare(self._config.openssl, section, found)
         if min_days is None:
             section = _bounded(section, found)
         said = NOTHING

@@ -146,7 +146,7 @@ def _wants(options: Options, life: Life, verdict: Due, waiting: list[Life],
     life.due, life.certificate = verdict.due, verdict.certificate
     if not verdict.due:
         log.info(f"{life.name}: {verdict.reason}")
-        settle(life, vicinity)
+        settle(life, verdict.access, vicinity)
         return False
     life.renew(forced=options.min_days is not None and options.min_days < 0)
     life.new_key = options.new_key

@@ -7,12 +7,14 @@ from ..plan import lifecycle
 from ..plan.lifecycle import Facts
 from ..settings.certificates import Section
 from ..store import files, installed
+from ..store.installed import Access
 from ..store.vicinity import Vicinity
 from .life import Life
 
 
-def settle(life: Life, vicinity: Vicinity) -> None:
-    """Bring the files of a section that is not due in line with its settings.
+def settle(life: Life, found: Access, vicinity: Vicinity) -> None:
+    """Bring the files of a section that is not due, which were ``found`` to be so, in line with
+    its settings.
 
     What was settled once is left alone, should somebody change it by hand.
     """
@@ -21,9 +23,9 @@ def settle(life: Life, vicinity: Vicinity) -> None:
     access = ca_file = ""
     wanted = _access(section)
     if state.access != wanted and (
-            state.access or not installed.has_access(section, vicinity)):
+            state.access or not installed.is_wanted(section, found)):
         try:
-            _apply(section, vicinity)
+            _apply(section)
         except (OSError, Error) as exc:
             life.report.failed(life.name, f"owner and mode are not changed: {exc}")
         else:
@@ -48,13 +50,13 @@ def _access(section: Section) -> str:
     return f"{uid}:{gid} {section.mode:04o}"
 
 
-def _apply(section: Section, vicinity: Vicinity) -> None:
+def _apply(section: Section) -> None:
     """Replace each file by its own content, with the owner and mode that are wanted.
 
     To change what is there would follow what the directory's owner may have put there; and what
     is written is certificates, whatever was read.
     """
-    if installed.has_access(section, vicinity):
+    if installed.is_wanted(section, installed.access(section)):
         return
     contents = [files.File(path, b"".join(encode_pem(item.der)
                                           for item in installed.read_chain(path, section.trusted)),

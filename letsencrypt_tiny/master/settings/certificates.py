@@ -202,12 +202,12 @@ def _load(config: Config, names: Sequence[str], optional: bool, lacme: bool | No
         common = sections.pop("")
         table = tables[choice.is_private(config, common, defaults["issuers"])]
         defaults = table.read(common, defaults)   # once, for all that follow
+        is_private = choice.judge(config, defaults["issuers"])
         for name in list(sections):
             settings = sections.pop(name)   # what has been read makes room
             _forget(found, name)
             try:
-                table = tables[choice.is_private(config, settings, defaults["issuers"])]
-                given = table.read(settings, defaults)
+                given = tables[is_private(settings)].read(settings, defaults)
                 common_form &= not (given["key"] or given["certificate"] or given["fullchain"])
                 for section in _twins(_section(settings, given, config), given["key_types"]):
                     if section.name in found.sections:

@@ -5,7 +5,6 @@ Read in process: a night with nothing due starts no other.
 
 import os
 import stat
-from collections.abc import Callable
 from typing import NamedTuple
 
 from ...common import trusted
@@ -24,6 +23,9 @@ class Busy(Error):
     """Somebody keeps the certificate from being read for the moment: nothing is known of it."""
 
 
+Access = tuple[tuple[int, int, int], ...]   # mode, uid and gid of each file
+
+
 class Installed(NamedTuple):
     """What there is of a section, and what is wrong with it (phrases for the administrator)."""
 
@@ -32,6 +34,7 @@ class Installed(NamedTuple):
     missing: str = ""            # the path of another of its files, which isn't there
     key_changed: bool = False    # the private key is younger than the certificate
     misfit: str = ""             # why the certificate is of no use with its private key
+    access: Access = ()          # of the outputs that are there
 
 
 def read(section: Section, vicinity: Vicinity | None = None) -> Installed:
@@ -44,8 +47,8 @@ def read(section: Section, vicinity: Vicinity | None = None) -> Installed:
             return read(section, alone)
     place = section.outputs[0]
     try:
-        with vicinity.directory(os.path.dirname(place), section.trusted) as near:
-            return _beside(section, _certificate(near.open(place), place), near)
+        near = vicinity.directory(os.path.dirname(place), section.trusted)
+        return _beside(section, _certificate(near.open(place), place), near)
     except FileNotFoundError:
         return Installed(fault="there is no certificate yet")
     except BlockingIOError as exc:
@@ -58,20 +61,30 @@ def read(section: Section, vicinity: Vicinity | None = None) -> Installed:
 
 def _beside(section: Section, certificate: Certificate, near: Directory) -> Installed:
     """Look at the other files."""
-    missing = next((path for path in section.outputs[1:] if not near.has(path)), "")
+    outputs = section.outputs
+    missing = ""
+    access: list[tuple[int, int, int]] = []
+    for path in outputs:
+        try:
+            info = near.look(path)
+            access.append((stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid))
+        except FileNotFoundError:
+            missing = missing or path
+        except Error:   # of whoever may not look: it is there
+            pass
+    found = Installed(certificate, missing=missing, access=tuple(access))
     if section.in_token:   # whether it is the one that it was the journal says
-        return Installed(certificate, missing=missing)
+        return found
     try:
-        changed = near.look(section.key).st_ctime > near.look(section.outputs[0]).st_ctime
+        if near.look(section.key).st_ctime > near.look(outputs[0]).st_ctime:
+            return found._replace(key_changed=True)
     except FileNotFoundError:
-        return Installed(certificate, missing=missing,
-                         misfit=f"its private key {section.key} is missing")
+        return found._replace(misfit=f"its private key {section.key} is missing")
     except trusted.Untrusted as exc:
-        return Installed(certificate, missing=missing,
-                         misfit=f"its private key can't be relied on ({exc})")
+        return found._replace(misfit=f"its private key can't be relied on ({exc})")
     except Error:   # status may be asked for by somebody else than root
-        changed = True
-    return Installed(certificate, missing=missing, key_changed=changed)
+        return found._replace(key_changed=True)
+    return found
 
 
 def read_certificate(path: str, owner: int = 0, anybody: bool = False) -> Certificate:
@@ -120,25 +133,23 @@ def read_chain(path: str, owner: int = 0) -> list[Certificate]:
         raise X509Error(f"{path}: {exc}") from exc
 
 
-def has_access(section: Section, vicinity: Vicinity) -> bool:
-    """Say whether the files have the owner and mode that are wanted, as far as they are there."""
-    try:
-        near = vicinity.directory(os.path.dirname(section.outputs[0]), section.trusted)
-    except (OSError, Error):
-        return all(_fits(section, path, lambda path: trusted.look(path, section.trusted))
-                   for path in section.outputs)
-    with near:
-        return all(_fits(section, path, near.look) for path in section.outputs)
+def access(section: Section) -> Access:
+    """Return owner and mode of the files as they are now, as far as they are there."""
+    found: list[tuple[int, int, int]] = []
+    for path in section.outputs:
+        try:
+            info = trusted.look(path, section.trusted)
+        except (OSError, Error):
+            continue
+        found.append((stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid))
+    return tuple(found)
 
 
-def _fits(section: Section, path: str, look: Callable[[str], os.stat_result]) -> bool:
-    try:
-        info = look(path)
-    except (OSError, Error):
-        return True
+def is_wanted(section: Section, found: Access) -> bool:
+    """Say whether all files have the owner and mode that are wanted."""
     uid, gid = section.owner or (-1, -1)
-    return (stat.S_IMODE(info.st_mode) == section.mode and uid in (-1, info.st_uid)
-            and gid in (-1, info.st_gid))
+    return all(mode == section.mode and uid in (-1, owner) and gid in (-1, group)
+               for mode, owner, group in found)
 
 
 def check_authorities(section: Section) -> None:

@@ -33,7 +33,7 @@ SERVER_KEYS = (
         "            del chosen[life.name]", "            pass", f"{DUAL}::test_one_waits"),
     row("a PIN stands in no URI", "common/pkcs11.py", 'if name.lower() == "pin-value":',
         "if False:", f"{TOKENS}::test_bad_settings", f"{ACCOUNT}::test_bad_settings"),
-    row("… and in no message", "common/inifile.py", 'return _PIN.sub(r"\\1…", value)',
+    row("… and in no message", "common/inifile.py", 'return re.sub(_PIN, r"\\1…", value)',
         "return value", f"{TOKENS}::test_bad_settings", f"{ACCOUNT}::test_bad_settings"),
     row("… but in root's file", "master/pki/token.py",
         'os.close(secrets.open_secret(token.pin, f"{where}: pin-source"))', "pass",

@@ -47,12 +47,7 @@ class Judge:
 
         ``renewal_known`` is what the CA has said of the certificate that the section had then.
         """
-        found = installed.read(section, self._vicinity)
-        if section.in_token and state.key != section.key:
-            found = found._replace(key_changed=True)
-        if found.key_changed:
-            from ..pki import keys
-            found = keys.compare(self._config.openssl, section, found)
+        found = self._read(section, state)
         if min_days is None:
             section = _bounded(section, found)
         said = NOTHING
@@ -71,6 +66,15 @@ class Judge:
             return verdict._replace(due=True, reason="its preferred-chain has changed, to "
                                     f"{section.preferred_chain}")
         return verdict
+
+    def _read(self, section: Section, state: SectionState) -> Installed:
+        found = installed.read(section, self._vicinity)
+        if section.in_token and state.key != section.key:
+            found = found._replace(key_changed=True)
+        if not found.key_changed:
+            return found
+        from ..pki import keys
+        return keys.compare(self._config.openssl, section, found)
 
 
 class Inquirer:

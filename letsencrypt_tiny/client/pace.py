@@ -74,7 +74,7 @@ class Watch:
         first = FIRST if self._state in EARLY else LATER
         seconds = min(self._waited + first, LONGEST)
         expected = 0.0 if self._scout else self._pace.expected(self._state)
-        napped, self._napping = self._napping, expected is None and self._waited < FOLLOWING
+        napped, self._napping = self._napping, expected is None
         if self._napping:
             seconds = min(seconds, NAP)
         elif napped or expected is not None and expected > self._waited:

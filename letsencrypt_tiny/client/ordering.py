@@ -57,10 +57,7 @@ class Ordering:
         return (yield from self._obtain())
 
     def _obtain(self) -> Steps[Issued]:
-        solvers = table.choose(self._solvers, self._request.challenges)
-        yield from self._begin()
-        self._enter()
-        authorizer = Authorizer(self._session, solvers, self._patience, wanted(self._request))
+        authorizer = yield from self._authorizer()
         try:
             return (yield from self._work_through(authorizer))
         finally:
@@ -68,13 +65,17 @@ class Ordering:
             # one, may be validated twice.
             yield from authorizer.release()
 
-    def authorize(self) -> Steps[None]:
-        """Have the identifiers authorized (§7.5), and no certificate: the order is left to expire.
-        """
+    def _authorizer(self) -> Steps[Authorizer]:
+        """Have an order; return who authorizes its identifiers."""
         solvers = table.choose(self._solvers, self._request.challenges)
         yield from self._begin()
         self._enter()
-        authorizer = Authorizer(self._session, solvers, self._patience, wanted(self._request))
+        return Authorizer(self._session, solvers, self._patience, wanted(self._request))
+
+    def authorize(self) -> Steps[None]:
+        """Have the identifiers authorized (§7.5), and no certificate: the order is left to expire.
+        """
+        authorizer = yield from self._authorizer()
         try:
             if self._order.status == "pending":
                 yield from self._validate(authorizer)

@@ -1,11 +1,14 @@
 """Pebble: Let's Encrypt's test server, with the nuisances it was made for."""
 
+import contextlib
 import http.client
 import json
 import ssl
+import subprocess
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +147,17 @@ class Pebble:
         file = Path(self._temporary.name, path.replace("/", "-") + ".pem")
         file.write_bytes(self.get(path))
         return file
+
+
+@contextlib.contextmanager
+def newest(**options: Any) -> Iterator[Pebble]:
+    """Run the Pebble of Debian sid, 2.10 or later: it knows profiles, dns-persist-01 and when to
+    renew.  What needs it is skipped where it can't be had."""
+    import pytest
+    from . import sid
+    try:
+        program = sid.program("pebble")
+    except (OSError, subprocess.SubprocessError) as exc:
+        pytest.skip(f"pebble of Debian sid can't be had: {exc}")
+    with Pebble(nosleep=True, program=program, **options) as server:
+        yield server

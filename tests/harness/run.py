@@ -232,6 +232,16 @@ class Site:
         """
         return run(self.command(*args), timeout=timeout, env=env, stdin=stdin)
 
+    def open_account(self, server: Server, **others: Server) -> None:
+        """Make an account key, and an account at this server, which is the one to use, and at the
+        ``others``, which are [ca NAME]."""
+        self.use(server)
+        for name, other in others.items():
+            self.main[f"ca {name}"] = {"server": other.directory, "ca-file": str(other.ca_file)}
+        self.genkey()
+        done = self.register()
+        assert done.returncode == 0, done.stderr
+
     def register(self) -> "Result[str]":
         """Register the account."""
         return self.run("account", "--register", "--tos-agreed")
@@ -329,3 +339,16 @@ def run(argv: Sequence[str], timeout: float = 90, env: Mapping[str, str] | None 
             proc.kill_tree(process.pid)
             raise
     return subprocess.CompletedProcess(list(argv), process.returncode, stdout, stderr)
+
+
+def does_nothing(site: Site, trace: Path) -> None:
+    """Fail unless newOrder is one process that makes no socket, changes no file and says nothing;
+    ``trace`` is a file for strace(1)."""
+    before = {path: path.stat().st_mtime_ns for path in site.lib.rglob("*")}
+    done = run(["/usr/bin/strace", "-f", "-qq", "-o", str(trace), "-e", "signal=none", "-e",
+                "trace=execve,execveat,fork,vfork,clone,clone3,socket,socketpair,connect,sendto",
+                "--", *site.command("--quiet", "newOrder")])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done
+    calls = trace.read_text().splitlines()
+    assert len(calls) == 1 and "execve(" in calls[0], calls
+    assert {path: path.stat().st_mtime_ns for path in site.lib.rglob("*")} == before

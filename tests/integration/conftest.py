@@ -1,11 +1,10 @@
 """A site with a certificate, to which something bad is about to happen; the newest CA."""
 
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from harness import ca, sid
+from harness import ca, pebble
 from harness.hostile import Hostile
 from harness.pebble import Pebble
 from harness.run import Prefix, Site
@@ -32,6 +31,13 @@ def ready(prefix: Prefix, server: Hostile) -> Iterator[Site]:
 
 
 @pytest.fixture
+def other(hostile_ca: ca.CA) -> Iterator[Hostile]:
+    """Another CA than ``hostile``, of the same root."""
+    with Hostile(authority=hostile_ca) as running:
+        yield running
+
+
+@pytest.fixture
 def good(ready: Site, server: Hostile) -> Iterator[Site]:
     """The site; its configuration is restored after the test, and so is the server's behaviour."""
     def copy(sections: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
@@ -48,10 +54,5 @@ def good(ready: Site, server: Hostile) -> Iterator[Site]:
 def newest() -> Iterator[Pebble]:
     """Pebble 2.10, as in Debian sid: it knows dns-persist-01 and profiles; it is called
     ca.example."""
-    try:
-        program = sid.program("pebble")
-    except (OSError, subprocess.SubprocessError) as exc:
-        pytest.skip(f"pebble of Debian sid can't be had: {exc}")
-    with Pebble(nosleep=True, authzreuse=0, program=program,
-                config={"caaIdentities": ["ca.example"]}) as server:
+    with pebble.newest(authzreuse=0, config={"caaIdentities": ["ca.example"]}) as server:
         yield server

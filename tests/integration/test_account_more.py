@@ -22,9 +22,7 @@ JSON = r"\{\n.*\n\}\n"
 @pytest.fixture
 def ready(site: Site, hostile: Hostile) -> Site:
     """A site with an account at a server that tells orders."""
-    site.use(hostile)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(hostile)
     return site
 
 

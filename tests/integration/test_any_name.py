@@ -100,9 +100,7 @@ def test_addresses(names: list[str], listen: str, addresses: None, ready: Site, 
 
 def test_addresses_and_names_at_the_newest_ca(addresses: None, site: Site, newest: Pebble) -> None:
     """Over both types, in orders that name no profile; what else it offers is passed over."""
-    site.use(newest)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(newest)
     site.main["webserver"]["listen"] = f"[::]:{newest.http_port}"
     site.main["tlsserver"] = {"listen": f"[::]:{newest.tls_port}"}
     names = [*ADDRESSES, "new.example"]

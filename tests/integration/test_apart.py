@@ -5,7 +5,6 @@ import os
 import pwd
 import re
 from pathlib import Path
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -51,18 +50,9 @@ os.write(report, json.dumps(tried).encode() + b"\\n")
 
 
 @pytest.fixture
-def other(hostile_ca: ca.CA) -> Iterator[Hostile]:
-    with Hostile(authority=hostile_ca) as server:
-        yield server
-
-
-@pytest.fixture
 def apart(site: Site, hostile: Hostile, other: Hostile) -> Site:
     """A site with a section at each of two CAs, and its account there."""
-    site.use(hostile)
-    site.main["ca other"] = {"server": other.directory, "ca-file": str(other.ca_file)}
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(hostile, other=other)
     site.certificate("a", ["a.example"])
     site.certificate("b", ["b.example"], ca="other")
     return site

@@ -3,14 +3,13 @@
 import json
 import re
 import ssl
-import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
-from harness import judge, sid
+from harness import judge, pebble
 from harness.judge import INSTALLED, NEW, expect
 from harness.pebble import Pebble
 from harness.run import Site
@@ -25,19 +24,13 @@ PLANNED = rf"a: valid until {MOMENT}, to be renewed {MOMENT}"
 
 @pytest.fixture(scope="module")
 def newest() -> Iterator[Pebble]:
-    try:
-        program = sid.program("pebble")
-    except (OSError, subprocess.SubprocessError) as exc:
-        pytest.skip(f"pebble of Debian sid can't be had: {exc}")
-    with Pebble(nosleep=True, program=program) as server:
+    with pebble.newest() as server:
         yield server
 
 
 @pytest.fixture
 def issued(site: Site, newest: Pebble) -> Site:
-    site.use(newest)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(newest)
     site.certificate("a", ["a.example"])
     expect(site.run("newOrder"), 0, f"a: {NEW}", "a: generating .*", f"a: {INSTALLED}")
     return site

@@ -2,13 +2,12 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from collections.abc import Iterator
 
 import pytest
 
-from harness import sid
+from harness import pebble
 from harness.judge import expect
 from harness.pebble import Pebble
 from harness.run import Server, Site
@@ -18,24 +17,14 @@ PROFILES = {"default": {"description": "ninety days", "validityPeriod": 7776000}
 
 
 @pytest.fixture(scope="module")
-def program() -> Path:
-    """A Pebble that has profiles."""
-    try:
-        return sid.program("pebble")
-    except (OSError, subprocess.SubprocessError) as exc:
-        pytest.skip(f"pebble of Debian sid can't be had: {exc}")
-
-
-@pytest.fixture(scope="module")
-def first(program: Path) -> Iterator[Pebble]:
-    with Pebble(nosleep=True, authzreuse=0, program=program,
-                config={"profiles": PROFILES}) as server:
+def first() -> Iterator[Pebble]:
+    with pebble.newest(authzreuse=0, config={"profiles": PROFILES}) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def second(program: Path, first: Pebble) -> Iterator[Pebble]:
-    with Pebble(nosleep=True, authzreuse=0, program=program, http_port=first.http_port) as server:
+def second(first: Pebble) -> Iterator[Pebble]:
+    with pebble.newest(authzreuse=0, http_port=first.http_port) as server:
         yield server
 
 

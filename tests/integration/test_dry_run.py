@@ -22,9 +22,7 @@ TERMS = r"trial: the CA wants its terms of service agreed to: read \S+ and add -
 @pytest.fixture
 def ready(site: Site, hostile: Hostile) -> Site:
     """A site with an account and the section "a"."""
-    site.use(hostile)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(hostile)
     site.certificate("a", ["a.example"], notify=f"touch {site.path}/notified")
     return site
 
@@ -167,9 +165,7 @@ def test_a_key_that_was_compromised(ready: Site, trial: Hostile) -> None:
 
 def test_pebble(site: Site, pebble: Pebble) -> None:
     """Two Pebbles: one in earnest, one for trials, where the account is made on the fly."""
-    site.use(pebble)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(pebble)
     for section in "ab":
         site.certificate(section, [f"{section}.trial.example"])
     with Pebble(nosleep=True, http_port=pebble.http_port, program=sid.newest("pebble"),

@@ -32,9 +32,7 @@ def pebble() -> Iterator[Pebble]:
 
 def begin(site: Site, server: Pebble | Hostile) -> Site:
     """Make an account, and ask for a certificate of both types."""
-    site.use(server)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(server)
     site.certificate("a", ["a.example", "b.example"], key_type="ec:P-256, rsa:2048",
                      notify=f'echo "$LETSENCRYPT_TINY_SECTIONS" >>{site.path}/notified')
     return site

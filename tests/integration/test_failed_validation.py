@@ -21,9 +21,7 @@ NOBODY_CAME = "no request for a challenge reached us"
 @pytest.fixture
 def ready(site: Site, pebble: Pebble) -> Site:
     """A site with an account at Pebble."""
-    site.use(pebble)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(pebble)
     return site
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -19,19 +19,9 @@ WHEN = r"[-0-9]{10} [:0-9]{5} UTC"
 
 
 @pytest.fixture
-def other(hostile_ca: ca.CA) -> Iterator[Hostile]:
-    with Hostile(authority=hostile_ca) as server:
-        yield server
-
-
-@pytest.fixture
 def two(site: Site, hostile: Hostile, other: Hostile) -> Site:
     """A site whose section a is of [client], hostile, or else of [ca other]; and its account."""
-    site.use(hostile)
-    site.main["ca other"] = {"server": other.directory, "ca-file": str(other.ca_file)}
-    site.genkey()
-    done = site.register()
-    assert done.returncode == 0, done.stderr
+    site.open_account(hostile, other=other)
     site.certificate("a", ["a.example"], ca="default, other")
     site.file("a", "").mkdir()
     site.file("a", "privkey.pem").write_text(ca.genkey())

@@ -24,9 +24,7 @@ KEPT = "it is kept, and tried again by the next run"
 @pytest.fixture
 def ready(site: Site, hostile: Hostile) -> Site:
     """A site with an account and one section, "a"."""
-    site.use(hostile)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(hostile)
     site.certificate("a", ["a.example"])
     return site
 

@@ -27,9 +27,7 @@ def pebble() -> Iterator[Pebble]:
 @pytest.fixture
 def ready(site: Site, pebble: Pebble) -> Site:
     """A site with an account."""
-    site.use(pebble)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(pebble)
     return site
 
 

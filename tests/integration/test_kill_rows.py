@@ -7,14 +7,15 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from harness import judge
 from harness import misbehaviour as bad
 from harness.hostile import Default, Hostile, Request, Response
-from harness.run import Prefix, Site, Users
+from harness.mortal import Mortal, mortal as made_mortal
+from harness.run import Site, Users
 from letsencrypt_tiny.master.plan import lifecycle
 from letsencrypt_tiny.master.plan.lifecycle import ROWS
 
@@ -24,19 +25,8 @@ STEP = "        self.phase, state = lifecycle.step("
 WRITE = "            self._journal.remember(self.name, state)\n"
 
 
-class Mortal(NamedTuple):
-    """An installed master, and the file that says where it dies."""
-
-    prefix: Prefix
-    where: Path
-
-
-@pytest.fixture(scope="module")
-def mortal(users: Users) -> Iterator[Mortal]:
-    """One installation for all."""
-    prefix = Prefix()
-    where = prefix.path / "where"
-    path = prefix.package / "master/commands/life.py"
+def _edit(package: Path, where: Path) -> None:
+    path = package / "master/commands/life.py"
     source = path.read_text()
     assert source.count(STEP) == 1 and source.count(WRITE) == 1
     source = source.replace(STEP, f"        row = f\"{{self.phase}}, {{event}}\"\n{STEP}")
@@ -49,18 +39,20 @@ def _die(here: str) -> None:
         open({str(where)!r}, "w").close()
         os.kill(os.getpid(), 9)
 """)
-    where.touch()
-    yield Mortal(prefix, where)
-    prefix.remove()
+
+
+@pytest.fixture(scope="module")
+def mortal(users: Users) -> Iterator[Mortal]:
+    """One installation for all."""
+    with made_mortal(_edit) as made:
+        yield made
 
 
 @pytest.fixture
 def host(mortal: Mortal, hostile: Hostile) -> Iterator[Site]:
     """A section with a certificate, and a notification that counts."""
     site = Site(mortal.prefix)
-    site.use(hostile)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(hostile)
     site.certificate("a", ["a.example"], notify=f"echo >> {site.path}/notified")
     assert site.run("newOrder").returncode == 0
     yield site

@@ -87,9 +87,7 @@ def test_a_reader_that_comes_late(good: Site) -> None:
 
 def test_a_wait_without_a_certificate_is_told_once_a_day(site: Site, hostile: Hostile) -> None:
     """20 sections, 429: each run fails while a certificate is missing, and says so once a day."""
-    site.use(hostile)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(hostile)
     names = [f"s{number}" for number in range(20)]
     for name in names:
         site.certificate(name, [f"{name}.example"])

@@ -19,9 +19,7 @@ PAIRS = ("fullchain.pem", "cert.pem")
 @pytest.fixture
 def issued(site: Site, hostile: Hostile) -> Site:
     """A site with an account and a certificate in the section "a"."""
-    site.use(hostile)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(hostile)
     site.certificate("a", ["a.example"])
     assert site.run("newOrder").returncode == 0
     return site

@@ -15,9 +15,7 @@ from harness.run import Site
 @pytest.fixture
 def ready(site: Site, hostile: Hostile) -> Site:
     """A site with an account and one section, "a"."""
-    site.use(hostile)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(hostile)
     site.certificate("a", ["a.example"])
     return site
 
@@ -47,9 +45,7 @@ def test_a_certificate_can_be_had(ready: Site, hostile: Hostile) -> None:
 def test_an_account_can_be_had(site: Site, hostile: Hostile, word: str) -> None:
     """It is remembered, and a certificate follows."""
     oddities.WORDS[word](hostile)
-    site.use(hostile)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(hostile)
     site.certificate("a", ["a.example"])
     before = len(hostile.asked("newAccount"))
     expect(site.run("--quiet", "newOrder"), 0)

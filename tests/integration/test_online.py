@@ -62,9 +62,7 @@ def zones(server: Hostile) -> Iterator[Zones]:
 def made(prefix: Prefix, server: Hostile, zones: Zones) -> Iterator[Site]:
     """A site with an account, whose web server is at port 80 of 127.0.0.1."""
     site = Site(prefix)
-    site.use(server)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(server)
     site.main["webserver"]["listen"] = "127.0.0.1:80"
     yield site
     site.remove()

@@ -43,9 +43,7 @@ for attempt in attempts:
 def betrayed(prefix: Prefix, pebble: Pebble) -> Iterator[Site]:
     """A site with an account, whose client has gone over to somebody else."""
     site = Site(prefix)
-    site.use(pebble)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(pebble)
     site.certificate("a", [OWN])
     (site.path / "client").write_text(STAND_IN.format(path=str(site.path)))
     (site.path / "client").chmod(0o755)
@@ -113,9 +111,7 @@ def test_the_other_commands(command: list[str], allowed: list[str], betrayed: Si
 
 def test_an_administrators_policy_holds_too(site: Site, pebble: Pebble) -> None:
     """Both must allow it; the client tells why it could not go on."""
-    site.use(pebble)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(pebble)
     site.certificate("a", [OWN])
     site.accountd["policy mine"] = {"identifiers": FOREIGN,
                                     "origins": pebble.directory.rpartition("/")[0]}

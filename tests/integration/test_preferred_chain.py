@@ -26,9 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
 @pytest.fixture
 def ready(site: Site, hostile: Hostile, made: Authorities) -> Site:
     """A site with an account and the section "a", whose CAfile has all roots."""
-    site.use(hostile)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(hostile)
     trust(site, made, ALL)
     return site
 
@@ -234,9 +232,7 @@ def root_name(pebble: Pebble, number: int) -> str:
 
 def test_pebble(site: Site, pebble_chains: Pebble) -> None:
     """Each root has its chain of three intermediates, which openssl verifies to it alone."""
-    site.use(pebble_chains)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(pebble_chains)
     for number in range(3):
         name = root_name(pebble_chains, number)
         site.certificate("a", ["a.preferred.example"], preferred_chain=name)

@@ -2,12 +2,11 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from harness import ca, misbehaviour, sid
+from harness import ca, misbehaviour, pebble
 from harness.hostile import Hostile
 from harness.judge import INSTALLED, NEW, expect
 from harness.pebble import Pebble
@@ -20,12 +19,7 @@ WITHOUT = r"client: warning: {}: ordering without it \(setting preferred-profile
 
 @pytest.fixture(scope="module")
 def newest() -> Iterator[Pebble]:
-    try:
-        program = sid.program("pebble")
-    except (OSError, subprocess.SubprocessError) as exc:
-        pytest.skip(f"pebble of Debian sid can't be had: {exc}")
-    with Pebble(nosleep=True, authzreuse=0, program=program,
-                config={"profiles": PROFILES}) as server:
+    with pebble.newest(authzreuse=0, config={"profiles": PROFILES}) as server:
         yield server
 
 
@@ -37,9 +31,7 @@ def state(site: Site) -> tuple[object, object]:
 
 @pytest.mark.parametrize("setting", ["preferred_profile", "required_profile"])
 def test_a_profile_that_there_is(site: Site, newest: Pebble, setting: str) -> None:
-    site.use(newest)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(newest)
     site.certificate("a", ["a.example"], ari="no", **{setting: "short"})
     done = site.run("newOrder")
     assert done.returncode == 0 and "profile" not in done.stderr, done.stderr
@@ -55,9 +47,7 @@ def test_a_profile_that_there_is(site: Site, newest: Pebble, setting: str) -> No
 @pytest.fixture
 def ready(site: Site, hostile: Hostile) -> Site:
     """A site with an account, and a key for section a."""
-    site.use(hostile)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(hostile)
     site.certificate("a", ["a.example"])
     site.file("a", "").mkdir()
     site.file("a", "privkey.pem").write_text(ca.genkey())

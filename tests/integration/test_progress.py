@@ -72,9 +72,7 @@ def test_not_on_a_terminal_there_are_plain_lines(several: Site) -> None:
 
 def test_interrupted_once_it_finishes_what_can_be_finished(site: Site, hostile: Hostile) -> None:
     """The order that only waits is left for the next run, which takes it up."""
-    site.use(hostile)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(hostile)
     site.certificate("quick", ["quick.example"])
     site.certificate("slow", ["slow.example"])
     held: dict[str, bool] = {"hold": True}

@@ -24,9 +24,7 @@ NOT_OURS = r"and no section has this certificate, its key or all of these names:
 @pytest.fixture
 def issued(site: Site, hostile: Hostile) -> Site:
     """A site with an account and certificates in the sections "a" and "b"."""
-    site.use(hostile)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(hostile)
     for section in "ab":
         site.certificate(section, [f"{section}.example"])
     assert site.run("newOrder").returncode == 0
@@ -198,9 +196,7 @@ def known(site: Site, pebble: Pebble, path: Path) -> Any:
 
 
 def test_pebble(site: Site, pebble: Pebble) -> None:
-    site.use(pebble)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(pebble)
     for section, reason in (("a", 0), ("b", 1), ("c", 4), ("d", 5)):
         site.certificate(section, [f"{section}.revoked.example"])
     assert site.run("newOrder").returncode == 0
@@ -237,9 +233,7 @@ def test_by_authorization(issued: Site, hostile: Hostile) -> None:
 
 def test_pebble_validates(site: Site, pebble: Pebble) -> None:
     """The challenges are answered, though this CA doesn't revoke by authorizations."""
-    site.use(pebble)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(pebble)
     site.certificate("a", ["proved.example", "www.proved.example"])
     assert site.run("newOrder").returncode == 0
     site.genkey()

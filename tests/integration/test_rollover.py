@@ -6,15 +6,15 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from harness import ca, sid, soak
 from harness.hostile import Default, Hostile, Request, Response
 from harness.judge import INSTALLED, NEW, expect
+from harness.mortal import Mortal, mortal as made_mortal
 from harness.pebble import Pebble
-from harness.run import ENVIRONMENT, SIGNER_USER, Prefix, Result, Site, Users
+from harness.run import ENVIRONMENT, SIGNER_USER, Result, Site, Users
 
 SHOWN = (r"Terms of Service: \S+", r"Key ID: https://\S+")
 CHANGED = (*SHOWN, r"the account key's thumbprint is \S+ now: .*")
@@ -39,9 +39,7 @@ def host(site: Site, sids: Pebble) -> Site:
 
 def ready(site: Site, server: Pebble | Hostile) -> Site:
     """The site, with an account and a section."""
-    site.use(server)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(server)
     site.certificate("a", ["a.rollover.example"])
     return site
 
@@ -138,21 +136,10 @@ STEPS: dict[str, tuple[str, str, str]] = {
 }
 
 
-class Mortal(NamedTuple):
-    """An installation, and the file that says at which step somebody dies."""
-
-    prefix: Prefix
-    where: Path
-
-
-@pytest.fixture(scope="module")
-def mortal(users: Users) -> Iterator[Mortal]:
+def _edit(package: Path, where: Path) -> None:
     """What is to die reads its fate when it is loaded: later it is confined."""
-    prefix = Prefix()
-    where = prefix.path / "where"
-    where.touch()
     for name in {file for file, _, _ in STEPS.values()}:
-        path = prefix.package / name
+        path = package / name
         source = path.read_text()
         for step, (file, line, condition) in STEPS.items():
             if file != name:
@@ -171,8 +158,13 @@ def _die(step: str, now: object) -> None:
         os = __import__("os")
         os._exit(137) if step[0] != "m" else os.kill(os.getpid(), 9)
 """)
-    yield Mortal(prefix, where)
-    prefix.remove()
+
+
+@pytest.fixture(scope="module")
+def mortal(users: Users) -> Iterator[Mortal]:
+    """One installation for all."""
+    with made_mortal(_edit) as made:
+        yield made
 
 
 @pytest.mark.parametrize("step", list(STEPS)[soak.stride(2) - 1::soak.stride(2)])

@@ -29,9 +29,7 @@ def token() -> Iterator[Token]:
 @pytest.fixture
 def ready(site: Site, pebble: Pebble) -> Site:
     """A site with an account, and a file with the PIN."""
-    site.use(pebble)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(pebble)
     pin_file(site.path / "pin")
     return site
 

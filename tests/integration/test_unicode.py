@@ -13,9 +13,7 @@ ASCII, UNICODE = "xn--bcher-kva.example", "bücher.example"
 
 def test_from_the_configuration_to_the_certificate(site: Site, pebble: Pebble) -> None:
     """names, CN and subjectAltName."""
-    site.use(pebble)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(pebble)
     site.certificate("a", ["BÜCHER.example"], subject=f"/CN=www.{UNICODE}",
                      subjectAltName=f"DNS:日本語.example, DNS:{ASCII}")
     expect(site.run("newOrder"), 0, f"a: {NEW}",
@@ -29,9 +27,7 @@ def test_from_the_configuration_to_the_certificate(site: Site, pebble: Pebble) -
 
 
 def test_a_failure_names_it_in_both_forms(site: Site, pebble: Pebble) -> None:
-    site.use(pebble)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(pebble)
     site.main["webserver"]["listen"] = "127.0.0.1:1"   # where nobody looks
     site.certificate("a", [UNICODE])
     done = site.run("newOrder")

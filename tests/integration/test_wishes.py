@@ -20,9 +20,7 @@ VALID = r"a: valid until [-0-9]{10} [:0-9]{5} UTC"
 @pytest.fixture
 def issued(site: Site, hostile: Hostile) -> Site:
     """A site with an account and a certificate in the section "a"."""
-    site.use(hostile)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(hostile)
     site.certificate("a", ["a.example"])
     assert site.run("newOrder").returncode == 0
     return site

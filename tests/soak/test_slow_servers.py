@@ -16,9 +16,7 @@ from harness.run import Site
 
 def test_burst(site: Site, hostile: Hostile) -> None:
     """At most 3 POSTs a second: all of six sections in one run."""
-    site.use(hostile)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(hostile)
     for name in "abcdef":
         site.certificate(name, [f"{name}.example"])
     oddities.burst(hostile)
@@ -29,9 +27,7 @@ def test_burst(site: Site, hostile: Hostile) -> None:
 
 @pytest.mark.parametrize("resource, seconds", [("newOrder", 35), ("finalize", 50)])
 def test_slow_answers(site: Site, hostile: Hostile, resource: str, seconds: int) -> None:
-    site.use(hostile)
-    site.genkey()
-    assert site.register().returncode == 0
+    site.open_account(hostile)
     site.certificate("a", ["a.example"])
     assert "answer-timeout" not in site.main["client"]
 

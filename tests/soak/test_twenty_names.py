@@ -21,9 +21,7 @@ def test_twenty_names(site: Site) -> None:
             Bind(Path(directory, "b"), zones) as bind, \
             Pebble(nosleep=True, authzreuse=0, noncereject=0,
                    dns_server=f"{RESOLVER}:53") as pebble:
-        site.use(pebble)
-        site.genkey()
-        assert site.register().returncode == 0
+        site.open_account(pebble)
         site.main |= {f"dns {zone}": {
             "server": PRIMARY, "key-file": str(bind.key_file), "nameservers": PRIMARY}
             for zone in THREE}

@@ -12,7 +12,7 @@ import pytest
 
 from letsencrypt_tiny.common.errors import Error
 from letsencrypt_tiny.master.store import files, keys
-from letsencrypt_tiny.master.store.journal import Journal, Revoked
+from letsencrypt_tiny.master.store.journal import Journal, Revoked, SectionState
 from letsencrypt_tiny.master.store.revoked import MAX_REVOKED
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
@@ -57,6 +57,18 @@ def test_what_nobody_remembers_is_tidied_up(top: Path) -> None:
     Path(path).write_text("key")
     journal.tidy("a", path)
     assert not os.path.exists(waiting)
+
+
+def test_what_nobody_else_knows_is_there_after_a_power_cut(
+        top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that was compromised; what a request finds out again need not be."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    journal = Journal(str(top / "state"))
+    journal.remember("a", SectionState(order="https://ca.example/1"))
+    assert not synced
+    journal.remember_revoked(b"certificate", b"key")
+    assert len(synced) >= 2    # the file, and the directory that has its name
 
 
 def test_revoked(top: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from ...common import log, trusted
@@ -73,12 +74,12 @@ def check(config: Config) -> int:
     wanted: list[Wanted] = []
     findings.attempt(lambda: sections.update(_check_certificates(config, findings)))
     for program in config.programs:
-        findings.attempt(lambda p=program: _check_program(config, p))   # type: ignore[misc]
+        findings.attempt(partial(_check_program, config, program))
     actions: tuple[Callable[[], object], ...] = (
         lambda: programs.check_executable(config.openssl, f"{config.file}: openssl"),
         lambda: os.close(trusted.open_directory(config.library_directory)),
         lambda: trusted.make_directory(config.run_directory),
-        *(lambda issuer=issuer: _check_ca_file(config, issuer)   # type: ignore[misc]
+        *(partial(_check_ca_file, config, issuer)
           for issuer in issuers.configured(config).values()),
         lambda: _check_responders(config, sections.values(), findings))
     for action in actions:

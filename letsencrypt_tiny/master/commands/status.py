@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ...common import log
@@ -10,6 +10,7 @@ from ...common.clock import DAY, when
 from ...common.names import shown
 from ...common.x509.certificate import Certificate
 from ..plan import ari, issuers, renewal
+from ..plan.issuers import Issuer
 from ..report.table import status_table
 from ..settings import certificates
 from ..settings.certificates import Section
@@ -61,8 +62,8 @@ def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] 
     journal = Journal(config.state_directory)
     now = time.time()
     renewals = Renewals(config.state_directory)
-    judge = due.Judge(config)
-    rows = [_row(config, judge, section, journal.section(section.name), now,
+    judge, known = due.Judge(config), issuers.configured(config)
+    rows = [_row(config, judge, known, section, journal.section(section.name), now,
                  renewals.of(section.name)) for section in chosen.sections]
     rows += [_faulty(name, str(fault)) for name, fault in chosen.faults.items()]
     if as_json:
@@ -98,14 +99,13 @@ def _faulty(name: str, fault: str) -> Row:
     return Row(name, False, fault, [], None, None, fault)
 
 
-def _row(config: Config, judge: due.Judge, section: Section, state: SectionState, now: float,
-         suggested: Renewal) -> Row:
+def _row(config: Config, judge: due.Judge, known: Mapping[str, Issuer], section: Section,
+         state: SectionState, now: float, suggested: Renewal) -> Row:
     try:
         verdict = judge.decide(section, state, now, renewal_known=suggested)
     except Busy as exc:
         return _faulty(section.name, str(exc))
     certificate = verdict.certificate
-    known = issuers.configured(config)
     first = known[section.issuer]
     issued = certificate is not None and state.issuer or first.directory
     return Row(section.name, verdict.due, verdict.reason,

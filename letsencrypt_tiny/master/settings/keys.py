@@ -12,26 +12,15 @@ from ...common import inifile, pkcs11
 from ...common.errors import ConfigError
 from ...common.inifile import Settings
 from . import values
+from .clashes import Placed
 from .rows import Values
 
 KEY_TYPES = ("ec:P-256", "ec:P-384", "rsa:2048", "rsa:3072", "rsa:4096")
 _SECOND = " (rsa)"
 
 
-class Keyed(Protocol):
+class Keyed(Placed, Protocol):
     """A section, as far as its key is concerned."""
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-
-    @property
-    def where(self) -> str:
-        """FILE, [SECTION]: for messages."""
-
-    @property
-    def key(self) -> str:
-        """Where the key is."""
 
     @property
     def reuse_key(self) -> bool | None:

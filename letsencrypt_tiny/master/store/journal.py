@@ -3,9 +3,9 @@
 ``accounts.json`` holds the account URL of each directory and key, ``directories.json`` what each
 directory says of its CA, ``revoked.json`` what we had revoked; a file for each section what is
 known of its certificate, and another one a chain that the CA has issued and that is not installed
-yet.  A state file that can't be read is as good as none: everything in it can be found out again,
-at the cost of a request or an order.  One that somebody else could have written is an Error,
-whatever is asked.
+yet.  A state file that can't be read is as good as none: what is in it can be found out again, at
+the cost of a request or an order.  (What was revoked can't, and is written durably.)  One that
+somebody else could have written is an Error, whatever is asked.
 """
 
 import os
@@ -151,7 +151,7 @@ class Journal:
         revoked.add(obj, "certificates", certificate)
         if key is not None:
             revoked.add(obj, "keys", key)
-        file.write(obj)
+        file.write(obj, durable=True)   # nobody else knows of a key that was compromised
 
     def forget_revoked(self, certificate: bytes) -> None:
         """A certificate (DER) is not revoked; its key stays what it is said to be.  Raises Error.

@@ -39,11 +39,13 @@ class StateFile:
             log.debug(f"{self.path}: ignored: {exc}")
         return {}
 
-    def write(self, values: JsonObject) -> None:
-        """Replace the object that it holds; raises Error."""
+    def write(self, values: JsonObject, durable: bool = False) -> None:
+        """Replace the object that it holds; raises Error.
+
+        Not ``durable``: after a power cut the old one, or none, is as good.
+        """
         make_directory(self._directory)
-        # not durable: after a power cut the old state, or none, is as good (see above)
-        files.install([files.File(self.path, dump(values) + b"\n", None, 0o600)], durable=False)
+        files.install([files.File(self.path, dump(values) + b"\n", None, 0o600)], durable=durable)
 
     def try_to_write(self, values: JsonObject) -> None:
         """The same of what is no loss: a failure is a warning."""

@@ -76,9 +76,9 @@ DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor bind9 bind9-utils caddy devscrip
               mandoc mmdebstrap mypy nginx openssh-client openssh-server pycodestyle pyflakes3 \
               ?p11-kit-modules ?pkcs11-provider python3-dnspython python3-idna ?python3-lexicon \
               python3-pytest python3-venv softhsm2 strace systemd
-DEBS_BENCH := ca-certificates nftables openssl pebble python3-configobj python3-pycryptodome \
-              python3-seccomp strace
-DEBS_PEERS := acme-tiny curl dehydrated lacme lego libcrypt-openssl-rsa-perl uacme
+DEBS_BENCH := ca-certificates debian-archive-keyring iproute2 mmdebstrap nftables openssl pebble \
+              python3-configobj python3-pycryptodome python3-seccomp strace
+DEBS_PEERS := acme-tiny curl dehydrated lacme lego libcrypt-openssl-rsa-perl nginx uacme
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: all install uninstall deb build-deps check soak mutants demo fuzz bench bench-peers clean
@@ -186,16 +186,9 @@ bench:
 	@tests/setup.sh $(DEBS_BENCH)
 	cd tests && $(SUDO) env PYTHONPATH=.. $(PYTHON) -B -m bench $(BENCH)
 
-# certbot and this package exclude each other: an installed one is not to be removed.
+# certbot and this package exclude each other: it gets a root directory of its own (bench/chroot.py)
 bench-peers:
 	@tests/setup.sh $(DEBS_PEERS)
-	@if [ -e /usr/bin/certbot ]; then :; \
-	elif dpkg-query -W -f '$${db:Status-Status}' $(PACKAGE) 2>/dev/null | grep -qx installed; then \
-	  echo "certbot is left out: it conflicts with $(PACKAGE), which is installed"; \
-	else \
-	  tests/setup.sh certbot; \
-	  ! command -v systemctl >/dev/null || $(SUDO) systemctl --quiet disable certbot.timer; \
-	fi
 
 clean:
 	rm -rf build

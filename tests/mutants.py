@@ -24,6 +24,7 @@ from harness import proc
 from harness.claims import ACCOUNTS, CHALLENGES, CONFINE, REDTEAM, Mutant, row as _row
 from harness.claims_keys import SERVER_KEYS
 from harness.claims_renewal import RENEWAL
+from harness.claims_signer import FLEET
 
 TREE = Path(__file__).resolve().parents[1]
 MODULES = "letsencrypt_tiny"
@@ -150,6 +151,9 @@ TABLE = (
     _row("… not even below a sticky directory of theirs", "common/trusted.py",
          "        if not anybody:\n            raise", "        if False:\n            raise",
          f"{FILES}::test_a_sticky_directory_of_others"),
+    _row("… also where many are looked at", "master/store/vicinity.py",
+         "and not info.st_mode & 0o022 \\\n", "\\\n",
+         "unit/test_vicinity.py::test_what_changes_is_seen"),
     _row("… nor their CAfile", "master/store/installed.py", "trusted.open_unchangeable(path,",
          "trusted.open_file(path,", f"{NEIGHBOURS}::test_ca_files_of_others"),
     _row("… nor their state", "master/store/statefile.py",
@@ -249,7 +253,8 @@ TABLE = (
     _row("refusals end", "signer/conversation.py", "if self._in_vain >= MAX_REFUSALS:",
          "if False:", f"{REFUSALS}::test_refusals_end", "::test_explanations_end"),
     _row("a refusal is no signature", "signer/conversation.py",
-         'return format_refusal(why) if self.knows_refusals else b""', "return format_refusal(why)",
+         'return format_refusal(why) if self._knows_refusals else b""',
+         "return format_refusal(why)",
          f"{REFUSALS}::test_who_does_not_is_left_without_a_word",
          "integration/test_interop.py::test_a_refusal_never_reaches_the_ca"),
     _row("who asks uses no rate up", "signer/conversation.py",
@@ -258,20 +263,15 @@ TABLE = (
     _row("a line has an end", "common/wire/signer.py",
          'if len(self._data) > self._limit + 2 and self._data.find(b"\\r\\n", self._scanned) < 0:',
          "if False:", f"{SOCKET}::test_endless_line"),
-    _row("… within a time", "signer/conversation.py", "deadline = now + LINE_TIME",
-         "deadline = None", f"{SOCKET}::test_limits"),
-    _row("no process takes others' places", "signer/server.py",
-         "(_greediest([(peer.process, peer, sock) for sock, peer in there], newcomer.process)",
-         "(None", f"{SOCKET}::test_one_peer_does_not_take_the_places_of_others"),
-    _row("no user takes others' places", "signer/server.py",
-         "or _greediest([(peer.user, peer, sock) for sock, peer in there], newcomer.user))",
-         "or None)", f"{SOCKET}::test_one_user_does_not_take_the_places_of_others"),
-    _row("its socket is for its user", "signer/server.py", "os.umask(0o177)", "os.umask(0o111)",
+    _row("… within a time", "signer/server.py",
+         "self._due.setdefault(conn, now + conversation.LINE_TIME)", "pass",
+         f"{SOCKET}::test_limits"),
+    _row("its socket is for its user", "signer/place.py", "os.umask(0o177)", "os.umask(0o111)",
          f"{SOCKET}::test_socket", "::test_socket_is_for_its_owner_only"),
-    _row("… nor below one of others", "signer/server.py",
+    _row("… nor below one of others", "signer/place.py",
          "os.close(trusted.open_directory(trusted.absolute(directory)))", "pass",
          f"{SOCKET}::test_directory_below_one_of_others"),
-    _row("… in a directory of its own", "signer/server.py", "if info.st_mode & 0o022:",
+    _row("… in a directory of its own", "signer/place.py", "if info.st_mode & 0o022:",
          "if False:", f"{SOCKET}::test_directory_that_others_may_write"),
     _row("a new key is never readable by others", "signer/keyfile.py",
          "0o600, dir_fd=directory_fd)", "0o644, dir_fd=directory_fd)", f"{BAD_FILES}::test_umask"),
@@ -324,10 +324,13 @@ TABLE = (
     _row("… nor by a common name", "client/transport.py",
          "    context.hostname_checks_common_name = False", "    pass",
          "integration/test_client_hostile.py::test_a19_a_common_name_is_no_name"),
-    _row("an answer has a size", "client/stream.py", "if self.received > self._limit:", "if False:",
-         "integration/test_client_hostile.py::test_a7_endless_headers"),
-    _row("… its body, too", "client/connection.py", "if len(text) > limit:", "if False:",
+    _row("an answer has a size", "client/stream.py", "if self._left < 0:", "if False:",
+         "integration/test_client_hostile.py::test_a7_endless_headers",
+         "unit/test_client_protocol.py::test_ambiguous_or_oversized_responses_are_refused"),
+    _row("… its body, too", "client/connection.py", "if len(found.body) > limit:", "if False:",
          "integration/test_client_hostile.py::test_a7_endless_answers"),
+    _row("… and one meaning", "client/http.py", "if lengths or not", "if not",
+         "unit/test_client_http.py::test_what_makes_no_sense"),
     _row("… and a time", "client/stream.py", "remaining = self._deadline - time.monotonic()",
          "remaining = 5.0", "unit/test_client_session.py::test_a8_a_request_has_a_time_limit"),
 
@@ -348,14 +351,14 @@ TABLE = (
          "os.chmod(name, 0o710, dir_fd=parent)", "os.chmod(name, 0o770, dir_fd=parent)",
          f"{REDTEAM}::test_reach"),
     _row("no peer takes others' places", "common/serving.py",
-         "if self.places[conn.peer] == most and conn is not newcomer]",
-         "if conn is not newcomer]", f"{WEB_SERVER}::test_a_flood_from_one_peer"),
+         "if self.places[conn.peer] == most and conn is not newcomer)",
+         "if conn is not newcomer)", f"{WEB_SERVER}::test_a_flood_from_one_peer"),
     _row("no ambiguous Host", "webserver/http.py", "return (host_needed <= len(hosts) <= 1",
          "return (True", f"{WEB}::test_host"),
-    _row("no misspelt field", "webserver/http.py", "            return False\n",
-         "            continue\n", f"{WEB}::test_malformed"),
+    _row("no misspelt field", "webserver/http.py", "if _FIELDS.match(fields) is None:", "if False:",
+         f"{WEB}::test_malformed"),
 
-    *ACCOUNTS, *SERVER_KEYS, *CHALLENGES, *RENEWAL,
+    *ACCOUNTS, *SERVER_KEYS, *CHALLENGES, *RENEWAL, *FLEET,
 )
 
 

@@ -1,12 +1,9 @@
-"""One persistent connection to the server: http.client, and the limits that it lacks.
+"""One persistent connection to the server: HTTP/1.1 (``http``), and limits for a hostile one.
 
-The standard library speaks HTTP.  Added here is what a hostile server calls for: a limit
-on the time of a whole exchange (http.client's is for each recv), on the size of what is
-received, and a body that ends too early is no body.  A redirect is an answer like any
-other: never followed.
+A limit on the time of a whole exchange, on the size of what is received, and a body that ends too
+early is no body.  A redirect is an answer like any other: never followed.
 """
 
-import http.client
 import socket
 import ssl
 import time
@@ -15,11 +12,11 @@ from typing import Any, NamedTuple
 from ..common import log
 from ..common.errors import ProtocolError
 from ..common.urls import Proxy
+from . import http
 from .eyeballs import Addresses, Unreachable
-from .stream import MAX_HEAD, HTTPResponse, Timed, clean
+from .http import Fields
+from .stream import MAX_HEAD, Ended, Timed
 from .transport import CutOff, NoAnswer, Route, TransportError, proxy_authorization
-
-Fields = tuple[tuple[str, str], ...]
 
 
 class Response(NamedTuple):
@@ -43,26 +40,43 @@ class Response(NamedTuple):
         return (self.get("content-type") or "").split(";")[0].strip().lower()
 
 
-class Connection(http.client.HTTPSConnection):
+class Connection:
     """Opened when needed, through the proxy if there is one; reopened when it was closed."""
-
-    response_class = HTTPResponse
 
     def __init__(self, route: Route, context: ssl.SSLContext, timeout: float,
                  addresses: Addresses | None = None) -> None:
         """``timeout``: seconds for one answer, connecting and TLS included; ``addresses``: those
         of the route, if other connections share what is learnt of them."""
-        super().__init__(route.url.host, route.url.port, context=context)
         self._route = route
         self._tls = context
         self._seconds = timeout
         self._deadline = 0.0
         self._addresses = addresses or Addresses(route.addresses)
-        self._timed: Timed | None = None       # the socket, as http.client has it
-        if route.proxy is not None:
-            authorization = proxy_authorization(route.proxy)
-            self.set_tunnel(route.url.host, route.url.port,
-                            {"Proxy-Authorization": authorization} if authorization else {})
+        self._timed: Timed | None = None       # None as long as it is not open
+
+    @property
+    def is_open(self) -> bool:
+        """True if the next request needs no new one."""
+        return self._timed is not None
+
+    def close(self) -> None:
+        """Close it; it is opened again when that is needed."""
+        timed, self._timed = self._timed, None
+        if timed is not None:
+            timed.close()
+
+    def open(self, seconds: float) -> None:
+        """Open it, if it isn't, for a request that is to come.  Raises as ``exchange``, after so
+        many seconds if not before."""
+        if self.is_open:
+            return
+        self._deadline = time.monotonic() + min(seconds, self._seconds)
+        try:
+            self._timed = self._open()
+        except BaseException as exc:
+            self.close()
+            self._translate(exc)
+            raise
 
     def exchange(self, method: str, target: str, fields: Fields, body: bytes | None,
                  limit: int) -> Response:
@@ -74,7 +88,7 @@ class Connection(http.client.HTTPSConnection):
         TransportError, or ProtocolError for a malformed response.
         """
         self._deadline = time.monotonic() + self._seconds
-        if self._timed is not None and self.sock is not None and not self._timed.quiet():
+        if self._timed is not None and not self._timed.quiet():
             self.close()
         try:
             return self._attempt(method, target, fields, body, limit)
@@ -97,48 +111,29 @@ class Connection(http.client.HTTPSConnection):
         if isinstance(exc, OSError):
             raise TransportError(f"{authority}: {log.printable(exc.strerror or exc, 300)}"
                                  ) from exc
-        if self._timed is not None and self._timed.ended and isinstance(
-                exc, (http.client.HTTPException, ValueError)):
-            raise self._cut_off() from exc
-        if isinstance(exc, (http.client.HTTPException, ValueError)):
-            raise ProtocolError("not an HTTP response that makes sense: "
-                                f"{log.printable(exc, 200) or type(exc).__name__}") from exc
 
     def _attempt(self, method: str, target: str, fields: Fields, body: bytes | None,
                  limit: int) -> Response:
-        if self.sock is None or self._timed is None:
-            self._timed = self.sock = self._open()
+        request = http.request(method, target, fields, body)
+        if self._timed is None:
+            self._timed = self._open()
         self._timed.begin(self._deadline, limit + MAX_HEAD)
-        self.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-        for name, value in fields:
-            self.putheader(name, value)
-        if body is not None:
-            self.putheader("Content-Length", str(len(body)))
-        self.endheaders(body)
-        timed = self._timed
-        response = self.getresponse()
-        if timed.ended:    # http.client takes that for the header's end
-            raise self._cut_off()
-        text = response.read(limit + 1)
-        if len(text) > limit:
+        self._timed.send(request)
+        try:
+            found = http.receive(self._timed, method, limit + 1)
+        except ProtocolError as exc:
+            raise ProtocolError(f"not an HTTP response that makes sense: {exc}") from exc
+        if len(found.body) > limit:
             raise ProtocolError(f"an HTTP response of more than {limit} bytes")
-        if response.length:
-            raise self._cut_off()
-        result = Response(response.status, tuple((name.lower(), clean(value)) for name, value
-                                                 in response.getheaders()), text)
-        if response.will_close:
+        if not found.persists:
             self.close()
-        return result
-
-    def _cut_off(self) -> CutOff:
-        return CutOff(f"{self._route.url.authority}: the connection was closed in the middle of "
-                      "an HTTP response")
+        return Response(found.status, found.fields, found.body)
 
     def _open(self) -> Timed:
         """Connect, through the proxy if there is one, and do the TLS handshake."""
         plain, address = self._connect()
         try:
-            # Nothing to gain from waiting for more (Nagle): see Timed.sendall
+            # Nothing to gain from waiting for more (Nagle): header and body leave in one write
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._route.proxy is not None:
                 self._pass_proxy(plain, self._route.proxy)
@@ -160,15 +155,22 @@ class Connection(http.client.HTTPSConnection):
                                  f"({exc})") from exc
 
     def _pass_proxy(self, plain: socket.socket, proxy: Proxy) -> None:
-        """CONNECT (RFC 9110 §9.3.6); how to is http.client's knowledge."""
-        self.sock = Timed(plain, self._deadline)
+        """Have the proxy connect us to the server."""
+        url = self._route.url
+        host = f"[{url.host}]" if ":" in url.host else url.host
         try:
-            self._tunnel()   # type: ignore[attr-defined]
+            status = http.tunnel(Timed(plain, self._deadline), f"{host}:{url.port}",
+                                 proxy_authorization(proxy))
         except TimeoutError:
             raise
-        except (OSError, http.client.HTTPException, ValueError) as exc:
-            hint = " (user name or password?)" if " 407 " in f"{exc} " else ""
-            raise TransportError(f"the proxy {proxy.host}:{proxy.port}: "
-                                 f"{log.printable(exc, 300)}{hint}") from exc
-        finally:
-            self.sock = None
+        except Ended as exc:
+            raise _refused(proxy, "it closed the connection") from exc
+        except (OSError, ProtocolError) as exc:
+            raise _refused(proxy, log.printable(exc, 300)) from exc
+        if not 200 <= status < 300:
+            hint = " (user name or password?)" if status == 407 else ""
+            raise _refused(proxy, f"it answers with HTTP status {status}{hint}")
+
+
+def _refused(proxy: Proxy, why: str) -> TransportError:
+    return TransportError(f"the proxy {proxy.host}:{proxy.port}: {why}")

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Sequence
 
 from .connection import Connection
+from .distance import Distance
 from .eyeballs import Addresses
 from .transport import Route
 
@@ -22,7 +23,8 @@ class Connections:
     def __init__(self, routes: Sequence[Route], context: ssl.SSLContext, timeout: float) -> None:
         """``timeout``: seconds for one answer."""
         self._routes = {route.url.origin: route for route in reversed(routes)}
-        self._addresses = {origin: Addresses(route.addresses)
+        self.distance = Distance()
+        self._addresses = {origin: Addresses(route.addresses, self.distance.connected)
                            for origin, route in self._routes.items()}
         self._context = context
         self._timeout = timeout

@@ -11,7 +11,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..common.errors import Error
@@ -41,13 +41,17 @@ def interleave(addresses: Iterable[Address]) -> list[Address]:
 class _Attempt(NamedTuple):
     address: Address
     sock: socket.socket
-    end: float              # time.monotonic
+    begin: float            # time.monotonic
+    end: float
 
 
 class Addresses:
     """The addresses of one host in the order in which they are tried; any thread may use them."""
 
-    def __init__(self, addresses: Sequence[Address]) -> None:
+    def __init__(self, addresses: Sequence[Address],
+                 connected: Callable[[float], None] = lambda _: None) -> None:
+        """``connected`` is told how many seconds a connection took."""
+        self._connected = connected
         self._lock = threading.Lock()
         self._order = interleave(addresses)
 
@@ -82,6 +86,7 @@ class Addresses:
                 attempt.sock.close()
         if race.winner is None:
             raise Unreachable("; ".join(race.failures) or "it has no address")
+        self._connected(race.seconds)
         return race.winner.sock, race.winner.address
 
 
@@ -94,6 +99,7 @@ class _Race:
         self.attempts: dict[int, _Attempt] = {}    # by descriptor
         self.failures: list[str] = []
         self.winner: _Attempt | None = None
+        self.seconds = 0.0    # that the winner took
 
     def start(self, address: Address) -> int:
         """Begin an attempt and return its descriptor; that it can't begin is noted."""
@@ -108,8 +114,9 @@ class _Race:
                 sock.close()
             self.failures.append(f"{where[0]}: {exc.strerror or exc}")
             return -1
-        end = min(time.monotonic() + CONNECT_TIMEOUT, self._deadline)
-        self.attempts[sock.fileno()] = _Attempt(address, sock, end)
+        now = time.monotonic()
+        self.attempts[sock.fileno()] = _Attempt(address, sock, now,
+                                                min(now + CONNECT_TIMEOUT, self._deadline))
         self._poll.register(sock, select.POLLOUT)
         if code and code not in _UNDER_WAY:
             self._fail(sock.fileno(), os.strerror(code))
@@ -136,6 +143,7 @@ class _Race:
             self._fail(descriptor, os.strerror(code))
         elif self.winner is None:
             self.winner = self._take(descriptor)
+            self.seconds = time.monotonic() - self.winner.begin
 
     def _fail(self, descriptor: int, why: str) -> None:
         attempt = self._take(descriptor)

@@ -20,6 +20,7 @@ Exit status: 0 if every request has been dealt with, be it that it failed; 1 if 
 could be done at all.
 """
 
+import hashlib
 import os
 import signal
 import socket
@@ -33,9 +34,9 @@ from ..common.errors import Error, ProtocolError, UsageError
 from ..common.sandbox import confine
 from ..common.wire import order as order_protocol
 from ..common.wire.account import AccountUpdate
-from ..common.wire.order import ClientConfig, Log, Request
+from ..common.wire.order import ClientConfig, Log, Order, Request
 from ..common.wire.probe import Probe
-from . import outcome, transport
+from . import distance, outcome, transport
 from .challenges import table
 from .replies import Replies
 from .requests import whole_run
@@ -91,11 +92,12 @@ def main() -> int:
         # … what can't be imported any more later …
         if config.doors:
             __import__("letsencrypt_tiny.client.challenges.responders")
+            __import__("ipaddress")   # for what a responder's answer says it is about
         if any(isinstance(request, AccountUpdate) for request in requests):
             __import__("letsencrypt_tiny.client.update")
         warm_up()
         ports = {*session.connections.ports, *(prober.ports if prober is not None else ())}
-        plan = confinement(config.confine, tuple(ports), config.access.jobs,
+        plan = confinement(config.confine, tuple(ports), config.access.jobs or distance.MANY,
                            len(session.connections), len(config.doors))
         log.debug("confined: " + ", ".join(confine.enter(plan)))
         # … and only now listen to what the server says.
@@ -190,22 +192,25 @@ def confinement(mode: str, ports: Sequence[int], jobs: int, origins: int = 1,
 
 def warm_up() -> None:
     """Load what would otherwise be loaded later, when no file can be read any more."""
+    hashlib.sha256()
     for codec in CODECS:
         "a".encode(codec)
-    if log.level >= log.DEBUG:
-        __import__("traceback")
+    log.prepare_trace()
     confine.warm_up()
 
 
 def run(config: ClientConfig, session: Session, requests: Sequence[Request],
         replies: Replies, prober: "Prober | None" = None) -> None:
-    """Do what is asked for, with as many connections as the configuration allows.
+    """Do what is asked for, with as many connections as the configuration allows, or are worth it.
 
     Raises Error if the server can't be worked with at all.
     """
     if not config.access.verify:
         replies(Log("warning", f"the certificate of {config.access.server} is not verified"))
-    scheduler = Scheduler(config.access.jobs)
+    tasks = sum(len(request.identifiers) if isinstance(request, Order) else 1
+                for request in requests)
+    scheduler = Scheduler(distance.by_distance(config.access.jobs, session.connections.distance,
+                                               tasks))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: scheduler.cancel())
     # A master that went away is noticed by die_with_parent, not by SIGPIPE.

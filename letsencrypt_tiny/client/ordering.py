@@ -209,7 +209,7 @@ class Ordering:
                     yield from self._poll()
 
     def _poll(self) -> Steps[None]:
-        yield self._patience.poll(self._order.retry_after)
+        yield from self._patience.until_poll(self._order.retry_after)
         yield from self._fetch(polling=True)
         self._enter()
 

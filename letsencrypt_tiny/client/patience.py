@@ -14,17 +14,15 @@ from ..common import clock
 from ..common.errors import Error
 from ..common.log import debug
 from ..common.wire.order import MAX_WAIT, Answer, Progress
+from .pace import LONGEST, Pace, Watch
 from .problem import ProblemError
 from .scheduler import Steps
 from .transport import CutOff
 
-# Seconds between polls where the server names none
-FIRST_POLL = 0.5
-POLL_GROWTH = 2.0
-LONGEST_POLL = 10.0
 # Pauses before a request is tried again, where the server names none: seconds, each longer
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 CUT_OFF_PAUSES = PAUSES[:3]
+SHORT = 1.0                 # seconds: a pause that the master need not know of
 SLOW = 5.0                  # seconds after which an answer is a sign of life for the master
 MAX_RETRY_AFTER = 86400     # seconds
 
@@ -62,7 +60,9 @@ class TimedOut(Error):
 class Patience:
     """The waiting time of one request: ``limit`` seconds in all, 0 for none."""
 
-    def __init__(self, section: str, limit: int, answer: Callable[[Answer], None]) -> None:
+    def __init__(self, section: str, limit: int, answer: Callable[[Answer], None],
+                 pace: Pace | None = None) -> None:
+        """``pace`` is what it shares with the others of a run."""
         self.section = section
         self.state = "new"
         self.url: str | None = None         # the order's
@@ -70,44 +70,58 @@ class Patience:
         self._limit = limit
         self._left = float(limit) if limit else float("inf")
         self._answer = answer
-        self._poll = FIRST_POLL
+        self._pace = pace or Pace()
+        self._watch: Watch | None = None
 
     def enter(self, state: str) -> None:
         """Announce a new state; the polls begin anew."""
         if state != self.state:
+            self.leave(seen=True)
             self.state = state
-            self._poll = FIRST_POLL
             self.announce()
+
+    def leave(self, seen: bool = False) -> None:
+        """The state is not waited for any more; ``seen``: it has ended."""
+        if self._watch is not None:
+            self._watch.end(seen)
+            self._watch = None
 
     def announce(self, wait: int = 0) -> None:
         """Tell the master how far the order is, and how long it waits now (seconds)."""
         self._answer(Progress(self.section, self.state, self.url, wait, self.finalize))
 
-    def poll(self, retry_after: int | None) -> float:
-        """Return the seconds to wait before the next poll; raises TimedOut.
+    def until_poll(self, retry_after: int | None) -> Steps[None]:
+        """Wait until the next poll; raises TimedOut.
 
-        That is what the server asked for, or a time that grows.  The last one is cut to
+        That is as long as the server asked for, or a time that grows.  The last one is cut to
         what is left, unless the server asked for more.
         """
-        seconds = float(retry_after or 0)
-        if retry_after is None:
-            seconds = min(self._poll, self._left) or self._poll
-            self._poll = min(self._poll * POLL_GROWTH, LONGEST_POLL)
+        due = retry_after is not None
+        if retry_after is not None:
+            yield self._wait(max(float(retry_after), 0.1), retry_after)
+        while not due:
+            if self._watch is None:
+                self._watch = Watch(self._pace, self.state)
+            seconds, due = self._watch.next()
+            yield self._wait(min(seconds, self._left) or seconds, None)
+
+    def _wait(self, seconds: float, asked: int | None) -> float:
         if seconds > self._left:
-            raise TimedOut(f"the order is still {self.state}, and {self._why(retry_after)}; "
+            raise TimedOut(f"the order is still {self.state}, and {self._why(asked)}; "
                            "the next run takes it up again", int(seconds))
-        return self._spend(max(seconds, 0.1))
+        return self._spend(seconds)
 
     def _why(self, asked: int | None) -> str:
         """Say whose wish it is that nothing is waited for any more."""
-        if asked is None or asked <= LONGEST_POLL:    # we would have waited no less
+        if asked is None or asked <= LONGEST:    # we would have waited no less
             return f"the {self._limit} seconds of the setting “timeout” are over"
         return (f"the CA asks to come back in {asked} s, which is more than what is left of the "
                 f"{self._limit} s of the setting “timeout”")
 
     def _spend(self, seconds: float) -> float:
         self._left -= seconds
-        self.announce(min(MAX_WAIT, int(seconds + 0.999)))
+        if seconds >= SHORT:
+            self.announce(min(MAX_WAIT, int(seconds + 0.999)))
         return seconds
 
     def busy(self, request: Callable[[], T], polling: bool = False) -> Steps[T]:

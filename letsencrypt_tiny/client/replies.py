@@ -63,6 +63,6 @@ def expected(exc: Exception) -> Error:
         return Error(shortage.MESSAGE)
     log.error(f"unexpected {type(exc).__name__}: {exc}")
     if log.level >= log.DEBUG:
-        import traceback    # loaded by main.warm_up
+        import traceback    # loaded already (``log.prepare_trace``)
         log.debug("".join(traceback.format_exception(exc)))
     return Error(f"unexpected {type(exc).__name__} in the ACME client: {exc}")

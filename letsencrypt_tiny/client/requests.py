@@ -9,9 +9,10 @@ from ..common.wire.order import (Answer, ClientConfig, Directory, Log, Order, Pr
                                  Revocation)
 from ..common.wire.probe import Probe
 from ..common.wire.renewal import RenewalQuery
-from . import account, certificate, outcome, renewalinfo
+from . import account, certificate, outcome, reaching, renewalinfo
 from .challenges.table import Solvers
 from .ordering import Ordering
+from .pace import Pace
 from .patience import Patience
 from .replies import Replies
 from .scheduler import Steps, Task
@@ -26,7 +27,7 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
     if renewalinfo.is_about_renewal(requests):
         return (yield from renewalinfo.whole_run(session, requests, replies))
     patience = Patience("", config.access.timeout, quietly(replies))
-    yield from patience.busy(session.fetch_directory)
+    yield from reaching.reach(session, patience, config.access.jobs, len(requests))
     told = Directory(session.directory.issuers, session.directory.renewal_info is not None)
     if told.issuers not in ((), config.issuers) or told.renewal_info:
         replies(told)
@@ -51,7 +52,8 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
             order = Order(request.section, request.identifiers, b"", challenges=request.challenges)
             yield from Ordering(session, order, solvers, patience).authorize()
 
-    tasks: list[Task] = [in_turn(batch, perform, config.access.timeout, replies)
+    pace = Pace()
+    tasks: list[Task] = [in_turn(batch, perform, config.access.timeout, replies, pace)
                          for batch in batches(requests)]
     for ended in (yield tasks):
         if ended.error is not None:
@@ -87,13 +89,15 @@ def batches(requests: Sequence[Request]) -> list[list[Request]]:
 
 
 def in_turn(requests: Sequence[Request], perform: Perform, timeout: int,
-            replies: Replies) -> Steps[None]:
+            replies: Replies, pace: Pace | None = None) -> Steps[None]:
     """Do requests one by one; whatever happens to one, the next has its turn."""
     for request in requests:
-        patience = (Patience(request.section, timeout, replies) if isinstance(request, Order)
+        patience = (Patience(request.section, timeout, replies, pace) if isinstance(request, Order)
                     else Patience("", timeout, quietly(replies)))
         try:
             replies.final(request, (yield from perform(request, patience)))
         except Exception as exc:    # even our own mistake must not cost others their certificates
             replies.failed(request, exc, outcome.REQUEST if patience.url is None
                            else outcome.ORDER)
+        finally:
+            patience.leave()

@@ -6,13 +6,14 @@ two yields it holds its worker, and with it that worker's connection to the serv
 
 The calling thread is the first worker; another one is started when a task is due, nobody
 is idle, and there are fewer than ``jobs``.  Among tasks that are due the one that
-became due first goes first, then the one queued first.
+became due first goes first, then the one queued first; before them all goes one that has
+waited for its own tasks, for what it waits for next is to begin.
 """
 
 import heapq
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import NamedTuple, TypeVar
 
 from ..common.errors import Error
@@ -55,9 +56,10 @@ class _Entry:
 
 
 class Scheduler:
-    """Runs one task, and all that it yields, over at most ``jobs`` threads."""
+    """Runs one task, and all that it yields, over at most as many threads as ``jobs`` says."""
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: Callable[[], int]) -> None:
+        """``jobs`` is asked whenever there is work for one more, and may answer otherwise then."""
         self._jobs = jobs
         self._changed = threading.Condition()
         self._heap: list[tuple[float, int, _Entry]] = []
@@ -126,12 +128,13 @@ class Scheduler:
     def _call_for_help(self) -> None:
         if self._idle:
             self._changed.notify()
-        elif self.workers < self._jobs:
+        elif self.workers < self._jobs():
             thread = threading.Thread(target=self._work, daemon=True)
             try:
                 thread.start()
             except RuntimeError:   # the limit of the user's processes
-                self._jobs = self.workers
+                workers = self.workers
+                self._jobs = lambda: workers
                 return
             self._threads.append(thread)
 
@@ -181,4 +184,5 @@ class Scheduler:
 
     def _resume(self, entry: _Entry) -> None:
         entry.resume_with = entry.outcomes
-        self._push(entry, 0.0)
+        self._queued += 1
+        heapq.heappush(self._heap, (0.0, self._queued, entry))    # before all that became due

@@ -8,8 +8,8 @@ adds: nothing it says makes the client connect anywhere else.
 import re
 import ssl
 import threading
+import time
 from collections.abc import Callable, Sequence
-from urllib.parse import urljoin
 
 from .. import __version__
 from ..common import log
@@ -187,13 +187,16 @@ class Session:
         if body is not None:
             fields.append(("Content-Type", "application/jose+json"))    # §6.2
         self.requests += 1
+        connection = self.connections.to(where.origin)
+        began = time.monotonic() if connection.is_open else None
         try:
-            response = self.connections.to(where.origin).exchange(
-                method, where.target, tuple(fields), body, limit)
+            response = connection.exchange(method, where.target, tuple(fields), body, limit)
         except ProtocolError as exc:
             raise ProtocolError(f"{what}: {exc}") from exc
         except (CutOff, NoAnswer) as exc:
             raise type(exc)(f"{what}: {exc}") from exc
+        if began is not None:
+            self.connections.distance.answered(time.monotonic() - began)
         log.debug(f"{method} {url}: {response.status}")
         self._nonces.put(response)
         return response
@@ -211,6 +214,13 @@ class Session:
                 [f"the terms of service are now {terms[0]}"] if terms else [])
             found = found._replace(detail="; ".join(filter(None, [found.detail, *more])))
         raise ProblemError(found, self.retry_after(response), what)
+
+    def connect(self, seconds: float) -> None:
+        """Make this thread's connection within so many seconds, for requests that are to come.
+
+        Raises Error.
+        """
+        self.connections.to(parse_url(self.directory_url, "the directory").origin).open(seconds)
 
     def close(self) -> None:
         """Close every connection; no other thread may use the session any more."""
@@ -245,9 +255,9 @@ class Session:
 
         Raises ProtocolError as ``check_url``.
         """
-        # What has a scheme, or mustn't be in a URL, is judged as it is: urljoin would mend it
+        # What has a scheme, or mustn't be in a URL, is judged as it is
         if reference.isprintable() and " " not in reference and not _SCHEME.match(reference):
-            reference = urljoin(base, reference)
+            reference = links.join(base, reference)
         return self.check_url(reference, what)
 
     def url(self, obj: JsonObject, key: str) -> str:

@@ -24,12 +24,12 @@ T = TypeVar("T")
 
 _LACME = re.compile(r"lacme(?![a-z0-9])")
 _HEADER_COMMENT = re.compile(r"(\s*\[[^\[\]]*\])\s*[;#].*\Z")
-# Config::Tiny's own
 # What a PKCS #11 URI must not hold, and an error must not repeat
-_PIN = re.compile(r"(pin-value=)[^&]*", re.I)
-_TINY_COMMENT = re.compile(r"\s;\s.+\Z")
-_TINY_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*\Z")
-_TINY_SETTING = re.compile(r"\s*([^=\s\[][^=]*?)\s*=\s*(.*?)\s*\Z")
+_PIN = r"(?i)(pin-value=)[^&]*"
+# Config::Tiny's own; few have such files, and to compile takes time
+_TINY_COMMENT = r"\s;\s.+\Z"
+_TINY_HEADER = r"\s*\[\s*([^\[\]]+?)\s*\]\s*\Z"
+_TINY_SETTING = r"\s*([^=\s\[][^=]*?)\s*=\s*(.*?)\s*\Z"
 
 
 class Settings:
@@ -112,7 +112,7 @@ class Settings:
 
 def without_pin(value: str) -> str:
     """Return what may be shown of a value: the PIN that a URI must not hold is no part of it."""
-    return _PIN.sub(r"\1…", value)
+    return re.sub(_PIN, r"\1…", value)
 
 
 def boolean(text: str) -> bool:
@@ -202,14 +202,14 @@ def _parse_lacme(lines: Sequence[str], path: str) -> dict[str, Settings]:
     values: dict[str, str] = {}
     result = {"": Settings(path, "", values)}
     for number, line in enumerate(lines, 1):
-        line = _TINY_COMMENT.sub("", line)
+        line = re.sub(_TINY_COMMENT, "", line)
         _check_characters(line, f"{path}, line {number}")
-        if match := _TINY_HEADER.match(line):
+        if match := re.match(_TINY_HEADER, line):
             name = match.group(1)
             if name not in result:
                 result[name] = Settings(path, name, {})
             values = result[name].values
-        elif match := _TINY_SETTING.match(line):
+        elif match := re.match(_TINY_SETTING, line):
             values[match.group(1)] = match.group(2)
         elif line.strip():
             raise ConfigError(f"{path}, line {number}: neither a [section] nor a "

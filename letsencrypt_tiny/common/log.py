@@ -109,7 +109,13 @@ def warning(text: object) -> None:
 
 def info(text: object) -> None:
     """What is being done: hidden by --quiet, kept in the log file."""
-    _emit(str(text), level >= NORMAL, True)
+    if level >= NORMAL or _logfile is not None:
+        _emit(str(text), level >= NORMAL, True)
+
+
+def shows_info() -> bool:
+    """True if ``info`` has anybody to tell: what takes time to put together may be left out."""
+    return level >= NORMAL or _logfile is not None
 
 
 def debug(text: object) -> None:
@@ -123,6 +129,17 @@ def trace() -> None:
     import traceback
     for line in traceback.format_exc().splitlines():
         _emit(line, True, True)
+
+
+def prepare_trace() -> None:
+    """With --debug: load all that ``trace`` needs, some of it at first use; once confined it is
+    too late."""
+    if level >= DEBUG:
+        import traceback
+        try:
+            raise LookupError
+        except LookupError:
+            traceback.format_exc()
 
 
 def relay(name: str, text: str) -> None:

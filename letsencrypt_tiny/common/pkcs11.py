@@ -20,8 +20,8 @@ _PATH = {"token", "manufacturer", "serial", "model", "library-manufacturer", "li
          "library-description", "object", "type", "id", "slot-manufacturer", "slot-description",
          "slot-id"}
 _QUERY = {"pin-source", "module-path"}
-_PCHAR = re.compile(r"(?:[A-Za-z0-9._~\[\]:@!$'()*+,=&/-]|%[0-9A-Fa-f]{2})*\Z")
-_FILE = re.compile(r"/[A-Za-z0-9._~@+,/-]+\Z")
+_PCHAR = r"(?:[A-Za-z0-9._~\[\]:@!$'()*+,=&/-]|%[0-9A-Fa-f]{2})*\Z"
+_FILE = r"/[A-Za-z0-9._~@+,/-]+\Z"
 
 LIBRARIES = f"/usr/lib/{getattr(sys.implementation, '_multiarch', '')}"
 # In this order: modules that use openssl themselves deadlock without a default provider.  And
@@ -69,7 +69,7 @@ def parse(text: str) -> Token:
         raise ValueError("type is not “private”")
     pin, module = given.get("pin-source", "").removeprefix("file:"), given.get("module-path", "")
     for name, file in (("pin-source", pin), ("module-path", module)):
-        if name in given and (not _FILE.match(file) or ".." in file.split("/")):
+        if name in given and (not re.match(_FILE, file) or ".." in file.split("/")):
             raise ValueError(f"{name} is not the absolute path of a file"
                              + (", file:/PATH" if file is pin else ""))
     uri = SCHEME + ";".join(f"{name}={value}" for name, value in chosen.items())
@@ -83,7 +83,7 @@ def _attributes(text: str, separator: str, known: set[str]) -> dict[str, str]:
         if name.lower() == "pin-value":
             raise ValueError("a PIN can't stand here, where others see it: write it to a file, "
                              "and that into the URI, ?pin-source=file:/PATH")
-        if not equals or name not in known or name in found or not _PCHAR.match(value):
+        if not equals or name not in known or name in found or not re.match(_PCHAR, value):
             raise ValueError(f"“{name}” is not an attribute of a key's PKCS #11 URI (RFC 7512), "
                              "or its value is none")
         found[name] = value

@@ -13,16 +13,14 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from .. import __version__
 from ..common import encoding, log
 from ..common.errors import Error, LockedError, UsageError, did_you_mean
+from .arguments import VERSION, Arguments, parse, parser
 from .peers import signals
 
 if TYPE_CHECKING:
-    import argparse
     from .settings.main import Config
 
-VERSION = f"letsencrypt-tiny {__version__}"
 # what is typed, in lower case and without hyphens -> command; others' words are understood
 COMMANDS = {"account": "account", "neworder": "newOrder", "newcert": "newOrder",
             "renew": "newOrder", "revokecert": "revokeCert", "revoke": "revokeCert",
@@ -82,72 +80,26 @@ def _prepare_process() -> None:
 
 
 def _run(argv: list[str]) -> int:
-    parser = _parser()
-    options, unknown = parser.parse_known_intermixed_args(argv)
+    options, unknown = parse(argv)
     if unknown:
-        parser.error(_unknown_option(unknown[0]))
+        parser().error(_unknown_option(unknown[0]))
     if not options.words:
-        parser.error("no command: say account, newOrder, revokeCert, status, records or check")
+        parser().error("no command: say account, newOrder, revokeCert, status, records or check")
     word, *options.arguments = options.words
     command = COMMANDS.get(word.lower().replace("-", "").replace("_", ""), "")
     if command == "help":
-        parser.print_help()
+        parser().print_help()
         return 0
     if command == "version":
         print(VERSION)
         return 0
     if not command:
-        parser.error(_unknown_command(word))
+        parser().error(_unknown_command(word))
     for name in sorted(set.union(*OPTIONS.values()) - OPTIONS[command]):
         if getattr(options, name) not in (None, False):
             raise UsageError(f"{command} has no option --{name.replace('_', '-')}")
     log.level = log.DEBUG if options.debug else log.QUIET if options.quiet else log.NORMAL
     return _command(command, options)
-
-
-def _parser() -> "argparse.ArgumentParser":
-    import argparse
-    parser = argparse.ArgumentParser(
-        prog="letsencrypt-tiny", allow_abbrev=False, add_help=False,
-        usage="letsencrypt-tiny [--config=FILE] [--socket=PATH] [OPTION ...] COMMAND "
-              "[ARGUMENT ...]",
-        description="ACME client written with process isolation and minimal privileges in mind; "
-                    "see letsencrypt-tiny(8).")
-    general = parser.add_argument_group("general options")
-    general.add_argument("--config", metavar="FILE")
-    general.add_argument("--socket", metavar="PATH")
-    general.add_argument("-q", "--quiet", action="store_true")
-    general.add_argument("--debug", action="store_true")
-    general.add_argument("-h", "--help", action="help")
-    general.add_argument("-V", "--version", action="version", version=VERSION)
-    account = parser.add_argument_group("account [CONTACT ...]")
-    account.add_argument("--register", action="store_true")
-    account.add_argument("--tos-agreed", action="store_true")
-    account.add_argument("--contact", metavar="URL", action="append")
-    account.add_argument("--orders", action="store_true")
-    account.add_argument("--rollover", action="store_true")
-    account.add_argument("--deactivate", action="store_true")
-    account.add_argument("--yes", action="store_true")
-    account.add_argument("--thumbprint", action="store_true")
-    account.add_argument("--ca", metavar="NAME", action="append")
-    order = parser.add_argument_group("newOrder [SECTION ...]")
-    order.add_argument("--config-certs", metavar="FILE", action="append")
-    order.add_argument("--min-days", metavar="DAYS", type=int)
-    order.add_argument("--force", action="store_true")
-    order.add_argument("--new-key", action="store_true")
-    order.add_argument("--dry-run", action="store_true")
-    revoke = parser.add_argument_group("revokeCert SECTION|FILE ...")
-    revoke.add_argument("--reason")
-    revoke.add_argument("--certificate-key", metavar="FILE")
-    revoke.add_argument("--authorize", action="store_true")
-    status = parser.add_argument_group("status [SECTION ...], records [SECTION ...], "
-                                       "check [--online [NAME ...]]")
-    status.add_argument("--json", action="store_true")
-    status.add_argument("--online", action="store_true")
-    parser.add_argument("words", metavar="COMMAND", nargs="*",
-                        help="one of account, newOrder, revokeCert, status, records, check; then "
-                             "what it is about")
-    return parser
 
 
 def _unknown_option(text: str) -> str:
@@ -165,7 +117,7 @@ def _unknown_command(word: str) -> str:
             "(valid: account, newOrder, revokeCert, status, records, check, help)")
 
 
-def _command(command: str, options: "argparse.Namespace") -> int:
+def _command(command: str, options: Arguments) -> int:
     from .settings import main as settings
     config = settings.load(options.config, options.socket)
     log.debug(f"read {config.file}")
@@ -197,7 +149,7 @@ def _command(command: str, options: "argparse.Namespace") -> int:
             arguments, -1 if options.force else options.min_days, options.new_key))
 
 
-def _dry_run(config: "Config", options: "argparse.Namespace") -> int:
+def _dry_run(config: "Config", options: Arguments) -> int:
     from .commands.dry_run import Options, dry_run
     from .settings import certificates
     if options.force or options.new_key or options.min_days is not None:
@@ -209,7 +161,7 @@ def _dry_run(config: "Config", options: "argparse.Namespace") -> int:
             options.arguments, options.ca[-1] if options.ca else None, options.tos_agreed))
 
 
-def _check(config: "Config", options: "argparse.Namespace") -> int:
+def _check(config: "Config", options: Arguments) -> int:
     if options.online:
         from .commands.online import online
         with _locked(config):
@@ -221,7 +173,7 @@ def _check(config: "Config", options: "argparse.Namespace") -> int:
     return check(config)
 
 
-def _revoke(config: "Config", options: "argparse.Namespace") -> int:
+def _revoke(config: "Config", options: Arguments) -> int:
     from .commands import revocable, revoke
     if not options.arguments:
         raise UsageError("revokeCert: name the section, or the file, of a certificate to revoke")
@@ -240,7 +192,7 @@ def _revoke(config: "Config", options: "argparse.Namespace") -> int:
         return revoke.revoke(config, wanted, chosen or revoke.targets(config, wanted))
 
 
-def _account(config: "Config", options: "argparse.Namespace") -> int:
+def _account(config: "Config", options: Arguments) -> int:
     from .commands import account
     contact = [*options.arguments, *(options.contact or [])]
     given = account.Options(

@@ -16,6 +16,7 @@ from ..common import log
 from ..common.errors import Error, UsageError
 from ..common.pycryptodome import module as _module
 from ..common.wire import jose
+from . import integers
 
 KINDS = ("rsa:2048", "rsa:3072", "rsa:4096", "ec:P-256", "ec:P-384")
 TRIES = 3
@@ -25,6 +26,8 @@ _RSA, _EC = "1.2.840.113549.1.1.1", "1.2.840.10045.2.1"
 _OTHERS = {"1.3.101.112": "Ed25519", "1.3.101.113": "Ed448", "1.3.101.110": "X25519",
            "1.3.101.111": "X448", "1.2.840.10040.4.1": "DSA", "1.2.840.113549.1.1.10": "RSA-PSS"}
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.S)
+integers.go_round()
+
 # What pycryptodome raises where a key makes no sense
 _MALFORMED = (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError)
 
@@ -104,6 +107,7 @@ class AccountKey:
                     **{name: jose.encode_text(int(value).to_bytes(curve.size, "big"))
                        for name, value in (("x", key.pointQ.x), ("y", key.pointQ.y))}}
         self._hash = _module(f"Hash.{curve.hash}")
+        integers.go_round_coordinates(key.pointQ)
         # RFC 6979: ECDSA with a random number that is ever repeated, or just biased, gives the
         # key away; this asks no random number generator
         dss = _module("Signature.DSS")
@@ -120,8 +124,16 @@ class AccountKey:
             raise Error("a damaged key: its private and public part don't fit") from exc
 
     def sign(self, data: bytes) -> bytes:
-        """Return the JWS signature of ``data``.  May be called by several threads at once."""
-        signature: bytes = self._scheme.sign(self._hash.new(data))
+        """Return the JWS signature of ``data``.  May be called by several threads at once.
+
+        Raises MemoryError.
+        """
+        try:
+            signature: bytes = self._scheme.sign(self._hash.new(data))
+        except ValueError as exc:
+            if "Error 2 " in str(exc):   # pycryptodome's C code knows no other way to say it
+                raise MemoryError(str(exc)) from exc
+            raise
         return signature
 
 

@@ -66,7 +66,7 @@ See {NAME}(1).
 """
 
 MEMORY = 256 << 20   # bytes; a policy for a million names takes 130 MB
-STACK = 16 << 20     # bytes for each thread
+FILES = 32           # descriptors, connections not counted
 
 _LONG = ["config=", "privkey=", "socket=", "stdio", "policy=", "explain=", "genkey=",
          "next", "adopt-next", "confine=", "quiet", "debug", "help", "version"]
@@ -221,7 +221,7 @@ def _load_key(config: "Config", stdio: bool) -> "Signer":
 
 
 def _serve_stdio(config: "Config", signer: "Signer") -> int:
-    from .conversation import ENDING, Budget, Stdio, converse
+    from .conversation import ENDING, converse
     # There is nothing to clean up; an exception would be lost in whatever finalizer it came into
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     # ^C reaches every process on the terminal; the master goes on until its work is in order
@@ -232,45 +232,58 @@ def _serve_stdio(config: "Config", signer: "Signer") -> int:
         os.setsid()
     except PermissionError:
         pass  # not the master's child, but started by whoever has the terminal
+    _warm_up()
     _confine(confinement(config.confine))
-    done = converse(Stdio(), signer, "stdio", Budget())
+    done = converse(signer)
     # Neither a traceback of the interpreter's end nor another status than the conversation's
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     return 0 if done else 1
 
 
 def _serve_socket(config: "Config", signer: "Signer") -> NoReturn:
+    from . import room, server, workers
     from .config import expand
-    from .server import MAX_CONNECTIONS, Server
+    from .place import Place
     path = expand("socket", config.socket)
+    token = config.privkey.method == "pkcs11"
+    _warm_up()
+    mates = workers.start(signer, workers.count(signer.greeting.alg, token),
+                          lambda: _confine(confinement(config.confine)))
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
-    with Server(path, signer) as server:
-        _confine(confinement(config.confine, server.path, MAX_CONNECTIONS))
-        log.info(f"listening on {server.path}")
-        server.serve()
+    with Place(path) as place:
+        limit = room.limit(server.MAX_CONNECTIONS, FILES)
+        serving = server.Server(place.listener, signer, mates, not token, limit)
+        _confine(confinement(config.confine, place.path, limit))
+        log.info(f"listening on {place.path}")
+        place.unblock()
+        serving.serve()
 
 
 def confinement(mode: str, socket: str | None = None, connections: int = 0) -> "confine.Plan":
     """What is left to the signer: the key in its memory, who it talks to, and the removal of
-    its ``socket``, if it has one.  Each of the ``connections`` there has a thread."""
+    its ``socket``, if it has one, on which there are as many ``connections``.
+
+    No thread and no process: those that sign for it are there already, confined as with --stdio.
+    """
     from ..common.sandbox import confine
-    listens = socket is not None
     return confine.Plan(
-        name="accountd", mode=mode, network=False, lock_memory=True, listen=listens,
-        files=16 + 2 * connections, processes=None if listens else 0,
-        memory=MEMORY + connections * STACK,
+        name="accountd", mode=mode, network=False, lock_memory=True, listen=socket is not None,
+        files=FILES + connections, processes=0, memory=MEMORY,
         remove=(os.path.dirname(socket),) if socket is not None else ())
 
 
-def _confine(plan: "confine.Plan") -> None:
+def _warm_up() -> None:
+    """Load what is too late to load once the process is confined."""
     from ..common import urls
     from ..common.sandbox import confine
     confine.warm_up()
-    urls.parse("https://[::1]")   # loads what reads an address; once confined it is too late
-    if log.level >= log.DEBUG:
-        import traceback
-        traceback.format_stack(limit=1)   # for a conversation that fails
+    urls.parse("https://[::1]")   # what reads an address
+    log.prepare_trace()           # for a conversation that fails
+
+
+def _confine(plan: "confine.Plan") -> None:
+    from ..common.sandbox import confine
     log.debug("confined: " + ", ".join(confine.enter(plan)))
 
 

@@ -10,7 +10,6 @@ any kind, is refused.
 """
 
 import re
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -219,11 +218,10 @@ class Guard:
 
     def __init__(self, policies: Sequence[Policy], now: Callable[[], float] = time.monotonic
                  ) -> None:
-        if any(":" in name or name == ANY for policy in policies for name in policy.identifiers):
-            __import__("ipaddress")   # extensions.py needs it, and once confined it is too late
+        # For addresses in a request, be they allowed or not; once confined it is too late
+        __import__("ipaddress")
         self._policies = tuple(policies)
         self._now = now
-        self._lock = threading.Lock()
         self._allowed: tuple[deque[float], ...] = tuple(
             deque(maxlen=policy.per_hour) for policy in policies)
 
@@ -235,8 +233,7 @@ class Guard:
         """Like ``explain``; a request that is allowed is counted."""
         verdict = judge(line, own, self._policies)
         if not verdict.why:
-            with self._lock:
-                verdict.why = self._count()
+            verdict.why = self._count()
         return verdict
 
     def _count(self) -> str:

@@ -1,215 +1,300 @@
-"""The UNIX socket on which any number of conversations are held."""
+"""The UNIX socket on which any number of conversations are held, by one loop that never waits for
+any of them.
 
-import operator
-import os
-import signal
+What a client has said waits for its turn (turns.py), one line of each connection at a time; then
+it is judged, and signed, here or by processes beside this one (workers.py).  Who says nothing more
+costs a few kB, who takes no answer is asked nothing, and who takes too much room makes it.
+"""
+
+import select
 import socket
-import socketserver
-import stat
-import struct
-import sys
 import time
-from collections import Counter
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import NoReturn
 
-from ..common import log, trusted
-from ..common.errors import ConfigError, Error
-from .conversation import CHUNK, ENDING, Budget, Peer, Signer, converse
+from ..common import log, shortage
+from ..common.wire.signer import format_greeting
+from . import conversation
+from .connection import NOTHING, READING, WRITING, Connection, process_of
+from .conversation import Asked, Budget, Signer, Talk
+from .room import Room
+from .turns import Turns
+from .workers import AHEAD, Died, Job, Worker
 
-SEND_TIME = 30.0      # seconds for a client to take an answer
-IDLE_TIME = 60.0      # seconds after which an idle connection has to make room for a new one
-MAX_CONNECTIONS = 32  # a thread each
-
-
-class Connection(Peer):
-    """The peer at the other end of a UNIX stream socket.
-
-    ``process`` is its user and the number of its process: behind one of sshd's, for instance,
-    there is one host.
-    """
-
-    def __init__(self, sock: socket.socket, name: str) -> None:
-        self._sock = sock
-        self.name = name
-        size = struct.calcsize("3i")
-        pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED,
-                                                          size))
-        self.user, self.process = uid, (uid, pid)
-
-    def receive(self, timeout: float | None) -> bytes:
-        self._sock.settimeout(timeout)
-        return self._sock.recv(CHUNK)
-
-    def send(self, data: bytes) -> None:
-        self._sock.settimeout(SEND_TIME)
-        self._sock.sendall(data)
-
-    def hang_up(self) -> None:
-        """Make the conversation see its end."""
-        try:
-            self._sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it has ended
+SEND_TIME = 30.0           # seconds for a client to take an answer
+MAX_CONNECTIONS = 4096     # further ones wait until there is room
+MAX_HELD = 16 << 20        # bytes of lines that wait
+EVENTS = 32                # that are dealt with between two turns
+ACCEPTED = 8               # … of which so many are newcomers
+TICK = 1.0                 # seconds between two looks at what takes too long
+PAUSE = 2.0                # … that a signal is not noticed if it comes right before a wait begins
+_GONE = select.EPOLLHUP | select.EPOLLERR
 
 
-class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """Listens on a UNIX socket of mode 0600, which it removes at the end of its ``with`` block.
+class Server:
+    """Serves who connects to a socket that is listened on."""
 
-    SIGINT and SIGTERM are blocked from the moment the socket is made until ``serve``, and again
-    when it is being removed.
-    """
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def __init__(self, path: str, signer: Signer) -> None:
-        """Raises ConfigError for a place that others could tamper with, Error otherwise."""
-        _check_place(path)
-        self.path = os.path.abspath(path)
+    def __init__(self, listener: socket.socket, signer: Signer, workers: Sequence[Worker] = (),
+                 signs: bool = True, limit: int = MAX_CONNECTIONS) -> None:
+        """``signs``: a request that is alone is signed here, even if there are ``workers``;
+        ``limit``: of connections."""
+        self._listener = listener
         self._signer = signer
-        self._count = 0
-        self._connections: dict[Any, Connection] = {}
+        self._workers = {worker.descriptor: worker for worker in workers}
+        self._signs = signs
+        self._limit = limit
+        self._greeting = format_greeting(signer.greeting)
         self._budget = Budget()
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-        umask = os.umask(0o177)
-        try:
-            super().__init__(path, _Handler)
-            info = os.lstat(path)
-        except OSError as exc:
-            raise Error(f"socket {path}: cannot make it: {exc.strerror or exc}") from exc
-        finally:
-            os.umask(umask)
-        self._identity = (info.st_dev, info.st_ino)
+        self._count = 0
+        self._connections: dict[int, Connection] = {}
+        self._room = Room()
+        self._listens = True
+        self._door: Connection | None = None    # who waits for room, and others behind it
+        self._turns: Turns[Connection] = Turns()
+        self._due: dict[Connection, float] = {}   # whose line or answer must be through by then
+        self._looked = 0.0
+        self._held = 0
+        self._epoll = select.epoll()
+        for descriptor in (listener.fileno(), *self._workers):
+            self._epoll.register(descriptor, READING)
 
     def serve(self) -> NoReturn:
-        """Serve clients until a signal handler raises an exception."""
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        """Serve until a signal handler raises an exception; raises Died, of workers."""
         while True:
-            # The time only matters for a signal that comes right before the wait begins
-            self.serve_forever(poll_interval=2)
+            self.step()
 
-    def __exit__(self, *exception: object) -> None:
-        """Close and remove the socket, unless another one has taken its place meanwhile."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-        self.server_close()
+    # --- the loop ---
+
+    def step(self) -> None:
+        """Wait for something to do, deal with some events, then with the turn of one client."""
+        for descriptor, events in self._epoll.poll(self._patience(), EVENTS):
+            if descriptor in self._connections:
+                self._attempt(self._connections[descriptor], events)
+            elif descriptor in self._workers:
+                self._answered(self._workers[descriptor])
+            else:
+                self._accept()
+        now = time.monotonic()
+        if now >= self._looked + TICK:
+            self._looked = now
+            self._look(now)
+        if self._turns and self._free():
+            self._attempt(self._turns.take(), NOTHING)
+
+    def _patience(self) -> float:
+        """Return how many seconds there is nothing to do unless something happens."""
+        if self._turns and self._free():
+            return 0
+        return TICK if self._due or not self._listens else PAUSE
+
+    def _free(self) -> bool:
+        """True if what has its turn could be signed."""
+        return not self._workers or any(len(worker.jobs) < AHEAD
+                                        for worker in self._workers.values())
+
+    def _attempt(self, conn: Connection, events: int) -> None:
+        """Deal with what happened on a connection, or with its turn."""
         try:
-            info = os.lstat(self.path)
-            if (info.st_dev, info.st_ino) == self._identity:
-                os.unlink(self.path)
-        except FileNotFoundError:
-            pass
+            if events:
+                self._happened(conn, events)
+            elif not conn.closed:
+                self._turn(conn)
         except OSError as exc:
-            log.error(f"socket {self.path}: cannot remove it: {exc.strerror}")
+            self._lost(conn, exc)
+        except Died:
+            raise
+        except Exception as exc:   # that nobody thought of: the others go on, if there is memory
+            if shortage.is_shortage(exc):
+                raise
+            log.error(f"a conversation failed: {exc!r}")
+            if log.level >= log.DEBUG:
+                log.trace()
+            self._close(conn)
 
-    # What socketserver calls, in this order
+    def _look(self, now: float) -> None:
+        """End what takes too long, and let in who waits for others to have been idle for long."""
+        for conn in [conn for conn, due in self._due.items() if due <= now]:
+            if conn.out:
+                self._lost(conn, TimeoutError())
+            else:
+                self._end(conn, conversation.late())
+        if self._door is not None:
+            self._let_in(self._door)
+        elif not self._listens:
+            self._listen(True)
 
-    def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Make room for the connection, or refuse it."""
-        self._count += 1
-        quiet = not self._budget.allows()
-        connection = Connection(request, str(self._count))
-        connection.quiet = quiet
-        if len(self._connections) >= MAX_CONNECTIONS and not self._make_room(connection):
-            if not quiet:
-                log.warning(f"[{self._count}] refused: {MAX_CONNECTIONS} connections are busy")
-            return False
-        self._connections[request] = connection
-        return True
+    # --- who there is ---
 
-    def _make_room(self, newcomer: Connection) -> bool:
-        """Hang up on a connection that others need less than the newcomer; False if none is.
+    def _accept(self) -> None:
+        """Accept some connections; when there is no room, one at a time."""
+        for _ in range(ACCEPTED if len(self._room) < self._limit else 1):
+            if not self._listens:
+                break
+            try:
+                sock = self._listener.accept()[0]
+            except (BlockingIOError, ConnectionError):
+                break
+            except OSError as exc:
+                # out of descriptors or memory: they wait in the queue, and we don't spin
+                log.warning(f"cannot accept connections: {exc.strerror}")
+                self._listen(False)
+                break
+            sock.setblocking(False)
+            self._count += 1
+            self._let_in(Connection(sock, process_of(sock), Talk(
+                self._signer, str(self._count), self._budget, not self._budget.allows())))
 
-        Its thread notices in its own time, a few more threads than connections do no harm; or it
-        has ended by itself since.
+    def _let_in(self, conn: Connection) -> None:
+        """Greet a newcomer if there is room, or can be made; else it waits at the door.
+
+        One whose process has connections already is refused: it would keep others waiting.
         """
-        there = list(self._connections.items())
-        sock = (_greediest([(peer.process, peer, sock) for sock, peer in there], newcomer.process)
-                or _greediest([(peer.user, peer, sock) for sock, peer in there], newcomer.user))
-        if sock is None:
-            idle = [(peer.waiting_since, id(sock), sock) for sock, peer in there
-                    if peer.waiting_since is not None]
-            if not idle or min(idle)[0] > time.monotonic() - IDLE_TIME:
-                return False
-            sock = min(idle)[2]
-        dismissed = self._connections.pop(sock, None)
-        if dismissed is not None:
-            dismissed.hang_up()
-        return True
+        self._door = None
+        if len(self._room) >= self._limit:
+            leaves = self._room.dispensable(conn)
+            if leaves is not None:
+                self._close(leaves)
+            elif self._room.knows(conn.process):
+                if not conn.talk.quiet:
+                    log.warning(f"[{conn.talk.name}] refused: {self._limit} connections are busy")
+                conn.closed = True
+                conn.sock.close()
+            else:
+                self._door = conn
+        self._listen(self._door is None)
+        if self._door is None and not conn.closed:
+            self._greet(conn)
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Start the conversation's thread, which leaves the signals to the main thread: where
-        that one blocks them, none of them would."""
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    def _greet(self, conn: Connection) -> None:
+        self._room.add(conn)
+        self._connections[conn.sock.fileno()] = conn
+        if not conn.talk.quiet:
+            log.info(f"[{conn.talk.name}] connection of user {conn.process[0]}, process "
+                     f"{conn.process[1]}")
         try:
-            super().process_request(request, client_address)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            self._epoll.register(conn.sock.fileno(), NOTHING)
+            conn.send(self._greeting)
+            self._proceed(conn)
+        except OSError as exc:
+            self._lost(conn, exc)
 
-    def converse(self, sock: socket.socket) -> None:
-        """Hold a conversation, in a thread of its own."""
-        peer = self._connections.get(sock)
-        if peer is None:
-            return  # dismissed already
-        if not peer.quiet:
-            uid, pid = peer.process
-            log.info(f"[{peer.name}] connection of user {uid}, process {pid}")
-        converse(peer, self._signer, peer.name, self._budget)
-        if not peer.quiet:
-            log.info(f"[{peer.name}] end of connection")
+    def _listen(self, listens: bool) -> None:
+        if listens != self._listens:
+            self._listens = listens
+            self._epoll.modify(self._listener.fileno(), READING if listens else NOTHING)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A conversation failed for a reason nobody thought of: the others go on."""
-        log.error(f"a conversation failed: {sys.exc_info()[1]!r}")
-        if log.level >= log.DEBUG:
-            import traceback   # main() has loaded it, before it was confined
-            traceback.print_exc()
+    def _close(self, conn: Connection) -> None:
+        """End a connection, and let in who waits for that."""
+        if conn.closed:
+            return
+        conn.closed = True
+        self._held -= conn.held
+        self._due.pop(conn, None)
+        self._room.remove(conn)
+        del self._connections[conn.sock.fileno()]
+        conn.sock.close()
+        if not conn.talk.quiet:
+            log.info(f"[{conn.talk.name}] end of connection")
+        if self._door is not None:
+            self._let_in(self._door)
 
-    def shutdown_request(self, request: Any) -> None:
-        """Every conversation ends here."""
-        self._connections.pop(request, None)
-        super().shutdown_request(request)
+    def _lost(self, conn: Connection, exc: OSError) -> None:
+        conn.talk.lost(exc)
+        self._close(conn)
 
+    def _end(self, conn: Connection, why: str) -> None:
+        """Break a conversation off, and tell the client why, if it listens."""
+        try:
+            conn.send(conn.talk.break_off(why))
+        except OSError:
+            pass
+        self._close(conn)
 
-class _Handler(socketserver.BaseRequestHandler):
-    server: Server
+    # --- what they say ---
 
-    def handle(self) -> None:
-        self.server.converse(self.request)
+    def _happened(self, conn: Connection, events: int) -> None:
+        """Raises OSError."""
+        if conn.out:
+            conn.send(b"")
+            if not conn.out:
+                self._due.pop(conn, None)
+                self._proceed(conn)
+        elif not conn.busy:
+            self._receive(conn)
+        elif events & _GONE:
+            raise ConnectionResetError(0, "it has hung up")
+        else:
+            self._watch(conn, NOTHING)   # the next line's turn comes
 
+    def _receive(self, conn: Connection) -> None:
+        data = conn.receive()
+        if data is not None:
+            conn.waiting_since = None
+            conn.talk.hear(data)
+            if conn.talk.broken:
+                self._end(conn, conn.talk.broken)
+            else:
+                self._proceed(conn)
 
-def _greediest(connections: list[tuple[object, Connection, Any]], newcomer: object) -> Any:
-    """Return the socket of the connection that has to go, of the owner that has most of them.
+    def _turn(self, conn: Connection) -> None:
+        """Answer a line, or have it signed first."""
+        answer = conn.talk.answer()
+        conn.spoken = True
+        if not isinstance(answer, Asked):
+            self._reply(conn, answer)
+            return
+        worker = min(self._workers.values(), key=lambda worker: len(worker.jobs), default=None)
+        if worker is None or self._signs and not (self._turns or worker.jobs):
+            self._reply(conn, conn.talk.sign(answer))
+        else:
+            worker.give(Job(conn, answer))
 
-    ``connections`` are their owners, themselves and their sockets, the oldest first.  None if that
-    owner would have fewer than the ``newcomer`` then.
-    """
-    places = Counter(owner for owner, _, _ in connections)
-    owner, most = max(places.items(), key=operator.itemgetter(1))
-    if most <= places[newcomer] + 1:
-        return None
-    greedy = [(peer, sock) for other, peer, sock in connections if other == owner]
-    # whoever has asked for nothing yet, then who waits, then who is served
-    return min(greedy, key=lambda item: (item[0].spoken, item[0].waiting_since is None))[1]
+    def _answered(self, worker: Worker) -> None:
+        """A signature has been made; whoever has gone since does not get it."""
+        job, signature, why = worker.take()
+        talk = job.conn.talk
+        answer = talk.refuse(why, job.asked.line) if why else talk.signed(job.asked, signature)
+        if not job.conn.closed:
+            try:
+                self._reply(job.conn, answer)
+            except OSError as exc:
+                self._lost(job.conn, exc)
 
+    def _reply(self, conn: Connection, answer: bytes) -> None:
+        conn.busy = False
+        conn.send(answer)
+        self._proceed(conn)
 
-def _check_place(path: str) -> None:
-    directory = os.path.dirname(path) or "."
-    try:
-        info = os.stat(directory)
-    except OSError as exc:
-        raise ConfigError(f"socket {path}: {directory}: {exc.strerror}") from exc
-    if not stat.S_ISDIR(info.st_mode):
-        raise ConfigError(f"socket {path}: {directory} is not a directory")
-    if info.st_mode & 0o022:
-        raise ConfigError(f"socket {path}: others may write in {directory} "
-                          f"(mode {stat.S_IMODE(info.st_mode):04o}): choose another directory")
-    if info.st_uid not in (0, os.getuid()):
-        raise ConfigError(f"socket {path}: {directory} belongs to another user (uid "
-                          f"{info.st_uid}): choose another directory")
-    try:   # and the way to it: who can rename a directory there decides who is connected to
-        os.close(trusted.open_directory(trusted.absolute(directory)))
-    except Error as exc:
-        raise ConfigError(f"socket {path}: {exc}") from exc
-    if os.path.lexists(path):
-        raise Error(f"socket {path}: exists already; if no other signer runs there, remove it")
+    def _proceed(self, conn: Connection) -> None:
+        """Do with a connection what comes next."""
+        talk, pending = conn.talk, conn.talk.pending
+        self._held += pending - conn.held
+        conn.held = pending
+        if conn.out:
+            self._watch(conn, WRITING)
+            self._due[conn] = time.monotonic() + SEND_TIME
+        elif talk.ended:
+            self._close(conn)
+        elif talk.speaks:
+            self._due.pop(conn, None)
+            conn.busy = True
+            self._turns.add(conn.process, conn)
+        else:
+            self._wait(conn, pending)
+        if self._held > MAX_HELD:
+            self._end(self._room.heaviest(), "too much is waiting of this process")
+
+    def _wait(self, conn: Connection, pending: int) -> None:
+        """Wait for a line, or for the rest of one."""
+        now = time.monotonic()
+        if pending:
+            self._due.setdefault(conn, now + conversation.LINE_TIME)
+        else:
+            self._due.pop(conn, None)
+            conn.waiting_since = now
+        self._watch(conn, READING)
+
+    def _watch(self, conn: Connection, events: int) -> None:
+        if conn.events != events:
+            conn.events = events
+            self._epoll.modify(conn.sock.fileno(), events)

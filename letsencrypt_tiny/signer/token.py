@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import stat
-import threading
 from typing import NoReturn
 
 from ..common import paths, pkcs11
@@ -56,7 +55,6 @@ class _Process:
     """The process that signs, as the signer sees it."""
 
     def __init__(self, token: Token) -> None:
-        self._lock = threading.Lock()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         parent = os.getpid()
         if os.fork() == 0:
@@ -70,12 +68,11 @@ class _Process:
 
     def sign(self, digest: bytes) -> bytes:
         """Return what openssl has signed.  Raises Error."""
-        with self._lock:
-            try:
-                os.write(self._descriptor, digest)
-                answer = os.read(self._descriptor, MAX_ANSWER)
-            except OSError as exc:
-                raise Error(f"whoever uses the token has ended ({exc.strerror})") from exc
+        try:
+            os.write(self._descriptor, digest)
+            answer = os.read(self._descriptor, MAX_ANSWER)
+        except OSError as exc:
+            raise Error(f"whoever uses the token has ended ({exc.strerror})") from exc
         if answer[:1] != b"+":
             raise Error(answer[1:].decode("utf-8", "replace") or "whoever uses the token has ended")
         return answer[1:]

@@ -76,6 +76,7 @@ def make(arguments: Arguments) -> Server:
     """Make the key and what answers with it.  Raises Error."""
     from .handshake import Contexts   # of which pycryptodome may be missing
     contexts = Contexts()
+    __import__("ipaddress")   # a client may ask for one, and once confined it is too late
     return Server(arguments.listeners, arguments.doors,
                   Presented(arguments.duty, time.monotonic),
                   lambda challenge: contexts.handshake(challenge).feed)

@@ -59,7 +59,7 @@ class Server(Serving):
             self.answer(conn, reply)
             return
         try:
-            conn.sock.send(reply)   # 1 kB
+            conn.sock.send(reply, socket.MSG_DONTWAIT)   # 1 kB
         except OSError:
             self.close(conn)
 
@@ -72,10 +72,10 @@ class Server(Serving):
             raise Alert(UNRECOGNIZED_NAME)         # RFC 6066 §3
         return challenge
 
-    def answer(self, conn: Connection, answer: bytes) -> None:
+    def answer(self, conn: Connection, answer: bytes, last: bool = False) -> None:
         """Send the last of it."""
         self._handshakes.pop(conn, None)
-        super().answer(conn, answer)
+        super().answer(conn, answer, last)
 
     def close(self, conn: Connection) -> None:
         """Forget a connection and its handshake."""

@@ -7,11 +7,12 @@ each recv() rather than for the whole request, needs a thread for each connectio
 25 ms to import, more than all the rest.  A request line is nearly all that matters here.
 """
 
+import functools
 import re
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
+from ..common.record import NamedTuple
 from ..common.wire.challenge import HTTP_PATH, is_token
 from ..common.wire.visits import Visit, plain_host
 
@@ -20,9 +21,10 @@ MAX_HEAD = 8192        # bytes of a request line and its header fields
 _PREFIX = HTTP_PATH.encode("ascii")
 _VISIBLE = frozenset(range(0x20, 0x7F))
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")   # ignored before a request line (RFC 9112 §2.2)
-_REQUEST_LINE = re.compile(rb"([^ ]+) ([^ ]+) HTTP/1\.([01])\Z")
+_REQUEST_LINE = re.compile(rb"([!-~]+) ([!-~]+) HTTP/1\.([01])\Z")
 # token ":" field-value (RFC 9110 §5.1, §5.5); nothing of it is a continuation (RFC 9112 §5.2)
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\0\r\n]*)\Z")
+_FIELDS = re.compile(rb"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*)*\Z")
+_HOSTS = re.compile(rb"\r\nhost:([^\r]*)", re.I)
 _HOST = rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(?::[0-9]*)?"   # RFC 3986 §3.2.2
 _HOST_FIELD = re.compile(rb"[ \t]*" + _HOST + rb"[ \t]*\Z")
 # An http URI without a host is none (RFC 9110 §4.2.1)
@@ -54,32 +56,39 @@ def respond(head: bytes, find: Find) -> Answer | None:
     fields have no influence on the answer, as long as they are well formed.
     """
     line, crlf, rest = _EMPTY_LINES.sub(b"", head).partition(b"\r\n")
-    if not _VISIBLE.issuperset(line if crlf else line.removesuffix(b"\r")):
-        return Answer(400)
     match = _REQUEST_LINE.match(line)
-    if crlf and match is None:
+    if match is None and (crlf or not _VISIBLE.issuperset(line.removesuffix(b"\r"))):
         return Answer(400)
     fields, end, _ = (crlf + rest).partition(b"\r\n\r\n")
     if match is None or not end:
         return None if len(head) < MAX_HEAD else Answer(431)
     method, target, minor = match.groups()
-    if not _are_good(fields.split(b"\r\n")[1:], host_needed=minor == b"1"):
+    if not _are_good(fields, host_needed=minor == b"1"):
         return Answer(400)
     return Answer(405) if method not in (b"GET", b"HEAD") else _look_up(target, find)
 
 
-def _are_good(fields: list[bytes], host_needed: bool) -> bool:
-    """True for well-formed header fields with one Host, or if not needed none (RFC 9112 §3.2)."""
-    hosts = []
-    for field in fields:
-        match = _FIELD.match(field)
-        if match is None:
-            return False
-        name, value = match.groups()
-        if name.lower() == b"host":
-            hosts.append(value)
+def _are_good(fields: bytes, host_needed: bool) -> bool:
+    """True for well-formed header fields, each after a CRLF, with one Host, or if not needed none
+    (RFC 9112 §3.2)."""
+    if _FIELDS.match(fields) is None:
+        return False
+    hosts = _HOSTS.findall(fields)
     return (host_needed <= len(hosts) <= 1
             and all(_HOST_FIELD.match(value) is not None for value in hosts))
+
+
+def is_last(head: bytes) -> bool:
+    """True for a request that ends with its head, and whose peer sends nothing after it: it has
+    said so (RFC 9112 §9.6), or speaks HTTP/1.0 and has not asked to go on (§9.3)."""
+    end = head.find(b"\r\n\r\n")
+    if end != len(head) - 4 or not head.startswith(b"GET "):
+        return False
+    fields = head.lower()
+    if b"\r\ncontent-length:" in fields or b"\r\ntransfer-encoding:" in fields:
+        return False
+    return b"\r\nconnection: close\r\n" in fields or (
+        head[:head.index(b"\r\n")].endswith(b" HTTP/1.0") and b"\r\nconnection:" not in fields)
 
 
 def visit(head: bytes, status: int) -> Visit | None:
@@ -118,13 +127,14 @@ def render(answer: Answer, head_only: bool) -> bytes:
     media_type = "application/octet-stream"  # as RFC 8555 §8.3 wishes
     if status != 200:
         media_type, body = "text/plain", f"{status} {reason}\n".encode()
-    fields = [f"HTTP/1.1 {status} {reason}",
-              "Server: letsencrypt-tiny",
-              time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT", time.gmtime()),
-              f"Content-Type: {media_type}",
-              f"Content-Length: {len(body)}",
-              "Connection: close"]
-    if status == 405:
-        fields.append("Allow: GET, HEAD")  # RFC 9110 §15.5.6
-    head = "\r\n".join(fields) + "\r\n\r\n"
+    allow = "Allow: GET, HEAD\r\n" if status == 405 else ""   # RFC 9110 §15.5.6
+    head = (f"HTTP/1.1 {status} {reason}\r\nServer: letsencrypt-tiny\r\n"
+            f"Date: {_date(int(time.time()))}\r\nContent-Type: {media_type}\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n{allow}\r\n")
     return head.encode() + (b"" if head_only else body)
+
+
+@functools.lru_cache(1)
+def _date(now: int) -> str:
+    """Return a moment, Unix time, as HTTP has it (RFC 9110 §5.6.7)."""
+    return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(now))

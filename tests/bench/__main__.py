@@ -2,9 +2,10 @@
 
   --quick          small numbers: to see whether it works, not to quote
   --peers=A,B      these peers only (of lacme, acme-tiny, dehydrated, certbot, lego, uacme);
-                   "none" for none.  Default: all that are installed
+                   "none" for none.  Default: all that are installed, certbot in a root directory
+                   of its own
   --counts=1,10,50 certificates in a run
-  --parts=A,B      of issuance, names, memory, scan, signer, confine
+  --parts=A,B      of issuance, names, memory, far, scan, signer, fleet, web, startup, confine
   --limit=SECONDS  a run that would take longer is extrapolated (default 300)
   --out=DIR        for bench.md, bench.json, bench.svg (default build/bench)
   --against=DIR    compare this tree with another checkout, nothing else: each figure of ours
@@ -19,6 +20,7 @@ Progress goes to standard error, the tables to standard output.
 import argparse
 import datetime
 import json
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -28,17 +30,21 @@ from harness import sid
 from harness.run import Prefix, Users
 from harness.sid import say
 
-from . import against, ground, plot, scan, signer, table
+from . import against, chroot, far, fleet, ground, plot, scan, signer, startup, table, web
 from .issuance import Bench
 from .peers import PEERS
 
-PARTS = ("issuance", "names", "memory", "scan", "signer", "confine")
+PARTS = ("issuance", "names", "memory", "far", "scan", "signer", "fleet", "web", "startup",
+         "confine")
+FEWEST_OPEN = 8192    # files that we may have open: a thousand hosts, as many idle connections
 
 
 def main() -> int:
     """Run the benchmark; return the exit status, 0 also where a target is missed."""
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # tidy up
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(FEWEST_OPEN, hard), hard))
     if options.against is not None:
         return _against(options)
     quick = options.quick
@@ -51,6 +57,8 @@ def main() -> int:
     pebble = sid.newest("pebble")  # while there is a network
     if options.peers is None or "lego" in options.peers:
         sid.newest("lego")
+    if (options.peers is None or "certbot" in options.peers) and "issuance" in options.parts:
+        chroot.certbot()
     results["machine"]["pebble"] = sid.version("pebble", pebble)
     ground.leave_the_machine()
     with Users(), ground.pebble(pebble) as server, ground.trusted(server):
@@ -63,22 +71,38 @@ def main() -> int:
                 if "names" in options.parts:
                     bench.many_names(10 if quick else 100, repeat)
                 if "memory" in options.parts:
-                    for count in ([20] if quick else [50, 500]):
+                    for count in ([20] if quick else [50, 500, 3000]):
                         bench.memory(count)
                 results["issuance"] = [sample._asdict() for sample in bench.samples]
                 results["programs"] = [fact._asdict() for fact in bench.facts]
                 results["memory"] = bench.peaks
+            if "far" in options.parts:
+                results["far"] = far.measure(pebble, prefix, options.peers, options.limit,
+                                             1 if quick else 7)
             if "scan" in options.parts:
-                sizes = [100, 1000] if quick else [1000, 10000]
+                sizes = [100, 1000] if quick else [1000, 10000, 100000]
                 results["scan"] = scan.measure(server, prefix, sizes, repeat, options.peers)
-            if "signer" in options.parts:
-                results["signer"] = signer.throughput(prefix, 0.5 if quick else 2.0)
-            if "confine" in options.parts:
-                results["confine"] = signer.confinement(prefix, 3 if quick else 11)
+            _without_server(prefix, options, results)
         finally:
             prefix.remove()
     _write(options.out, results)
     return 0
+
+
+def _without_server(prefix: Prefix, options: argparse.Namespace, results: dict[str, Any]) -> None:
+    """The parts that need no ACME server."""
+    quick = options.quick
+    if "signer" in options.parts:
+        results["signer"] = signer.throughput(prefix, 0.5 if quick else 2.0)
+        results["growth"] = signer.growth(prefix, 500 if quick else 20000)
+    if "fleet" in options.parts:
+        results["fleet"] = fleet.measure(prefix, 100 if quick else fleet.HOSTS)
+    if "web" in options.parts:
+        results["web"] = web.throughput(prefix, 0.5 if quick else 2.0, 1 if quick else 5)
+    if "startup" in options.parts:
+        results["startup"] = startup.imports(prefix, 3 if quick else 21)
+    if "confine" in options.parts:
+        results["confine"] = signer.confinement(prefix, 3 if quick else 11)
 
 
 def _against(options: argparse.Namespace) -> int:

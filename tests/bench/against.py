@@ -18,7 +18,7 @@ from harness.pebble import Pebble
 from harness.run import ENVIRONMENT, PARENT, ROOT, Prefix, Site
 from harness.sid import say
 
-from . import issuance, measure, scan, signer
+from . import issuance, measure, scan, signer, verify
 from .peers import Tiny
 
 PARTS = ("startup", "scan", "issuance", "signer", "memory")
@@ -179,7 +179,7 @@ def _certificates(tiny: Tiny, count: int, look: bool) -> Once:
     def once() -> dict[str, float]:
         job = tiny.job(issuance.fresh_names(count, 1))
         usage = measure.run(job.argv, job.env, LIMIT, look=look)
-        if usage.status != 0 or not all(map(issuance.is_certificate, job.results)):
+        if usage.status != 0 or not all(map(verify.is_certificate, job.results)):
             raise RuntimeError(f"status {usage.status}: {usage.output[-500:]}")
         if look:
             return {"peak, MiB": usage.peak / 2**20}

@@ -15,11 +15,12 @@ from typing import NamedTuple
 from harness import netns
 from harness.ca import openssl
 from harness.daemon import Daemon
-from harness.pebble import Pebble
+from harness.pebble import INSTALLED, Pebble
 from harness.run import PARENT, ROOT
 
 OUT = ROOT / "build/bench"
 RETRY_AFTER = 1  # seconds, that Pebble asks for
+SLOW = 3         # seconds at most, whole ones, that it takes to validate where it is slow
 STORE = "/etc/ssl/certs"
 CLONE_NEWNS = 0x20000
 
@@ -35,12 +36,18 @@ def leave_the_machine() -> None:
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
 
 
-def pebble(program: Path) -> Pebble:
-    """Return a Pebble, not yet started, that neither waits nor errs nor re-uses anything."""
-    if program != Path("/usr/bin/pebble"):
-        subprocess.run(["mount", "--bind", program, "/usr/bin/pebble"], check=True)
-    return Pebble(nosleep=True, noncereject=0, authzreuse=0, config={
-        "retryAfter": {"authz": RETRY_AFTER, "order": RETRY_AFTER}, "keyAlgorithm": "ecdsa"})
+def pebble(program: Path, retry_after: int = RETRY_AFTER, slow: bool = False,
+           host: str = "127.0.0.1") -> Pebble:
+    """Return a Pebble, not yet started, that neither errs nor re-uses anything.
+
+    It validates at once, or ``slow`` within ``SLOW`` seconds.
+    """
+    if program != INSTALLED and not os.path.samefile(program, INSTALLED):
+        subprocess.run(["mount", "--bind", program, INSTALLED], check=True)
+    return Pebble(nosleep=not slow, sleeptime=SLOW + 1 if slow else None, noncereject=0,
+                  authzreuse=0, host=host, config={
+                      "retryAfter": {"authz": retry_after, "order": retry_after},
+                      "keyAlgorithm": "ecdsa"})
 
 
 @contextlib.contextmanager

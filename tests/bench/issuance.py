@@ -12,9 +12,9 @@ from harness.pebble import Pebble
 from harness.run import PARENT, Prefix
 from harness.sid import say
 
-from . import measure
+from . import measure, verify
 from .ground import Counters, WebRoot
-from .peers import Job, Program, Tiny, installed
+from .peers import Program, Tiny, installed
 
 _fresh = itertools.count()
 
@@ -52,9 +52,12 @@ class Failed(RuntimeError):
 class Bench:
     """All programs on the same ground."""
 
-    def __init__(self, server: Pebble, prefix: Prefix, limit: float) -> None:
+    def __init__(self, server: Pebble, prefix: Prefix, limit: float, look: bool = True) -> None:
+        """``limit``: seconds for one run; ``look`` at each program's memory, too."""
         self._server = server
-        self._limit = limit     # seconds for one run
+        self._look = look
+        self._limit = limit
+        self._roots = server.roots()
         self._counters = Counters(server)
         self._stack = ExitStack()
         self._path = Path(self._stack.enter_context(
@@ -101,7 +104,7 @@ class Bench:
 
     def memory(self, count: int) -> None:
         """The peak of our memory with ``count`` orders in a run that isn't timed."""
-        usage = self._run(self.tiny.job(fresh_names(count, 1)), look=True)
+        usage = self._run(self.tiny, fresh_names(count, 1), look=True)
         say(f"letsencrypt-tiny: {count} orders, peak memory {usage.peak / 2**20:.1f} MiB, "
             f"{usage.wall:.1f} s")
         self.peaks[count] = usage.peak
@@ -116,14 +119,12 @@ class Bench:
                 self.samples.append(_extrapolated(last, count))
                 continue
             last = self._measure(program, count, 1, repeat if count == 1 else 1)
-        peak = self._run(program.job(fresh_names(1, 1)), look=True).peak
+        peak = self._run(program, fresh_names(1, 1), look=True).peak if self._look else 0
         self.facts.append(_fact(program, peak, ""))
 
     def _measure(self, program: Program, count: int, names: int, repeat: int) -> Sample:
         def once() -> Sample:
-            job = program.job(fresh_names(count, names))
-            self._counters.start()
-            usage = self._run(job)
+            usage = self._run(program, fresh_names(count, names))
             counts = self._counters.read()
             say(f"{program.name}: {count} × {names} name{'s'[:names - 1]}: {usage.wall:.2f} s, "
                 f"CPU {usage.cpu:.3f} s, {counts.connections} connections, "
@@ -134,13 +135,17 @@ class Bench:
         self.samples.append(sample)
         return sample
 
-    def _run(self, job: Job, look: bool = False) -> measure.Usage:
+    def _run(self, program: Program, certificates: Sequence[Sequence[str]], look: bool = False
+             ) -> measure.Usage:
+        """Let a program obtain certificates; what it obtained is verified afterwards."""
+        job = program.job(certificates)
+        self._counters.start()
         usage = measure.run(job.argv, job.env, 2 * self._limit, look=look)
-        missing = [path for path in job.results if not is_certificate(path)]
-        if missing or usage.status != 0:
+        faults = verify.faults(job.results, certificates, self._roots)
+        if faults or usage.status != 0:
             why = "too slow" if usage.status is None else f"status {usage.status}"
-            raise Failed(f"{why}, {len(missing)} of {len(job.results)} certificates missing: "
-                         + " / ".join(usage.output.strip().splitlines()[-3:]))
+            raise Failed(f"{why}, {len(faults)} of {len(job.results)} certificates are none: "
+                         + " / ".join([*faults[:1], *usage.output.strip().splitlines()[-3:]]))
         return usage
 
 
@@ -149,14 +154,6 @@ def fresh_names(count: int, names: int) -> list[list[str]]:
     run = next(_fresh)
     return [[f"n{number}.c{certificate}.r{run}.bench.example" for number in range(names)]
             for certificate in range(count)]
-
-
-def is_certificate(path: Path) -> bool:
-    """Tell whether a file that a run was to make is there."""
-    try:
-        return "BEGIN CERTIFICATE" in path.read_text()
-    except FileNotFoundError:
-        return False
 
 
 def _extrapolated(last: Sample, count: int) -> Sample:

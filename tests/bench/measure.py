@@ -74,13 +74,13 @@ def _wait(pid: int, deadline: float, look: bool) -> "tuple[int, bool]":
             if poll.poll(1000 * (min(LOOK, left) if look else left)):
                 return peak, True
             if look:
-                peak = max(peak, _memory(pid))
+                peak = max(peak, memory(pid))
     finally:
         os.close(fd)
 
 
-def _memory(pid: int) -> int:
-    """Sum of the tree's PSS in bytes: a page that n processes share counts 1/n for each."""
+def memory(pid: int) -> int:
+    """Return the sum of the tree's PSS in bytes: a page that n share counts 1/n for each."""
     total = 0
     for member in [pid, *proc.descendants(pid)]:
         try:

@@ -9,6 +9,7 @@ asked to show more than usual.
 
 import shlex
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,6 +20,8 @@ from harness.pebble import Pebble
 from harness.run import ENVIRONMENT, Prefix, Result, Site, run
 
 from letsencrypt_tiny import __version__
+
+from . import chroot
 
 MAIL = "mailto:root@bench.example"
 
@@ -48,6 +51,11 @@ class Program:
         self.challenges = web    # where a web server finds challenge files
         self.env = dict(ENVIRONMENT)
 
+    @classmethod
+    def where(cls) -> Path:
+        """Return the program's path, whether it is there or not."""
+        return cls.executable
+
     def version(self) -> str:
         """Return the version."""
         return sid.version(self.package)
@@ -66,10 +74,14 @@ class Program:
     def _loop(self, commands: Sequence[str], results: list[Path]) -> Job:
         script = self.path / "loop.sh"
         script.write_text("\n".join(commands) + "\n")
-        return Job(["/bin/sh", str(script)], self.env, results)
+        return Job(self._argv("/bin/sh", str(script)), self.env, results)
 
     def _do(self, *argv: str) -> None:
-        _checked(run(argv, env=self.env))
+        _checked(run(self._argv(*argv), env=self.env))
+
+    def _argv(self, *argv: str) -> list[str]:
+        """Where it runs: here."""
+        return list(argv)
 
 
 class Tiny(Program):
@@ -182,12 +194,26 @@ class Dehydrated(Program):
 
 
 class Certbot(Program):
-    """A ``certbot certonly`` for each certificate."""
+    """A ``certbot certonly`` for each certificate, in a root directory of its own."""
 
     name = package = "certbot"
-    executable = Path("/usr/bin/certbot")
+    executable = chroot.PROGRAM
+
+    def __init__(self, server: Pebble, path: Path, web: Path) -> None:
+        super().__init__(server, path, web)
+        self._stack = ExitStack()
+
+    def version(self) -> str:
+        return chroot.version()
+
+    def _argv(self, *argv: str) -> list[str]:
+        return chroot.inside(*argv)
+
+    def tidy(self) -> None:
+        self._stack.close()
 
     def set_up(self) -> None:
+        self._stack.enter_context(chroot.shared(self.path.parent))
         self._options = ["--non-interactive", "--quiet", "--server", self.server.directory,
                          *(f"--{name}-dir={self.path / name}"
                            for name in ("config", "work", "logs"))]
@@ -211,8 +237,7 @@ class CertbotRenew(Certbot):
     def set_up(self) -> None:
         super().set_up()
         # One certificate shows what a renewal configuration looks like
-        done = run(super().job([["first.bench.example"]]).argv, env=self.env)
-        _checked(done)
+        _checked(run(super().job([["first.bench.example"]]).argv, env=self.env))
         self._first = (self.path / "config/renewal/first.bench.example.conf").read_text()
         authority = self.path / "old-ca"
         authority.mkdir()
@@ -234,7 +259,8 @@ class CertbotRenew(Certbot):
                 (live / f"{kind}.pem").symlink_to(f"../../archive/{names[0]}/{kind}1.pem")
             (config / "renewal" / f"{names[0]}.conf").write_text(
                 self._first.replace("first.bench.example", names[0]))
-        return Job(["certbot", "renew", *self._options, "--no-random-sleep-on-renew"], self.env,
+        return Job(self._argv("certbot", "renew", *self._options, "--no-random-sleep-on-renew"),
+                   self.env,
                    [config / "archive" / names[0] / "fullchain2.pem" for names in certificates])
 
 
@@ -246,15 +272,17 @@ class Lego(Program):
     scripted = False
     web_root = False
 
+    @classmethod
+    def where(cls) -> Path:
+        newest = sid.OUT / "usr/bin/lego"
+        return newest if newest.exists() else cls.executable
+
     def version(self) -> str:
-        return sid.version(self.package, self.executable)
+        return sid.version(self.package, self.where())
 
     def set_up(self) -> None:
-        newest = sid.OUT / "usr/bin/lego"
-        if newest.exists():
-            self.executable = newest
         self._command = (
-            f"{self.executable} --accept-tos --server {self.server.directory} "
+            f"{self.where()} --accept-tos --server {self.server.directory} "
             f"--email {MAIL.partition(':')[2]} --path {self.path} --key-type ec256 "
             f"--http --http.port 127.0.0.1:{self.server.http_port}")
         # It registers with its first certificate
@@ -299,9 +327,9 @@ def installed(names: Sequence[str] | None) -> list[type[Program]]:
     """Return the peers with these names, all if None, that are there; say which are not."""
     chosen = [peer for peer in PEERS if names is None or peer.package in names]
     for peer in chosen:
-        if not peer.executable.exists():
+        if not peer.where().exists():
             sid.say(f"{peer.name}: not installed, skipped")
-    return [peer for peer in chosen if peer.executable.exists()]
+    return [peer for peer in chosen if peer.where().exists()]
 
 
 def _checked(done: "Result[str]") -> None:

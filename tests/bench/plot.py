@@ -1,4 +1,8 @@
-"""The wall clock over the number of certificates, as SVG: who waits for whom."""
+"""The wall clock over the number of certificates, as SVG: who waits for whom.
+
+Both axes are logarithmic, and say so: at each grid line its number is written, fine ones are whole
+multiples in between.  What the server's Retry-After forbids is coloured.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,7 +13,7 @@ OURS = "letsencrypt-tiny"
 MOST = 200           # certificates, where the axis ends
 
 WIDTH, HEIGHT = 880, 568
-LEFT, RIGHT, TOP, BOTTOM = 78, 690, 84, 486
+LEFT, RIGHT, TOP, BOTTOM = 104, 690, 84, 486
 GAP = "\u2003\u2003"
 LABEL_GAP = 19       # between two names at the right
 
@@ -22,7 +26,11 @@ STYLE = """
   .title { font-size: 18px; font-weight: bold; fill: #111 }
   .note { font-size: 12px; fill: #666 }
   .ours { font-weight: bold }
-  .grid { stroke: #e4e4e4; stroke-width: 1 }
+  .grid { stroke: #d8d8d8; stroke-width: 1 }
+  .fine { stroke: #f0f0f0; stroke-width: 1 }
+  .limit { stroke: #b00020; stroke-width: 1.5; stroke-dasharray: 7 4 }
+  .forbidden { fill: #b00020; fill-opacity: 0.06 }
+  .limit-note { font-size: 12px; fill: #b00020; stroke: #fff; stroke-width: 3; paint-order: stroke }
   .axis { stroke: #888; stroke-width: 1 }
   .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round }
   .line.ours { stroke-width: 3.5 }
@@ -46,8 +54,8 @@ def svg(results: dict[str, Any]) -> str:
     """Return the plot of ``results``."""
     curves = _curves(results["issuance"])
     seconds = [y for curve in curves for _, y in curve.measured + curve.beyond]
-    scale = _Scale(min(seconds), max(seconds))
     retry, pebble = results["retry after"], results["machine"]["pebble"]
+    scale = _Scale(min(*seconds, 0.8 * retry), max(seconds))
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'width="{WIDTH}" height="{HEIGHT}" role="img">',
@@ -56,8 +64,8 @@ def svg(results: dict[str, Any]) -> str:
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
         '<text class="title" x="24" y="34">Many certificates at once</text>',
         '<text class="note" x="24" y="56">Wall clock of one run against the same Pebble '
-        f"{escape(pebble)}, Retry-After {retry} s; both axes logarithmic</text>",
-        *_axes(scale)]
+        f"{escape(pebble)}, which asks for {retry} s between two polls; lower is better</text>",
+        *_axes(scale), *_limit(scale, retry)]
     for curve in curves:
         lines += _draw(curve, scale)
     lines += _labels(curves, scale)
@@ -95,7 +103,7 @@ class _Scale:
     """Certificates and seconds -> where on the page."""
 
     def __init__(self, least: float, most: float) -> None:
-        self.low = 10 ** math.floor(math.log10(least))
+        self.low = next((low for low in (5, 2, 1, 0.5, 0.2, 0.1, 0.05) if low < least), 0.01)
         self.high = most * 1.15
 
     def x(self, count: float) -> float:
@@ -114,7 +122,31 @@ class _Scale:
                 yield seconds, text
 
 
+def _limit(scale: _Scale, retry: float) -> Iterator[str]:
+    """What Retry-After forbids: each certificate has one poll that is to wait so long."""
+    y = scale.y(retry)
+    yield (f'<rect class="forbidden" x="{LEFT}" y="{y:.1f}" width="{RIGHT - LEFT}" '
+           f'height="{BOTTOM - y:.1f}"/>')
+    yield f'<line class="limit" x1="{LEFT}" y1="{y:.1f}" x2="{RIGHT}" y2="{y:.1f}"/>'
+    yield (f'<text class="limit-note" x="{RIGHT - 8}" y="{y + 15:.1f}" text-anchor="end">'
+           f"limit: Retry-After {retry:g} s, before which no certificate may be asked for</text>")
+
+
+def _fine(scale: _Scale) -> Iterator[str]:
+    """The multiples between the numbers, which show that the axes are logarithmic."""
+    for power in range(-2, 5):
+        for factor in range(1, 10):
+            value = factor * 10.0 ** power
+            if scale.low <= value <= scale.high:
+                y = scale.y(value)
+                yield f'<line class="fine" x1="{LEFT}" y1="{y:.1f}" x2="{RIGHT}" y2="{y:.1f}"/>'
+            if 1 <= value <= MOST:
+                x = scale.x(value)
+                yield f'<line class="fine" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{BOTTOM}"/>'
+
+
 def _axes(scale: _Scale) -> Iterator[str]:
+    yield from _fine(scale)
     for seconds, text in scale.ticks():
         y = scale.y(seconds)
         yield f'<line class="grid" x1="{LEFT}" y1="{y:.1f}" x2="{RIGHT}" y2="{y:.1f}"/>'
@@ -125,7 +157,10 @@ def _axes(scale: _Scale) -> Iterator[str]:
         yield f'<text x="{x:.1f}" y="{BOTTOM + 20}" text-anchor="middle">{count}</text>'
     yield f'<path class="axis" fill="none" d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}"/>'
     yield (f'<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 42}" text-anchor="middle">'
-           "certificates in the run, of one name each</text>")
+           "certificates in one run, of one name each (logarithmic)</text>")
+    middle = (TOP + BOTTOM) / 2
+    yield (f'<text transform="translate(24 {middle}) rotate(-90)" text-anchor="middle">'
+           "wall-clock time of the whole run (logarithmic)</text>")
 
 
 def _path(points: Sequence[Point], scale: _Scale) -> str:

@@ -18,7 +18,9 @@ from harness.sid import say
 
 from letsencrypt_tiny.common.wire import jose
 
+from . import measure
 
+ONE_CORE = ["/usr/bin/taskset", "--cpu-list", "0"]
 KINDS = {"rsa:2048": "RSA-2048", "rsa:4096": "RSA-4096", "ec:P-256": "P-256"}
 _SPEED = {"rsa:2048": ("rsa2048", "F2"), "rsa:4096": ("rsa4096", "F2"),
           "ec:P-256": ("ecdsap256", "F4")}
@@ -31,6 +33,7 @@ class Rate(NamedTuple):
     key: str
     connections: int   # 0: no connection at all
     rate: float        # signatures per second
+    one_core: bool = False   # it had one processor only
 
 
 def throughput(prefix: Prefix, seconds: float) -> list[dict[str, Any]]:
@@ -44,6 +47,8 @@ def throughput(prefix: Prefix, seconds: float) -> list[dict[str, Any]]:
             place = socket_directory(site)
             argv = site.signer(f"--socket={place}/S", "--quiet")
             rates += _serve("letsencrypt-tiny-accountd", argv, place / "S", name, seconds)
+            argv = [*ONE_CORE, *site.signer(f"--socket={place}/O", "--quiet")]
+            rates += _serve("letsencrypt-tiny-accountd", argv, place / "O", name, seconds, True)
             if kind.startswith("rsa") and Path("/usr/bin/lacme-accountd").exists():
                 argv = as_user(SIGNER_USER, ["/usr/bin/lacme-accountd", "--quiet",
                                              f"--privkey=file:{site.account_key}",
@@ -52,8 +57,8 @@ def throughput(prefix: Prefix, seconds: float) -> list[dict[str, Any]]:
         finally:
             site.remove()
     for line in rates:
-        say(f"{line.program}: {line.key}, {line.connections} connections: {line.rate:.0f} "
-            "signatures/s")
+        say(f"{line.program}: {line.key}, {line.connections} connections"
+            f"{', one processor' * line.one_core}: {line.rate:.0f} signatures/s")
     return [line._asdict() for line in rates]
 
 
@@ -103,11 +108,39 @@ def amount(path: Path, seconds: float) -> int:
     return max(tried, int(seconds * tried / (time.monotonic() - start)))
 
 
-def _serve(program: str, argv: list[str], path: Path, key: str, seconds: float) -> list[Rate]:
+def _serve(program: str, argv: list[str], path: Path, key: str, seconds: float,
+           one_core: bool = False) -> list[Rate]:
+    """Measure over one and four connections, in turn; the best of three each."""
     with serving(argv, path):
         total = amount(path, seconds)
-        return [Rate(program, key, connections, rate(path, connections, total // connections))
-                for connections in (1, 4)]
+        found: dict[int, list[float]] = {}
+        for connections in (1, 4) * 3:
+            found.setdefault(connections, []).append(
+                rate(path, connections, total // connections))
+        return [Rate(program, key, connections, max(rates), one_core)
+                for connections, rates in found.items()]
+
+
+def growth(prefix: Prefix, signatures: int) -> list[dict[str, Any]]:
+    """Return the bytes that the signer grows by with each of so many signatures."""
+    rows: list[dict[str, Any]] = []
+    for kind, name in KINDS.items():
+        if kind == "rsa:4096":   # as rsa:2048
+            continue
+        site = Site(prefix)
+        try:
+            site.genkey(kind)
+            path = socket_directory(site) / "S"
+            with serving(site.signer(f"--socket={path}", "--quiet"), path) as pid:
+                _sign(path, signatures // 10)   # what is taken once
+                before = measure.memory(pid)
+                _sign(path, signatures)
+                rows.append({"key": name, "signatures": signatures,
+                             "bytes": (measure.memory(pid) - before) / signatures})
+        finally:
+            site.remove()
+        say(f"{name}: {rows[-1]['bytes']:.0f} bytes with each of {signatures} signatures")
+    return rows
 
 
 def _answers(path: Path) -> bool:

@@ -1,31 +1,8 @@
 """The results as text: Markdown that is legible as it is, and whether the targets are reached."""
 
-from operator import itemgetter
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
 
-OURS = "letsencrypt-tiny"
-# Starts once for the whole list, as no other peer in Python or Perl: it has lines of its own
-BESIDE = "certbot renew"
-Row = dict[str, Any]
-Results = dict[str, Any]
-
-
-class Target(NamedTuple):
-    """Something to reach: ``value`` at most ``bound``; for comparison only if that is None."""
-
-    text: str
-    value: float
-    bound: float | None
-    shown: str
-
-    @property
-    def cells(self) -> list[str]:
-        """A row of the table."""
-        if self.bound is None:
-            return [self.text, self.shown, "", "for comparison"]
-        verdict = "reached" if self.value <= self.bound else "**not reached**"
-        return [self.text, self.shown, f"{self.bound:.4g}", verdict]
+from .targets import OURS, Results, targets
 
 
 def tables(results: Results) -> str:
@@ -35,131 +12,12 @@ def tables(results: Results) -> str:
              + ("; **quick run, not to be quoted**" if results["quick"] else "")]
     reached = [target.cells for target in targets(results)]
     if reached:
-        parts += ["## To reach", table(["", "measured", "at most", ""], reached, "lrrl")]
+        parts += ["## To reach", table(["", "measured", "wanted", ""], reached, "lrrl")]
     for title, make in _TABLES.items():
         text = make(results)
         if text:
             parts += [f"## {title}", text]
     return "\n\n".join(parts) + "\n"
-
-
-# --- the targets ---
-
-def targets(results: Results) -> list[Target]:
-    """Return what is to be reached, by the results of the same run."""
-    found: list[Target] = []
-    for part in (_issuance_targets, _names_targets, _scan_targets, _memory_targets,
-                 _confine_targets):
-        found += part(results)
-    return found
-
-
-def _issuance_targets(results: Results) -> Iterator[Target]:
-    rows = [row for row in results.get("issuance", []) if row["names"] == 1]
-    facts = {fact["program"]: fact for fact in results.get("programs", [])}
-    peers = [row for row in rows if row["program"] not in (OURS, BESIDE)]
-
-    def ours(count: int) -> Row:
-        return next(row for row in rows
-                    if row["program"] == OURS and row["certificates"] == count)
-
-    def least(what: str, count: int, keep: Callable[[str], bool]) -> Row | None:
-        rows = [row for row in peers if row["certificates"] == count and keep(row["program"])]
-        return sorted(rows, key=itemgetter(what))[0] if rows else None
-
-    # The peers' greatest number, where there are any
-    counts = sorted({row["certificates"] for row in rows if row["program"] == OURS}
-                    & {row["certificates"] for row in peers or rows})
-    if not counts:
-        return
-    if counts[0] == 1:
-        for what, unit, factor, name, keep in (
-                ("cpu", "CPU", 0.6, "the least of lacme, acme-tiny, certbot",
-                 lambda name: name in ("lacme", "acme-tiny", "certbot")),
-                ("wall", "wall", 1.0, "the fastest that honours Retry-After",
-                 lambda name: bool(facts[name]["honours_retry_after"]))):
-            best = least(what, 1, keep)
-            if best:
-                yield _ratio(f"one certificate: {unit}, of {name} ({best['program']})",
-                             ours(1)[what], best[what], factor)
-    most = counts[-1]
-    for what, unit, factor, name, keep in (
-            ("wall", "wall", 1 / 10, "the fastest peer's", lambda name: True),
-            ("cpu", "CPU", 1 / 6, "the least scripted peer's",
-             lambda name: bool(facts[name]["scripted"]))):
-        best = least(what, most, keep)
-        if best:
-            yield _ratio(f"{most} certificates: {unit}, of {name} ({_source(best)})",
-                         ours(most)[what], best[what], factor)
-    for row in rows:
-        if row["program"] == BESIDE and row["certificates"] == most:
-            yield _ratio(f"{most} certificates: CPU, of {_source(row)}'s, which starts once",
-                         ours(most)["cpu"], row["cpu"], None)
-    row = ours(most)
-    value = row["requests"] / most
-    yield Target(f"{most} certificates: ACME requests per certificate", value, 7.5,
-                 f"{value:.2f}")
-    if row["acme"] is not None:
-        yield Target(f"{most} certificates: TLS connections (jobs = 4)", row["acme"], 4,
-                     f"{row['acme']}")
-
-
-def _names_targets(results: Results) -> Iterator[Target]:
-    ours = [row for row in results.get("issuance", []) if row["program"] == OURS]
-    one = next((row for row in ours if row["certificates"] == row["names"] == 1), None)
-    for many in ours:
-        if many["names"] > 1 and one is not None:
-            bound = 2 * one["wall"] + results["retry after"]
-            yield Target(f"one certificate of {many['names']} names: wall, seconds "
-                         "(2 × one name + Retry-After)", many["wall"], bound,
-                         f"{many['wall']:.2f}")
-
-
-def _scan_targets(results: Results) -> Iterator[Target]:
-    scans = results.get("scan", [])
-    ours = [row for row in scans if row["program"] == OURS]
-    if not ours:
-        return
-    small, large = ours[0], ours[-1]
-    for row in scans:
-        if row["program"] == "lacme":
-            yield _ratio(f"nothing due in {row['sections']} sections: wall, of lacme's",
-                         small["wall"], row["wall"], 1.0)
-    factor = large["sections"] / small["sections"]
-    value = large["wall"] / small["wall"]
-    yield Target(f"nothing due in {large['sections']} sections: wall, of that of "
-                 f"{small['sections']} (linear)", value, 1.1 * factor, f"{value:.2f}")
-    yield Target("nothing due: programs executed", max(row["executed"] for row in ours), 0,
-                 str(max(row["executed"] for row in ours)))
-    yield Target("nothing due: Internet sockets made", max(row["internet"] for row in ours), 0,
-                 str(max(row["internet"] for row in ours)))
-
-
-def _confine_targets(results: Results) -> Iterator[Target]:
-    rows = [row for row in results.get("confine", []) if row["mode"] == "required"]
-    if rows:
-        most = max(rows, key=itemgetter("wall"))
-        yield Target(f"confinement of a process: ms ({most['process']}, the longest)",
-                     1000 * most["wall"], 5, f"{1000 * most['wall']:.1f}")
-
-
-def _memory_targets(results: Results) -> Iterator[Target]:
-    peaks = {int(count): peak for count, peak in results.get("memory", {}).items()}
-    if peaks:
-        most = max(peaks)
-        value = peaks[most] / 2**20
-        yield Target(f"{most} orders: peak memory of the tree, MiB", value, 150, f"{value:.1f}")
-
-
-def _ratio(text: str, value: float, peer: float, bound: float | None) -> Target:
-    ratio = value / peer
-    return Target(text, ratio, bound, f"{ratio:.3f}")
-
-
-def _source(row: Row) -> str:
-    extrapolated = row["measured"] < row["certificates"]
-    return f"{row['program']}, extrapolated from {row['measured']}" if extrapolated \
-        else str(row["program"])
 
 
 # --- the tables ---
@@ -200,6 +58,32 @@ def _names(results: Results) -> str:
     return table(["names", "wall s", "CPU s", "requests"], rows, "rrrr") if len(rows) > 1 else ""
 
 
+def _far(results: Results) -> str:
+    rows = []
+    for row in results.get("far", []):
+        mark = "~" if row["measured"] < row["certificates"] else ""
+        rows.append([str(row["certificates"]), "slowly" if row["slow"] else "at once",
+                     row["program"], f"{mark}{row['wall']:.2f}", f"{mark}{row['cpu']:.2f}",
+                     "–" if row["acme"] is None else f"{mark}{row['acme']}",
+                     f"{mark}{row['requests']}"])
+    return table(["certificates", "validated", "program", "wall s", "CPU s", "to the CA",
+                  "requests"], rows, "rllrrrr") if rows else ""
+
+
+def _web(results: Results) -> str:
+    rows = [[row["program"], str(row["idle"]), "asked for" if row["keep"] else "no",
+             f"{row['rate']:.0f}", f"{1e6 * row['cpu']:.0f}", str(row["kept"])]
+            for row in results.get("web", [])]
+    return table(["program", "idle connections", "keep-alive", "requests/s", "CPU µs", "idle left"],
+                 rows, "lrlrrr") if rows else ""
+
+
+def _startup(results: Results) -> str:
+    rows = [[row["program"], f"{1000 * row['median']:.1f}", f"{1000 * row['least']:.1f}"]
+            for row in results.get("startup", [])]
+    return table(["program", "imports ms", "least"], rows, "lrr") if rows else ""
+
+
 def _memory(results: Results) -> str:
     rows = [[fact["program"], "1", f"{fact['peak'] / 2**20:.1f}"]
             for fact in results.get("programs", []) if fact["peak"]]
@@ -211,15 +95,24 @@ def _memory(results: Results) -> str:
 
 def _scan(results: Results) -> str:
     rows = [[row["program"], str(row["sections"]), f"{row['wall']:.3f}", f"{row['cpu']:.3f}",
-             str(row["executed"]), str(row["internet"])] for row in results.get("scan", [])]
+             str(row["executed"]), str(row["internet"]), f"{row['peak'] / 2**20:.1f}"]
+            for row in results.get("scan", [])]
     return table(["program", "sections", "wall s", "CPU s", "programs executed",
-                  "Internet sockets"], rows, "lrrrrr") if rows else ""
+                  "Internet sockets", "peak MiB"], rows, "lrrrrrr") if rows else ""
 
 
 def _signer(results: Results) -> str:
-    rows = [[row["program"], row["key"], str(row["connections"] or "–"), f"{row['rate']:.0f}"]
+    rows = [[row["program"], row["key"], str(row["connections"] or "–"),
+             "one" if row["one_core"] else "all", f"{row['rate']:.0f}"]
             for row in results.get("signer", [])]
-    return table(["program", "key", "connections", "signatures/s"], rows, "llrr") if rows else ""
+    return table(["program", "key", "connections", "processors", "signatures/s"], rows,
+                 "llrlr") if rows else ""
+
+
+def _fleet(results: Results) -> str:
+    rows = results.get("fleet", [])
+    return table(list(rows[0]), [list(map(str, row.values())) for row in rows],
+                 "l" + "r" * (len(rows[0]) - 1)) if rows else ""
 
 
 def _confine(results: Results) -> str:
@@ -232,9 +125,13 @@ def _confine(results: Results) -> str:
 _TABLES: dict[str, Callable[[Results], str]] = {
     "Certificates of one name": _issuance,
     "One certificate of many names": _names,
+    "A CA that is far": _far,
     "Memory": _memory,
     "Nothing due": _scan,
     "Signatures": _signer,
+    "A fleet": _fleet,
+    "Web server": _web,
+    "Imports": _startup,
     "Confinement of each process": _confine}
 
 

@@ -191,10 +191,7 @@ class Running:
             self.process = subprocess.Popen(
                 command("--config=/dev/null", f"--privkey=file:{key}", f"--socket={self.path}",
                         *arguments, before=before), stderr=log, stdout=subprocess.DEVNULL, umask=0)
-        end = time.monotonic() + 20
-        while b"listening on" not in self.log.read_bytes():
-            assert self.process.poll() is None and time.monotonic() < end, self.log.read_text()
-            time.sleep(0.01)
+        self.wait_for("listening on")
 
     def __enter__(self) -> "Running":
         return self
@@ -208,6 +205,13 @@ class Running:
         sock = socket.socket(socket.AF_UNIX)
         sock.connect(str(self.path))
         return Client(sock, hello)
+
+    def wait_for(self, text: str) -> None:
+        """Wait until the log has ``text``."""
+        end = time.monotonic() + 20
+        while text not in self.log.read_text():
+            assert self.process.poll() is None and time.monotonic() < end, self.log.read_text()
+            time.sleep(0.01)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal; the exit status."""

@@ -33,7 +33,7 @@ SERVER_KEYS = (
         "            del chosen[life.name]", "            pass", f"{DUAL}::test_one_waits"),
     row("a PIN stands in no URI", "common/pkcs11.py", 'if name.lower() == "pin-value":',
         "if False:", f"{TOKENS}::test_bad_settings", f"{ACCOUNT}::test_bad_settings"),
-    row("… and in no message", "common/inifile.py", 'return _PIN.sub(r"\\1…", value)',
+    row("… and in no message", "common/inifile.py", 'return re.sub(_PIN, r"\\1…", value)',
         "return value", f"{TOKENS}::test_bad_settings", f"{ACCOUNT}::test_bad_settings"),
     row("… but in root's file", "master/pki/token.py",
         'os.close(secrets.open_secret(token.pin, f"{where}: pin-source"))', "pass",
@@ -55,6 +55,6 @@ SERVER_KEYS = (
         'confine.enter(confine.Plan("token", mode="no"))', "pass",
         f"{ACCOUNT}::test_who_signs_is_another_process_than_who_listens"),
     row("what can't be signed is refused", "signer/conversation.py",
-        "        return talk.refuse(str(exc), line)\n    log.info", "        raise\n    log.info",
+        "            return self.refuse(str(exc), asked.line)", "            raise",
         f"{ACCOUNT}::test_the_token_goes_away"),
 )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .ca import CA
+from .ca import CA, LOOPBACK
 from .daemon import Daemon
 from .names import Names
 from .net import free_ports
@@ -30,7 +30,8 @@ class Pebble:
     ``config`` adds members to "pebble" in its configuration file; ``program`` is another Pebble
     than the installed one (see ``sid``).  ``settings`` are those of certificates from it.
 
-    ``directory`` is the directory's URL, ``ca_file`` holds the CA of its HTTPS certificate.
+    ``directory`` is the directory's URL, ``ca_file`` holds the CA of its HTTPS certificate;
+    ``host`` is where it is reached, at loopback or at the end of a line (see ``far``).
     It validates http-01 at ``http_port`` of 127.0.0.1, whatever the name (see ``names``).
     """
 
@@ -39,7 +40,8 @@ class Pebble:
                  strict: bool = True, always_valid: bool = False, alternate_roots: int = 0,
                  chain_length: int = 1, http_port: int = 0, tls_port: int = 0,
                  config: dict[str, Any] | None = None, env: dict[str, str] | None = None,
-                 dns_server: str = "", program: Path = INSTALLED) -> None:
+                 dns_server: str = "", program: Path = INSTALLED,
+                 host: str = "127.0.0.1") -> None:
         knobs = {"PEBBLE_VA_NOSLEEP": int(nosleep) or None, "PEBBLE_VA_SLEEPTIME": sleeptime,
                  "PEBBLE_VA_ALWAYS_VALID": int(always_valid) or None,
                  "PEBBLE_WFE_NONCEREJECT": noncereject, "PEBBLE_AUTHZREUSE": authzreuse,
@@ -54,10 +56,12 @@ class Pebble:
         self._dns_server = dns_server    # "": ``names``
         self._alternate_roots = alternate_roots
         listen, self._management, free_http, free_tls = free_ports(4)
-        self._listen = f"127.0.0.1:{listen}"
+        self._port = listen
+        self._certified = tuple(dict.fromkeys([*LOOPBACK, host]))
+        self._listen = "127.0.0.1" if host == "127.0.0.1" else ""
         self.http_port = http_port or free_http
         self.tls_port = tls_port or free_tls
-        self.directory = f"https://{self._listen}/dir"
+        self.directory = f"https://{host}:{listen}/dir"
         self.management = f"https://127.0.0.1:{self._management}"
 
     def __enter__(self) -> "Pebble":
@@ -66,10 +70,10 @@ class Pebble:
         path.chmod(0o755)  # children without privilege read the CA files
         ca = CA(path, "Pebble's HTTPS")
         self.ca_file = ca.root
-        chain, key = ca.server()
+        chain, key = ca.server(self._certified)
         config = path / "config.json"
         config.write_text(json.dumps({"pebble": {
-            "listenAddress": self._listen,
+            "listenAddress": f"{self._listen}:{self._port}",
             "managementListenAddress": f"127.0.0.1:{self._management}",
             "certificate": str(chain), "privateKey": str(key),
             "httpPort": self.http_port, "tlsPort": self.tls_port,
@@ -80,7 +84,7 @@ class Pebble:
                 [str(self._program), "-config", str(config), "-dnsserver",
                  self._dns_server or self.names.address,
                  f"-strict={str(self._strict).lower()}"],
-                path / "pebble.log", [int(self._listen.split(":")[1]), self._management],
+                path / "pebble.log", [self._port, self._management],
                 env=self._env)
         except BaseException:
             self.names.stop()

@@ -122,10 +122,10 @@ def status(response: bytes) -> int:
     return int(lines[0].split(" ", 2)[1])
 
 
-def get(path: str, method: str = "GET") -> bytes:
-    """Return a request as a validation server sends it."""
+def get(path: str, method: str = "GET", close: bool = False) -> bytes:
+    """Return a request as a validation server sends it; ``close``: it says that it is the last."""
     return (f"{method} {path} HTTP/1.1\r\nHost: example.org\r\nUser-Agent: test\r\n"
-            "Accept: */*\r\n\r\n").encode("latin-1")
+            "Accept: */*\r\n" + "Connection: close\r\n" * close + "\r\n").encode("latin-1")
 
 
 def processor_time(pid: int) -> int:

@@ -108,7 +108,7 @@ STEPS: dict[str, tuple[str, str, str]] = {
         "master/commands/rollover.py",
         "    following = heard(config, issuer).next\n    if following is None:", "True"),
     "signer: asked for the inner JWS": (
-        "signer/conversation.py", "    greeting, sign = talk.signer.greeting.as_next()", "True"),
+        "signer/conversation.py", "        greeting = self.signer.greeting.as_next()", "True"),
     "client: about to ask the CA": (
         "client/rollover.py", "    jws = inner.flattened(", "True"),
     "client: the CA has agreed": (

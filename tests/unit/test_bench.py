@@ -1,9 +1,16 @@
-"""What the benchmark says of two trees: by pairs, and by minima."""
+"""The benchmark: what it says of two trees, what it takes for a certificate, what is to be reached.
+"""
+
+import struct
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench import against
+from bench import against, plot, table, verify
 from bench.against import Figure, Two
+from bench.targets import Target, targets
+from harness import ca, mirror
 
 
 @pytest.mark.parametrize("now, verdict", [
@@ -27,3 +34,119 @@ def test_trees_take_turns() -> None:
     figure, = against._alternate("x", 2, Two(once("then", 0), once("now", 100)))
     assert "".join(which[0] for which in seen) == "tnnttn"
     assert (figure.then, figure.now) == ([4, 5], [103, 106])
+
+
+# --- certificates ---
+
+def test_what_a_program_obtained_is_verified(tmp_path: Path) -> None:
+    names = ["a.example", "b.example"]
+    authorities = []
+    for word in "ours", "other":
+        (tmp_path / word).mkdir()
+        authorities.append(ca.CA(tmp_path / word, word))
+    authority, other = authorities
+    path = tmp_path / "fullchain.pem"
+    chain = authority.intermediate.read_text()
+    path.write_text(authority.issue(ca.request(names, ca.genkey())) + chain)
+
+    def fault(names: list[str] = names, roots: Path = authority.root) -> str:
+        return " ".join(verify.faults([path], [names], roots))
+    assert fault() == "" and fault(names[::-1]) == ""
+    assert "it is of a.example, b.example" in fault(["a.example"])
+    assert "unable to get" in fault(roots=other.root)
+    path.write_text(path.read_text().removesuffix(chain))
+    assert "unable to get" in fault()
+    path.write_text("no certificate\n")
+    assert "no certificate" in fault()
+    path.unlink()
+    assert "no certificate" in fault()
+    assert "0 files for 1" in " ".join(verify.faults([], [names], authority.root))
+
+
+# --- what is to be reached ---
+
+@pytest.mark.parametrize("value, least, reached", [
+    (0.9, False, True), (1.0, False, True), (1.1, False, False),
+    (0.9, True, False), (1.0, True, True), (1.1, True, True)])
+def test_at_most_and_at_least(value: float, least: bool, reached: bool) -> None:
+    target = Target("x", value, 1.0, "", least)
+    assert target.reached is reached
+    assert target.cells[2:] == ["≥ 1" if least else "≤ 1",
+                                "reached" if reached else "**not reached**"]
+
+
+def sample(program: str, certificates: int = 1, wall: float = 1.0, **more: Any) -> dict[str, Any]:
+    """One measurement of certificates."""
+    return {"program": program, "certificates": certificates, "names": 1, "wall": wall, "cpu": 1.0,
+            "connections": 10, "acme": 1, "requests": 7 * certificates, "runs": 1,
+            "measured": certificates, **more}
+
+
+def fact(program: str) -> dict[str, Any]:
+    """What is known of a program."""
+    return {"program": program, "version": "1", "scripted": True, "honours_retry_after": True,
+            "peak": 1, "problem": ""}
+
+
+OURS, LACME = "letsencrypt-tiny", "lacme"
+SIGNER = "letsencrypt-tiny-accountd"
+RESULTS: dict[str, Any] = {
+    "date": "2026", "quick": False, "retry after": 1, "machine": {"pebble": "2"},
+    "issuance": [sample(OURS), sample(OURS, 50), sample(OURS, 200), sample(OURS, names=100),
+                 sample(LACME, wall=2.0), sample(LACME, 50, measured=1)],
+    "programs": [fact(OURS), fact(LACME)], "memory": {50: 1, 3000: 1},
+    "far": [{"slow": slow, **row} for slow in (False, True) for row in (
+        sample(OURS), sample(OURS, 50), sample("lego"), sample("acme-tiny"))],
+    "scan": [{"program": program, "sections": size, "wall": 1.0, "cpu": 1.0, "executed": 0,
+              "internet": 0, "peak": 1} for program, size in (
+                  (OURS, 1000), (OURS, 10000), (OURS, 100000), (LACME, 1000))],
+    "signer": [{"program": program, "key": key, "connections": number, "rate": 1000.0,
+                "one_core": one_core} for program in (SIGNER, "lacme-accountd")
+               for key in ("RSA-2048", "P-256") for number in (1, 4)
+               for one_core in (False, True)],
+    "growth": [{"key": "P-256", "signatures": 20000, "bytes": 0.0}],
+    "fleet": {"hosts": 1000, "signatures": 8, "refused": 0, "p99": 0.5, "peak": 1},
+    "web": [{"program": program, "keep": keep, "idle": idle, "rate": 1.0, "cpu": 1.0, "kept": idle}
+            for program in (OURS, "nginx") for keep in (False, True) for idle in (0, 1000)],
+    "startup": [{"program": "web server", "median": 0.01, "least": 0.01}],
+    "confine": [{"process": "client", "mode": "required", "wall": 0.001, "cpu": 0.001,
+                 "enforced": ""}]}
+
+
+@pytest.mark.parametrize("words, bound", [
+    ("one certificate: wall, of lacme's", 0.65), ("one certificate: CPU, of lacme's", 0.5),
+    ("200 certificates: CPU for each", 16), ("ACME requests per certificate", 7.5),
+    ("3000 orders: peak memory of the tree", 100), ("far, 50 certificates", 6),
+    ("validated slowly: wall, of lego's", 1), ("validated slowly: wall, of acme-tiny's", 1),
+    ("1000 sections: CPU", 0.09), ("10000 sections: wall", 11), ("100000 sections: wall", 10),
+    ("100000 sections: peak", 150), ("by RSA-2048: over 4 connections", 1),
+    ("by P-256: over 4 connections", 1), ("RSA-2048, one processor", 900),
+    ("RSA-2048, all processors", 1500), ("P-256, all processors", 2000),
+    ("of lacme-accountd's by RSA-2048", 1), ("bytes that it grows by", 16),
+    ("hosts refused", 0), ("99 of 100 signatures within", 1), ("memory of the signer", 64),
+    ("1000 idle connections, the others closed", 0.7), ("that are kept meanwhile", 1000),
+    ("web server: imports", 12), ("confinement", 5)])
+def test_what_is_to_be_reached(words: str, bound: float) -> None:
+    found = [target for target in targets(RESULTS) if words in target.text]
+    assert [target.bound for target in found] == [bound]
+
+
+def test_all_of_it_can_be_shown() -> None:
+    text = table.tables(RESULTS)
+    assert all(target.text in text for target in targets(RESULTS))
+    assert "limit: Retry-After 1 s" in plot.svg(RESULTS)
+    assert table.tables({"date": "", "quick": True, "retry after": 1, "machine": {}}) \
+        .startswith("; ; Retry-After 1 s; **quick run")
+
+
+# --- the line to a server that is far ---
+
+def test_a_reflected_packet_keeps_its_checksums() -> None:
+    packet = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 24, 1, 0, 64, 6, 0x1234, b"\1\2\3\4",
+                         b"\5\6\7\x08") + b"data"
+    found = mirror.swapped(packet)
+    assert (found[12:16], found[16:20]) == (packet[16:20], packet[12:16])
+    assert found[:12] + found[20:] == packet[:12] + packet[20:]
+    assert sum(struct.unpack("!14H", found + bytes(4))) == sum(
+        struct.unpack("!14H", packet + bytes(4)))
+    assert mirror.swapped(b"\x60" + bytes(39)) == b""    # IPv6

@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -61,7 +61,7 @@ def answered(data: bytes, size: int, method: str = "GET") -> "tuple[Response, bo
     made = connection.Connection(
         transport.Route(urls.Url("h.example", 443, "/"), None, ()),
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), 10)
-    made._timed = made.sock = stream.Timed(ours, 0)   # type: ignore[assignment]
+    made._timed = stream.Timed(ours, 0)
 
     def write() -> None:
         with theirs:
@@ -76,7 +76,7 @@ def answered(data: bytes, size: int, method: str = "GET") -> "tuple[Response, bo
     thread.start()
     try:
         response = made.exchange(method, "/x?y", (("Host", "h"),), None, 100)
-        return response, made.sock is not None
+        return response, made.is_open
     finally:
         made.close()
         ours.close()
@@ -288,28 +288,6 @@ def test_the_namespace_of_the_drafts_is_one_too() -> None:
 
 # --- waits -------------------------------------------------------------------------------------
 
-def test_polls_grow_and_end_with_the_timeout() -> None:
-    answers: list[Answer] = []
-    patience = Patience("s", 10, answers.append)
-    patience.enter("pending")
-    assert [patience.poll(None) for _ in range(4)] == [0.5, 1, 2, 4]
-    assert patience.poll(None) == 2.5    # the last one comes at the end, not beyond
-    with pytest.raises(TimedOut, match="still pending"):
-        patience.poll(None)
-    assert answers[0] == Progress("s", "pending", None, 0)
-    assert [cast(Progress, answer).wait for answer in answers[1:]] == [1, 1, 2, 4, 3]
-
-
-def test_the_servers_wish_is_honoured_or_the_order_given_up() -> None:
-    patience = Patience("s", 10, lambda _: None)
-    assert patience.poll(7) == 7
-    assert patience.poll(0) == 0.1    # never in a tight circle
-    with pytest.raises(TimedOut) as caught:
-        patience.poll(4)
-    assert caught.value.retry_after == 4
-    assert Patience("s", 0, lambda _: None).poll(86400) == 86400
-
-
 def waits_of(error: Error, times: int, limit: int = 10) -> tuple[list[float], Any]:
     """What is waited for a request that fails so often, and its end."""
     failures = [error] * times
@@ -359,16 +337,16 @@ def test_the_wait_that_ends_a_run_says_who_asked_for_it() -> None:
     patience.enter("processing")
     with pytest.raises(TimedOut, match="still processing, and the CA asks to come back in 600 s, "
                                        "which is more than what is left of the 90 s") as caught:
-        patience.poll(600)
+        finish(patience.until_poll(600))
     assert caught.value.retry_after == 600
     with pytest.raises(TimedOut, match="the 3 seconds of the setting “timeout” are over; the next"):
         patience = Patience("s", 3, lambda _: None)
         while True:
-            patience.poll(None)
+            finish(patience.until_poll(None))
     with pytest.raises(TimedOut, match="the 3 seconds of the setting “timeout” are over; the next"):
         patience = Patience("s", 3, lambda _: None)
         while True:
-            patience.poll(1)
+            finish(patience.until_poll(1))
 
 
 def test_a_slow_answer_is_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:

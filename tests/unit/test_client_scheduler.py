@@ -24,15 +24,15 @@ def fails(message: str) -> Task:
 
 
 def test_result_and_error_of_the_task() -> None:
-    assert Scheduler(1).run(waits(0, 0)) == 2
+    assert Scheduler(lambda: 1).run(waits(0, 0)) == 2
     with pytest.raises(ValueError, match="no"):
-        Scheduler(1).run(fails("no"))
+        Scheduler(lambda: 1).run(fails("no"))
 
 
 def test_outcomes_come_in_the_order_asked_for() -> None:
     def parent() -> Task:
         return (yield [waits(0.03), fails("x"), waits(), waits(0, 0)])
-    first, second, third, fourth = Scheduler(3).run(parent())
+    first, second, third, fourth = Scheduler(lambda: 3).run(parent())
     assert [first, third, fourth] == [Outcome(1), Outcome(0), Outcome(2)]
     assert isinstance(second.error, ValueError)
 
@@ -40,13 +40,13 @@ def test_outcomes_come_in_the_order_asked_for() -> None:
 def test_nothing_to_join() -> None:
     def parent() -> Task:
         return (yield [])
-    assert Scheduler(2).run(parent()) == []
+    assert Scheduler(lambda: 2).run(parent()) == []
 
 
 def test_waits_overlap_even_on_one_thread() -> None:
     def parent() -> Task:
         yield [waits(0.1, 0.1) for _ in range(50)]
-    scheduler = Scheduler(1)
+    scheduler = Scheduler(lambda: 1)
     start = time.monotonic()
     scheduler.run(parent())
     assert 0.2 <= time.monotonic() - start < 0.6
@@ -61,7 +61,7 @@ def test_without_another_thread_one_does_it_all(monkeypatch: pytest.MonkeyPatch)
 
     def parent() -> Task:
         return (yield [waits(0), waits(0), waits(0)])
-    scheduler = Scheduler(4)
+    scheduler = Scheduler(lambda: 4)
     assert len(scheduler.run(parent())) == 3 and scheduler.workers == 1
 
 
@@ -75,7 +75,7 @@ def test_a_wait_is_never_shortened() -> None:
 
     def parent() -> Task:
         yield [task(seconds / 100) for seconds in (5, 1, 3, 1, 0, 2)]
-    Scheduler(4).run(parent())
+    Scheduler(lambda: 4).run(parent())
     assert len(ends) == 6 and min(ends) >= 0
 
 
@@ -89,7 +89,7 @@ def test_first_come_first_served() -> None:
 
     def parent() -> Task:
         yield [task("a"), task("b"), task("c")]
-    Scheduler(1).run(parent())
+    Scheduler(lambda: 1).run(parent())
     assert steps == ["a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2", "c2"]
 
 
@@ -101,7 +101,7 @@ def test_one_order_of_one_name_is_one_thread() -> None:
         yield 0
         yield [name()]
         yield 0.01
-    scheduler = Scheduler(4)
+    scheduler = Scheduler(lambda: 4)
     scheduler.run(parent())
     assert scheduler.workers == 1
 
@@ -123,7 +123,7 @@ def test_no_more_threads_than_jobs_and_all_of_them() -> None:
     def parent() -> Task:
         yield [task() for _ in range(12)]
     before = threading.active_count()
-    scheduler = Scheduler(3)
+    scheduler = Scheduler(lambda: 3)
     scheduler.run(parent())
     assert max(most) == scheduler.workers == 3
     assert threading.active_count() == before
@@ -136,11 +136,11 @@ def test_trees_of_tasks() -> None:
             return 1
         outcomes = yield [tree(depth - 1) for _ in range(3)]
         return sum(outcome.value for outcome in outcomes)
-    assert Scheduler(4).run(tree(5)) == 3 ** 5
+    assert Scheduler(lambda: 4).run(tree(5)) == 3 ** 5
 
 
 def test_cancelled_tasks_end_at_their_wait_and_clean_up() -> None:
-    scheduler = Scheduler(2)
+    scheduler = Scheduler(lambda: 2)
     events: list[str] = []
 
     def waiting() -> Task:
@@ -181,6 +181,48 @@ def test_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None
         return [outcome.value for outcome in (yield [task(number) for number in range(20)])]
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    scheduler = Scheduler(8)
+    scheduler = Scheduler(lambda: 8)
     assert scheduler.run(all_of_them()) == list(range(20))
     assert scheduler.workers == 1
+
+
+def test_who_has_waited_for_tasks_goes_first() -> None:
+    """What it waits for next is not to begin after all that others have to do."""
+    steps: list[str] = []
+
+    def child() -> Task:
+        steps.append("child")
+        yield 0
+        steps.append("done")
+
+    def waiting() -> Task:
+        yield [child()]
+        steps.append("resumed")
+
+    def other(number: int) -> Task:
+        for _ in range(4):
+            steps.append(f"other {number}")
+            yield 0
+
+    def parent() -> Task:
+        yield [waiting(), *(other(number) for number in range(3))]
+    Scheduler(lambda: 1).run(parent())
+    assert len(steps) == 15 and steps[steps.index("done") + 1] == "resumed"
+
+
+def test_more_threads_as_soon_as_they_are_worth_it() -> None:
+    """How many there may be is asked each time."""
+    jobs = [1]
+
+    def task() -> Task:
+        time.sleep(0.02)
+        yield 0
+
+    def parent() -> Task:
+        yield [task() for _ in range(4)]
+        first = scheduler.workers
+        jobs[0] = 3
+        yield [task() for _ in range(6)]
+        return first
+    scheduler = Scheduler(lambda: jobs[0])
+    assert (scheduler.run(parent()), scheduler.workers) == (1, 3)

@@ -18,6 +18,7 @@ from letsencrypt_tiny.master.commands import due
 from letsencrypt_tiny.master.settings import main as config
 from letsencrypt_tiny.master.settings.certificates import Section
 from letsencrypt_tiny.master.store.journal import SectionState
+from letsencrypt_tiny.master.store.vicinity import Vicinity
 
 HOUR = DAY / 24
 START = int(time.time())
@@ -43,7 +44,7 @@ class Site:
         self.key = ca.genkey()
         self._write("key", self.key)
         self.section = Section(
-            "a", "F, [a]", (("dns", "a.example"), ("ip", "2001:db8::1"), ("ip", "192.0.2.1")),
+            "a", "F", (("dns", "a.example"), ("ip", "2001:db8::1"), ("ip", "192.0.2.1")),
             f"{path}/key", f"{path}/cert", f"{path}/chain", f"{path}/full", (), "ec:P-256", None,
             "", "", (), (), None, 0o644, "")
 
@@ -63,8 +64,9 @@ class Site:
             state: SectionState = SectionState(), section: Section | None = None,
             **changes: Any) -> Verdict:
         """Decide, ``now`` being a Unix time."""
-        found = due.Judge(self.config).decide((section or self.section)._replace(**changes), state,
-                                              now, min_days)
+        with Vicinity() as vicinity:
+            found = due.Judge(self.config, vicinity).decide(
+                (section or self.section)._replace(**changes), state, now, min_days)
         return Verdict(found.due, found.reason, found.certificate and found.certificate.not_after)
 
     def turns_due_at(self, seconds: float, **more: Any) -> None:

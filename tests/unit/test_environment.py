@@ -3,6 +3,7 @@
 import ast
 import ctypes
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -146,10 +147,13 @@ sys.meta_path.insert(0, Watch())
 """
 
 
+ENDING = re.compile(r"(?:sys\.exit|process\.end)\(main\(\)\)$", re.M)
+
+
 def imported_before(program: str, text: str) -> set[str]:
     """What a program has begun to import while its environment was still its caller's."""
-    text = text.replace("sys.exit(main())", "try:\n    main()\nexcept SystemExit:\n    pass\n"
-                        "print('\\n' + ' '.join(early))")
+    text = ENDING.sub("try:\n    main()\nexcept SystemExit:\n    pass\n"
+                      "print(chr(10) + ' '.join(early))", text)
     found = python(WATCH + text, {"OPENSSL_CONF": "/dev/null"}, "--help")
     return set(found.splitlines()[-1].split())
 

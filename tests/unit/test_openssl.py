@@ -20,7 +20,7 @@ from letsencrypt_tiny.master.settings.certificates import Section
 from letsencrypt_tiny.master.settings.keys import KEY_TYPES
 
 OPENSSL = "/usr/bin/openssl"
-PLAIN = Section("a", "F, [a]", (("dns", "a.example"),), "/k", "/c", "", "", (), "ec:P-256",
+PLAIN = Section("a", "F", (("dns", "a.example"),), "/k", "/c", "", "", (), "ec:P-256",
                 None, "", "", (), (), None, 0o644, "")
 
 

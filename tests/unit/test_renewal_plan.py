@@ -15,7 +15,7 @@ from letsencrypt_tiny.master.store.installed import Installed
 from letsencrypt_tiny.master.store.journal import SectionState
 
 NAMES = (("dns", "a.example"), ("ip", "192.0.2.1"))
-SECTION = Section("a", "F, [a]", NAMES, "/k", "/c", "/ch", "/f", (), "ec:P-256", None, "", "", (),
+SECTION = Section("a", "F", NAMES, "/k", "/c", "/ch", "/f", (), "ec:P-256", None, "", "", (),
                   (), None, 0o644, "")
 HOUR = DAY // 24
 NEVER = 1 << 40

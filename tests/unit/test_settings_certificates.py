@@ -75,7 +75,7 @@ def test_short_form(files: Files) -> None:
     own = "/lib/x/certs/example.org"
     found = files.load("[example.org]\nnames = Example.org, www.example.org\n")["example.org"]
     assert found == Section(
-        name="example.org", where=f"{files.path}/certs.conf, [example.org]",
+        name="example.org", source=f"{files.path}/certs.conf",
         identifiers=(("dns", "example.org"), ("dns", "www.example.org")), key=f"{own}/privkey.pem",
         certificate=f"{own}/cert.pem", chain=f"{own}/chain.pem", fullchain=f"{own}/fullchain.pem",
         subject=(), key_type="ec:P-256", min_days=None,

@@ -42,7 +42,7 @@ def test_an_empty_file_has_good_defaults(file: Path) -> None:
         f"{file}, [client]", "_letsencrypt-client", "_letsencrypt-client",
         ("/usr/libexec/letsencrypt-tiny/client",), "auto")
     assert client.socket == "%t/S.letsencrypt-tiny"
-    assert client.access == (paths.DIRECTORY_URL, 90, True, "", "", "", "", "", 4, 90,
+    assert client.access == (paths.DIRECTORY_URL, 90, True, "", "", "", "", "", None, 90,
                              ())
     assert webserver.program == config.Program(
         f"{file}, [webserver]", "_letsencrypt-www", "_letsencrypt-www",

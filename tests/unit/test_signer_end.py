@@ -13,13 +13,20 @@ from letsencrypt_tiny.common.errors import ConfigError, Error
 from letsencrypt_tiny.common.wire import signer as wire
 from letsencrypt_tiny.common.wire.access import Access
 from letsencrypt_tiny.common.wire.order import AccountUpdate, Failed
-from letsencrypt_tiny.master.peers import signer as signers
+from letsencrypt_tiny.master.peers import connecting, signer as signers
 from letsencrypt_tiny.master.peers.conversation import greet
 from letsencrypt_tiny.master.peers.loop import Loop
 from letsencrypt_tiny.master.peers.signer import Heard
 from letsencrypt_tiny.master.plan import signing
 
 pytestmark = pytest.mark.root
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that hangs up is not tried again for a minute."""
+    monkeypatch.setattr(connecting, "BUSY_SECONDS", 0.2)
+
 
 GREETED = wire.format_greeting(words.GREETING)
 ENOUGH = Failed("a", "enough", "unfinished")

@@ -43,14 +43,14 @@ def test_socket(number: int, running: Running) -> None:
 
 
 def test_second_signal(tmp_path: Path, key: Path) -> None:
-    """Not even one that a conversation's thread could get keeps the socket from being removed."""
+    """It does not keep the socket from being removed."""
     before = ("import os, time\n"
-              "from letsencrypt_tiny.signer.server import Server\n"
-              "close = Server.server_close\n"
+              "from letsencrypt_tiny.signer.place import Place\n"
+              "close = Place.close\n"
               "def closing(self):\n"
               "    os.kill(os.getpid(), 15), os.kill(os.getpid(), 2), time.sleep(0.2)\n"
               "    close(self)\n"
-              "Server.server_close = closing")
+              "Place.close = closing")
     with Running(tmp_path, key, "--confine=no", before=before) as running:
         with running.connect() as client:
             client.sign(GOOD)
@@ -114,7 +114,7 @@ def test_endless_line(running: Running) -> None:
         assert sent < 4 << 20
         assert client.rest() == b""
         other.sign(GOOD)
-    assert "NOSIGN line longer than 65544 bytes\n" in running.log.read_text()
+    running.wait_for("NOSIGN line longer than 65544 bytes\n")
 
 
 def test_half_line_harms_nobody(running: Running) -> None:
@@ -122,13 +122,13 @@ def test_half_line_harms_nobody(running: Running) -> None:
         client.sock.sendall(GOOD[:20])
     with running.connect() as client:
         client.sign(GOOD)
-    assert "NOSIGN the client ended in the middle of a line" in running.log.read_text()
+    running.wait_for("NOSIGN the client ended in the middle of a line\n")
 
 
 def test_limits(tmp_path: Path, key: Path) -> None:
     """The time for a line; room for new connections is made by idle ones, not by busy ones."""
-    before = ("from letsencrypt_tiny.signer import conversation as c, server as s\n"
-              "s.MAX_CONNECTIONS, s.IDLE_TIME, c.LINE_TIME = 2, 0.3, 1.5")
+    before = ("from letsencrypt_tiny.signer import conversation as c, room as r, server as s\n"
+              "s.MAX_CONNECTIONS, r.IDLE_TIME, c.LINE_TIME = 2, 0.3, 1.5")
     with Running(tmp_path, key, before=before) as running:
         slow, idle = running.connect(hello=True), running.connect()
         idle.sign(GOOD)
@@ -150,27 +150,70 @@ def test_limits(tmp_path: Path, key: Path) -> None:
         assert "[3] refused: 2 connections are busy" in log and "error" not in log
 
 
-def test_idle_connection_that_ends_while_it_is_dismissed(tmp_path: Path, key: Path) -> None:
-    """Its thread takes it out between the choice and the dismissal: others are served."""
-    before = ("from letsencrypt_tiny.signer import server as s\n"
-              "s.MAX_CONNECTIONS, s.IDLE_TIME = 1, 0\n"
-              "class Ending(dict):\n"
-              "    def items(self):\n"
-              "        found = list(super().items())\n"
-              "        self.clear()\n"
-              "        return found\n"
-              "init = s.Server.__init__\n"
-              "def changed(self, *arguments):\n"
-              "    init(self, *arguments)\n"
-              "    self._connections = Ending()\n"
-              "s.Server.__init__ = changed")
-    with Running(tmp_path, key, before=before) as running:
-        with running.connect() as first:
-            first.sign(GOOD)
-            time.sleep(0.3)   # until it waits
-            with running.connect() as second:
-                second.sign(GOOD)
-        assert running.stop() == 0 and "error" not in running.log.read_text()
+KNOCK = """
+import socket, sys
+sock = socket.socket(socket.AF_UNIX)
+sock.connect(sys.argv[1])
+print("knocked", flush=True)
+sock.settimeout(30)
+print(sock.recv(4096)[:4].decode(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_newcomer_waits_for_room(tmp_path: Path, key: Path) -> None:
+    """Nobody has more than others, nobody is idle: it waits, and so do those behind it."""
+    before = "from letsencrypt_tiny.signer import server as s\ns.MAX_CONNECTIONS = 1"
+    with Running(tmp_path, key, before=before) as running, contextlib.ExitStack() as stack:
+        client = running.connect()
+        client.sign(GOOD)
+        waiting = []
+        for _ in range(3):
+            process = stack.enter_context(subprocess.Popen(
+                [PYTHON, "-c", KNOCK, str(running.path)], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, text=True))
+            assert process.stdout and process.stdout.readline() == "knocked\n"
+            waiting.append(process)
+        time.sleep(2.5)   # until it has looked again
+        client.sign(GOOD)
+        assert "refused" not in running.log.read_text()
+        client.__exit__()
+        for process in waiting:   # in the order of their coming
+            assert process.stdout and process.stdout.readline() == "1 OK\n"
+            process.communicate()
+        assert running.stop() == 0
+        assert "connections are busy" not in running.log.read_text()
+
+
+@pytest.mark.parametrize("options", [[], ["--debug"]])
+def test_a_conversation_that_fails(tmp_path: Path, key: Path, options: list[str]) -> None:
+    """For a reason nobody thought of: it ends, in a line, and the others go on."""
+    before = ("from letsencrypt_tiny.signer import conversation as c\n"
+              "answer = c.Talk._answer\n"
+              "def changed(self, line):\n"
+              "    if line == b'odd':\n"
+              "        raise ValueError('nobody thought of that')\n"
+              "    return answer(self, line)\n"
+              "c.Talk._answer = changed")
+    with Running(tmp_path, key, *options, before=before) as running, running.connect() as other:
+        with running.connect() as client:
+            assert client.ask(b"odd") == b""
+        other.sign(GOOD)
+        assert running.stop() == 0
+        log = running.log.read_text()
+    assert log.count("error: a conversation failed: ValueError('nobody thought of that')\n") == 1
+    assert ("Traceback" in log) is bool(options)
+
+
+def test_no_memory_for_a_conversation(tmp_path: Path, key: Path) -> None:
+    """There would be none for the others: it ends, and is started anew."""
+    before = ("from letsencrypt_tiny.signer import conversation as c\n"
+              "def changed(self, line):\n"
+              "    raise MemoryError\n"
+              "c.Talk._answer = changed")
+    with Running(tmp_path, key, before=before) as running, running.connect() as client:
+        assert client.ask(GOOD) == b""
+        assert running.process.wait(20) == 1 and not running.path.exists()
 
 
 def test_connections_beyond_those_that_are_logged(tmp_path: Path, key: Path) -> None:
@@ -335,7 +378,8 @@ def crowd(path: Path, said: bytes, count: int = 32) -> Iterator[None]:
 def test_one_peer_does_not_take_the_places_of_others(tmp_path: Path, key: Path,
                                                      said: bytes) -> None:
     """70 of 70 are served, whatever it does with them; and one that was there before, too."""
-    with Running(tmp_path, key) as running, running.connect() as before:
+    limit = "from letsencrypt_tiny.signer import server as s\ns.MAX_CONNECTIONS = 32"
+    with Running(tmp_path, key, before=limit) as running, running.connect() as before:
         with crowd(running.path, said):
             for _ in range(70):
                 with running.connect() as client:

@@ -148,7 +148,7 @@ def test_a_turn_comes_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
         for ours, end in pairs:
             ours.close()
             end.close()
-        made.selector.close()
+        made.poll.close()
 
 
 def test_what_is_refused(server: TlsServer) -> None:
@@ -221,7 +221,7 @@ def test_who_listens_to_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
         assert served.find("a.example") is None and end.fileno() < 0
         ours.settimeout(5)
         assert len(read_all(ours)) == 0
-        made.selector.close()
+        made.poll.close()
 
 
 def test_thousands_at_a_time() -> None:

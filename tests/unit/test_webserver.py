@@ -15,7 +15,7 @@ from harness.webserver import (AS_ROOT, AUTHORIZATION, PATH, TOKEN, WebServer, c
                                get, read_all, running, status)
 from letsencrypt_tiny.common.wire.challenge import MAX_KEY_AUTHORIZATION
 from letsencrypt_tiny.webserver.challenges import Challenges
-from letsencrypt_tiny.webserver.http import MAX_HEAD, respond
+from letsencrypt_tiny.webserver.http import MAX_HEAD, is_last, respond
 
 
 @pytest.fixture(scope="module")
@@ -301,3 +301,19 @@ def test_rooms_of_several_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (found.find("both"), found.find("one"), found.find("above"), found.find("none")) == (
         f"both.{OWN}".encode(), f"one.{OWN}".encode(), None, None)
     assert Challenges([OWN]).find("above") is not None is Challenges([OWN]).find("one")
+
+
+@pytest.mark.parametrize("text, last", [
+    ("GET / HTTP/1.1\nHost: a\nConnection: close\n\n", True),
+    ("GET / HTTP/1.1\nhost: a\ncONNECTION: Close\nAccept: */*\n\n", True),
+    ("GET / HTTP/1.0\n\n", True), ("GET / HTTP/1.0\nHost: a\n\n", True),
+    ("GET / HTTP/1.0\nConnection: keep-alive\n\n", False),
+    ("GET / HTTP/1.1\nHost: a\n\n", False),
+    ("GET / HTTP/1.1\nHost: a\nX-Connection: close\n\n", False),
+    ("GET / HTTP/1.1\nHost: a\nConnection: close\n\nGET", False),      # more has come
+    ("GET / HTTP/1.1\nHost: a\nConnection: close\nContent-Length: 3\n\n", False),
+    ("GET / HTTP/1.0\nTransfer-Encoding: chunked\n\n", False),
+    ("POST / HTTP/1.0\n\n", False), ("HEAD / HTTP/1.0\n\n", False),
+    ("\nGET / HTTP/1.0\n\n", False), ("GET / HTTP/1.0\nConn", False)])
+def test_after_which_request_nothing_comes(text: str, last: bool) -> None:
+    assert is_last(text.replace("\n", "\r\n").encode()) is last

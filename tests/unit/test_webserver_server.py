@@ -1,6 +1,7 @@
 """The challenge web server: under load, its beginning and its end."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -29,22 +30,36 @@ def server() -> Iterator[WebServer]:
 
 # --- load --------------------------------------------------------------------------------------
 
-def test_slow_connections_and_one_validation(server: WebServer) -> None:
-    idle = [connect(server.addresses[0]) for _ in range(600)]
+@pytest.fixture
+def descriptors() -> Iterator[None]:
+    """As many as the machine allows us."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_slow_connections_and_one_validation(server: WebServer, descriptors: None) -> None:
+    """A thousand have their places; who comes then has one, too."""
+    idle = [connect(server.addresses[0]) for _ in range(1000)]
     try:
         for sock in idle[::2]:
             try:
                 sock.sendall(b"GET /.well-known/")
             except ConnectionError:
-                pass  # had to make room already
+                pytest.fail("it had to make room")
         for address in server.addresses:
             start = time.monotonic()
             assert status(exchange(address, get(PATH))) == 200
             assert time.monotonic() - start < 2
         if AS_ROOT:  # others can't look into a confined process
-            descriptors = len(os.listdir(f"/proc/{server.process.pid}/fd"))
-            assert 100 < descriptors < Server.MAX_CONNECTIONS + 20
+            number = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+            assert 1000 < number < Server.MAX_CONNECTIONS + 20
+        assert all(map(is_open, idle))
+        idle += [connect(server.addresses[0]) for _ in range(100)]
+        assert status(exchange(server.addresses[0], get(PATH))) == 200
         # The oldest went, the newest stayed.
+        idle[0].setblocking(True)
         assert idle[0].recv(1) == b""
         idle[-1].settimeout(0.05)
         with pytest.raises(socket.timeout):
@@ -144,14 +159,31 @@ def test_who_makes_room() -> None:
         fourth = opened(listener, server, "127.0.0.2", 1, get("/"))   # again
         assert not is_open(other[0]) and is_open(third[0])
         fifth = opened(listener, server, "127.0.0.2", 1, get("/"))
-        assert read_all(answered[0]) and [conn.trailer >= 0 for conn in server.connections] == [
+        assert read_all(answered[0])
+        assert [conn.trailer >= 0 for conn in server.connections.values()] == [
             False, False, True, True]
         for sock in answered + greedy + other + another + third + fourth + fifth:
             sock.close()
         while server.connections:
             server.step()
         assert not server.places
-        server.selector.close()
+        server.poll.close()
+
+
+def test_who_asks_at_once_and_no_more_takes_no_place() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = SmallServer([listener], Challenges().find)
+        idle = opened(listener, server, "127.0.0.2", 4)
+        asked = opened(listener, server, "127.0.0.3", 1, get("/", close=True))
+        assert status(read_all(asked[0])) == 404 and all(map(is_open, idle))
+        assert len(server.connections) == 4
+        again = opened(listener, server, "127.0.0.3", 1, get("/"))    # may ask for more
+        assert status(read_all(again[0])) == 404 and not is_open(idle[0])
+        for sock in idle + asked + again:
+            sock.close()
+        while server.connections:
+            server.step()
+        server.poll.close()
 
 
 def test_many_validations_at_once(server: WebServer) -> None:
@@ -202,9 +234,9 @@ def short() -> Iterator[tuple[ShortServer, Address]]:
     stopping = True
     connect(listener.getsockname()).close()  # wakes it up
     thread.join(5)
-    for conn in list(server.connections):
+    for conn in list(server.connections.values()):
         server.close(conn)
-    server.selector.close()
+    server.poll.close()
     listener.close()
     assert not thread.is_alive()
 

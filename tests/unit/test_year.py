@@ -126,7 +126,7 @@ def certified(lifetime: int, now: float, number: int = 0) -> Any:
 
 def decide(section: Any, certificate: Any, installed: float, now: float, known: Renewal
            ) -> renewal.Due:
-    found: Any = SimpleNamespace(certificate=certificate, missing="", misfit="")
+    found: Any = SimpleNamespace(certificate=certificate, missing="", misfit="", access=())
     return renewal.decide(section, found, SectionState(installed=int(installed)), now,
                           known=known)
 

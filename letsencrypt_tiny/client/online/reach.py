@@ -3,7 +3,6 @@
 What answers is anybody's: time and size are limited, and of it nothing is shown but its status.
 """
 
-import http.client
 import ipaddress
 import socket
 import ssl
@@ -12,11 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from ...common.errors import NO_ROUTE, Error, ProtocolError
+from ...common.errors import NO_ROUTE, Error, LocalProtocolError, ProtocolError
 from ...common.log import printable
 from ...common.names import Identifier
 from ...common.wire import challenge
-from ..stream import MAX_HEAD, HTTPResponse, Timed
+from .. import http
+from ..stream import MAX_HEAD, Timed
 from .asking import connect, hurry
 
 HTTP, HTTPS = 80, 443
@@ -107,7 +107,7 @@ def _fetch(address: str, url: str, tls: ssl.SSLContext, deadline: float,
         return _get(sock, where.netloc, target or "/", deadline)
     except OSError as exc:
         raise _mute(who, exc) from exc
-    except (ProtocolError, http.client.HTTPException, ValueError) as exc:
+    except (LocalProtocolError, ProtocolError, ValueError) as exc:
         raise Astray(f"{who} does not speak HTTP that makes sense") from exc
     finally:
         sock.close()
@@ -116,15 +116,11 @@ def _fetch(address: str, url: str, tls: ssl.SSLContext, deadline: float,
 def _get(sock: socket.socket, host: str, target: str, deadline: float) -> tuple[int, str, bytes]:
     timed = Timed(sock, deadline)
     timed.begin(deadline, MAX_BODY + MAX_HEAD)
-    connection = http.client.HTTPConnection("localhost")
-    connection.response_class = HTTPResponse
-    connection.sock = timed    # type: ignore[assignment]
-    connection.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
-    for name, value in (("Host", host), ("Accept", "*/*"), ("Connection", "close")):
-        connection.putheader(name, value)
-    connection.endheaders()
-    response = connection.getresponse()
-    return response.status, response.getheader("location") or "", response.read(MAX_BODY)
+    timed.send(http.request("GET", target, (("Host", host), ("Accept", "*/*"),
+                                            ("Connection", "close"))))
+    found = http.receive(timed, "GET", MAX_BODY)
+    location = next((value for name, value in found.fields if name == "location"), "")
+    return found.status, location, found.body
 
 
 def _unreached(who: str, exc: OSError) -> Unreached:

@@ -17,10 +17,14 @@ Before ``enter`` the caller must have
 import ctypes
 import errno
 import os
-from typing import Any, NamedTuple
 
 from . import landlock, seccomp
 from ..errors import Error
+from ..record import NamedTuple
+
+TYPE_CHECKING = False   # see record.py
+if TYPE_CHECKING:
+    from typing import Any
 
 MODES = ("auto", "required", "no")
 
@@ -170,7 +174,7 @@ def _enter_landlock(plan: Plan) -> list[str]:
     return done
 
 
-def _prepare_seccomp(plan: Plan) -> Any:
+def _prepare_seccomp(plan: Plan) -> "Any":
     return seccomp.prepare(
         read=bool(plan.read) or plan.reopen, create=bool(plan.create), remove=bool(plan.remove),
         connect=bool(plan.connect), listen=plan.listen, rewrite=plan.rewrite,

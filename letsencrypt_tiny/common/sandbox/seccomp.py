@@ -11,7 +11,10 @@ socket, whether a file elsewhere exists and how large it is (stat).
 import errno
 import os
 from collections.abc import Iterator
-from typing import Any
+
+TYPE_CHECKING = False   # see common/record.py
+if TYPE_CHECKING:
+    from typing import Any
 
 DIRECTORY = "/usr/lib/python3/dist-packages"  # the programs run with -S; tests change it
 
@@ -68,7 +71,7 @@ _Rule = tuple[str, tuple[_Test, ...]]
 
 
 def prepare(*, read: bool, create: bool, remove: bool, connect: bool, listen: bool,
-            rewrite: bool = False, modules: bool = False) -> Any:
+            rewrite: bool = False, modules: bool = False) -> "Any":
     """Return a filter whose method ``load()`` confines this process for good.
 
     read: open files for reading; create: make new ones, and unlink them; remove: look at
@@ -98,7 +101,7 @@ def prepare(*, read: bool, create: bool, remove: bool, connect: bool, listen: bo
         raise OSError("the kernel, or what this runs in, refuses seccomp(2)") from exc
 
 
-def _filter(module: Any, rules: list[_Rule]) -> Any:
+def _filter(module: "Any", rules: list[_Rule]) -> "Any":
     syscalls = module.SyscallFilter(defaction=module.ERRNO(errno.EPERM))
     # i386 and x32 calls have other numbers: no list of ours judges them
     syscalls.set_attr(module.Attr.ACT_BADARCH, module.KILL_PROCESS)
@@ -112,7 +115,7 @@ def _filter(module: Any, rules: list[_Rule]) -> Any:
     return syscalls
 
 
-def _load_module() -> Any:
+def _load_module() -> "Any":
     """Return Debian's module ``seccomp``, from its file: its directory never is on sys.path."""
     from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
     for suffix in EXTENSION_SUFFIXES:
@@ -130,7 +133,7 @@ def _load_module() -> Any:
     raise ModuleNotFoundError("python3-seccomp is not installed")
 
 
-def _add(syscalls: Any, action: Any, name: str, tests: list[Any]) -> None:
+def _add(syscalls: "Any", action: "Any", name: str, tests: "list[Any]") -> None:
     try:
         syscalls.add_rule(action, name, *tests)
     except RuntimeError:

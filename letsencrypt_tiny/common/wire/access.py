@@ -16,6 +16,6 @@ class Access(NamedTuple):
     tls_maximum: str = ""
     ciphers: str = ""              # openssl cipher list; "" is the library's default
     proxy: str = ""                # http://[user:password@]host:port; "" is the environment's
-    jobs: int = 4                  # connections to the server at most
+    jobs: int | None = None        # connections to the server at most; None: what it is worth
     answer_timeout: int = 90       # seconds for one answer of the server, connecting included
     origins: tuple[str, ...] = ()  # https://HOST[:PORT], other than the directory's, of its URLs

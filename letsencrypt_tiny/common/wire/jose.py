@@ -1,7 +1,6 @@
 """base64url, JSON Web Keys and the JWS signing input (RFC 7515, 7517, 7518, 7638)."""
 
 import binascii
-import hashlib
 import json
 import re
 from typing import Any, NamedTuple
@@ -55,6 +54,7 @@ def thumbprint(jwk: dict[str, Any]) -> str:
     members = PUBLIC_MEMBERS.get(kty) if isinstance(kty, str) else None
     if members is None or not all(isinstance(jwk.get(member), str) for member in members):
         raise ProtocolError("not an RSA, EC or OKP public key (RFC 7517)")
+    import hashlib   # with libcrypto, which a master with nothing to do needs not
     required = {member: jwk[member] for member in members}
     return encode_text(hashlib.sha256(canonical_json(required)).digest())
 

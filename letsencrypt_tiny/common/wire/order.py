@@ -69,7 +69,7 @@ def parse_config(text: bytes) -> ClientConfig:
         verify=get_bool(given, "verify", True), ca_file=get_str(given, "ca_file"),
         tls_minimum=get_str(given, "tls_minimum"), tls_maximum=get_str(given, "tls_maximum"),
         ciphers=get_str(given, "ciphers"), proxy=get_str(given, "proxy"),
-        jobs=get_int(given, "jobs", 1, 64),
+        jobs=None if given.get("jobs") is None else get_int(given, "jobs", 1, 64),
         answer_timeout=get_int(given, "answer_timeout", 1, MAX_WAIT),
         origins=tuple(get_strs(given, "origins", MAX_ORIGINS)))
     return ClientConfig(access, confine=get_str(obj, "confine"),

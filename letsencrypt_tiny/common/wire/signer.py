@@ -90,6 +90,8 @@ class Refusal(ProtocolError):
 class LineBuffer:
     """Cuts a stream of bytes into lines that end in CR LF, none longer than ``limit`` bytes."""
 
+    __slots__ = ("_limit", "_data", "_scanned")
+
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._data = bytearray()
@@ -106,10 +108,9 @@ class LineBuffer:
 
         Raises ProtocolError for a line that is too long or holds a bare CR or LF.
         """
-        end = self._data.find(b"\r\n", self._scanned)
-        if end < 0:
-            self._scanned = max(0, len(self._data) - 1)
+        if not self.complete:
             return None
+        end = self._scanned
         line = bytes(self._data[:end])
         del self._data[:end + 2]
         self._scanned = 0
@@ -120,9 +121,16 @@ class LineBuffer:
         return line
 
     @property
-    def pending(self) -> bool:
-        """True if bytes of an unfinished line are left."""
-        return bool(self._data)
+    def complete(self) -> bool:
+        """True if there is a line to take, or what is none though it ends like one."""
+        end = self._data.find(b"\r\n", self._scanned)
+        self._scanned = max(0, len(self._data) - 1) if end < 0 else end
+        return end >= 0
+
+    @property
+    def pending(self) -> int:
+        """How many bytes of lines that nobody has taken are left."""
+        return len(self._data)
 
 
 def format_greeting(greeting: Greeting) -> bytes:

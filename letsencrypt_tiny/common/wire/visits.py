@@ -5,9 +5,9 @@ asked for.  It is there for messages; nothing is decided by it.  Pure functions.
 """
 
 import re
-from typing import NamedTuple
 
 from ..errors import ProtocolError
+from ..record import NamedTuple
 
 MAX_LINE = 300       # bytes
 MAX_VISITS = 1000    # that are told in a run of requests in vain, and of others

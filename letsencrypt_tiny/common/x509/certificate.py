@@ -22,7 +22,6 @@ _OPTIONAL = {None: (b"",),                   # v1, the default, is never encoded
              b"\x02\x01\x02": _UNIQUE + tuple(tags + b"\xa3" for tags in _UNIQUE)}
 
 _DAYS_IN = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_DATE = ((0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14))   # YYYY MM DD hh mm ss
 
 
 class Certificate(NamedTuple):
@@ -97,11 +96,13 @@ def _time(tag: int, text: bytes) -> int:
         raise X509Error("malformed date")
     if text[14:] != b"Z" or not text[:14].isdigit():
         raise X509Error("malformed date")
-    year, month, day, *clock = (int(text[start:end]) for start, end in _DATE)
+    date, clock = divmod(int(text[:14]), 1_000_000)
+    year, month, day = date // 10_000, date // 100 % 100, date % 100
+    hour, minute, second = clock // 10_000, clock // 100 % 100, clock % 100
     if not 1 <= month <= 12 or not 1 <= day <= _days_in(year, month) \
-            or clock[0] > 23 or clock[1] > 59 or clock[2] > 59:
+            or hour > 23 or minute > 59 or second > 59:
         raise X509Error(f"there is no date {text.decode()}")
-    return days(year, month, day) * DAY + clock[0] * 3600 + clock[1] * 60 + clock[2]
+    return days(year, month, day) * DAY + hour * 3600 + minute * 60 + second
 
 
 def _days_in(year: int, month: int) -> int:

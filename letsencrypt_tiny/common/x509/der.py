@@ -56,6 +56,15 @@ def elements(data: bytes, what: str) -> Elements:
 
 def only(tag: bytes, data: bytes, what: str) -> bytes:
     """Return the content of the one element of ``data``, which must have that tag."""
+    size = len(data) - 2
+    if size > 1 and data[:1] == tag:   # nearly always, and as strictly
+        first = data[1]
+        if first == size < 128:
+            return data[2:]
+        if first == 129 and data[2] == size - 1 > 127:
+            return data[3:]
+        if first == 130 and data[2] << 8 | data[3] == size - 2 > 255:
+            return data[4:]
     tags, contents, _ = elements(data, what)
     if tags != tag:
         raise X509Error(f"malformed {what}")

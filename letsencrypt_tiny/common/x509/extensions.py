@@ -4,6 +4,8 @@ Each function takes OID -> DER value, as fields.py found them, and raises X509Er
 is one of RFC 5280.
 """
 
+from functools import lru_cache
+
 from .der import (BIT_STRING, BOOLEAN, INTEGER, OCTET_STRING, OID, SEQUENCE, TRUE, X509Error, each,
                   elements, oid, only)
 
@@ -72,10 +74,15 @@ def subject_key(extensions: dict[str, bytes]) -> bytes | None:
 
 def key_identifier(extensions: dict[str, bytes]) -> bytes | None:
     """Return the keyIdentifier of an authorityKeyIdentifier, None if there is none."""
+    return _key_identifier(extensions.get(_AUTHORITY_KEY, _EMPTY))
+
+
+@lru_cache(16)   # a CA's certificates have the same
+def _key_identifier(value: bytes) -> bytes | None:
     # SEQUENCE { keyIdentifier [0], authorityCertIssuer [1], authorityCertSerialNumber [2] },
     # each optional, the last two together (§4.2.1.1)
     what = "authorityKeyIdentifier"
-    tags, contents, _ = elements(only(SEQUENCE, extensions.get(_AUTHORITY_KEY, _EMPTY), what), what)
+    tags, contents, _ = elements(only(SEQUENCE, value, what), what)
     if tags not in (b"", b"\x80", b"\xa1\x82", b"\x80\xa1\x82"):
         raise X509Error(f"malformed {what}")
     return contents[0] if tags[:1] == b"\x80" else None
@@ -83,10 +90,15 @@ def key_identifier(extensions: dict[str, bytes]) -> bytes | None:
 
 def is_ca(extensions: dict[str, bytes]) -> bool:
     """True if basicConstraints say so."""
+    return _is_ca(extensions.get(_BASIC, _EMPTY))
+
+
+@lru_cache(16)   # the same in all but a few
+def _is_ca(value: bytes) -> bool:
     # SEQUENCE { cA BOOLEAN DEFAULT FALSE, pathLenConstraint INTEGER OPTIONAL }, the latter for
     # CAs only (§4.2.1.9)
     what = "basicConstraints"
-    tags, contents, _ = elements(only(SEQUENCE, extensions.get(_BASIC, _EMPTY), what), what)
+    tags, contents, _ = elements(only(SEQUENCE, value, what), what)
     if tags not in (b"", BOOLEAN, BOOLEAN + INTEGER) or tags and contents[0] != TRUE:
         raise X509Error(f"malformed {what}")
     return tags != b""

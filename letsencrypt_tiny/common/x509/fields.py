@@ -3,6 +3,8 @@
 Each function raises X509Error.  A § alone is one of RFC 5280.
 """
 
+from functools import lru_cache
+
 from .der import (BIT_STRING, BOOLEAN, OCTET_STRING, OID, SEQUENCE, SET, TRUE, X509Error, each,
                   elements, oid, only)
 
@@ -66,15 +68,20 @@ def by_oid(data: bytes, what: str, forms: tuple[bytes, ...]) -> dict[str, bytes]
     """Return OID -> value of each extension or attribute, in order; none may occur twice."""
     found: dict[str, bytes] = {}
     for item in each(SEQUENCE, data, what):
-        tags, contents, _ = elements(item, what)
-        # critical BOOLEAN DEFAULT FALSE: defaults aren't encoded (X.690 §11.5)
-        if tags not in forms or not contents[-1] or tags[1:2] == BOOLEAN and contents[1] != TRUE:
-            raise X509Error(f"malformed {what}")
-        name = oid(contents[0])
+        name, value = _typed(item, what, forms)
         if name in found:
             raise X509Error(f"{what} {name} occurs twice")
-        found[name] = contents[-1]
+        found[name] = value
     return found
+
+
+@lru_cache(64)   # most are the same in every certificate of a CA's
+def _typed(item: bytes, what: str, forms: tuple[bytes, ...]) -> tuple[str, bytes]:
+    tags, contents, _ = elements(item, what)
+    # critical BOOLEAN DEFAULT FALSE: defaults aren't encoded (X.690 §11.5)
+    if tags not in forms or not contents[-1] or tags[1:2] == BOOLEAN and contents[1] != TRUE:
+        raise X509Error(f"malformed {what}")
+    return oid(contents[0]), contents[-1]
 
 
 def extensions(data: bytes) -> dict[str, bytes]:

@@ -1,15 +1,15 @@
 """Which sections want a certificate: what is installed is read, the plan decides."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...common import log
 from ...common.clock import DAY
 from ...common.errors import Error, UsageError, did_you_mean
 from ...common.x509.certificate import Certificate
-from ..pki import keys
 from ..plan import ari, issuers, renewal
+from ..plan.issuers import Issuer
 from ..plan.renewal import Due
 from ..settings.certificates import Certificates, Section
 from ..settings.main import Config
@@ -17,6 +17,7 @@ from ..store import installed
 from ..store.installed import Installed
 from ..store.journal import Journal, SectionState
 from ..store.renewals import NOTHING, Renewal, Renewals
+from ..store.vicinity import Vicinity
 
 if TYPE_CHECKING:
     from .life import Life
@@ -33,8 +34,10 @@ class Selection(NamedTuple):
 class Judge:
     """Decides about sections, by what the CAs are and what is revoked at one moment."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, vicinity: Vicinity) -> None:
+        """``vicinity``: sections are looked at one after the other."""
         self._config = config
+        self._vicinity = vicinity
         self._known = issuers.configured(config)
         self._revoked = Journal(config.state_directory).revoked()
 
@@ -44,10 +47,7 @@ class Judge:
 
         ``renewal_known`` is what the CA has said of the certificate that the section had then.
         """
-        found = installed.read(section)
-        if section.in_token and state.key != section.key:
-            found = found._replace(key_changed=True)
-        found = keys.compare(self._config.openssl, section, found)
+        found = self._read(section, state)
         if min_days is None:
             section = _bounded(section, found)
         said = NOTHING
@@ -56,8 +56,9 @@ class Judge:
         verdict = renewal.decide(section, found, state, now, min_days,
                                  {self._known[name].directory for name in section.issuers},
                                  self._revoked, said)
-        if not verdict.due and section.ca_file and state.ca_file not in (
-                None, installed.authorities(section.ca_file)) \
+        if not verdict.due and section.ca_file and state.ca_file is not None \
+                and state.ca_file != self._vicinity.remembered(installed.authorities,
+                                                               section.ca_file) \
                 and not _chains(self._config, section):
             return verdict._replace(due=True, reason=f"it does not chain to {section.ca_file}")
         if not verdict.due and section.preferred_chain not in ("", state.preferred_chain) \
@@ -66,30 +67,47 @@ class Judge:
                                     f"{section.preferred_chain}")
         return verdict
 
+    def _read(self, section: Section, state: SectionState) -> Installed:
+        found = installed.read(section, self._vicinity)
+        if section.in_token and state.key != section.key:
+            found = found._replace(key_changed=True)
+        if not found.key_changed:
+            return found
+        from ..pki import keys
+        return keys.compare(self._config.openssl, section, found)
 
-def questions(config: Config, verdicts: "Mapping[Life, Due | None]", renewals: Renewals
-              ) -> "list[Question]":
-    """Return what is to be asked: of certificates for which nothing but the time decides, of the
-    CAs that issued them and are known to answer, as far as what they said holds no more."""
-    known = issuers.configured(config)
-    journal, suggests = Journal(config.state_directory), dict[str, bool]()
-    found: list[Question] = []
-    for life, verdict in verdicts.items():
-        issued = next((known[name] for name in life.section.issuers
-                       if known[name].directory == life.state.issuer), None)
+
+class Inquirer:
+    """Knows what there is to be asked of CAs: of certificates for which nothing but the time
+    decides, of the one that issued them and is known to answer, as far as what it said holds no
+    more."""
+
+    def __init__(self, config: Config, renewals: Renewals) -> None:
+        self._known = issuers.configured(config)
+        self._renewals = renewals
+        self._journal = Journal(config.state_directory)
+        self._suggests: dict[str, bool] = {}
+
+    def question(self, life: "Life", verdict: Due | None) -> "Question | None":
+        """Return what is to be asked about a section, None if it is nothing."""
         if verdict is None or not verdict.timely or verdict.certificate is None \
-                or not life.section.ari or issued is None:
-            continue
-        about = ari.about(renewals.of(life.name), verdict.certificate, life.state.installed)
-        if not ari.asks(about, time.time()):
-            continue
-        if issued.directory not in suggests:
-            suggests[issued.directory] = issuers.suggests(issued,
-                                                          journal.suggests(issued.directory))
-        if suggests[issued.directory]:
-            from .suggestions import Question
-            found.append(Question(life.name, issued, about))
-    return found
+                or not life.section.ari:
+            return None
+        issued = next((self._known[name] for name in life.section.issuers
+                       if self._known[name].directory == life.state.issuer), None)
+        if issued is None:
+            return None
+        about = ari.about(self._renewals.of(life.name), verdict.certificate, life.state.installed)
+        if not ari.asks(about, time.time()) or not self._answers(issued):
+            return None
+        from .suggestions import Question
+        return Question(life.name, issued, about)
+
+    def _answers(self, issuer: Issuer) -> bool:
+        if issuer.directory not in self._suggests:
+            self._suggests[issuer.directory] = issuers.suggests(
+                issuer, self._journal.suggests(issuer.directory))
+        return self._suggests[issuer.directory]
 
 
 def _chains(config: Config, section: Section) -> bool:

@@ -7,8 +7,9 @@ What goes wrong with one section is told and leaves its files as they were; the 
 """
 
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...common import log
 from ...common.clock import DAY, when
@@ -21,9 +22,15 @@ from ..settings.main import Config
 from ..store.installed import Busy, check_authorities
 from ..store.journal import Journal, SectionState
 from ..store.renewals import Renewals
+from ..store.vicinity import Vicinity
 from . import due
 from .life import Life
 from .wishes import settle
+
+if TYPE_CHECKING:
+    from .suggestions import Question
+
+_UNKNOWN = SectionState()
 
 
 class Options(NamedTuple):
@@ -44,11 +51,9 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
     journal, report = Journal(config.state_directory), Report()
     if certificates.empty and not options.sections:
         log.info(certificates.hint)
-    lives = _read(certificates, options, journal, report)
     waiting: list[Life] = []
-    wanting = [life for life in _within_limits(config, [
-        (life, verdict) for life, verdict in _judge(config, options, lives)
-        if _wants(options, life, verdict, waiting)]) if _usable(life, report)]
+    lives, wanted = _look(config, options, _read(certificates, options, journal, report), waiting)
+    wanting = [life for life in _within_limits(config, wanted) if _usable(life, report)]
     _tell_of_waits(waiting, report)
     if any(life.section.twin for life in wanting):
         from .twins import couple
@@ -66,20 +71,47 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
 
 
 def _read(certificates: Certificates, options: Options, journal: Journal, report: Report
-          ) -> list[Life]:
+          ) -> Iterator[Life]:
     """Read what is remembered of what is wanted; tell of the sections that cannot be."""
     sections, faults = due.select(certificates, options.sections)
     for name, fault in faults.items():
         report.failed(name, str(fault))
     known = journal.known()
-    return [Life(section, journal.section(section.name) if journal.has(section.name, known)
-                 else SectionState(), journal, report) for section in sections]
+    for section in sections:
+        state = journal.section(section.name) if journal.has(section.name, known) else _UNKNOWN
+        yield Life(section, state, journal, report)
 
 
-def _judge(config: Config, options: Options, lives: Sequence[Life]) -> list[tuple[Life, Due]]:
-    """Decide which sections are due, once CAs were asked of whom no answer holds any more; the
-    sections of which nothing is known are told of, and left out."""
-    renewals, judge = Renewals(config.state_directory), due.Judge(config)
+def _look(config: Config, options: Options, lives: Iterable[Life], waiting: list[Life]
+          ) -> tuple[list[Life], list[tuple[Life, Due]]]:
+    """Look at one after the other; return those that there is more to be done for, and of these
+    those that want to be ordered.  ``waiting`` is that of ``_wants``.
+
+    The others are forgotten: there may be a hundred thousand.
+    """
+    kept: list[tuple[int, Life]] = []
+    wanted: list[tuple[int, Life, Due]] = []
+    with Vicinity() as vicinity:
+        for number, life, verdict in _judge(config, options, lives, vicinity):
+            if verdict is not None and _wants(options, life, verdict, waiting, vicinity):
+                wanted.append((number, life, verdict))
+            if life.due is not False or life.section.twin or life.section.next_key \
+                    or life.phase == lifecycle.INSTALLED:
+                kept.append((number, life))
+    kept.sort(key=itemgetter(0))
+    wanted.sort(key=itemgetter(0))
+    return [life for _, life in kept], [(life, verdict) for _, life, verdict in wanted]
+
+
+def _judge(config: Config, options: Options, lives: Iterable[Life], vicinity: Vicinity
+           ) -> Iterator[tuple[int, Life, Due | None]]:
+    """Decide which sections are due: at once, or once the CA was asked of which no answer holds
+    any more.  A section of which nothing is known is told of.
+    """
+    renewals, judge = Renewals(config.state_directory), due.Judge(config, vicinity)
+    inquirer = due.Inquirer(config, renewals)
+    later: list[tuple[int, Life]] = []
+    questions: list[Question] = []
 
     def decide(life: Life) -> Due | None:
         try:
@@ -89,17 +121,23 @@ def _judge(config: Config, options: Options, lives: Sequence[Life]) -> list[tupl
             life.report.failed(life.name, str(exc))
             return None
 
-    verdicts = {life: decide(life) for life in lives}
-    questions = due.questions(config, verdicts, renewals)
+    for number, life in enumerate(lives):
+        verdict = decide(life)
+        question = inquirer.question(life, verdict)
+        if question is None:
+            yield number, life, verdict
+        else:
+            questions.append(question)
+            later.append((number, life))
     if questions:
         from .suggestions import ask
         ask(config, renewals, questions)
-        asked = {question.section for question in questions}
-        verdicts.update((life, decide(life)) for life in lives if life.name in asked)
-    return [(life, verdict) for life, verdict in verdicts.items() if verdict is not None]
+    for number, life in later:
+        yield number, life, decide(life)
 
 
-def _wants(options: Options, life: Life, verdict: Due, waiting: list[Life]) -> bool:
+def _wants(options: Options, life: Life, verdict: Due, waiting: list[Life],
+           vicinity: Vicinity) -> bool:
     """Say whether a section that is due is to be ordered in this run.
 
     To ``waiting`` are added those that wait without a valid certificate.
@@ -108,7 +146,7 @@ def _wants(options: Options, life: Life, verdict: Due, waiting: list[Life]) -> b
     life.due, life.certificate = verdict.due, verdict.certificate
     if not verdict.due:
         log.info(f"{life.name}: {verdict.reason}")
-        settle(life)
+        settle(life, verdict.access, vicinity)
         return False
     life.renew(forced=options.min_days is not None and options.min_days < 0)
     life.new_key = options.new_key

@@ -18,6 +18,7 @@ from ..settings.main import Config
 from ..store.installed import Busy
 from ..store.journal import Journal, SectionState
 from ..store.renewals import Renewal, Renewals
+from ..store.vicinity import Vicinity
 from . import due, next_keys
 
 
@@ -62,9 +63,10 @@ def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] 
     journal = Journal(config.state_directory)
     now = time.time()
     renewals = Renewals(config.state_directory)
-    judge, known = due.Judge(config), issuers.configured(config)
-    rows = [_row(config, judge, known, section, journal.section(section.name), now,
-                 renewals.of(section.name)) for section in chosen.sections]
+    with Vicinity() as vicinity:
+        judge, known = due.Judge(config, vicinity), issuers.configured(config)
+        rows = [_row(config, judge, known, section, journal.section(section.name), now,
+                     renewals.of(section.name)) for section in chosen.sections]
     rows += [_faulty(name, str(fault)) for name, fault in chosen.faults.items()]
     if as_json:
         print(json.dumps([row._asdict() for row in rows], indent=4))

@@ -7,39 +7,47 @@ from ..plan import lifecycle
 from ..plan.lifecycle import Facts
 from ..settings.certificates import Section
 from ..store import files, installed
+from ..store.installed import Access
+from ..store.vicinity import Vicinity
 from .life import Life
 
 
-def settle(life: Life) -> None:
-    """Bring the files of a section that is not due in line with its settings.
+def settle(life: Life, found: Access, vicinity: Vicinity) -> None:
+    """Bring the files of a section that is not due, which were ``found`` to be so, in line with
+    its settings.
 
     What was settled once is left alone, should somebody change it by hand.
     """
     life.tidy()
     section, state = life.section, life.state
-    wanted = facts(section)
     access = ca_file = ""
-    if state.access != wanted.access and (
-            state.access or not installed.has_access(section)):
+    wanted = _access(section)
+    if state.access != wanted and (
+            state.access or not installed.is_wanted(section, found)):
         try:
             _apply(section)
         except (OSError, Error) as exc:
             life.report.failed(life.name, f"owner and mode are not changed: {exc}")
         else:
-            access = wanted.access
-    if state.ca_file and state.ca_file != wanted.ca_file:   # it chains to this one as well
-        ca_file = wanted.ca_file
+            access = wanted
+    if state.ca_file:   # it chains to this one as well
+        ca_file = vicinity.remembered(installed.authorities, section.ca_file)
     life.happens(lifecycle.SETTLED, Facts(access=access, ca_file=ca_file,
                                           preferred_chain=section.preferred_chain))
 
 
 def facts(section: Section) -> Facts:
     """Return what to remember of the wishes that a certificate was installed under."""
-    uid, gid = section.owner or (-1, -1)
     return Facts(key_type=section.key_type, ca_file=installed.authorities(section.ca_file),
-                 access=f"{uid}:{gid} {section.mode:04o}", profile_wish=section.profile,
+                 access=_access(section), profile_wish=section.profile,
                  preferred_chain=section.preferred_chain,
                  key=section.key if section.in_token else "")
+
+
+def _access(section: Section) -> str:
+    """Return what stands in the journal for owner and mode of the files."""
+    uid, gid = section.owner or (-1, -1)
+    return f"{uid}:{gid} {section.mode:04o}"
 
 
 def _apply(section: Section) -> None:
@@ -48,7 +56,7 @@ def _apply(section: Section) -> None:
     To change what is there would follow what the directory's owner may have put there; and what
     is written is certificates, whatever was read.
     """
-    if installed.has_access(section):
+    if installed.is_wanted(section, installed.access(section)):
         return
     contents = [files.File(path, b"".join(encode_pem(item.der)
                                           for item in installed.read_chain(path, section.trusted)),

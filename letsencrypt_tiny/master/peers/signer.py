@@ -21,7 +21,6 @@ from . import spawn
 from .child import Child
 from .identity import identity
 
-CONNECT_SECONDS = 30     # if it is too busy to accept
 GREETING_SECONDS = 300   # a passphrase may have to be typed
 MANAGE_SECONDS = 300     # so does a large RSA key
 
@@ -200,6 +199,7 @@ def _existing(config: Config, name: str) -> socket.socket:
     Whoever answers there has the CA certify this host's names for an account, so it must be one
     of those who may: by the socket's owner, and by who listens on it.
     """
+    from .connecting import connected
     path = trusted.absolute(specifiers.expand(name))
     users = {0, os.geteuid(), *_signers(config)}
     try:
@@ -219,28 +219,13 @@ def _existing(config: Config, name: str) -> socket.socket:
             raise _stranger(f"{path}: belongs to {acl.name(('user', info.st_uid))}", config)
         if info.st_mode & 0o066:
             raise Error(f"{path}: others may use this socket (chmod 0600 it)")
-        sock = _connected(place, path)
+        sock = connected(place, path)
     finally:
         os.close(place)
     listener = _listener(sock)
     if listener not in users:
         sock.close()
         raise _stranger(f"{path}: {acl.name(('user', listener))} listens there", config)
-    return sock
-
-
-def _connected(place: int, path: str) -> socket.socket:
-    """Connect to the socket on a descriptor: none that took its place meanwhile."""
-    import struct
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        for limit in (CONNECT_SECONDS, 0):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", limit, 0))
-            if limit:
-                sock.connect(f"/proc/self/fd/{place}")
-    except OSError as exc:
-        sock.close()
-        raise Error(f"{path}: cannot connect to the signer: {exc.strerror}") from exc
     return sock
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ...common.clock import DAY, when
 from ...common.x509.certificate import Certificate
 from ..settings.certificates import Section
-from ..store.installed import Installed
+from ..store.installed import Access, Installed
 from ..store.journal import Revoked, SectionState
 from ..store.renewals import NOTHING, Renewal
 from . import ari
@@ -33,6 +33,7 @@ class Due(NamedTuple):
     certificate: Certificate | None = None   # that is installed
     timely: bool = False     # nothing but the time decides: so the CA may be asked (plan/ari.py)
     welcome: bool = False    # the CA wishes it to be renewed right now
+    access: Access = ()      # of the files that are installed
 
 
 def decide(section: Section, installed: Installed, state: SectionState, now: float,
@@ -62,11 +63,12 @@ def decide(section: Section, installed: Installed, state: SectionState, now: flo
         return Due(True, f"what was issued {when(state.kept)} is not installed yet", certificate)
     enough = _enough(certificate, days,
                      state.installed if min_days is None and state.installed <= now else 0)
-    return _by_time(certificate, enough, state.installed, now, known, days is None)
+    return _by_time(certificate, enough, state.installed, now, known, days is None,
+                    installed.access)
 
 
 def _by_time(certificate: Certificate, enough: float, installed: int, now: float, known: Renewal,
-             may_wait: bool) -> Due:
+             may_wait: bool, access: Access) -> Due:
     """Decide about what is as it is wanted; ``enough`` seconds before its end it is renewed,
     earlier if the CA says so, and later if it ``may_wait``."""
     end = certificate.not_after
@@ -80,7 +82,7 @@ def _by_time(certificate: Certificate, enough: float, installed: int, now: float
         return Due(True, f"it {verb} {when(end)}", certificate, True)
     moment = f", to be renewed {when(known.moment)}" if ari.suggested(known) \
         and now < known.moment < end else ""
-    return Due(False, f"valid until {when(end)}{moment}", certificate, True)
+    return Due(False, f"valid until {when(end)}{moment}", certificate, True, access=access)
 
 
 def _change(section: Section, certificate: Certificate, state: SectionState,

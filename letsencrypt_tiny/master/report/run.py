@@ -3,13 +3,16 @@
 import os
 import time
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from ...common import log
 from ...common.clock import when
 from ...common.names import shown_in
-from ...common.wire.order import Progress
-from ...common.x509.certificate import Certificate
 from .progress import progress_line
+
+if TYPE_CHECKING:
+    from ...common.wire.order import Progress
+    from ...common.x509.certificate import Certificate
 
 SHOWN = 5   # sections that one line names
 
@@ -44,7 +47,7 @@ class Report:
             log.status(progress_line(self._total, self._states.values(),
                                      min(self._polls.values(), default=0) - time.monotonic()))
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: "Progress") -> None:
         """An order has a new state, or waits."""
         self._states[progress.section] = progress.state
         self._polls.pop(progress.section, None)
@@ -58,7 +61,7 @@ class Report:
         self._states.pop(section, None)
         self._polls.pop(section, None)
 
-    def installed(self, section: str, certificate: Certificate) -> None:
+    def installed(self, section: str, certificate: "Certificate") -> None:
         """A certificate is in place."""
         self._done(section)
         self._installed.append(section)

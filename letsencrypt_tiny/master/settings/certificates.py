@@ -36,7 +36,7 @@ class Section(NamedTuple):
     """What one section asks for."""
 
     name: str
-    where: str                               # FILE, [SECTION]: for messages
+    source: str                              # the file that it stands in
     identifiers: tuple[Identifier, ...]      # in the order given, each once
     key: str                                 # path of the private key, or its PKCS #11 URI
     certificate: str                         # path, or "" not to install it alone
@@ -61,6 +61,11 @@ class Section(NamedTuple):
     reuse_key: bool | None = True            # whether a renewal keeps the key; None is no
     next_key: bool = False                   # whether the key of the next one is made ahead
     twin: str = ""                           # the section for the other type of key, if any
+
+    @property
+    def where(self) -> str:
+        """FILE, [SECTION]: for messages."""
+        return f"{self.source}, [{keys.written(self)}]"
 
     @property
     def issuer(self) -> str:
@@ -190,24 +195,33 @@ def _load(config: Config, names: Sequence[str], optional: bool, lacme: bool | No
           before: Certificates | None = None) -> Certificates:
     found = Certificates({}, {}, tuple(
         os.path.join(os.path.dirname(config.file), specifiers.expand(name)) for name in names))
-    tables, defaults = (SECTION, _private()), SECTION.defaults()
+    tables, defaults, common_form = (SECTION, _private()), SECTION.defaults(), True
     for file in sources.files(found.files, optional):
         log.debug(f"reading {file}")
         sections = inifile.read(file, lacme, values.open_own)
         common = sections.pop("")
         table = tables[choice.is_private(config, common, defaults["issuers"])]
         defaults = table.read(common, defaults)   # once, for all that follow
-        for name, settings in sections.items():
+        is_private = choice.judge(config, defaults["issuers"])
+        for name in list(sections):
+            settings = sections.pop(name)   # what has been read makes room
             _forget(found, name)
             try:
-                table = tables[choice.is_private(config, settings, defaults["issuers"])]
-                given = table.read(settings, defaults)
+                given = tables[is_private(settings)].read(settings, defaults)
+                common_form &= not (given["key"] or given["certificate"] or given["fullchain"])
                 for section in _twins(_section(settings, given, config), given["key_types"]):
                     if section.name in found.sections:
                         raise settings.bad("key-type", f"there is a section [{section.name}], too")
                     found.sections[section.name] = section
             except ConfigError as exc:
                 found.faults[name] = SectionError(str(exc))
+    if not common_form:   # there each has a directory of its own, and nobody's files are another's
+        _compare(found)
+    return before if before is not None and found.empty else found
+
+
+def _compare(found: Certificates) -> None:
+    """See which sections share a key, and which are in each other's way."""
     stays, faults = keys.share(found.sections)
     for name in stays:
         found.sections[name] = found.sections[name]._replace(reuse_key=True)
@@ -216,7 +230,6 @@ def _load(config: Config, names: Sequence[str], optional: bool, lacme: bool | No
             section = found.sections.pop(name)
             found.sections.pop(section.twin, None)
             found.faults[keys.written(section)] = SectionError(fault)
-    return before if before is not None and found.empty else found
 
 
 def _forget(found: Certificates, name: str) -> None:
@@ -235,10 +248,11 @@ def _section(settings: Settings, found: Values, config: Config) -> Section:
     if len(settings.name) > _MAX_SECTION:
         raise ConfigError(f"{settings.where}: this name is longer than {_MAX_SECTION} characters")
     keys.complete(settings, found)
-    found.update(name=settings.name, where=settings.where, chain="", twin="",
-                 key_type=found["key_types"][0],
-                 issuers=choice.meant(config, settings, found["issuers"]),
-                 identifiers=_identifiers(settings, found))
+    names = _identifiers(settings, found)
+    name = names[0][1]   # as the most are called: one string, not two
+    found.update(name=name if name == settings.name else settings.name, source=settings.file,
+                 chain="", twin="", key_type=found["key_types"][0], identifiers=names,
+                 issuers=choice.meant(config, settings, found["issuers"]))
     fault = proofs.fault(found["challenges"], found["identifiers"], config)
     if fault:
         raise ConfigError(f"{settings.where}: {fault}")

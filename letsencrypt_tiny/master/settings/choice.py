@@ -1,6 +1,6 @@
 """Which CAs the words of the setting “ca” mean: [ca NAME], a preset, a URL, or that of [client]."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ...common.errors import ConfigError, did_you_mean
 from ...common.inifile import Settings
@@ -68,3 +68,15 @@ def is_private(config: Config, settings: Settings, inherited: Sequence[str]) -> 
     where ``settings`` have none.  Raises ConfigError."""
     names = meant(config, settings, values.words(settings.text("ca")) or inherited)
     return not all(is_public(find(config, name).access.server) for name in names)
+
+
+def judge(config: Config, inherited: Sequence[str]) -> Callable[[Settings], bool]:
+    """Return ``is_private`` for many sections, which looks once at what they have in common."""
+    known: dict[str, bool] = {}
+
+    def judged(settings: Settings) -> bool:
+        words = settings.text("ca")
+        if words not in known:
+            known[words] = is_private(config, settings, inherited)
+        return known[words]
+    return judged

@@ -46,6 +46,7 @@ def parse_identifier(text: str, public: bool = True) -> Identifier:
 def _parse(text: str, public: bool) -> Identifier:
     try:
         name = names.a_label(text).lower()
+        name = text if name == text else name   # one string, not two
     except ValueError as exc:
         raise ValueError(f"“{text}”: {exc}") from None
     if names.looks_like_address(name):

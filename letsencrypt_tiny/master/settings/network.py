@@ -5,7 +5,6 @@ Each parser raises ValueError, with a message that goes on after “setting = va
 
 import os
 import re
-import socket
 from typing import NamedTuple
 
 from ...common import paths
@@ -26,6 +25,7 @@ class Address(NamedTuple):
     port: int = 0
 
     def __str__(self) -> str:
+        import socket
         if self.family == socket.AF_UNIX:
             return self.host
         host = f"[{self.host}]" if self.family == socket.AF_INET6 else self.host
@@ -91,6 +91,7 @@ def _listen(text: str, port: int) -> tuple[Address, ...] | None:
 
 
 def _address(word: str, default: int) -> Address:
+    import socket   # which “auto” does not need
     if word.startswith("/"):
         if len(os.fsencode(word)) > 107:   # sockaddr_un
             raise ValueError(f"“{word}” is too long for a UNIX socket (107 bytes)")

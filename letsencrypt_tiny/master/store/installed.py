@@ -12,6 +12,7 @@ from ...common.errors import Error
 from ...common.x509.certificate import Certificate, parse_certificate, parse_chain
 from ...common.x509.der import MAX_PEM, X509Error, read_block
 from ..settings.certificates import Section, SectionError
+from .vicinity import Directory, Vicinity
 
 _FIRST_READ = 8192   # bytes; most certificates are shorter
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
@@ -22,6 +23,9 @@ class Busy(Error):
     """Somebody keeps the certificate from being read for the moment: nothing is known of it."""
 
 
+Access = tuple[tuple[int, int, int], ...]   # mode, uid and gid of each file
+
+
 class Installed(NamedTuple):
     """What there is of a section, and what is wrong with it (phrases for the administrator)."""
 
@@ -30,17 +34,21 @@ class Installed(NamedTuple):
     missing: str = ""            # the path of another of its files, which isn't there
     key_changed: bool = False    # the private key is younger than the certificate
     misfit: str = ""             # why the certificate is of no use with its private key
+    access: Access = ()          # of the outputs that are there
 
 
-def read(section: Section) -> Installed:
-    """Look at the files of ``section``.
+def read(section: Section, vicinity: Vicinity | None = None) -> Installed:
+    """Look at the files of ``section``, in the ``vicinity`` of others if several are looked at.
 
     Whether a key that changed fits is for pki/keys.py to see: that takes openssl.  Raises Busy.
     """
+    if vicinity is None:
+        with Vicinity() as alone:
+            return read(section, alone)
     place = section.outputs[0]
     try:
-        certificate = read_certificate(place, section.trusted)
-        near = _Directory(os.path.dirname(place), section.trusted)
+        near = vicinity.directory(os.path.dirname(place), section.trusted)
+        return _beside(section, _certificate(near.open(place), place), near)
     except FileNotFoundError:
         return Installed(fault="there is no certificate yet")
     except BlockingIOError as exc:
@@ -49,26 +57,34 @@ def read(section: Section) -> Installed:
         return Installed(fault=f"the installed certificate is not valid ({exc})")
     except Error as exc:
         return Installed(fault=f"the installed certificate cannot be read ({exc})")
-    with near:
-        return _beside(section, certificate, near)
 
 
-def _beside(section: Section, certificate: Certificate, near: "_Directory") -> Installed:
+def _beside(section: Section, certificate: Certificate, near: Directory) -> Installed:
     """Look at the other files."""
-    missing = next((path for path in section.outputs[1:] if not near.has(path)), "")
+    outputs = section.outputs
+    missing = ""
+    access: list[tuple[int, int, int]] = []
+    for path in outputs:
+        try:
+            info = near.look(path)
+            access.append((stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid))
+        except FileNotFoundError:
+            missing = missing or path
+        except Error:   # of whoever may not look: it is there
+            pass
+    found = Installed(certificate, missing=missing, access=tuple(access))
     if section.in_token:   # whether it is the one that it was the journal says
-        return Installed(certificate, missing=missing)
+        return found
     try:
-        changed = near.look(section.key).st_ctime > near.look(section.outputs[0]).st_ctime
+        if near.look(section.key).st_ctime > near.look(outputs[0]).st_ctime:
+            return found._replace(key_changed=True)
     except FileNotFoundError:
-        return Installed(certificate, missing=missing,
-                         misfit=f"its private key {section.key} is missing")
+        return found._replace(misfit=f"its private key {section.key} is missing")
     except trusted.Untrusted as exc:
-        return Installed(certificate, missing=missing,
-                         misfit=f"its private key can't be relied on ({exc})")
+        return found._replace(misfit=f"its private key can't be relied on ({exc})")
     except Error:   # status may be asked for by somebody else than root
-        changed = True
-    return Installed(certificate, missing=missing, key_changed=changed)
+        return found._replace(key_changed=True)
+    return found
 
 
 def read_certificate(path: str, owner: int = 0, anybody: bool = False) -> Certificate:
@@ -77,7 +93,11 @@ def read_certificate(path: str, owner: int = 0, anybody: bool = False) -> Certif
     ``owner`` is a uid that may, besides root, own directories on the way; with ``anybody`` each
     user may.  Raises Error (X509Error if there is none in it) and OSError, as trusted.open_file.
     """
-    descriptor = trusted.open_file(path, owner, anybody=anybody)
+    return _certificate(trusted.open_file(path, owner, anybody=anybody), path)
+
+
+def _certificate(descriptor: int, path: str) -> Certificate:
+    """Read the first certificate on a descriptor, which is closed; ``path`` is for the message."""
     try:
         text = os.read(descriptor, _FIRST_READ)
         while _END not in text and len(text) <= MAX_PEM \
@@ -113,18 +133,23 @@ def read_chain(path: str, owner: int = 0) -> list[Certificate]:
         raise X509Error(f"{path}: {exc}") from exc
 
 
-def has_access(section: Section) -> bool:
-    """Say whether the files have the owner and mode that are wanted, as far as they are there."""
-    uid, gid = section.owner or (-1, -1)
+def access(section: Section) -> Access:
+    """Return owner and mode of the files as they are now, as far as they are there."""
+    found: list[tuple[int, int, int]] = []
     for path in section.outputs:
         try:
             info = trusted.look(path, section.trusted)
         except (OSError, Error):
             continue
-        if stat.S_IMODE(info.st_mode) != section.mode or uid not in (-1, info.st_uid) \
-                or gid not in (-1, info.st_gid):
-            return False
-    return True
+        found.append((stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid))
+    return tuple(found)
+
+
+def is_wanted(section: Section, found: Access) -> bool:
+    """Say whether all files have the owner and mode that are wanted."""
+    uid, gid = section.owner or (-1, -1)
+    return all(mode == section.mode and uid in (-1, owner) and gid in (-1, group)
+               for mode, owner, group in found)
 
 
 def check_authorities(section: Section) -> None:
@@ -149,37 +174,3 @@ def authorities(path: str) -> str:
     except OSError:
         return ""
     return f"{info.st_mtime_ns} {info.st_size} {path}"[:2000]
-
-
-class _Directory:
-    """Where most of a section's files are: it is walked to once."""
-
-    def __init__(self, path: str, owner: int) -> None:
-        self._path = path
-        self._owner = owner
-        self._descriptor = trusted.open_directory(path, owner)
-
-    def __enter__(self) -> "_Directory":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
-
-    def look(self, path: str) -> os.stat_result:
-        """As ``trusted.look``."""
-        parent, _, name = path.rpartition("/")
-        if parent == self._path:
-            info = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
-            if not stat.S_ISLNK(info.st_mode):
-                return info
-        return trusted.look(path, self._owner)
-
-    def has(self, path: str) -> bool:
-        """As os.path.exists, but that no link of others' is followed."""
-        try:
-            self.look(path)
-        except FileNotFoundError:
-            return False
-        except Error:
-            pass
-        return True

@@ -9,6 +9,7 @@ somebody else could have written is an Error, whatever is asked.
 """
 
 import os
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...common import log, trusted
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_SIZE = 256 << 10   # bytes
 MAX_MOMENT = 1 << 40   # Unix time
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]{0,200}\Z")
 _ACCOUNTS = "accounts.json"
 _REVOKED = "revoked.json"
 _DIRECTORIES = "directories.json"
@@ -278,6 +280,8 @@ def _moment(obj: JsonObject, name: str) -> int:
 
 def _filename(section: str, prefix: str = "cert-", suffix: str = ".json") -> str:
     """A file name for a section: what is neither letter, digit, dot nor hyphen becomes %XX."""
+    if _PLAIN.match(section):
+        return f"{prefix}{section}{suffix}"
     encoded = "".join(chr(byte) if chr(byte).isalnum() and byte < 128 or byte in b"-_." else
                       f"%{byte:02X}" for byte in section.encode("utf-8"))
     if len(encoded) > 200:

@@ -7,6 +7,15 @@ KEYS, NEW, DUAL = ("integration/test_keys.py", "integration/test_new_keys.py",
 TOKENS, ACCOUNT = "integration/test_tokens.py", "integration/test_account_token.py"
 
 SERVER_KEYS = (
+    row("a key that stays asks for the same", "master/pki/csr.py",
+        "_kept(config, section, key, seen) or ", "",
+        f"{KEYS}::test_what_a_key_asked_for_is_kept"),
+    row("… as long as it is that key", "master/store/requests.py", "[key, *", '[b"", *',
+        f"{KEYS}::test_what_a_key_asked_for_is_kept"),
+    row("… for those names", "master/store/requests.py", "*(text.encode() for text in arguments), ",
+        "", f"{KEYS}::test_what_a_key_asked_for_is_kept"),
+    row("… and whole", "master/store/requests.py", ", der]", "]",
+        f"{KEYS}::test_what_a_key_asked_for_is_kept"),
     row("a new key for each certificate", "master/pki/csr.py",
         "csr.spki != want.spent or known == want.kept_key", "True",
         f"{KEYS}::test_the_short_form_has_a_new_key_each_time"),

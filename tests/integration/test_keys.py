@@ -227,3 +227,35 @@ def test_a_compromised_key_with_a_next_one(ready: Site) -> None:
     revoked.write_text(json.dumps({**known, "keys": [*known["keys"], lost]}))
     expect(ready.run("--quiet", "newOrder"), 0)
     assert next_key(ready) not in (None, lost)
+
+
+def requests(argvs: list[list[str]]) -> int:
+    """Count the CSRs that were made."""
+    return sum(argv[1:2] == ["req"] for argv in argvs)
+
+
+def test_what_a_key_asked_for_is_kept(ready: Site) -> None:
+    """A renewal with the same key for the same needs no new CSR; whatever changes, it does."""
+    ready.certificate("a", ["a.example"], reuse_key="yes")
+
+    def renew(*, made: int) -> None:
+        done, argvs = ready.executed("newOrder", "--force")
+        expect(done, 0, "a: forced", f"a: {INSTALLED}")
+        assert requests(argvs) == made
+        pair(ready)
+
+    expect(ready.run("--quiet", "newOrder"), 0)
+    renew(made=0)
+    ready.certs["a"]["names"] = "a.example, b.example"
+    renew(made=1)
+    kept, = (ready.lib / "state/requests").iterdir()
+    assert judge.mode(kept) == 0o600
+    ready.file("a", "privkey.pem").write_text(ca.genkey())
+    renew(made=1)
+    text = kept.read_text()
+    kept.write_text(text.replace('"csr":"M', '"csr":"N'))
+    assert kept.read_text() != text
+    renew(made=1)
+    kept.write_text("{")
+    renew(made=1)
+    renew(made=0)

@@ -12,7 +12,7 @@ from ...common.errors import Error
 from ...common.x509.certificate import Certificate
 from ...common.x509.der import encode_pem
 from ..peers.shell import run_shell
-from ..pki import chains, verification
+from ..pki import chains, csr, verification
 from ..pki.keys import OtherKey, check_unchanged
 from ..pki.verification import NotNow
 from ..plan import lifecycle, renewal
@@ -92,6 +92,7 @@ def _install(config: Config, group: Sequence[Good], report: Report) -> list[Chai
         section = one.life.section
         one.life.happens(lifecycle.WRITTEN, wishes.facts(section)._replace(
             directory=one.plan.issuer.directory, installed=int(time.time())))
+        csr.keep(config, section, csr.Made(one.plan.csr, one.plan.new_key, one.plan.seen))
         if one.plan.new_key is not None:
             files.remove(Journal(config.state_directory).pending_key(section.key))
         report.installed(one.life.name, chain[0])

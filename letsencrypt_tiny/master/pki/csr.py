@@ -13,6 +13,7 @@ from ..settings.certificates import Section
 from ..settings.main import Config
 from ..store import files, keys, pending
 from ..store.journal import Journal
+from ..store.requests import Requests
 from . import openssl
 
 
@@ -82,7 +83,7 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     try:
         key = keys.open_key(section.key, section.trusted, section.group)
         seen = keys.fingerprint(key)
-        csr = _request(config, section, key, section.key)
+        csr = _kept(config, section, key, seen) or _request(config, section, key, section.key)
     except FileNotFoundError:
         pass
     stays = csr is not None and _stays(csr, want, compromised)
@@ -97,6 +98,14 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
         f"{section.name}: generating the private key {section.key} ({section.key_type})")
     return _with_new_key(config, section,
                          section.key if csr is None and not want.certificate else waiting)
+
+
+def keep(config: Config, section: Section, made: Made) -> None:
+    """A CA has certified what was asked for: renewals with the same key ask for the same."""
+    if section.reuse_key and not section.in_token:
+        seen = made.seen if made.new_key is None else keys.fingerprint_of(made.new_key)
+        Requests(config.state_directory).keep(
+            section.name, seen, openssl.request_arguments(section), made.csr.der)
 
 
 def rehearse(config: Config, section: Section, compromised: frozenset[str] = frozenset()) -> CSR:
@@ -126,6 +135,16 @@ def _in_token(config: Config, want: Want, compromised: frozenset[str]) -> Made:
         raise Error(f"{section.where}: certificate-key = {section.key}: this key was compromised: "
                     "make another one in the token, and name it there")
     return Made(csr)
+
+
+def _kept(config: Config, section: Section, key: int, seen: bytes) -> CSR | None:
+    """Return the CSR that was made with a key before, for the same; close its descriptor then."""
+    der = Requests(config.state_directory).kept(section.name, seen,
+                                                openssl.request_arguments(section))
+    if not der:
+        return None
+    os.close(key)
+    return parse_csr(der)
 
 
 def _stays(csr: CSR, want: Want, compromised: frozenset[str]) -> bool:

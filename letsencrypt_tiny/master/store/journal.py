@@ -73,20 +73,20 @@ class Journal:
 
     def section(self, name: str) -> SectionState:
         """Return what is remembered of the section ``name``."""
-        obj = self._file(_filename(name)).read()
+        obj = self._file(filename_of(name)).read()
         try:
             return SectionState._make(
                 get_optional_str(obj, name) if default is None else
                 get_bool(obj, name) if default is False else _moment(obj, name)
                 for name, default in SectionState._field_defaults.items())
         except ProtocolError as exc:
-            log.debug(f"{self._directory}/{_filename(name)}: ignored: {exc}")
+            log.debug(f"{self._directory}/{filename_of(name)}: ignored: {exc}")
             return SectionState()
 
     def remember(self, name: str, state: SectionState) -> None:
         """Replace what is remembered of the section ``name``; raises Error."""
         values = {key: value for key, value in state._asdict().items() if value}
-        self._file(_filename(name)).write(values)
+        self._file(filename_of(name)).write(values)
 
     def check(self) -> None:
         """Raise Error if nothing can be written here: rather now than with a chain in hand."""
@@ -102,19 +102,19 @@ class Journal:
 
     def kept_chain(self, name: str) -> str:
         """Return the chain that was kept for the section ``name``; "" if there is none."""
-        return self._file(_filename(name, "issued-", ".pem")).text().decode("utf-8", "replace")
+        return self._file(filename_of(name, "issued-", ".pem")).text().decode("utf-8", "replace")
 
     def drop_chain(self, name: str) -> None:
         """Remove what ``keep_chain`` wrote; it does no harm if it can't be removed."""
         files.remove(self._chain(name))
 
     def _chain(self, name: str) -> str:
-        return f"{self._directory}/{_filename(name, 'issued-', '.pem')}"
+        return f"{self._directory}/{filename_of(name, 'issued-', '.pem')}"
 
     def pending_key(self, path: str) -> str:
         """Return where the key waits that takes the place of the one at ``path`` together with
         its certificate."""
-        return f"{self._directory}/{_filename(path, 'key-', '.pem')}"
+        return f"{self._directory}/{filename_of(path, 'key-', '.pem')}"
 
     def tidy(self, name: str, path: str, owner: int = 0) -> None:
         """Remove a chain that nobody remembers, and a key that is in its place already.
@@ -181,7 +181,7 @@ class Journal:
 
     def has(self, name: str, known: "set[str]") -> bool:
         """True if ``known`` holds the file of the section ``name``."""
-        return _filename(name) in known
+        return filename_of(name) in known
 
     def account(self, directory: str, key: str) -> str:
         """Return the URL of the account that ``key`` (its thumbprint) has at ``directory``, or "".
@@ -278,7 +278,7 @@ def _moment(obj: JsonObject, name: str) -> int:
     return get_int(obj, name, 0, MAX_MOMENT) if name in obj else 0
 
 
-def _filename(section: str, prefix: str = "cert-", suffix: str = ".json") -> str:
+def filename_of(section: str, prefix: str = "cert-", suffix: str = ".json") -> str:
     """A file name for a section: what is neither letter, digit, dot nor hyphen becomes %XX."""
     if _PLAIN.match(section):
         return f"{prefix}{section}{suffix}"

@@ -81,8 +81,13 @@ def fingerprint(key: int) -> bytes:
 
     ``key`` is what ``open_key`` returned; it is where it was afterwards.
     """
+    return fingerprint_of(os.pread(key, MAX_KEY, 0))
+
+
+def fingerprint_of(content: bytes) -> bytes:
+    """Return the same of a key file's content."""
     from hashlib import sha256
-    return sha256(os.pread(key, MAX_KEY, 0)).digest()
+    return sha256(content).digest()
 
 
 def _open(path: str, owner: int) -> int:

@@ -74,6 +74,8 @@ class Watch:
         first = FIRST if self._state in EARLY else LATER
         seconds = min(self._waited + first, LONGEST)
         expected = 0.0 if self._scout else self._pace.expected(self._state)
+        if expected is None and self._waited >= FOLLOWING:
+            expected = 0.0
         napped, self._napping = self._napping, expected is None
         if self._napping:
             seconds = min(seconds, NAP)

@@ -220,10 +220,12 @@ def _growth(results: Results) -> Iterator[Target]:
 
 def _fleet(results: Results) -> Iterator[Target]:
     for row in results.get("fleet", []):
-        for name, bound in (("refused", 0), ("p99, s", 1), ("PSS, MiB", 64),
-                            ("idle connection, bytes", 8192)):
-            yield Target(f"{row['hosts']} hosts at once, {row['key']}: {name}", row[name], bound,
-                         f"{row[name]}")
+        for column, words, bound in (
+                ("refused", "refused", 0), ("p99, s", "99 of 100 signatures within, s", 1),
+                ("PSS, MiB", "memory of the signer, MiB", 64),
+                ("idle connection, bytes", "bytes of an idle connection", 8192)):
+            yield Target(f"{row['hosts']} hosts at once, {row['key']}: {words}", row[column], bound,
+                         f"{row[column]}")
 
 
 # --- web server, programs ---

@@ -105,7 +105,8 @@ RESULTS: dict[str, Any] = {
                for key in ("RSA-2048", "P-256") for number in (1, 4)
                for one_core in (False, True)],
     "growth": [{"key": "P-256", "signatures": 20000, "bytes": 0.0}],
-    "fleet": {"hosts": 1000, "signatures": 8, "refused": 0, "p99": 0.5, "peak": 1},
+    "fleet": [{"hosts": 1000, "key": "P-256", "refused": 0, "signatures": 8000, "p99, s": 0.5,
+               "PSS, MiB": 1, "idle connection, bytes": 1}],
     "web": [{"program": program, "keep": keep, "idle": idle, "rate": 1.0, "cpu": 1.0, "kept": idle}
             for program in (OURS, "nginx") for keep in (False, True) for idle in (0, 1000)],
     "startup": [{"program": "web server", "median": 0.01, "least": 0.01}],
@@ -123,7 +124,8 @@ RESULTS: dict[str, Any] = {
     ("by P-256: over 4 connections", 1), ("RSA-2048, one processor", 900),
     ("RSA-2048, all processors", 1500), ("P-256, all processors", 2000),
     ("of lacme-accountd's by RSA-2048", 1), ("bytes that it grows by", 16),
-    ("hosts refused", 0), ("99 of 100 signatures within", 1), ("memory of the signer", 64),
+    ("P-256: refused", 0), ("99 of 100 signatures within", 1), ("memory of the signer", 64),
+    ("of an idle connection", 8192),
     ("1000 idle connections, the others closed", 0.7), ("that are kept meanwhile", 1000),
     ("web server: imports", 12), ("confinement", 5)])
 def test_what_is_to_be_reached(words: str, bound: float) -> None:

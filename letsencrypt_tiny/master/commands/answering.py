@@ -74,16 +74,26 @@ class Answering(Generic[L]):
         Else those that can't will fail by themselves: what isn't presented yet their client finds
         nobody, or no directory, to present it.
         """
+        for responder, exc in self._ended():
+            unable = dict.fromkeys(self._names(responder.types), exc)
+            if all(error is not None
+                   for _, error in self._without(responder.types, unable).values()):
+                raise exc
+            _tell(responder, exc)
+
+    def explain(self) -> None:
+        """An order has failed: tell first of those that have ended since they were looked at."""
+        for responder, exc in self._ended():
+            _tell(responder, exc)
+
+    def _ended(self) -> Iterator[tuple[Responder, Error]]:
+        """Give up those that have ended, and yield them."""
         for responder in list(self._responders):
             try:
                 responder.check()
             except Error as exc:
                 self._give_up(responder)
-                unable = dict.fromkeys(self._names(responder.types), exc)
-                if all(error is not None
-                       for _, error in self._without(responder.types, unable).values()):
-                    raise
-                log.warning(f"{exc}: {' and '.join(responder.types)} is not answered any more")
+                yield responder, exc
 
     def why(self, plan: OrderPlan, failed: Failed) -> Iterator[str]:
         """Yield what to say of a validation that failed, if that is what happened."""
@@ -137,3 +147,7 @@ class Answering(Generic[L]):
                 log.warning(f"{' and '.join(types)}: {error}")
         for name, error in failed.items():
             self._fail([name], error)
+
+
+def _tell(responder: Responder, error: Error) -> None:
+    log.warning(f"{error}: {' and '.join(responder.types)} is not answered any more")

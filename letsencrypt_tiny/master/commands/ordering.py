@@ -198,6 +198,7 @@ class Run:
             self._others.issued(plan)
             self.arrived.append(Chain(plan, life, pem))
         elif isinstance(answer, Failed):
+            self._answering.explain()
             self._failed(answer)
 
     def _failed(self, failed: Failed) -> None:

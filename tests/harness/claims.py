@@ -226,7 +226,7 @@ CHALLENGES = (
         "                raise\n                unable",
         "unit/test_master_dns01.py::test_a_zone_without_its_secret"),
     row("… and so does one that ends", "master/commands/answering.py",
-        "if all(error is not None\n                       for _, error in "
+        "if all(error is not None\n                   for _, error in "
         "self._without(responder.types, unable).values()):", "if True:",
         "integration/test_answering.py::test_only_who_needs_it_fails"),
     row("dns-persist-01 is for the account's own records", "client/challenges/persist.py",

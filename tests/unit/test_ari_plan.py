@@ -128,7 +128,8 @@ def test_not_without_rest() -> None:
 def told(now: float, info: Renewal, days: int | None = None, **state: Any) -> renewal.Due:
     section: Any = SimpleNamespace(min_days=days, identifiers=(), profile="", next_key=False,
                                    in_token=False)
-    installed: Any = SimpleNamespace(certificate=certificate(), missing="", misfit="")
+    installed: Any = SimpleNamespace(certificate=certificate(), missing="", misfit="",
+                                access=())
     return renewal.decide(section, installed, SectionState(**state), now, known=info)
 
 

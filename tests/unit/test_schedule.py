@@ -35,7 +35,8 @@ def late(schedule: Schedule, lifetime: int, backdated: int = 0, failing: float =
     for now in runs(schedule, host, YEARS):
         certificate = SimpleNamespace(not_before=end - lifetime, not_after=end, names=(),
                                       der=b"", issuer=b"CA", subject=b"")
-        installed: Any = SimpleNamespace(certificate=certificate, missing="", misfit="")
+        installed: Any = SimpleNamespace(certificate=certificate, missing="", misfit="",
+                                         access=())
         if issued and not renewal.decide(section, installed, state, now).due:
             continue
         failed = issued > 0 and not failed and host.random() < failing

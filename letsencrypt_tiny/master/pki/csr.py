@@ -79,13 +79,7 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     keys.tidy(section.key, section.trusted)
     waiting = Journal(config.state_directory).pending_key(section.key)
     keys.tidy(waiting)
-    csr, seen = None, b""
-    try:
-        key = keys.open_key(section.key, section.trusted, section.group)
-        seen = keys.fingerprint(key)
-        csr = _kept(config, section, key, seen) or _request(config, section, key, section.key)
-    except FileNotFoundError:
-        pass
+    csr, seen = _with_its_key(config, section)
     stays = csr is not None and _stays(csr, want, compromised)
     old = None if stays else {want.spent, csr.spki if csr else b""}
     made = _waiting(config, want, waiting, old, compromised)
@@ -137,14 +131,20 @@ def _in_token(config: Config, want: Want, compromised: frozenset[str]) -> Made:
     return Made(csr)
 
 
-def _kept(config: Config, section: Section, key: int, seen: bytes) -> CSR | None:
-    """Return the CSR that was made with a key before, for the same; close its descriptor then."""
-    der = Requests(config.state_directory).kept(section.name, seen,
-                                                openssl.request_arguments(section))
-    if not der:
-        return None
+def _with_its_key(config: Config, section: Section) -> tuple[CSR | None, bytes]:
+    """Return a CSR for the key that is in its place, if there is one, and that's fingerprint: the
+    CSR that a CA knows, if that was for the same."""
+    try:
+        key = keys.open_key(section.key, section.trusted, section.group)
+    except FileNotFoundError:
+        return None, b""
+    seen = keys.fingerprint(key)
+    kept = Requests(config.state_directory).kept(section.name, seen,
+                                                 openssl.request_arguments(section))
+    if not kept:
+        return _request(config, section, key, section.key), seen
     os.close(key)
-    return parse_csr(der)
+    return parse_csr(kept), seen
 
 
 def _stays(csr: CSR, want: Want, compromised: frozenset[str]) -> bool:

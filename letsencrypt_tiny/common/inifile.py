@@ -13,12 +13,13 @@ stands twice is a mistake.
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from .errors import ConfigError, Error, did_you_mean
 
-MAX_SIZE = 8 << 20  # bytes; 10,000 sections take about one MiB
+MAX_SIZE = 64 << 20  # bytes; 100,000 sections take about ten MiB
+PART = 32 << 10      # characters that configobj has at a time, and the rest of a section
 
 T = TypeVar("T")
 
@@ -34,6 +35,8 @@ _TINY_SETTING = r"\s*([^=\s\[][^=]*?)\s*=\s*(.*?)\s*\Z"
 
 class Settings:
     """The settings of one section, with accessors that say where a bad value stands."""
+
+    __slots__ = ("file", "name", "values")   # there may be 100,000
 
     def __init__(self, file: str, name: str, values: dict[str, str]) -> None:
         self.file = file
@@ -172,24 +175,55 @@ def read(path: str, lacme: bool | None = None, opener: Callable[[str], int] | No
     if len(data) > MAX_SIZE:
         raise ConfigError(f"{path}: larger than {MAX_SIZE} bytes")
     text = data.decode("utf-8-sig", "surrogateescape")   # a surrogate is a byte that isn't UTF-8
+    del data
     return parse(text, path, is_lacme(path) if lacme is None else lacme)
 
 
 def parse(text: str, path: str, lacme: bool = False) -> dict[str, Settings]:
     """Parse the text of an INI file, as ``read`` does; ``path`` is for messages only."""
-    lines = ["" if line.lstrip()[:1] in (";", "#") else line for line in text.split("\n")]
     if lacme:
-        return _parse_lacme(lines, path)
+        return _parse_lacme(_without_comments(text.split("\n")), path)
+    result: dict[str, Settings] = {}
+    for before, part in _parts(text):
+        found = _parse_part(part, path, before)
+        if before and not result.keys().isdisjoint(found):
+            _parse_part(text.split("\n"), path, 0)   # which says what is there twice, and where
+        result.update(found)
+    return result
+
+
+def _parts(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the lines of a file in parts of whole sections, with the number of lines before it.
+
+    configobj takes 3 kB for a section, and some for a line: it has a few at a time.
+    """
+    start = before = 0
+    while True:
+        end = text.find("\n[", start + PART)
+        part = text[start:end if end >= 0 else None].split("\n")
+        yield before, part
+        if end < 0:
+            return
+        start, before = end + 1, before + len(part)
+
+
+def _without_comments(lines: list[str]) -> list[str]:
+    return ["" if line.lstrip()[:1] in (";", "#") else line for line in lines]
+
+
+def _parse_part(lines: list[str], path: str, before: int) -> dict[str, Settings]:
     from configobj import ConfigObj, ConfigObjError
-    lines = [_HEADER_COMMENT.sub(r"\1", line) if "[" in line else line for line in lines]
-    _check(lines, path)
+    lines = [_HEADER_COMMENT.sub(r"\1", line) if "[" in line else line
+             for line in _without_comments(lines)]
+    _check(lines, path, before)
     try:
         # _inspec: values come as written, with no meaning given to quotes and “#” (§ above)
         parsed = ConfigObj(lines, list_values=False, interpolation=False, raise_errors=True,
                            _inspec=True)
     except ConfigObjError as exc:
-        raise ConfigError(f"{path}, line {exc.line_number}: {_explain(exc)}") from exc
-    result = {"": Settings(path, "", {key: parsed[key].strip() for key in parsed.scalars})}
+        raise ConfigError(f"{path}, line {before + exc.line_number}: {_explain(exc)}") from exc
+    result = {} if before else {
+        "": Settings(path, "", {key: parsed[key].strip() for key in parsed.scalars})}
     for name in parsed.sections:
         # as a plain dict: its own look-up would ask about interpolation each time
         values = {key: value.strip() for key, value in dict.items(parsed[name])}
@@ -227,13 +261,14 @@ def _check_characters(line: str, where: str) -> None:
     raise ConfigError(f"{where}: holds a control character, or a space that only looks like one")
 
 
-def _check(lines: Sequence[str], path: str) -> None:
-    """Refuse what configobj would take for something; ``lines`` are without the comments."""
+def _check(lines: Sequence[str], path: str, before: int) -> None:
+    """Refuse what configobj would take for something; ``lines`` are without the comments, and
+    there are so many ``before``."""
     joined = "\n".join(lines)
     if joined.replace("\n", "").replace("\t", "").isprintable() and not any(
             mark in joined for mark in ("'''", '"""', "[[")):
         return   # the most have nothing to look at more closely
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines, before + 1):
         _check_characters(line, f"{path}, line {number}")
         # triple quotes begin values of several lines: nobody needs one here
         if "'''" in line or '"""' in line:

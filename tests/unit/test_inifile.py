@@ -129,6 +129,19 @@ def test_world_writable_file(file: Path) -> None:
     assert inifile.read(str(file))[""].text("x") == "1"
 
 
+def test_a_file_of_many_sections() -> None:
+    """It is read in parts, as if it were one: what is wrong is told by its line all the same."""
+    lines = ["x = 1", *(line for number in range(5000)
+                        for line in (f"[{number}]", "a = 1", "# [no]", f"b = {number}", ""))]
+    found = inifile.parse("\n".join(lines), "f")
+    assert list(found) == ["", *map(str, range(5000))] and found[""].text("x") == "1"
+    assert all(found[str(number)].values == {"a": "1", "b": str(number)} for number in range(5000))
+    for wrong, problem in (("[17]", "given before"), ("nothing", "neither"), ("[[x]]", "nested"),
+                           ("a = \x01", "control"), ("a = \'\'\'", "triple")):
+        with pytest.raises(ConfigError, match=f"f, line {len(lines) + 1}: .*{problem}"):
+            inifile.parse("\n".join([*lines, wrong]), "f")
+
+
 def test_size_is_limited(file: Path) -> None:
     file.write_bytes(b"#" * inifile.MAX_SIZE)
     assert list(inifile.read(str(file))) == [""]

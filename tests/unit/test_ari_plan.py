@@ -129,7 +129,7 @@ def told(now: float, info: Renewal, days: int | None = None, **state: Any) -> re
     section: Any = SimpleNamespace(min_days=days, identifiers=(), profile="", next_key=False,
                                    in_token=False)
     installed: Any = SimpleNamespace(certificate=certificate(), missing="", misfit="",
-                                access=())
+                                     access=())
     return renewal.decide(section, installed, SectionState(**state), now, known=info)
 
 

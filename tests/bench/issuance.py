@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from operator import attrgetter
 from pathlib import Path
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness.pebble import Pebble
 from harness.run import PARENT, Prefix
@@ -14,7 +14,7 @@ from harness.sid import say
 
 from . import measure, verify
 from .ground import Counters, WebRoot
-from .peers import Program, Tiny, installed
+from .peers import Job, Program, Tiny, installed
 
 _fresh = itertools.count()
 
@@ -102,6 +102,15 @@ class Bench:
         """One certificate of many names, ours."""
         self._measure(self.tiny, 1, names, repeat)
 
+    def renewals(self, count: int) -> dict[str, Any]:
+        """What it takes us to renew so many certificates whose keys stay."""
+        certificates = fresh_names(count, 1)
+        self._check(self.tiny.job(certificates), certificates)
+        self._check(self.tiny.renewal(), certificates)    # from now on CSRs are kept
+        usage = self._check(self.tiny.renewal(), certificates)
+        say(f"letsencrypt-tiny: {count} renewals: {usage.wall:.2f} s, CPU {usage.cpu:.3f} s")
+        return {"certificates": count, "wall": usage.wall, "cpu": usage.cpu}
+
     def memory(self, count: int) -> None:
         """The peak of our memory with ``count`` orders in a run that isn't timed."""
         usage = self._run(self.tiny, fresh_names(count, 1), look=True)
@@ -140,6 +149,10 @@ class Bench:
         """Let a program obtain certificates; what it obtained is verified afterwards."""
         job = program.job(certificates)
         self._counters.start()
+        return self._check(job, certificates, look)
+
+    def _check(self, job: Job, certificates: Sequence[Sequence[str]], look: bool = False
+               ) -> measure.Usage:
         usage = measure.run(job.argv, job.env, 2 * self._limit, look=look)
         faults = verify.faults(job.results, certificates, self._roots)
         if faults or usage.status != 0:

@@ -116,6 +116,13 @@ class Tiny(Program):
         return Job(self.site.command("newOrder"), self.env,
                    [self.site.file(names[0]) for names in certificates])
 
+    def renewal(self) -> Job:
+        """Once more all of the last job, with the keys that there are."""
+        for settings in self.site.certs.values():
+            settings["reuse-key"] = "yes"
+        return Job(self.site.command("newOrder", "--force"), self.env,
+                   [self.site.file(section) for section in self.site.certs])
+
     def tidy(self) -> None:
         self.site.remove()
 

@@ -116,6 +116,11 @@ def _many(results: Results) -> Iterator[Target]:
     if large:
         value = 1000 * large["cpu"] / 200
         yield Target("200 certificates: CPU for each, ms", value, 16, f"{value:.1f}")
+    again = results.get("renewals")
+    if again:
+        count, value = again["certificates"], 1000 * again["cpu"] / again["certificates"]
+        yield Target(f"{count} renewals by the same keys: CPU for each, ms", value, 16,
+                     f"{value:.1f}")
 
 
 def _names(results: Results) -> Iterator[Target]:

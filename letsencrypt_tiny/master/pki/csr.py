@@ -214,9 +214,10 @@ def _request(config: Config, section: Section, key: int, path: str) -> CSR:
 
 
 def _make_parent(config: Config, path: str) -> None:
-    """Make the directory of ``path`` if it is one of the short form's."""
+    """Make the directory of ``path`` if it is one of the short form's: whoever writes there looks
+    at whose it is."""
     parent = os.path.dirname(path)
-    if not parent.startswith(config.certs_directory + "/"):
+    if not parent.startswith(config.certs_directory + "/") or os.path.isdir(parent):
         return
     for directory in (config.certs_directory, parent):
         try:

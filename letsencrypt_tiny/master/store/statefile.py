@@ -3,6 +3,8 @@
 One that can't be read is as good as none; one that somebody else could have written is an Error.
 """
 
+import os
+
 from ...common import log, trusted
 from ...common.errors import Error, ProtocolError
 from ...common.wire.jsonfields import JsonObject, dump, parse_object
@@ -56,7 +58,12 @@ class StateFile:
 
 
 def make_directory(path: str) -> None:
-    """Make the state directory, unless it is there; raises Error."""
+    """Make the state directory, unless it is there: whoever writes into it looks at whose it is.
+
+    Raises Error.
+    """
+    if os.path.isdir(path):
+        return
     try:
         trusted.make_directory(path, 0o700)
     except FileNotFoundError as exc:

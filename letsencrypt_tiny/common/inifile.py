@@ -21,6 +21,8 @@ from .errors import ConfigError, Error, did_you_mean
 MAX_SIZE = 64 << 20  # bytes; 100,000 sections take about ten MiB
 PART = 32 << 10      # characters that configobj has at a time, and the rest of a section
 
+_AT_ONCE = 1 << 16   # bytes; memory for what is asked for is taken whether it comes or not
+
 T = TypeVar("T")
 
 _LACME = re.compile(r"lacme(?![a-z0-9])")
@@ -159,13 +161,15 @@ def read(path: str, lacme: bool | None = None, opener: Callable[[str], int] | No
     Raises ConfigError naming the file and line at fault.
     """
     try:
-        with open(path if opener is None else opener(path), "rb") as file:
+        with open(path if opener is None else opener(path), "rb", buffering=0) as file:
             info = os.fstat(file.fileno())
             if stat.S_ISDIR(info.st_mode):
                 raise ConfigError(f"{path}: is a directory, not a configuration file")
             if stat.S_ISREG(info.st_mode) and info.st_mode & stat.S_IWOTH:
                 raise ConfigError(f"{path}: writable by everybody (chmod o-w it)")
-            data = file.read(MAX_SIZE + 1)
+            data = bytearray()
+            while len(data) <= MAX_SIZE and (part := file.read(_AT_ONCE)):
+                data += part
     except OSError as exc:
         raise ConfigError(f"{path}: cannot read the configuration: {exc.strerror}") from exc
     except ConfigError:

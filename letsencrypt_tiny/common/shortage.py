@@ -23,7 +23,7 @@ def is_shortage(exc: BaseException | None) -> bool:
         if exc is None:
             break
         if (isinstance(exc, MemoryError) or isinstance(exc, OSError) and exc.errno == _ENOMEM
-                or isinstance(exc, (ImportError, RuntimeError, SystemError))
+                or isinstance(exc, (ImportError, OSError, RuntimeError, SystemError))
                 and any(word in str(exc) for word in _WORDS)):
             return True
         exc = exc.__cause__ or exc.__context__

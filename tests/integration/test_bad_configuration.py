@@ -148,7 +148,7 @@ def test_unusable_files(kind: str, name: str, good: Site) -> None:
         path.write_text("")
         path.chmod(0o666)
     elif kind == "huge":
-        path.write_text("# comment\n" * 4_000_000)
+        path.write_text("# comment\n" * 8_000_000)
     elif kind == "unreadable":
         path.symlink_to(path)
     try:

@@ -8,7 +8,7 @@ import pytest
 
 from harness import ca
 from harness.caddy import CaddyACME
-from harness.client import Master, names_of
+from harness.client import Master, Outcome, names_of
 from harness.hostile import Hostile, Response
 from harness.pebble import Pebble
 from harness.run import Users
@@ -53,23 +53,27 @@ def test_the_nuisances_of_pebble(pebble_nuisance: Pebble, master: Master) -> Non
     assert max(waited) < 60
 
 
+def but_looks(outcome: Outcome) -> int:
+    """Count the requests, but for looks at an order: on a busy machine some are too early."""
+    return outcome.requests - outcome.stderr.count("/my-order/")
+
+
 def test_many_orders_over_few_connections(pebble_tame: Pebble, master: Master) -> None:
     master.use(pebble_tame)
     master.register()
     master.access["jobs"] = 3
     outcome = master.run(*(master.order(f"m{i}.example") for i in range(20)))
     assert len(outcome.of(Issued)) == 20 and outcome.connections == 3, outcome
-    # directory, account, a nonce for each connection; five each, and polls: on a busy machine
-    # some are too early
-    polls = outcome.stderr.count("/my-order/")
-    assert outcome.requests - polls <= 1 + 1 + 3 + 20 * 5 and 20 <= polls <= 20 * 5
+    # directory, account, a nonce for each connection; five each, and looks
+    assert but_looks(outcome) <= 1 + 1 + 3 + 20 * 5
+    assert 20 <= outcome.requests - but_looks(outcome) <= 20 * 5
 
 
 def test_one_name_needs_one_connection(pebble_tame: Pebble, master: Master) -> None:
     master.use(pebble_tame)
     master.register()
     outcome = master.run(master.order("single.example"))
-    assert outcome.only(Issued) and (outcome.requests, outcome.connections) == (10, 1)
+    assert outcome.only(Issued) and (but_looks(outcome), outcome.connections) == (8, 1)
 
 
 def test_a_remembered_account_saves_a_request(pebble_tame: Pebble, master: Master) -> None:
@@ -77,7 +81,7 @@ def test_a_remembered_account_saves_a_request(pebble_tame: Pebble, master: Maste
     account = master.register().only(Account)
     master.config.update(account_url=account.url, account_key=account.key)
     outcome = master.run(master.order("remembered.example"))
-    assert outcome.only(Issued) and not outcome.of(Account) and outcome.requests == 9
+    assert outcome.only(Issued) and not outcome.of(Account) and but_looks(outcome) == 7
 
 
 @pytest.mark.parametrize("remembered", ["nobody", "other"])
@@ -96,7 +100,7 @@ def test_the_signers_keyid_is_the_account(pebble_tame: Pebble, master: Master) -
     master.use(pebble_tame)
     master.keyid = master.register().only(Account).url
     outcome = master.run(master.order("keyid.example"))
-    assert outcome.only(Issued) and outcome.requests == 9
+    assert outcome.only(Issued) and but_looks(outcome) == 7
     assert master.run(AccountUpdate()).only(AccountObject).url == master.keyid
 
 

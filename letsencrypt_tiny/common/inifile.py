@@ -13,6 +13,7 @@ stands twice is a mistake.
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -228,9 +229,13 @@ def _parse_part(lines: list[str], path: str, before: int) -> dict[str, Settings]
         raise ConfigError(f"{path}, line {before + exc.line_number}: {_explain(exc)}") from exc
     result = {} if before else {
         "": Settings(path, "", {key: parsed[key].strip() for key in parsed.scalars})}
+    seen: dict[str, str] = {}   # what many sections say is there once
     for name in parsed.sections:
+        values = {}
         # as a plain dict: its own look-up would ask about interpolation each time
-        values = {key: value.strip() for key, value in dict.items(parsed[name])}
+        for key, value in dict.items(parsed[name]):
+            value = value.strip()
+            values[sys.intern(key)] = seen.setdefault(value, value)
         result[name] = Settings(path, name, values)
     return result
 

@@ -97,7 +97,8 @@ class Answering(Generic[L]):
 
     def why(self, plan: OrderPlan, failed: Failed) -> Iterator[str]:
         """Yield what to say of a validation that failed, if that is what happened."""
-        if failed.outcome != lifecycle.REFUSED:
+        if failed.outcome != lifecycle.REFUSED or failed.type in validation.REACHING \
+                and not validation.REACHED.intersection(plan.challenges):
             return
         if sentence := validation.sentence(failed.type):
             yield sentence

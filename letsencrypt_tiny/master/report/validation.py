@@ -10,6 +10,8 @@ _SENTENCES = {
 }
 _SENTENCES["incorrectResponse"] = _SENTENCES["unauthorized"]
 
+# Challenges for which the CA connects to a host of the name (RFC 8555 §8.3, RFC 8737)
+REACHED = frozenset(("http-01", "tls-alpn-01"))
 # Types of those to which it matters whether a request reached us
 REACHING = ("connection", "dns", "unauthorized", "incorrectResponse")
 

@@ -29,9 +29,8 @@ def proof(config: Config, issuer: Issuer, name: str, certificate: Certificate,
     is a name that can't be proved.
     """
     names = tuple((kind, value) for kind, value in certificate.names if kind != "other")
-    found = {**Section._field_defaults, **SECTION.defaults(), "name": name, "where": name,
-             "chain": "", "key_type": "", "twin": "", "issuers": (issuer.name,),
-             "identifiers": names}
+    found = {**SECTION.defaults(), "name": name, "source": "", "chain": "", "key_type": "",
+             "twin": "", "issuers": (issuer.name,), "identifiers": names}
     if section is not None:
         found["challenges"] = section.challenges
     wanted = record(Section, found)

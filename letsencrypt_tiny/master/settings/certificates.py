@@ -64,8 +64,8 @@ class Section(NamedTuple):
 
     @property
     def where(self) -> str:
-        """FILE, [SECTION]: for messages."""
-        return f"{self.source}, [{keys.written(self)}]"
+        """FILE, [SECTION]: for messages; the name alone of what is in no file."""
+        return f"{self.source}, [{keys.written(self)}]" if self.source else self.name
 
     @property
     def issuer(self) -> str:

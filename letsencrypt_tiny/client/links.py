@@ -1,4 +1,4 @@
-"""Link fields (RFC 8288): alternate chains, terms of service; and URLs that are a part of one.
+"""Link fields (RFC 8288): alternate chains, terms of service.
 
 Read generously, as proxies and CAs write them: several in a field, parameters in any order and
 spelling, junk between them.  What a link holds is judged by whoever follows it.
@@ -15,40 +15,6 @@ _TARGET = re.compile(r"<([^<>]*)>")
 # link-param = token BWS [ "=" BWS ( token / quoted-string ) ]
 _PARAMETER = re.compile(r'\s*;\s*(?:([^\s=;,"<>]+)\s*'
                         r'(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?)?')
-# path, query and fragment of a reference without scheme and authority (RFC 3986 §4.2)
-_RELATIVE = re.compile(r"([^?#]*)(\?[^#]*)?(#.*)?\Z", re.S)
-_BASE = re.compile(r"([^/?#]*:)(//[^/?#]*)([^?#]*)(\?[^#]*)?")
-
-
-def join(base: str, reference: str) -> str:
-    """Return what a reference without a scheme means in the answer of the URL ``base`` (RFC 3986
-    §5.2)."""
-    match, relative = _BASE.match(base), _RELATIVE.match(reference)
-    if match is None or relative is None:
-        return reference
-    scheme, authority, above, asked = (part or "" for part in match.groups())
-    if reference.startswith("//"):
-        return scheme + reference
-    path, query, fragment = (part or "" for part in relative.groups())
-    if not path:
-        return scheme + authority + above + (query or asked) + fragment
-    if not path.startswith("/"):
-        path = above.rpartition("/")[0] + "/" + path
-    return scheme + authority + _without_dots(path) + query + fragment
-
-
-def _without_dots(path: str) -> str:
-    """Return a path from the root on without “.” and “..” (RFC 3986 §5.2.4)."""
-    parts = path.split("/")[1:]
-    kept: list[str] = []
-    for part in parts:
-        if part == "..":
-            del kept[-1:]
-        elif part != ".":
-            kept.append(part)
-    if parts[-1] in (".", ".."):
-        kept.append("")
-    return "/" + "/".join(kept)
 
 
 def find(fields: tuple[str, ...], relation: str) -> list[str]:

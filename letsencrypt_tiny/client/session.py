@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
+from urllib.parse import urljoin
 
 from .. import __version__
 from ..common import log
@@ -255,9 +256,9 @@ class Session:
 
         Raises ProtocolError as ``check_url``.
         """
-        # What has a scheme, or mustn't be in a URL, is judged as it is
+        # What has a scheme, or mustn't be in a URL, is judged as it is: urljoin would mend it
         if reference.isprintable() and " " not in reference and not _SCHEME.match(reference):
-            reference = links.join(base, reference)
+            reference = urljoin(base, reference)
         return self.check_url(reference, what)
 
     def url(self, obj: JsonObject, key: str) -> str:

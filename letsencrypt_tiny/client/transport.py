@@ -5,18 +5,17 @@ addresses are connected to.
 """
 
 import binascii
-import re
 import socket
 import ssl
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from ..common import log, paths, urls
 from ..common.errors import ConfigError, Error, ProtocolError
 from ..common.urls import Proxy, Url
 from ..common.wire.access import Access
 
-_OCTET = re.compile(rb"%([0-9A-Fa-f]{2})")
 _TLS_VERSIONS = {"TLSv1": ssl.TLSVersion.TLSv1, "TLSv1.0": ssl.TLSVersion.TLSv1,
                  "TLSv1.1": ssl.TLSVersion.TLSv1_1, "TLSv1.2": ssl.TLSVersion.TLSv1_2,
                  "TLSv1.3": ssl.TLSVersion.TLSv1_3}
@@ -64,14 +63,8 @@ def proxy_authorization(proxy: Proxy) -> str | None:
     if not proxy.userinfo:
         return None
     user, _, password = proxy.userinfo.partition(":")
-    pair = _decoded(user) + b":" + _decoded(password)
+    pair = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
     return "Basic " + binascii.b2a_base64(pair, newline=False).decode("ascii")
-
-
-def _decoded(text: str) -> bytes:
-    """Return the octets of a text that is percent-encoded (RFC 3986 §2.1)."""
-    return _OCTET.sub(lambda match: bytes.fromhex(match.group(1).decode("ascii")),
-                      text.encode("utf-8"))
 
 
 def find_proxy(setting: str, url: Url, environ: Mapping[str, str]) -> Proxy | None:

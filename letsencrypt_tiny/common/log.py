@@ -109,7 +109,7 @@ def warning(text: object) -> None:
 
 def info(text: object) -> None:
     """What is being done: hidden by --quiet, kept in the log file."""
-    if level >= NORMAL or _logfile is not None:
+    if shows_info():
         _emit(str(text), level >= NORMAL, True)
 
 

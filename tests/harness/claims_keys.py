@@ -14,6 +14,8 @@ SERVER_KEYS = (
         f"{KEYS}::test_what_a_key_asked_for_is_kept"),
     row("… for those names", "master/store/requests.py", "*(text.encode() for text in arguments), ",
         "", f"{KEYS}::test_what_a_key_asked_for_is_kept"),
+    row("… and nobody else's", "master/store/requests.py", "except Error as exc:",
+        "except ZeroDivisionError as exc:", f"{KEYS}::test_what_others_could_have_kept"),
     row("… and whole", "master/store/requests.py", ", der]", "]",
         f"{KEYS}::test_what_a_key_asked_for_is_kept"),
     row("a new key for each certificate", "master/pki/csr.py",

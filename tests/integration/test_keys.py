@@ -259,3 +259,17 @@ def test_what_a_key_asked_for_is_kept(ready: Site) -> None:
     kept.write_text("{")
     renew(made=1)
     renew(made=0)
+
+
+def test_what_others_could_have_kept(ready: Site) -> None:
+    """It is not believed, and keeps no certificate from being installed."""
+    place = ready.lib / "state/requests"
+    place.mkdir()
+    place.chmod(0o777)
+    ready.certificate("a", ["a.example"], reuse_key="yes")
+    ready.certificate("b", ["b.example"], reuse_key="yes")
+    untrusted = rf"warning: {place}: .*"
+    expect(ready.run("--quiet", "newOrder"), 0, untrusted)
+    seen = pair(ready)
+    expect(ready.run("--quiet", "newOrder", "--force"), 0, untrusted)
+    assert pair(ready) == seen and list(place.iterdir()) == []

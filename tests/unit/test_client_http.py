@@ -1,13 +1,12 @@
-"""HTTP/1.1 as the client reads it: what has two meanings has none; and tunnels, and references."""
+"""HTTP/1.1 as the client reads it: what has two meanings has none; and tunnels."""
 
 import socket
 import threading
 import time
-from urllib.parse import urljoin
 
 import pytest
 
-from letsencrypt_tiny.client import http, links
+from letsencrypt_tiny.client import http
 from letsencrypt_tiny.client.stream import Ended, Timed
 from letsencrypt_tiny.common.errors import LocalProtocolError, ProtocolError
 
@@ -126,30 +125,3 @@ def test_a_proxy_does_not_speak_for_the_server() -> None:
         tunnel(OK + b"\r\n\x16\x03")
     with pytest.raises(Ended):
         tunnel(OK)
-
-
-# --- references ----------------------------------------------------------------------------------
-
-BASE = "https://a/b/c/d;p?q"
-# RFC 3986 §5.4, but for those with a scheme
-EXAMPLES = {
-    "g": "/b/c/g", "./g": "/b/c/g", "g/": "/b/c/g/", "/g": "/g", "?y": "/b/c/d;p?y",
-    "g?y": "/b/c/g?y", "#s": "/b/c/d;p?q#s", "g#s": "/b/c/g#s", "g?y#s": "/b/c/g?y#s",
-    ";x": "/b/c/;x", "g;x": "/b/c/g;x", "g;x?y#s": "/b/c/g;x?y#s", "": "/b/c/d;p?q",
-    ".": "/b/c/", "./": "/b/c/", "..": "/b/", "../": "/b/", "../g": "/b/g", "../..": "/",
-    "../../": "/", "../../g": "/g", "../../../g": "/g", "../../../../g": "/g", "/./g": "/g",
-    "/../g": "/g", "g.": "/b/c/g.", ".g": "/b/c/.g", "g..": "/b/c/g..", "..g": "/b/c/..g",
-    "./../g": "/b/g", "./g/.": "/b/c/g/", "g/./h": "/b/c/g/h", "g/../h": "/b/c/h",
-    "g;x=1/./y": "/b/c/g;x=1/y", "g;x=1/../y": "/b/c/y", "g?y/./x": "/b/c/g?y/./x",
-    "g#s/../x": "/b/c/g#s/../x"}
-
-
-@pytest.mark.parametrize("reference", EXAMPLES)
-def test_references(reference: str) -> None:
-    assert links.join(BASE, reference) == "https://a" + EXAMPLES[reference]
-    assert links.join(BASE, reference) == urljoin(BASE, reference)
-    assert links.join("https://a", "g") == "https://a/g"
-
-
-def test_a_reference_to_another_host() -> None:
-    assert links.join(BASE, "//g:1/x") == "https://g:1/x"

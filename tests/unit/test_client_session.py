@@ -1,5 +1,6 @@
 """Connections and sessions against a local TLS server that misbehaves."""
 
+import re
 import socket
 import ssl
 import threading
@@ -340,3 +341,31 @@ def test_what_is_no_directory(hostile: Hostile, session: Session, directory: Any
     hostile.on["directory"] = answer
     with pytest.raises(ProtocolError, match="/directory"):
         session.fetch_directory()
+
+
+# RFC 3986 §5.4, but for those with a scheme
+EXAMPLES = {
+    "g": "/b/c/g", "./g": "/b/c/g", "g/": "/b/c/g/", "/g": "/g", "?y": "/b/c/d;p?y",
+    "g?y": "/b/c/g?y", "#s": "/b/c/d;p?q#s", "g#s": "/b/c/g#s", "g?y#s": "/b/c/g?y#s",
+    ";x": "/b/c/;x", "g;x": "/b/c/g;x", "g;x?y#s": "/b/c/g;x?y#s", "": "/b/c/d;p?q",
+    ".": "/b/c/", "./": "/b/c/", "..": "/b/", "../": "/b/", "../g": "/b/g", "../..": "/",
+    "../../": "/", "../../g": "/g", "../../../g": "/g", "../../../../g": "/g", "/./g": "/g",
+    "/../g": "/g", "g.": "/b/c/g.", ".g": "/b/c/.g", "g..": "/b/c/g..", "..g": "/b/c/..g",
+    "./../g": "/b/g", "./g/.": "/b/c/g/", "g/./h": "/b/c/g/h", "g/../h": "/b/c/h",
+    "g;x=1/./y": "/b/c/g;x=1/y", "g;x=1/../y": "/b/c/y", "g?y/./x": "/b/c/g?y/./x",
+    "g#s/../x": "/b/c/g#s/../x"}
+
+
+def test_references(hostile: Hostile, session: Session) -> None:
+    origin = hostile.base
+    for reference, meant in EXAMPLES.items():
+        if "#" in reference:   # no URL of an ACME server's has one
+            with pytest.raises(ProtocolError, match=re.escape(origin + meant)):
+                session.resolve(reference, f"{origin}/b/c/d;p?q", "x")
+        else:
+            assert session.resolve(reference, f"{origin}/b/c/d;p?q", "x") == origin + meant
+    assert session.resolve("g", origin, "x") == f"{origin}/g"
+    host = origin.removeprefix("https:")
+    assert session.resolve(f"{host}/x", f"{origin}/b", "x") == f"{origin}/x"
+    with pytest.raises(ProtocolError):
+        session.resolve("//g:1/x", f"{origin}/b", "x")

@@ -6,10 +6,11 @@ nothing more to list.
 
 from collections.abc import Sequence
 
-from ...common.errors import ProtocolError
+from ...common import log
+from ...common.errors import Error
 from ...common.wire import jose
 from .journal import filename_of
-from .statefile import StateFile, make_directory
+from .statefile import StateFile
 
 MAX_SIZE = 256 << 10   # bytes
 
@@ -24,23 +25,22 @@ class Requests:
         """Return the request (DER) that was made with these ``arguments`` of openssl's and the key
         with this fingerprint; b"" if there is none.
 
-        One that has changed on the disk is none, nor is that of another key or for other names.
-        Raises trusted.Untrusted.
+        One that has changed on the disk is none, nor is that of another key or for other names;
+        nor what somebody else could have written, for another one can be made.
         """
-        obj = self._file(section).read()
         try:
+            obj = self._file(section).read()
             der = jose.decode(str(obj.get("csr", "")).encode("ascii", "replace"))
-        except ProtocolError:
+        except Error as exc:   # whoever writes it tells
+            log.debug(exc)
             return b""
         return der if obj.get("of") == _of(key, arguments, der) else b""
 
     def keep(self, section: str, key: bytes, arguments: Sequence[str], der: bytes) -> None:
-        """Keep a request; that it can't be kept is a warning."""
-        if self.kept(section, key, arguments) == der:
-            return
-        make_directory(self._directory)
-        self._file(section).try_to_write({"of": _of(key, arguments, der),
-                                          "csr": jose.encode_text(der)})
+        """Keep a request, below a state directory that is there; that it can't be is a warning."""
+        if self.kept(section, key, arguments) != der:
+            self._file(section).try_to_write({"of": _of(key, arguments, der),
+                                              "csr": jose.encode_text(der)})
 
     def _file(self, section: str) -> StateFile:
         return StateFile(f"{self._directory}/requests", filename_of(section, "csr-"), MAX_SIZE)

@@ -3,10 +3,13 @@
 import random
 import socket
 import threading
+from collections import deque
 
 # Below the kernel's range for outgoing connections (net.ipv4.ip_local_port_range), or one of
 # those could take a port between the choice and the day it is bound.
 _PORTS = range(10000, 32768)
+# What tells other runs on this machine that a port is taken, until whoever it is for listens
+_leases: deque[socket.socket] = deque(maxlen=64)
 
 
 def free_ports(count: int) -> list[int]:
@@ -32,6 +35,18 @@ def _is_free(port: int) -> bool:
                     sock.bind((address, port))
                 except OSError:
                     return False
+    return _lease(port)
+
+
+def _lease(port: int) -> bool:
+    """Take a port before another run does, by an abstract socket (unix(7)) called after it."""
+    lease = socket.socket(socket.AF_UNIX)
+    try:
+        lease.bind(f"\0letsencrypt-tiny, tests, port {port}")
+    except OSError:
+        lease.close()
+        return False
+    _leases.append(lease)
     return True
 
 

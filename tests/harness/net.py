@@ -8,8 +8,9 @@ from collections import deque
 # Below the kernel's range for outgoing connections (net.ipv4.ip_local_port_range), or one of
 # those could take a port between the choice and the day it is bound.
 _PORTS = range(10000, 32768)
-# What tells other runs on this machine that a port is taken, until whoever it is for listens
-_leases: deque[socket.socket] = deque(maxlen=64)
+# What tells other runs on this machine that a port is taken, until whoever it is for listens; few,
+# for whatever is forked and then confined has them, too
+_leases: deque[socket.socket] = deque(maxlen=8)
 
 
 def free_ports(count: int) -> list[int]:

@@ -143,6 +143,8 @@ def test_limits(make: Make, bind: Bind) -> None:
     for number in range(most + 1):
         door.present("b.example", f"t{number}")
     said = door.hear()
+    while isinstance(said, Ready):   # on a busy machine the first may have been waited for
+        said = door.hear()
     assert isinstance(said, Failed) and said.why == "too many challenges at once"
     assert said.challenge.token == f"t{most}"
 

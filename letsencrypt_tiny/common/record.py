@@ -1,13 +1,16 @@
 """NamedTuple for what every run starts: typing, whose it is, takes 4 ms to load.
 
-Whoever checks types sees typing's own.  It is for the web server and what that imports.
+Whoever checks types sees typing's own, and so does Python 3.14, which no longer has a class's
+annotations at hand while it makes the class (PEP 649).  It is for the web server and what that
+imports.
 """
 
+import sys
 from collections import namedtuple
 
 TYPE_CHECKING = False   # as typing has it
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or sys.version_info >= (3, 14):
     from typing import NamedTuple as NamedTuple
 else:
     _OWN = ("__module__", "__qualname__", "__annotations__")

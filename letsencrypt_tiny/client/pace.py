@@ -3,9 +3,14 @@
 Early, then ever later: most servers have validated, or issued, after some milliseconds, some take
 seconds.  Of many orders a few, the scouts, find out how long that is, and the others look once it
 is over: so there is hardly more than one look at each, however long it takes.
+
+Where the server does name a time it is kept to, but for one look ahead of it in each of these
+states, in a run of few orders: the time is meant for the slowest.
 """
 
 import threading
+
+from .distance import Distance
 
 EARLY = ("pending", "processing")   # states that end as soon as the server is done
 FIRST, LATER = 0.05, 0.5            # seconds before the first look, in these and in the others
@@ -13,14 +18,36 @@ LONGEST = 10.0                      # seconds between two looks
 SCOUTS = 2                          # orders, in each state
 NAP = 0.5                           # seconds until the others ask again what scouts know
 FOLLOWING = 10.0                    # seconds after which nobody waits for scouts any more
+FEW = 4                             # orders of a run that are looked at ahead of time …
+SOON = 10                           # … and seconds up to which there is a point in that
 
 
 class Pace:
     """What the orders of a run know of their server; any thread may ask."""
 
-    def __init__(self) -> None:
+    def __init__(self, orders: int | None = None, distance: Distance | None = None) -> None:
+        """``orders`` is how many there are, as far as that is known."""
         self._lock = threading.Lock()
         self._parties = {state: _Party() for state in EARLY}
+        self._distance = distance or Distance()
+        self._ahead = orders is not None and orders <= FEW
+
+    def ahead(self, state: str, retry_after: int) -> float | None:
+        """Return after how many seconds an order that has just come to a state is looked at once
+        though the server has asked for more; None if it isn't.
+
+        The look comes to the server a round trip later than that, counted from when the state
+        began there.  To validate takes it two: it connects to us, and asks.
+        """
+        round_trip = self._distance.round_trip
+        seconds = FIRST + (round_trip if state == "pending" else -round_trip)
+        return max(0.0, seconds) if (self._ahead and state in EARLY
+                                     and seconds < retry_after <= SOON) else None
+
+    def calm(self) -> None:
+        """The server has more to do than it can, or than it wants: nothing is looked at ahead of
+        its time any more."""
+        self._ahead = False
 
     def enlist(self, state: str) -> bool:
         """Say whether an order that begins to wait is a scout; if so, it must be ``dismissed``."""

@@ -72,12 +72,14 @@ class Patience:
         self._answer = answer
         self._pace = pace or Pace()
         self._watch: Watch | None = None
+        self._looked = False                # at the order, ahead of time, in this state
 
     def enter(self, state: str) -> None:
         """Announce a new state; the polls begin anew."""
         if state != self.state:
             self.leave(seen=True)
             self.state = state
+            self._looked = False
             self.announce()
 
     def leave(self, seen: bool = False) -> None:
@@ -93,9 +95,16 @@ class Patience:
     def until_poll(self, retry_after: int | None) -> Steps[None]:
         """Wait until the next poll; raises TimedOut.
 
-        That is as long as the server asked for, or a time that grows.  The last one is cut to
-        what is left, unless the server asked for more.
+        That is as long as the server asked for, but for one look ahead of it (``Pace.ahead``),
+        or a time that grows.  The last one is cut to what is left, unless the server asked for
+        more.
         """
+        if retry_after is not None and not self._looked:
+            self._looked = True
+            ahead = self._pace.ahead(self.state, retry_after)
+            if ahead is not None:
+                yield self._wait(ahead, None)
+                return
         due = retry_after is not None
         if retry_after is not None:
             yield self._wait(max(float(retry_after), 0.1), retry_after)
@@ -157,6 +166,8 @@ class Patience:
         pauses: tuple[float, ...] = CUT_OFF_PAUSES
         if isinstance(error, ProblemError):
             asked, pauses = error.retry_after, PAUSES
+            if error.busy:
+                self._pace.calm()
             if not (error.passing or polling and error.busy):
                 raise error
             if asked is not None and asked > self._left:

@@ -26,7 +26,9 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
     """Do all that is asked for.  Raises Error if the server can't be worked with at all."""
     if renewalinfo.is_about_renewal(requests):
         return (yield from renewalinfo.whole_run(session, requests, replies))
-    patience = Patience("", config.access.timeout, quietly(replies))
+    pace = Pace(sum(isinstance(request, Order) for request in requests),
+                session.connections.distance)
+    patience = Patience("", config.access.timeout, quietly(replies), pace)
     yield from reaching.reach(session, patience, config.access.jobs, len(requests))
     told = Directory(session.directory.issuers, session.directory.renewal_info is not None)
     if told.issuers not in ((), config.issuers) or told.renewal_info:
@@ -52,7 +54,6 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
             order = Order(request.section, request.identifiers, b"", challenges=request.challenges)
             yield from Ordering(session, order, solvers, patience).authorize()
 
-    pace = Pace()
     tasks: list[Task] = [in_turn(batch, perform, config.access.timeout, replies, pace)
                          for batch in batches(requests)]
     for ended in (yield tasks):

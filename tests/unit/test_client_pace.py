@@ -8,9 +8,13 @@ from typing import cast
 import pytest
 
 from harness.client import finish
-from letsencrypt_tiny.client.pace import EARLY, FIRST, FOLLOWING, LONGEST, SCOUTS, Pace, Watch
+from letsencrypt_tiny.client.distance import Distance
+from letsencrypt_tiny.client.pace import (EARLY, FEW, FIRST, FOLLOWING, LONGEST, SCOUTS, SOON, Pace,
+                                          Watch)
 from letsencrypt_tiny.client.patience import Patience, TimedOut
+from letsencrypt_tiny.client.problem import ProblemError
 from letsencrypt_tiny.common.wire.order import Answer, Progress
+from letsencrypt_tiny.common.wire.problems import Problem
 
 
 def waits(patience: Patience, retry_after: int | None = None) -> list[float]:
@@ -146,3 +150,45 @@ def test_an_order_that_ends_is_no_scout_any_more() -> None:
     for order in orders[:-1]:
         order.leave()
     assert waits(orders[-1]) == [0.05]
+
+
+def far(seconds: float) -> Distance:
+    """A server whose round trip is known."""
+    distance = Distance()
+    distance.answered(seconds)
+    return distance
+
+
+def test_few_orders_are_looked_at_once_ahead_of_the_servers_wish() -> None:
+    patience = Patience("s", 60, lambda _: None, Pace(FEW, far(0.01)))
+    patience.enter("pending")
+    assert waits(patience, 3) == [pytest.approx(FIRST + 0.01)]
+    assert [waits(patience, 3) for _ in range(3)] == [[3]] * 3
+    patience.enter("processing")
+    assert waits(patience, 3) == [pytest.approx(FIRST - 0.01)]
+    assert [waits(patience, 3) for _ in range(3)] == [[3]] * 3
+    another = Patience("s", 60, lambda _: None, Pace(1, far(0.1)))
+    another.enter("processing")
+    assert waits(another, 3) == [0]    # the round trip is time enough
+
+
+@pytest.mark.parametrize("orders, state, retry_after", [
+    (FEW + 1, "pending", 3),        # many: as often as the server wants
+    (None, "pending", 3),
+    (1, "ready", 3),                # which lags behind itself
+    (1, "processing", SOON + 1),    # a person, perhaps, or another CA's queue
+    (1, "processing", 0),           # sooner than we would
+])
+def test_the_servers_wish_is_kept_to_where_a_look_ahead_is_worth_nothing(
+        orders: int | None, state: str, retry_after: int) -> None:
+    patience = Patience("s", 60, lambda _: None, Pace(orders, far(0.01)))
+    patience.enter(state)
+    assert waits(patience, retry_after) == [max(retry_after, 0.1)]
+
+
+def test_a_server_that_has_enough_to_do_is_not_looked_at_ahead() -> None:
+    pace = Pace(1, far(0.01))
+    asking, ordering = (Patience("s", 60, lambda _: None, pace) for _ in range(2))
+    assert asking.pause(ProblemError(Problem("rateLimited", "too many", 429), 5), 0) == 5
+    ordering.enter("pending")
+    assert waits(ordering, 3) == [3]

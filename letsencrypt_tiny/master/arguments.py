@@ -12,12 +12,28 @@ if TYPE_CHECKING:
     import argparse
 
 VERSION = f"letsencrypt-tiny {__version__}"
-_FLAGS = {"-q": "quiet", **{f"--{name.replace('_', '-')}": name for name in (
-    "quiet", "debug", "register", "tos_agreed", "orders", "rollover", "deactivate", "yes",
-    "thumbprint", "force", "new_key", "dry_run", "authorize", "json", "online")}}
-_TEXTS = {f"--{name.replace('_', '-')}": name for name in (
-    "config", "socket", "reason", "certificate_key")}
-_LISTS = {f"--{name.replace('_', '-')}": name for name in ("contact", "ca", "config_certs")}
+# What an option takes: nothing, or a value: of several the last counts, or all do
+_FLAG, _TEXT, _NUMBER, _LIST = range(4)
+# heading of the help -> its options -> what each takes, and the name of that
+_GROUPS: dict[str, dict[str, tuple[int, str]]] = {
+    "general options": {
+        "--config": (_TEXT, "FILE"), "--socket": (_TEXT, "PATH"), "--quiet": (_FLAG, ""),
+        "--debug": (_FLAG, "")},
+    "account [CONTACT ...]": {
+        "--register": (_FLAG, ""), "--tos-agreed": (_FLAG, ""), "--contact": (_LIST, "URL"),
+        "--orders": (_FLAG, ""), "--rollover": (_FLAG, ""), "--deactivate": (_FLAG, ""),
+        "--yes": (_FLAG, ""), "--thumbprint": (_FLAG, ""), "--ca": (_LIST, "NAME")},
+    "newOrder [SECTION ...]": {
+        "--config-certs": (_LIST, "FILE"), "--min-days": (_NUMBER, "DAYS"), "--force": (_FLAG, ""),
+        "--new-key": (_FLAG, ""), "--dry-run": (_FLAG, "")},
+    "revokeCert SECTION|FILE ...": {
+        "--reason": (_TEXT, "REASON"), "--certificate-key": (_TEXT, "FILE"),
+        "--authorize": (_FLAG, "")},
+    "status [SECTION ...], records [SECTION ...], check [--online [NAME ...]]": {
+        "--json": (_FLAG, ""), "--online": (_FLAG, "")},
+}
+_KINDS = {name: kind for options in _GROUPS.values() for name, (kind, _) in options.items()}
+_SHORT = {"-q": "--quiet"}
 
 
 class Arguments:
@@ -43,17 +59,21 @@ def plain(argv: list[str]) -> Arguments | None:
     """Read a command line of words, flags and --OPTION=VALUE; None if there is anything else."""
     found = Arguments([])
     for text in argv:
-        name, equals, value = text.partition("=")
+        name, equals, value = _SHORT.get(text, text).partition("=")
+        kind = _KINDS.get(name)
+        field = name[2:].replace("-", "_")
         if not text.startswith("-"):
             found.words.append(text)
-        elif text in _FLAGS:
-            setattr(found, _FLAGS[text], True)
-        elif equals and name in _TEXTS:
-            setattr(found, _TEXTS[name], value)
-        elif equals and name in _LISTS:
-            setattr(found, _LISTS[name], [*(getattr(found, _LISTS[name]) or []), value])
-        elif name == "--min-days" and value.isascii() and value.isdigit() and len(value) < 10:
-            found.min_days = int(value)
+        elif kind is None or (kind == _FLAG) == bool(equals):
+            return None
+        elif kind == _FLAG:
+            setattr(found, field, True)
+        elif kind == _TEXT:
+            setattr(found, field, value)
+        elif kind == _LIST:
+            setattr(found, field, [*(getattr(found, field) or []), value])
+        elif value.isascii() and value.isdigit() and len(value) < 10:
+            setattr(found, field, int(value))
         else:
             return None
     return found
@@ -83,37 +103,18 @@ def parser() -> "argparse.ArgumentParser":
               "[ARGUMENT ...]",
         description="ACME client written with process isolation and minimal privileges in mind; "
                     "see letsencrypt-tiny(8).")
-    general = made.add_argument_group("general options")
-    general.add_argument("--config", metavar="FILE")
-    general.add_argument("--socket", metavar="PATH")
-    general.add_argument("-q", "--quiet", action="store_true")
-    general.add_argument("--debug", action="store_true")
-    general.add_argument("-h", "--help", action="help")
-    general.add_argument("-V", "--version", action="version", version=VERSION)
-    account = made.add_argument_group("account [CONTACT ...]")
-    account.add_argument("--register", action="store_true")
-    account.add_argument("--tos-agreed", action="store_true")
-    account.add_argument("--contact", metavar="URL", action="append")
-    account.add_argument("--orders", action="store_true")
-    account.add_argument("--rollover", action="store_true")
-    account.add_argument("--deactivate", action="store_true")
-    account.add_argument("--yes", action="store_true")
-    account.add_argument("--thumbprint", action="store_true")
-    account.add_argument("--ca", metavar="NAME", action="append")
-    order = made.add_argument_group("newOrder [SECTION ...]")
-    order.add_argument("--config-certs", metavar="FILE", action="append")
-    order.add_argument("--min-days", metavar="DAYS", type=int)
-    order.add_argument("--force", action="store_true")
-    order.add_argument("--new-key", action="store_true")
-    order.add_argument("--dry-run", action="store_true")
-    revoke = made.add_argument_group("revokeCert SECTION|FILE ...")
-    revoke.add_argument("--reason")
-    revoke.add_argument("--certificate-key", metavar="FILE")
-    revoke.add_argument("--authorize", action="store_true")
-    status = made.add_argument_group("status [SECTION ...], records [SECTION ...], "
-                                     "check [--online [NAME ...]]")
-    status.add_argument("--json", action="store_true")
-    status.add_argument("--online", action="store_true")
+    for heading, options in _GROUPS.items():
+        group = made.add_argument_group(heading)
+        for name, (kind, value) in options.items():
+            short = [letter for letter, meant in _SHORT.items() if meant == name]
+            if kind == _FLAG:
+                group.add_argument(*short, name, action="store_true")
+            else:
+                group.add_argument(name, metavar=value, type=int if kind == _NUMBER else str,
+                                   action="append" if kind == _LIST else "store")
+        if "--debug" in options:
+            group.add_argument("-h", "--help", action="help")
+            group.add_argument("-V", "--version", action="version", version=VERSION)
     made.add_argument("words", metavar="COMMAND", nargs="*",
                       help="one of account, newOrder, revokeCert, status, records, check; then "
                            "what it is about")

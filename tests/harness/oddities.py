@@ -168,7 +168,7 @@ def burst(server: Hostile, most: int = 3) -> None:
 
 def skewed_date(server: Hostile) -> None:
     """Retry-After is a date, 2 s after the answer's Date, which is an hour ahead of ours."""
-    server.processing = 1
+    server.processing = 2   # at one look ahead of time, too
 
     def handler(_request: Request, default: Default) -> Response:
         now = time.time() + 3600
@@ -176,7 +176,7 @@ def skewed_date(server: Hostile) -> None:
         return response._replace(headers={
             **response.headers, "Retry-After": email.utils.formatdate(now + 2, usegmt=True),
             "Date": email.utils.formatdate(now, usegmt=True)})
-    server.on["finalize"] = handler
+    server.on["finalize"] = server.on["order"] = handler
 
 
 def capitals(server: Hostile) -> None:

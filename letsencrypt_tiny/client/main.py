@@ -6,8 +6,10 @@ Descriptors:
   0          the master's requests, JSON lines, until end of file
   1          answers to the master, JSON lines; one final answer for each request
   2          a pipe to the master, for the unexpected
-  CONFIG_FD  the configuration, one JSON object until end of file; it comes once the signer
-             has greeted, and before it nothing is read of SIGNER_FD
+  CONFIG_FD  the configuration, one JSON object in a line; it comes once the signer has greeted,
+             and before it nothing is read of SIGNER_FD.  Then lines that say which orders are
+             written down (``common/wire/written.py``): no other one is finalized, unless the
+             descriptor is at its end
   SIGNER_FD  a UNIX stream socket connected to the signer; without it nothing can be signed
 
 The messages are those of ``common/wire/order.py`` and ``common/wire/signer.py``.
@@ -43,6 +45,7 @@ from .requests import whole_run
 from .scheduler import Scheduler
 from .session import Session
 from .signer import Signer
+from .written import Written
 
 if TYPE_CHECKING:
     from .online.prober import Prober
@@ -74,8 +77,7 @@ def main() -> int:
         confine.die_with_parent(os.getppid())
         arguments = parse_arguments(sys.argv[1:])
         log.level = log.DEBUG if arguments.debug else log.NORMAL
-        config = order_protocol.parse_config(
-            read_all(arguments.config_fd, order_protocol.MAX_REQUEST))
+        config, written = read_config(arguments.config_fd)
         requests = read_requests(0)
     except Error as exc:
         log.error(exc)
@@ -101,7 +103,7 @@ def main() -> int:
                            len(session.connections), len(config.doors))
         log.debug("confined: " + ", ".join(confine.enter(plan)))
         # … and only now listen to what the server says.
-        run(config, session, requests, replies, prober)
+        run(config, session, requests, replies, prober, written)
     except Exception as exc:    # the master must hear of it, even of a mistake of ours
         for request in requests:
             replies.failed(request, exc, outcome.RUN)
@@ -132,6 +134,25 @@ def read_all(fd: int, limit: int) -> bytes:
     except OSError as exc:
         raise ProtocolError(f"descriptor {fd}: {exc.strerror}") from exc
     raise ProtocolError(f"more than {limit} bytes from descriptor {fd}")
+
+
+def read_config(fd: int) -> tuple[ClientConfig, Written]:
+    """Read the configuration, and no further than that; raises ProtocolError.
+
+    What comes after it is what is written down.
+    """
+    text = b""
+    try:
+        while b"\n" not in text and (part := os.read(fd, 65536)):
+            text += part
+            if len(text) > order_protocol.MAX_REQUEST:
+                raise ProtocolError(f"more than {order_protocol.MAX_REQUEST} bytes from "
+                                    f"descriptor {fd}")
+        os.set_blocking(fd, False)
+    except OSError as exc:
+        raise ProtocolError(f"descriptor {fd}: {exc.strerror}") from exc
+    line, _, begun = text.partition(b"\n")
+    return order_protocol.parse_config(line), Written(fd, begun)
 
 
 def read_requests(fd: int) -> list[Request]:
@@ -200,7 +221,7 @@ def warm_up() -> None:
 
 
 def run(config: ClientConfig, session: Session, requests: Sequence[Request],
-        replies: Replies, prober: "Prober | None" = None) -> None:
+        replies: Replies, prober: "Prober | None" = None, written: Written = Written()) -> None:
     """Do what is asked for, with as many connections as the configuration allows, or are worth it.
 
     Raises Error if the server can't be worked with at all.
@@ -217,8 +238,8 @@ def run(config: ClientConfig, session: Session, requests: Sequence[Request],
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     solvers = table.solvers(config)
     try:
-        scheduler.run(whole_run(config, session, requests, replies, solvers) if prober is None
-                      else prober.run(session, replies, solvers))
+        scheduler.run(whole_run(config, session, requests, replies, solvers, written)
+                      if prober is None else prober.run(session, replies, solvers))
     finally:
         for solver in solvers.values():
             solver.close()

@@ -172,6 +172,7 @@ class Ordering:
         """
         self._session.profiles.differs(self._request, self._order.asked, self._order.profile)
         url = self._order.finalize_url()
+        yield from self._patience.until_written()
         tries = 0
         while self._order.status == "ready":
             try:

@@ -18,6 +18,7 @@ from .pace import LONGEST, Pace, Watch
 from .problem import ProblemError
 from .scheduler import Steps
 from .transport import CutOff
+from .written import Written
 
 # Pauses before a request is tried again, where the server names none: seconds, each longer
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -61,8 +62,8 @@ class Patience:
     """The waiting time of one request: ``limit`` seconds in all, 0 for none."""
 
     def __init__(self, section: str, limit: int, answer: Callable[[Answer], None],
-                 pace: Pace | None = None) -> None:
-        """``pace`` is what it shares with the others of a run."""
+                 pace: Pace | None = None, written: Written = Written()) -> None:
+        """``pace`` is what it shares with the others of a run, as ``written``."""
         self.section = section
         self.state = "new"
         self.url: str | None = None         # the order's
@@ -71,6 +72,7 @@ class Patience:
         self._left = float(limit) if limit else float("inf")
         self._answer = answer
         self._pace = pace or Pace()
+        self._written = written
         self._watch: Watch | None = None
         self._looked = False                # at the order, ahead of time, in this state
 
@@ -91,6 +93,10 @@ class Patience:
     def announce(self, wait: int = 0) -> None:
         """Tell the master how far the order is, and how long it waits now (seconds)."""
         self._answer(Progress(self.section, self.state, self.url, wait, self.finalize))
+
+    def until_written(self) -> Steps[None]:
+        """Wait until the master has written the order down; raises Unwritten."""
+        yield from self._written.wait(self.section, self.url or "")
 
     def until_poll(self, retry_after: int | None) -> Steps[None]:
         """Wait until the next poll; raises TimedOut.

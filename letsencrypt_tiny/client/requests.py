@@ -17,12 +17,13 @@ from .patience import Patience
 from .replies import Replies
 from .scheduler import Steps, Task
 from .session import Session
+from .written import Written
 
 Perform = Callable[[Request, Patience], Steps[Answer]]
 
 
 def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request],
-              replies: Replies, solvers: Solvers) -> Steps[None]:
+              replies: Replies, solvers: Solvers, written: Written = Written()) -> Steps[None]:
     """Do all that is asked for.  Raises Error if the server can't be worked with at all."""
     if renewalinfo.is_about_renewal(requests):
         return (yield from renewalinfo.whole_run(session, requests, replies))
@@ -54,7 +55,7 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
             order = Order(request.section, request.identifiers, b"", challenges=request.challenges)
             yield from Ordering(session, order, solvers, patience).authorize()
 
-    tasks: list[Task] = [in_turn(batch, perform, config.access.timeout, replies, pace)
+    tasks: list[Task] = [in_turn(batch, perform, config.access.timeout, replies, pace, written)
                          for batch in batches(requests)]
     for ended in (yield tasks):
         if ended.error is not None:
@@ -90,10 +91,11 @@ def batches(requests: Sequence[Request]) -> list[list[Request]]:
 
 
 def in_turn(requests: Sequence[Request], perform: Perform, timeout: int,
-            replies: Replies, pace: Pace | None = None) -> Steps[None]:
+            replies: Replies, pace: Pace | None = None, written: Written = Written()
+            ) -> Steps[None]:
     """Do requests one by one; whatever happens to one, the next has its turn."""
     for request in requests:
-        patience = (Patience(request.section, timeout, replies, pace) if isinstance(request, Order)
+        patience = (Patience(request.section, timeout, replies, pace, written) if isinstance(request, Order)
                     else Patience("", timeout, quietly(replies)))
         try:
             replies.final(request, (yield from perform(request, patience)))

@@ -150,11 +150,11 @@ class Actor:
     # --- the client ---
 
     def do_receive(self) -> None:
-        """Read requests and configuration to their ends, as the real one."""
+        """Read the requests to their end and the configuration, a line, as the real one."""
         lines = read_all(self.at["requests"]).splitlines()
         self.requests = [json.loads(line) for line in lines]
         self.tell("requests", self.requests)
-        self.config = json.loads(read_all(self.at["config"]) or b"{}")
+        self.config = json.loads(read_line(self.at["config"]) or b"{}")
         self.tell("config", self.config)
 
     def do_choose(self, by_server: dict[str, list[Word]]) -> None:
@@ -270,6 +270,14 @@ def read_all(fd: int) -> bytes:
     """Read a descriptor to its end, and close it."""
     with open(fd, "rb") as stream:
         return stream.read()
+
+
+def read_line(fd: int) -> bytes:
+    """Read a line of a descriptor, and no further."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(fd, 1)):
+        line += byte
+    return line
 
 
 def unbase64url(text: str) -> bytes:

@@ -4,7 +4,8 @@ JSON lines on two pipes.  The master writes one line a request and closes its en
 client answers with any number of ``Progress``, ``Account``, ``KnownOrder``, ``Directory`` and
 ``Log`` lines and, for each request, exactly one ``Issued``, ``AccountObject``, ``Revoked``,
 ``Probed``, ``RenewalInfo`` or ``Failed``, in whatever order they finish.  The client's
-configuration comes as one JSON object on a descriptor of its own.
+configuration comes as one JSON object in a line on a descriptor of its own, and after it which
+orders are written down (``written.py``).
 
 To the master all that comes back is hostile input: every size is capped here, every type
 checked, and nothing is believed that can be verified.  Pure functions: no I/O here.
@@ -55,8 +56,8 @@ class ClientConfig(NamedTuple):
 
 
 def format_config(config: ClientConfig) -> bytes:
-    """Return the JSON object that the client reads from its configuration descriptor."""
-    return dump({**config._asdict(), "access": config.access._asdict(),
+    """Return the line that the client reads from its configuration descriptor."""
+    return b"%b\n" % dump({**config._asdict(), "access": config.access._asdict(),
                  "doors": [door._asdict() for door in config.doors]})
 
 

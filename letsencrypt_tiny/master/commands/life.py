@@ -60,11 +60,14 @@ class Life:
         if not self.state.kept:
             self._journal.tidy(self.name, self.section.key, self.section.trusted)
 
-    def happens(self, event: str, facts: Facts = Facts()) -> None:
-        """Go on to the next phase; a journal that can't be written is reported."""
+    def happens(self, event: str, facts: Facts = Facts()) -> bool:
+        """Go on to the next phase; a journal that can't be written is reported.
+
+        Says whether what is to be remembered is written down.
+        """
         self.phase, state = lifecycle.step(self.phase, event, self.state, facts)
         if state == self.state:
-            return
+            return True
         try:
             self._journal.remember(self.name, state)
             if self.state.kept and not state.kept:
@@ -72,3 +75,5 @@ class Life:
             self.state = state
         except Error as exc:
             self.report.failed(self.name, str(exc))
+            return False
+        return True

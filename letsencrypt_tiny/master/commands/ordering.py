@@ -154,6 +154,8 @@ class Run:
                 conversation.runs for conversation in self._conversations.values())):
             if isinstance(event, Tick):
                 self._watch(event.now)
+                for conversation in self._conversations.values():
+                    conversation.tick()
                 self._answering.check()
                 self._install_arrived()
                 self._report.tick()
@@ -189,7 +191,9 @@ class Run:
             self._report.progress(answer)
             plan, life = self._left[answer.section]
             self._ordered.update([answer.section] if answer.url else [])
-            life.happens(lifecycle.PROGRESS, plan.facts(answer.url, key, answer.finalize))
+            kept = life.happens(lifecycle.PROGRESS, plan.facts(answer.url, key, answer.finalize))
+            if answer.url:
+                conversation.acknowledge(answer.section, answer.url, kept)
         elif isinstance(answer, Issued):
             plan, life = self._left.pop(answer.section)
             pem = chains.pack(answer.chain, answer.alternates if plan.alternates else ())

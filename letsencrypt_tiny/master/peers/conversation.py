@@ -22,6 +22,7 @@ from ..settings.main import Config
 from ..store.journal import Journal
 from . import orphans, spawn
 from . import signer as signers
+from .acknowledging import Acknowledging
 from .answers import Reader
 from .child import Child
 from .explaining import Explainer
@@ -59,9 +60,10 @@ class Conversation:
         self._used: Greeting | None = None    # that of the key which is used, from then on
         self._client: Child | None = None
         self._uid = 0       # the client's
-        self._go = -1       # what it reads its configuration from,
+        self._go = -1       # what it reads its configuration from, and what is written down,
         self._reader = -1   # and writes its answers to
         self._answers: _Answers | None = None
+        self._written: Acknowledging | None = None
 
     # --- the order of events ---
 
@@ -156,12 +158,21 @@ class Conversation:
                 raise Error("the configuration of the client is too long")
         except BrokenPipeError:
             pass   # it has ended, as its status will tell
-        os.close(self._go)
-        self._go = -1
+        self._written, self._go = Acknowledging(self._go), -1
         if self._signer is not None:
             self._signer.close()
         self._answers = _Answers(self, self._reader, self._requests)
         self._loop.add(self._answers)
+
+    def acknowledge(self, section: str, url: str, kept: bool) -> None:
+        """Tell the client that an order is written down, or can't be."""
+        if self._written is not None:
+            self._written.say(section, url, kept)
+
+    def tick(self) -> None:
+        """What the client could not take is told again."""
+        if self._written is not None:
+            self._written.flush()
 
     @property
     def runs(self) -> bool:
@@ -202,6 +213,8 @@ class Conversation:
         if self._answers is not None:
             self._answers.ended = True
             self._loop.remove(self._answers)
+        if self._written is not None:
+            self._written.close()
         for descriptor in (self._go, self._reader):
             if descriptor >= 0:
                 os.close(descriptor)

@@ -25,6 +25,7 @@ class Life:
         self.full: dict[str, str] = {}    # CAs (directories) that a limit keeps from it, and why
         self.certificate: Certificate | None = None   # that is installed
         self.report = report
+        self.unwritten = False            # what became of it could not be written down, as was told
         self._journal = journal
 
     @property
@@ -72,8 +73,9 @@ class Life:
             self._journal.remember(self.name, state)
             if self.state.kept and not state.kept:
                 self._journal.drop_chain(self.name)
-            self.state = state
+            self.state, self.unwritten = state, False
         except Error as exc:
             self.report.failed(self.name, str(exc))
+            self.unwritten = True
             return False
         return True

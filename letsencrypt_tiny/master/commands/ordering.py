@@ -219,8 +219,11 @@ class Run:
             life.happens(failed.outcome)
             return
         why = self._answering.why(plan, failed) if failed.section in self._ordered else ()
-        self._report.failed(failed.section, "; ".join(filter(None, [
-            message, self._others.hint(plan, failed), *why])))
+        message = "; ".join(filter(None, [message, self._others.hint(plan, failed), *why]))
+        if life.unwritten:   # which is why: it was told
+            log.debug(f"{failed.section}: {message}")
+        else:
+            self._report.failed(failed.section, message)
         life.happens(failed.outcome, Facts(
             not_before=self._others.not_before(plan, failed)
             if failed.outcome == lifecycle.BUSY else 0))

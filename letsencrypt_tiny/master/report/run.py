@@ -78,8 +78,10 @@ class Report:
         """A section failed; it may do so more than once."""
         reason = shown_in(reason)
         self._done(section)
-        self._failed.setdefault(section, []).append(reason)
-        log.error(_line(section, reason))
+        reasons = self._failed.setdefault(section, [])
+        if reason not in reasons:
+            reasons.append(reason)
+            log.error(_line(section, reason))
 
     def goes_on(self, section: str, reason: str) -> None:
         """What failed is tried in another way: no failure yet."""

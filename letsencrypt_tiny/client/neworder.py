@@ -33,8 +33,9 @@ def make(session: Session, request: Order, patience: Patience, order: OrderObjec
     target = session.directory.new_order
     tries = 0
     while True:
+        yield from patience.admit()
         try:
-            response = patience.timed(lambda: session.post(target, payload, "newOrder"))
+            response = patience.timed(lambda: session.post(target, payload, "newOrder"), True)
         except (ProblemError, CutOff, NoAnswer) as exc:
             if "replaces" in payload and _is_not_replaceable(exc):
                 del payload["replaces"]

@@ -14,6 +14,7 @@ class Nonces:
 
     def __init__(self) -> None:
         self._nonces: list[str] = []
+        self._refused = 0    # of them, in a row
 
     def put(self, response: Response) -> None:
         """Keep the nonce of a response; a malformed one MUST be ignored (§6.5.1)."""
@@ -21,6 +22,16 @@ class Nonces:
         if nonce is not None and _NONCE.match(nonce):
             self._nonces.append(nonce)
             del self._nonces[:-MAX_NONCES]
+
+    def refused(self, most: int) -> bool:
+        """One was (badNonce, §6.5); say whether the request is to be made with another: unless
+        ``most`` were in a row, whoever's requests those were."""
+        self._refused += 1
+        return self._refused <= most
+
+    def taken(self) -> None:
+        """One was heeded."""
+        self._refused = 0
 
     def take(self) -> str | None:
         """Return a nonce, which is not given again; None if none is left."""

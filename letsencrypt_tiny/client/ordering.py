@@ -175,6 +175,7 @@ class Ordering:
         yield from self._patience.until_written()
         tries = 0
         while self._order.status == "ready":
+            yield from self._patience.admit()
             try:
                 response = self._patience.timed(lambda: self._session.post(
                     url, {"csr": jose.encode_text(self._request.csr)}, "finalize"))

@@ -67,7 +67,7 @@ def elsewhere(error: Error, where: int) -> str:
         problem = error.problem
         if problem.type == "rateLimited" or problem.status == 429:
             return "limited"
-        if isinstance(error, ProblemError) and error.busy:
+        if isinstance(error, ProblemError) and (error.busy or problem.type == "badNonce"):
             return "down"
         return "refused" if ELSEWHERE.intersection(
             {problem.type, *(item.type for item in problem.subproblems)}) else ""

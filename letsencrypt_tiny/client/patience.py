@@ -17,6 +17,7 @@ from ..common.wire.order import MAX_WAIT, Answer, Progress
 from .pace import LONGEST, Pace, Watch
 from .problem import ProblemError
 from .scheduler import Steps
+from .standing import Standing
 from .transport import CutOff
 from .written import Written
 
@@ -62,8 +63,9 @@ class Patience:
     """The waiting time of one request: ``limit`` seconds in all, 0 for none."""
 
     def __init__(self, section: str, limit: int, answer: Callable[[Answer], None],
-                 pace: Pace | None = None, written: Written = Written()) -> None:
-        """``pace`` is what it shares with the others of a run, as ``written``."""
+                 pace: Pace | None = None, written: Written = Written(),
+                 standing: Standing | None = None) -> None:
+        """``pace`` is what it shares with the others of a run, as ``written`` and ``standing``."""
         self.section = section
         self.state = "new"
         self.url: str | None = None         # the order's
@@ -73,6 +75,7 @@ class Patience:
         self._answer = answer
         self._pace = pace or Pace()
         self._written = written
+        self._standing = standing or Standing()
         self._watch: Watch | None = None
         self._looked = False                # at the order, ahead of time, in this state
 
@@ -146,6 +149,7 @@ class Patience:
         """
         tries = 0
         while True:
+            yield from self.admit()
             try:
                 return self.timed(request)
             except (ProblemError, CutOff) as exc:
@@ -153,11 +157,30 @@ class Patience:
             tries += 1
             yield seconds
 
-    def timed(self, request: Callable[[], T]) -> T:
-        """Make a request; if that takes its time, let the master know that there is life."""
+    def admit(self) -> Steps[None]:
+        """Wait as long as another order finds out whether the server works; raises Error if it
+        doesn't."""
+        yield from self._standing.admit(self)
+
+    def end(self) -> None:
+        """Nothing is asked for any more."""
+        self.leave()
+        self._standing.left(self)
+
+    def timed(self, request: Callable[[], T], common: bool = False) -> T:
+        """Make a request; if that takes its time, let the master know that there is life.
+
+        ``common``: one that any order makes in the same way.
+        """
         began = time.monotonic()
         try:
-            return request()
+            answer = request()
+        except Error as exc:
+            self._standing.failed(self, exc, common)
+            raise
+        else:
+            self._standing.answered()
+            return answer
         finally:
             if time.monotonic() - began > SLOW:
                 self.announce()
@@ -170,6 +193,8 @@ class Patience:
         """
         asked: int | None = None
         pauses: tuple[float, ...] = CUT_OFF_PAUSES
+        if self._standing.doubted:    # who came before has tried
+            raise error
         if isinstance(error, ProblemError):
             asked, pauses = error.retry_after, PAUSES
             if error.busy:

@@ -1,6 +1,7 @@
 """The run as a task: directory, account, then all of the master's requests at once."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from ..common.errors import LocalProtocolError
 from ..common.names import Identifier
@@ -17,7 +18,19 @@ from .patience import Patience
 from .replies import Replies
 from .scheduler import Steps, Task
 from .session import Session
+from .standing import Standing
 from .written import Written
+
+
+class Shared(NamedTuple):
+    """What the orders of a run have in common (``Patience``)."""
+
+    pace: Pace | None = None
+    written: Written = Written()
+    standing: Standing | None = None
+
+
+DOUBTED_NONCES = 2    # that a server may refuse which was out of order when it was asked last
 
 Perform = Callable[[Request, Patience], Steps[Answer]]
 
@@ -29,7 +42,12 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
         return (yield from renewalinfo.whole_run(session, requests, replies))
     pace = Pace(sum(isinstance(request, Order) for request in requests),
                 session.connections.distance)
-    patience = Patience("", config.access.timeout, quietly(replies), pace)
+    shared = Shared(pace, written, Standing(config.doubted))
+    if config.doubted:
+        session.bad_nonces = DOUBTED_NONCES
+    # that it has a directory does not mean that it takes orders
+    patience = Patience("", config.access.timeout, quietly(replies), pace,
+                        standing=Standing(config.doubted))
     yield from reaching.reach(session, patience, config.access.jobs, len(requests))
     told = Directory(session.directory.issuers, session.directory.renewal_info is not None)
     if told.issuers not in ((), config.issuers) or told.renewal_info:
@@ -55,7 +73,7 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
             order = Order(request.section, request.identifiers, b"", challenges=request.challenges)
             yield from Ordering(session, order, solvers, patience).authorize()
 
-    tasks: list[Task] = [in_turn(batch, perform, config.access.timeout, replies, pace, written)
+    tasks: list[Task] = [in_turn(batch, perform, config.access.timeout, replies, shared)
                          for batch in batches(requests)]
     for ended in (yield tasks):
         if ended.error is not None:
@@ -91,16 +109,15 @@ def batches(requests: Sequence[Request]) -> list[list[Request]]:
 
 
 def in_turn(requests: Sequence[Request], perform: Perform, timeout: int,
-            replies: Replies, pace: Pace | None = None, written: Written = Written()
-            ) -> Steps[None]:
+            replies: Replies, shared: Shared = Shared()) -> Steps[None]:
     """Do requests one by one; whatever happens to one, the next has its turn."""
     for request in requests:
-        patience = (Patience(request.section, timeout, replies, pace, written) if isinstance(request, Order)
-                    else Patience("", timeout, quietly(replies)))
+        patience = (Patience(request.section, timeout, replies, *shared)
+                    if isinstance(request, Order) else Patience("", timeout, quietly(replies)))
         try:
             replies.final(request, (yield from perform(request, patience)))
         except Exception as exc:    # even our own mistake must not cost others their certificates
             replies.failed(request, exc, outcome.REQUEST if patience.url is None
                            else outcome.ORDER)
         finally:
-            patience.leave()
+            patience.end()

@@ -56,6 +56,7 @@ class Session:
         self.kid: str | None = None
         self.find_kid: Callable[[], str] | None = None
         self.requests = 0
+        self.bad_nonces = BAD_NONCE_RETRIES    # that may be refused in a row
         self.profiles = Profiles()
         self.connections = Connections([route, *others], context, answer_timeout)
         self._nonces = Nonces()
@@ -105,19 +106,20 @@ class Session:
         """
         body = b"" if payload is None else jsonfields.dump(payload)
         kid = None if with_jwk else self.kid
-        bad_nonces = 0
         while True:
             try:
                 response = self._post_once(url, body, kid, what, accept, limit)
             except ProblemError as exc:
-                if exc.problem.type == "badNonce" and bad_nonces < BAD_NONCE_RETRIES:
-                    bad_nonces += 1
+                if exc.problem.type != "badNonce":
+                    self._nonces.taken()
+                elif self._nonces.refused(self.bad_nonces):
                     continue
                 # Servers say in many ways that a kid is none of this key's
                 if kid is None or not exc.verdict or not self._find_another(kid):
                     raise
                 kid = self.kid
             else:
+                self._nonces.taken()
                 self.find_kid = None if kid else self.find_kid
                 return response
 

@@ -53,12 +53,13 @@ class ClientConfig(NamedTuple):
     doors: tuple[Door, ...] = ()
     issuers: tuple[str, ...] = ()  # names of the CA (RFC 8659 §4.2), as known before this run
     by_next: bool = False          # requests are signed by the signer's next key
+    doubted: bool = False          # the server was out of order when it was asked last
 
 
 def format_config(config: ClientConfig) -> bytes:
     """Return the line that the client reads from its configuration descriptor."""
-    return b"%b\n" % dump({**config._asdict(), "access": config.access._asdict(),
-                 "doors": [door._asdict() for door in config.doors]})
+    return dump({**config._asdict(), "access": config.access._asdict(),
+                 "doors": [door._asdict() for door in config.doors]}) + b"\n"
 
 
 def parse_config(text: bytes) -> ClientConfig:
@@ -77,7 +78,8 @@ def parse_config(text: bytes) -> ClientConfig:
                         account_url=get_str(obj, "account_url"),
                         account_key=get_str(obj, "account_key", 64),
                         doors=tuple(_get_door(door) for door in get_objects(obj, "doors", 1000)),
-                        issuers=_get_names(obj, "issuers"), by_next=get_bool(obj, "by_next"))
+                        issuers=_get_names(obj, "issuers"), by_next=get_bool(obj, "by_next"),
+                        doubted=get_bool(obj, "doubted"))
 
 
 def _get_names(obj: JsonObject, key: str) -> tuple[str, ...]:

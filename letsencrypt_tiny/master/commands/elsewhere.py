@@ -12,6 +12,7 @@ from ..plan.orders import OrderPlan
 from ..settings.certificates import Section
 from ..settings.main import Config
 from ..store.journal import SectionState
+from ..store.outages import Outages
 from ..store.pauses import Pause, Pauses
 from .limits import Limits
 
@@ -33,6 +34,9 @@ class Elsewhere:
         self._known = issuers.configured(config)
         self._pauses = Pauses(config.state_directory)
         self._patient = patient
+        self._outages = Outages(config.state_directory)
+        self._down: dict[str, str] = {}             # directories of CAs out of order, and why
+        self._well: set[str] = set()                # those of CAs that have issued
         self._left: dict[str, list[Issuer]] = {}    # section -> CAs that were not asked yet
 
     def first(self, section: Section, state: SectionState, full: Mapping[str, str] = _NONE
@@ -84,6 +88,28 @@ class Elsewhere:
         of_section = [self._known[name] for name in section.issuers]
         return failover.wait(of_section, self._held(section, of_section), now)
 
+    def doubted(self, issuer: Issuer) -> bool:
+        """Say whether a CA was out of order when it was asked last."""
+        return self._outages.of(issuer.directory) is not None
+
+    def is_down(self, plan: OrderPlan, failed: Failed) -> bool:
+        """Say whether an order has failed as its CA is out of order, which is remembered then."""
+        directory = plan.issuer.directory
+        if failed.elsewhere != "down" or directory in self._well:
+            return False
+        self._down.setdefault(directory, failed.message)
+        return True
+
+    def settle(self) -> None:
+        """A round is over: remember which CAs are out of order, and which are well again."""
+        if not self._counts:
+            return
+        for directory in self._well:
+            self._outages.well(directory)
+        for directory in self._down.keys() - self._well:
+            self._outages.failed(directory, self._down[directory], int(time.time()))
+        self._down, self._well = {}, set()
+
     def count(self, plan: OrderPlan, failed: Failed) -> None:
         """An order that there was has failed: a CA's limits may count it."""
         if self._counts:
@@ -99,6 +125,7 @@ class Elsewhere:
 
     def issued(self, plan: OrderPlan) -> None:
         """The CA has issued: it is well again."""
+        self._well.add(plan.issuer.directory)
         if self._counts:
             self._limits.issued(plan.issuer.directory, plan.section.identifiers)
         if len(plan.section.issuers) > 1:

@@ -55,7 +55,7 @@ def install_arrived(config: Config, arrived: Sequence[Chain], report: Report) ->
             one.life.happens(lifecycle.REJECTED)
         else:
             report.failed(one.life.name, f"the server's certificate is not installed: {chain}")
-            one.life.happens(lifecycle.REJECTED)
+            one.life.fails(lifecycle.REJECTED, str(chain))
     alone: list[Chain] = []
     for group in twins.groups(good):
         alone += _install(config, group, report)

@@ -1,13 +1,18 @@
 """A section in this run: its phase, and what the journal has of it."""
 
+import time
+
 from ...common import log
 from ...common.errors import Error
 from ...common.x509.certificate import Certificate
-from ..plan import lifecycle
+from ..plan import backoff, lifecycle
 from ..plan.lifecycle import Facts
 from ..report.run import Report
 from ..settings.certificates import Section
 from ..store.journal import Journal, SectionState
+
+
+MAX_WHY = 500   # characters
 
 
 class Life:
@@ -51,6 +56,14 @@ class Life:
             log.debug(f"{self.name}: {exc}")
             now = 0
         self.happens(lifecycle.CHAIN, facts._replace(issued=now))
+
+    def fails(self, event: str, why: str, not_before: int = 0, counts: bool = True) -> None:
+        """Its order has failed; ``counts``: for a reason of its own."""
+        facts = Facts(not_before=not_before)
+        if counts:
+            facts = facts._replace(failed=int(time.time()), why=log.printable(why, MAX_WHY),
+                                   wish=backoff.wish(self.section))
+        self.happens(event, facts)
 
     def kept(self) -> str:
         """Return the chain that an earlier run could not install; "" if it can't be read."""

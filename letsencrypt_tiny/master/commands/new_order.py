@@ -6,6 +6,7 @@ greeting → responders serve → what happens; then ``install``: verify → ins
 What goes wrong with one section is told and leaves its files as they were; the others go on.
 """
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
@@ -25,6 +26,7 @@ from ..store.renewals import Renewals
 from ..store.vicinity import Vicinity
 from . import due
 from .life import Life
+from .waits import Wait, Waits
 from .wishes import settle
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
     journal, report = Journal(config.state_directory), Report()
     if certificates.empty and not options.sections:
         log.info(certificates.hint)
-    waiting: list[Life] = []
+    waiting: list[tuple[Life, Wait]] = []
     lives, wanted = _look(config, options, _read(certificates, options, journal, report), waiting)
     wanting = [life for life in _within_limits(config, wanted) if _usable(life, report)]
     _tell_of_waits(waiting, report)
@@ -82,8 +84,8 @@ def _read(certificates: Certificates, options: Options, journal: Journal, report
         yield Life(section, state, journal, report)
 
 
-def _look(config: Config, options: Options, lives: Iterable[Life], waiting: list[Life]
-          ) -> tuple[list[Life], list[tuple[Life, Due]]]:
+def _look(config: Config, options: Options, lives: Iterable[Life],
+          waiting: list[tuple[Life, Wait]]) -> tuple[list[Life], list[tuple[Life, Due]]]:
     """Look at one after the other; return those that there is more to be done for, and of these
     those that want to be ordered.  ``waiting`` is that of ``_wants``.
 
@@ -91,9 +93,11 @@ def _look(config: Config, options: Options, lives: Iterable[Life], waiting: list
     """
     kept: list[tuple[int, Life]] = []
     wanted: list[tuple[int, Life, Due]] = []
+    waits = Waits(config, os.isatty(2) and log.level >= log.NORMAL)
     with Vicinity() as vicinity:
         for number, life, verdict in _judge(config, options, lives, vicinity):
-            if verdict is not None and _wants(options, life, verdict, waiting, vicinity):
+            if verdict is not None and _wants(options, life, verdict, vicinity) \
+                    and not _waits(options, life, verdict, waits, waiting):
                 wanted.append((number, life, verdict))
             if life.due is not False or life.section.twin or life.section.next_key \
                     or life.phase == lifecycle.INSTALLED:
@@ -136,13 +140,8 @@ def _judge(config: Config, options: Options, lives: Iterable[Life], vicinity: Vi
         yield number, life, decide(life)
 
 
-def _wants(options: Options, life: Life, verdict: Due, waiting: list[Life],
-           vicinity: Vicinity) -> bool:
-    """Say whether a section that is due is to be ordered in this run.
-
-    To ``waiting`` are added those that wait without a valid certificate.
-    """
-    now = time.time()
+def _wants(options: Options, life: Life, verdict: Due, vicinity: Vicinity) -> bool:
+    """Say whether a section wants a certificate."""
     life.due, life.certificate = verdict.due, verdict.certificate
     if not verdict.due:
         log.info(f"{life.name}: {verdict.reason}")
@@ -150,13 +149,26 @@ def _wants(options: Options, life: Life, verdict: Due, waiting: list[Life],
         return False
     life.renew(forced=options.min_days is not None and options.min_days < 0)
     life.new_key = options.new_key
-    waits = renewal.waits(life.state, now) and not options.sections and options.min_days is None
-    log.info(f"{life.name}: {verdict.reason}" + (
-        f", but the server asked not to order again before {when(life.state.not_before)} (name "
-        "the section to try all the same)" if waits else ""))
-    if waits and not life.is_valid(now):
-        waiting.append(life)
-    return not waits
+    return True
+
+
+def _waits(options: Options, life: Life, verdict: Due, waits: Waits,
+           waiting: list[tuple[Life, Wait]]) -> bool:
+    """Say whether a section that is due is not to be ordered in this run.
+
+    To ``waiting`` are added those that wait without a valid certificate.
+    """
+    now = time.time()
+    wait = None if options.sections or options.min_days is not None \
+        else waits.of(life.section, life.state, verdict.certificate, now)
+    if wait is None:
+        log.info(f"{life.name}: {verdict.reason}")
+        return False
+    log.info(f"{life.name}: {verdict.reason}, but {wait.why}; it {wait.again} "
+             f"{when(wait.moment)} (name the section to try all the same)")
+    if not life.is_valid(now):
+        waiting.append((life, wait))
+    return True
 
 
 def _within_limits(config: Config, wanting: Sequence[tuple[Life, Due]]) -> list[Life]:
@@ -171,15 +183,19 @@ def _within_limits(config: Config, wanting: Sequence[tuple[Life, Due]]) -> list[
     return [life for life, _ in wanting if life not in held]
 
 
-def _tell_of_waits(lives: Sequence[Life], report: Report) -> None:
+def _tell_of_waits(waiting: Sequence[tuple[Life, Wait]], report: Report) -> None:
     """A certificate that isn't there is a failure at each run, and worth a line once a day."""
     now = int(time.time())
-    for life in lives:
-        report.waits(life.name, life.state.not_before)
-    fresh = [life for life in lives if not now - DAY < life.state.told <= now]
-    if fresh:
-        report.tell_of_waits([(life.name, life.state.not_before) for life in fresh])
-    for life in fresh:
+    fresh: dict[str, list[tuple[Life, Wait]]] = {}
+    for life, wait in waiting:
+        report.waits(life.name, wait.why)
+        if not now - DAY < life.state.told <= now:
+            fresh.setdefault(wait.why, []).append((life, wait))
+    for why, those in fresh.items():
+        first = min((wait for _, wait in those))
+        report.tell_of_waits([life.name for life, _ in those], f"{why}; it {first.again} "
+                             f"{when(first.moment)}")
+    for life in (life for those in fresh.values() for life, _ in those):
         life.happens(lifecycle.TOLD, lifecycle.Facts(told=now))
 
 

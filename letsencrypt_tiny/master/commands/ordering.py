@@ -17,7 +17,6 @@ from ..peers.watchdog import Crowd
 from ..pki import chains
 from ..plan import issuers, lifecycle, signing
 from ..plan.issuers import Issuer
-from ..plan.lifecycle import Facts
 from ..plan.orders import OrderPlan
 from ..report.run import Report
 from ..settings.main import Config
@@ -146,7 +145,8 @@ class Run:
             directory = conversation.issuer.directory
             conversation.begin(
                 self._journal.account(directory, key),
-                issuers.names(conversation.issuer, self._journal.issuers(directory)))
+                issuers.names(conversation.issuer, self._journal.issuers(directory)),
+                doubted=self._others.doubted(conversation.issuer))
 
     def _listen(self) -> None:
         """What happens, until no client runs any more."""
@@ -178,7 +178,7 @@ class Run:
     def _ended(self, conversation: Conversation, error: Error | None) -> None:
         self._install_arrived()
         for name in self._of(conversation) if error is not None else []:
-            self._failed(Failed(name, str(error), lifecycle.LOST, elsewhere="down"))
+            self._failed(Failed(name, str(error), lifecycle.LOST, elsewhere="down"), ours=True)
 
     def _answered(self, conversation: Conversation, answer: Answer) -> None:
         greeting = conversation.greeting
@@ -205,9 +205,13 @@ class Run:
             self._answering.explain()
             self._failed(answer)
 
-    def _failed(self, failed: Failed) -> None:
-        """An order failed: another CA is asked in the next round, or that is it."""
+    def _failed(self, failed: Failed, ours: bool = False) -> None:
+        """An order failed: another CA is asked in the next round, or that is it.
+
+        ``ours``: so did the client, whatever the CA is like.
+        """
         plan, life = self._left.pop(failed.section)
+        down = not ours and self._others.is_down(plan, failed)
         if failed.section in self._ordered:
             self._others.count(plan, failed)
         several = len(plan.section.issuers) > 1
@@ -222,11 +226,12 @@ class Run:
         message = "; ".join(filter(None, [message, self._others.hint(plan, failed), *why]))
         if life.unwritten:   # which is why: it was told
             log.debug(f"{failed.section}: {message}")
+        elif down or ours:
+            self._report.failed_alike(failed.section, message, plan.issuer.called)
         else:
             self._report.failed(failed.section, message)
-        life.happens(failed.outcome, Facts(
-            not_before=self._others.not_before(plan, failed)
-            if failed.outcome == lifecycle.BUSY else 0))
+        life.fails(failed.outcome, failed.message, self._others.not_before(plan, failed)
+                   if failed.outcome == lifecycle.BUSY else 0, counts=not (down or ours))
 
     def _install_arrived(self) -> None:
         arrived, self.arrived = twins.ready(self.arrived, {**self._left, **self.elsewhere})
@@ -253,6 +258,7 @@ class Run:
 
     def _close(self) -> None:
         """Take everything back, in whatever state it is."""
+        self._others.settle()
         self._report.end()
         self._answering.close()
         for conversation in self._conversations.values():

@@ -9,7 +9,7 @@ from ...common import log
 from ...common.clock import DAY, when
 from ...common.names import shown
 from ...common.x509.certificate import Certificate
-from ..plan import ari, issuers, renewal
+from ..plan import ari, issuers
 from ..plan.issuers import Issuer
 from ..report.table import status_table
 from ..settings import certificates
@@ -20,6 +20,7 @@ from ..store.journal import Journal, SectionState
 from ..store.renewals import Renewal, Renewals
 from ..store.vicinity import Vicinity
 from . import due, next_keys
+from .waits import Waits
 
 
 class Row(NamedTuple):
@@ -32,12 +33,15 @@ class Row(NamedTuple):
     expires: str | None
     serial: str | None
     fault: str | None = None      # of a section that cannot be
-    waits: str | None = None      # until when it is not ordered, as the CA asked
+    waits: str | None = None      # until when it is not ordered
     ca: str | None = None         # that issued it; before that, the one to ask
     lifetime: int | None = None   # seconds
     profile: str | None = None    # that the CA issued it under
     renewal: dict[str, str] | None = None    # the CA's window, and the moment chosen in it
     next_key: str | None = None   # TLSA 3 1 1 of the key that was made ahead
+    waits_why: str | None = None  # as the CA asked, or what has failed
+    failures: int = 0             # of its orders, in a row, since a certificate was installed
+    failed: str | None = None     # when that was last
 
     @property
     def state(self) -> str:
@@ -47,7 +51,8 @@ class Row(NamedTuple):
         if not self.due:
             return "valid" if self.renewal is None else \
                 f"valid, to be renewed {self.renewal['moment']}"
-        return f"due: {self.reason}" + (f", waits until {self.waits}" if self.waits else "")
+        return f"due: {self.reason}" + (f", waits until {self.waits}" if self.waits else "") + (
+            f", {self.failures} failed" if self.failures else "")
 
 
 def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] | None,
@@ -65,14 +70,17 @@ def status(config: Config, sections: Sequence[str], config_certs: Sequence[str] 
     renewals = Renewals(config.state_directory)
     with Vicinity() as vicinity:
         judge, known = due.Judge(config, vicinity), issuers.configured(config)
+        waits = Waits(config)
         rows = [_row(config, judge, known, section, journal.section(section.name), now,
-                     renewals.of(section.name)) for section in chosen.sections]
+                     renewals.of(section.name), waits) for section in chosen.sections]
     rows += [_faulty(name, str(fault)) for name, fault in chosen.faults.items()]
     if as_json:
         print(json.dumps([row._asdict() for row in rows], indent=4))
     else:
         print(_table(rows))
         for row in rows:
+            if row.waits_why and row.waits:
+                print(f"{log.printable(row.section)}: waits until {row.waits}: {row.waits_why}")
             if row.next_key:
                 print(f"{log.printable(row.section)}: next key: TLSA 3 1 1 {row.next_key}")
     return 1 if any(row.fault is not None for row in rows) else 0
@@ -102,19 +110,22 @@ def _faulty(name: str, fault: str) -> Row:
 
 
 def _row(config: Config, judge: due.Judge, known: Mapping[str, Issuer], section: Section,
-         state: SectionState, now: float, suggested: Renewal) -> Row:
+         state: SectionState, now: float, suggested: Renewal, waits: Waits) -> Row:
     try:
         verdict = judge.decide(section, state, now, renewal_known=suggested)
     except Busy as exc:
         return _faulty(section.name, str(exc))
     certificate = verdict.certificate
+    wait = waits.of(section, state, certificate, now) if verdict.due else None
     first = known[section.issuer]
     issued = certificate is not None and state.issuer or first.directory
     return Row(section.name, verdict.due, verdict.reason,
                [value for _, value in section.identifiers],
                None if certificate is None else when(certificate.not_after),
                None if certificate is None else certificate.serial.hex(),
-               waits=when(state.not_before) if verdict.due and renewal.waits(state, now) else None,
+               waits=when(wait.moment) if wait else None, waits_why=wait.why if wait else None,
+               failures=state.failures,
+               failed=when(state.failed) if state.failures else None,
                ca=next((known[name].called for name in section.issuers
                         if known[name].directory == issued), issuers.host(issued)),
                lifetime=None if certificate is None else

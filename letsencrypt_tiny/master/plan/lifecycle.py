@@ -27,6 +27,9 @@ NOTIFIED, NOT_NOTIFIED = "notified", "not notified"
 SETTLED, TOLD = "settled", "told"
 
 
+MANY = 1000                  # failures; more are not counted
+
+
 class Facts(NamedTuple):
     """What an event brings along, as far as the journal wants it."""
 
@@ -48,6 +51,9 @@ class Facts(NamedTuple):
     profile_wish: str = ""       # as the wishes above
     preferred_chain: str = ""
     key: str = ""
+    failed: int = 0              # when an order failed, for a reason of the section's own
+    why: str = ""
+    wish: str = ""
 
 
 Edit = Callable[[SectionState, Facts], SectionState]
@@ -75,12 +81,21 @@ def _note_chain(state: SectionState, facts: Facts) -> SectionState:
                           order_profile=facts.profile or None, kept=facts.issued, not_before=0)
 
 
-def _drop_order(state: SectionState, _: Facts) -> SectionState:
-    return state._replace(order=None, order_key=None, finalize=None, not_before=0, kept=0)
+def _drop_order(state: SectionState, facts: Facts) -> SectionState:
+    return _count(state._replace(order=None, order_key=None, finalize=None, not_before=0, kept=0),
+                  facts)
 
 
 def _wait(state: SectionState, facts: Facts) -> SectionState:
-    return state._replace(not_before=facts.not_before)
+    return _count(state._replace(not_before=facts.not_before), facts)
+
+
+def _count(state: SectionState, facts: Facts) -> SectionState:
+    if not facts.failed:
+        return state
+    before = state.failures if state.wish == facts.wish else 0
+    return state._replace(failures=min(before + 1, MANY), failed=facts.failed,
+                          why=facts.why or None, wish=facts.wish or None)
 
 
 def _begin_installing(state: SectionState, facts: Facts) -> SectionState:
@@ -89,7 +104,8 @@ def _begin_installing(state: SectionState, facts: Facts) -> SectionState:
 
 def _end_installing(state: SectionState, facts: Facts) -> SectionState:
     return state._replace(installing=False, order=None, order_key=None, finalize=None,
-                          not_before=0, kept=0, told=0, issuer=facts.directory,
+                          not_before=0, kept=0, told=0, failures=0, failed=0, why=None,
+                          wish=None, issuer=facts.directory,
                           key_type=facts.key_type, ca_file=facts.ca_file,
                           access=facts.access, installed=facts.installed,
                           issuer_account=state.account, profile=state.order_profile,

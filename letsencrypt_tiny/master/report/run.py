@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ...common.x509.certificate import Certificate
 
 SHOWN = 5   # sections that one line names
+_WITHOUT = "there is no valid certificate, and "
 
 
 class Report:
@@ -22,6 +23,8 @@ class Report:
 
     def __init__(self) -> None:
         self._failed: dict[str, list[str]] = {}
+        # reason, and whose it is -> sections that it is not told of yet
+        self._alike: dict[tuple[str, str], list[str]] = {}
         self._installed: list[str] = []
         self._tried: list[str] = []
         self._states: dict[str, str] = {}      # section -> state of its order, while it runs
@@ -37,6 +40,7 @@ class Report:
 
     def end(self) -> None:
         """No order runs any more."""
+        self._tell_alike()
         if self._live:
             log.status("")
             self._live = False
@@ -88,18 +92,31 @@ class Report:
         self._done(section)
         log.warning(_line(section, shown_in(reason)))
 
-    def waits(self, section: str, moment: int) -> None:
-        """A section waits until a moment without a valid certificate: that is a failure."""
-        self._failed.setdefault(section, []).append(_until(moment))
+    def failed_alike(self, section: str, reason: str, who: str) -> None:
+        """A section failed, as others may for the same reason: all are told of in one line, at the
+        end, which names ``who`` failed them."""
+        self._done(section)
+        self._alike.setdefault((shown_in(reason), who), []).append(section)
+
+    def _tell_alike(self) -> None:
+        alike, self._alike = self._alike, {}
+        for (reason, who), sections in alike.items():
+            if len(sections) == 1:
+                self.failed(sections[0], reason)
+                continue
+            reason = reason if who in reason else f"{who}: {reason}"
+            for section in sections:
+                self._failed.setdefault(section, []).append(reason)
+            log.error(f"{_listed(sections)}: {reason}")
+
+    def waits(self, section: str, why: str) -> None:
+        """A section waits without a valid certificate: that is a failure."""
+        self._failed.setdefault(section, []).append(f"{_WITHOUT}{why}")
 
     @staticmethod
-    def tell_of_waits(waits: Sequence[tuple[str, int]]) -> None:
-        """Tell in one line of sections that wait, and of the first moment."""
-        names = [section for section, _ in waits]
-        listed = ", ".join(names[:SHOWN]) + (
-            f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-        log.error(f"{listed}: {_until(min(moment for _, moment in waits))} (name the section to "
-                  "try all the same)")
+    def tell_of_waits(sections: Sequence[str], why: str) -> None:
+        """Tell in one line of sections that wait."""
+        log.error(f"{_listed(sections)}: {_WITHOUT}{why} (name the section to try all the same)")
 
     def notify_failed(self, command: str, status: int, sections: Sequence[str]) -> None:
         """A notification was not delivered; the next run tries again."""
@@ -114,8 +131,12 @@ class Report:
             return
         done = f"{len(self._tried)} tried" if self._tried else f"{len(self._installed)} installed"
         log.info(f"{done}, {len(self._failed)} failed")
+        alike: dict[str, list[str]] = {}
         for section, reasons in self._failed.items():
-            log.info(f"  {_line(section, reasons[0])}")
+            alike.setdefault(reasons[0], []).append(section)
+        for reason, sections in alike.items():
+            log.info(f"  {_line(sections[0], reason)}" if len(sections) == 1 else
+                     f"  {_listed(sections)}: {reason}")
 
     @property
     def exit_status(self) -> int:
@@ -123,9 +144,10 @@ class Report:
         return 1 if self._failed else 0
 
 
-def _until(moment: int) -> str:
-    return ("there is no valid certificate, and the server asked not to order again before "
-            f"{when(moment)}")
+def _listed(sections: Sequence[str]) -> str:
+    """Name some sections, and count the others."""
+    more = f" and {len(sections) - SHOWN} more" if len(sections) > SHOWN else ""
+    return ", ".join(sections[:SHOWN]) + more
 
 
 def _line(section: str, reason: str) -> str:

@@ -54,6 +54,11 @@ class SectionState(NamedTuple):
     profile_wish: str | None = None      # the setting, preferred or required
     order_profile: str | None = None     # as ``profile``, of a chain that is not installed yet
     key: str | None = None               # certificate-key, where that is no file
+    # Its orders fail: how often in a row, when that was last (Unix time), why, and what was wanted
+    failures: int = 0
+    failed: int = 0
+    why: str | None = None
+    wish: str | None = None
 
 
 class Revoked(NamedTuple):

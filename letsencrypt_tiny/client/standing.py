@@ -1,0 +1,80 @@
+"""How the server is, as the orders of a run find it.
+
+What keeps every order from going on is found out by one of them: while it tries again, the others
+wait, and do not ask the same.  When it has given up, the next one tries once; what fails that one,
+too, fails them all, as one failure.
+
+Whatever may be about one order alone, such as the answer to its poll, holds nobody else up.
+"""
+
+import threading
+
+from ..common.errors import Error
+from .problem import ProblemError
+from .scheduler import Steps
+from .transport import TransportError
+
+NAP = 0.1        # seconds between two looks of who waits
+VAIN = 2         # orders in a row that the server has failed: the third need not ask
+
+# HTTP status of a server, or somebody before it, that can't answer anybody now (RFC 9110 §15.6)
+_DOWN = frozenset({502, 503, 504})
+
+
+def concerns_all(error: Error, common: bool) -> bool:
+    """Say whether an error is about the server; ``common``: of a request that says nothing but
+    that something is wanted, such as newOrder."""
+    if isinstance(error, ProblemError):
+        return error.problem.type == "badNonce" or common and error.problem.status in _DOWN
+    # a connection that was made and broke may be about what was asked
+    return isinstance(error, TransportError) and (common or type(error) is TransportError)
+
+
+class Standing:
+    """What is known of the server; any thread may tell."""
+
+    def __init__(self, doubted: bool = False) -> None:
+        """``doubted``: it was out of order when it was asked last, in an earlier run."""
+        self._lock = threading.Lock()
+        self._asking: object = None          # who tries again, for all
+        self._vain = VAIN - 1 if doubted else 0
+        self._error: Error | None = None     # the last one that concerns all
+
+    @property
+    def doubted(self) -> bool:
+        """True if somebody has given up, and nobody was answered since: nothing is tried again."""
+        return self._vain > 0
+
+    def admit(self, who: object) -> Steps[None]:
+        """Wait as long as another one tries for all; raises what has failed them all."""
+        while True:
+            with self._lock:
+                if self._vain >= VAIN and self._error is not None:
+                    raise self._error
+                if self._asking is None or self._asking is who:
+                    return
+            yield NAP
+
+    def failed(self, who: object, error: Error, common: bool) -> None:
+        """A request has failed."""
+        if not concerns_all(error, common):
+            if isinstance(error, ProblemError):    # it was answered
+                self.answered()
+            return
+        with self._lock:
+            self._error = error
+            if self._asking is None:
+                self._asking = who
+
+    def answered(self) -> None:
+        """The server works."""
+        if self._asking is not None or self._vain:
+            with self._lock:
+                self._asking, self._vain, self._error = None, 0, None
+
+    def left(self, who: object) -> None:
+        """An order is at its end; if it was the one that tried for all, that was in vain."""
+        if self._asking is who:
+            with self._lock:
+                self._asking = None
+                self._vain += 1

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from . import run
+from .later import later
 from .standins import PATIENCE, Client, Signer, WebServer
 
 SERVER = "https://ca.example/dir"
@@ -57,6 +58,7 @@ class Machine:
             "webserver": {"command": str(self.webserver.command), "iptables": "no",
                           "listen": f"{self.path}/www", **nobody}}
         self.certs: dict[str, dict[str, str]] = {}
+        self.at_once = False
 
     def spawns_signer(self, name: str = "") -> Signer:
         """From now on [accountd] starts the signer; ``letsencrypt-tiny-accountd`` gets a policy."""
@@ -83,7 +85,12 @@ class Machine:
         return self.config
 
     def argv(self, *arguments: str) -> list[str]:
-        """Write the configuration; return the argv of ``letsencrypt-tiny ARGUMENTS``."""
+        """Write the configuration; return the argv of ``letsencrypt-tiny ARGUMENTS``.
+
+        It is days later than the last time, for what has failed, unless ``at_once``.
+        """
+        if not self.at_once:
+            later(self.lib / "state")
         return ["/usr/bin/python3", "-I", "-B", str(self.program), f"--config={self.configure()}",
                 *arguments]
 

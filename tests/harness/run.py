@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from . import ca, proc
+from .later import later
 
 ROOT = Path(__file__).resolve().parents[2]
 USERS = SIGNER_USER, CLIENT_USER, WEBSERVER_USER, DNS_USER, TLSSERVER_USER = (
@@ -167,6 +168,7 @@ class Site:
         self.certs: dict[str, dict[str, str]] = {}
         self.accountd: dict[str, dict[str, str]] = {"": {"privkey": f"file:{self.account_key}"}}
         self._written: list[str] = []
+        self.at_once = False
         self._ca_file: Path | None = None
         self._settings: dict[str, str] = {}
 
@@ -220,8 +222,13 @@ class Site:
                 (self.etc / name).write_text(ini(sections))
 
     def command(self, *args: str) -> list[str]:
-        """Write the configuration; return the argv of ``letsencrypt-tiny ARGS``."""
+        """Write the configuration; return the argv of ``letsencrypt-tiny ARGS``.
+
+        It is days later than the last time, for what has failed, unless ``at_once``.
+        """
         self.configure()
+        if not self.at_once:
+            later(self.lib / "state")
         return [str(self.prefix.master), f"--config={self.config}", *args]
 
     def run(self, *args: str, timeout: float = 90, env: Mapping[str, str] | None = None,

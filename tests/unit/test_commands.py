@@ -83,9 +83,10 @@ def ends(text: str) -> dict[str, list[str]]:
     """Return how each section ended: “installed”, or the errors."""
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
-        match = re.match(r"(?:error: )?([ab]): (certificate installed|.*)", line)
+        match = re.match(r"(?:error: )?([ab](?:, [ab])*): (certificate installed|.*)", line)
         if match is not None and (line.startswith("error: ") or "installed" in match.group(2)):
-            found.setdefault(match.group(1), []).append(match.group(2))
+            for section in match.group(1).split(", "):
+                found.setdefault(section, []).append(match.group(2))
     return found
 
 

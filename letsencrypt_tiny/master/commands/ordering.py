@@ -227,7 +227,7 @@ class Run:
         if life.unwritten:   # which is why: it was told
             log.debug(f"{failed.section}: {message}")
         elif down or ours:
-            self._report.failed_alike(failed.section, message, plan.issuer.called)
+            self._report.failed_alike(failed.section, message, "" if ours else plan.issuer.called)
         else:
             self._report.failed(failed.section, message)
         life.fails(failed.outcome, failed.message, self._others.not_before(plan, failed)

@@ -18,7 +18,7 @@ OWN, FOREIGN = "www.good.example", "www.evil.example"
 STAND_IN = """#!/usr/bin/python3 -IS
 import base64, json, os, socket, sys
 attempts = json.load(open(os.path.join({path!r}, "attempts")))
-open(int(sys.argv[1]), "rb").read()   # before it comes the greeting is the master's
+open(int(sys.argv[1]), "rb").readline()   # before it comes the greeting is the master's
 sock = socket.socket(fileno=int(sys.argv[2]))
 lines = sock.makefile("rb")
 greeting = json.loads(lines.readline()[5:])

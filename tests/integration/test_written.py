@@ -21,8 +21,8 @@ def _edit(package: Path, where: Path) -> None:
     path = package / "master/commands/life.py"
     source = path.read_text()
     assert source.count(WRITE) == 1
-    path.write_text(source.replace(WRITE, f"            _before({str(where)!r}, self.name)\n{WRITE}")
-                    + """
+    before = f"            _before({str(where)!r}, self.name)\n"
+    path.write_text(source.replace(WRITE, before + WRITE) + """
 
 def _before(where, section):
     import time

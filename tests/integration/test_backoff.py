@@ -1,0 +1,171 @@
+"""A CA that is out of order: one asks for all, one line tells of it, and it is remembered."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from harness.hostile import Default, Hostile, Request, Response
+from harness.run import Prefix, Site
+
+SECTIONS = [f"s{number:02}" for number in range(20)]
+DAY = 86400
+
+
+@pytest.fixture(name="site")
+def _site(prefix: Prefix, hostile: Hostile) -> Iterator[Site]:
+    """Twenty sections that want a certificate; no day goes by between two runs."""
+    site = Site(prefix)
+    site.open_account(hostile)
+    for name in SECTIONS:
+        site.certificate(name, [f"{name}.example"])
+    site.at_once = True
+    hostile.requests.clear()
+    yield site
+    site.remove()
+
+
+def unavailable(_request: Request, _default: Default) -> Response:
+    return Response.problem("serverInternal", "Closed.", 503)
+
+
+def bad_nonce(_request: Request, _default: Default) -> Response:
+    return Response.problem("badNonce", "No.", 400)
+
+
+def cut(_request: Request, _default: Default) -> Response:
+    return Response(raw=b"", reset=True)
+
+
+FAULTS: dict[str, tuple[str, Callable[[Request, Default], Response]]] = {
+    "directory, 503": ("directory", unavailable), "directory, cut": ("directory", cut),
+    "newNonce, 503": ("newNonce", unavailable), "newOrder, 503": ("newOrder", unavailable),
+    "newOrder, badNonce": ("newOrder", bad_nonce), "newOrder, cut": ("newOrder", cut)}
+
+
+def errors(stderr: str) -> list[str]:
+    return [line for line in stderr.splitlines() if line.startswith("error: ")]
+
+
+def timer_period_later(site: Site) -> None:
+    """Six hours go by for what is remembered of the CA."""
+    path = site.lib / "state/outages.json"
+    known = json.loads(path.read_text())
+    for outage in known.values():
+        outage["last"] -= DAY / 4
+        outage["since"] -= DAY / 4
+    path.write_text(json.dumps(known).replace(".0", ""))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_one_asks_for_all(site: Site, hostile: Hostile, fault: str) -> None:
+    resource, answer = FAULTS[fault]
+    hostile.on[resource] = answer
+    done = site.run("newOrder")
+    first = len(hostile.requests)
+    assert done.returncode == 1 and first <= 30, (first, done.stderr)
+    assert len(errors(done.stderr)) == 1, done.stderr
+    assert "s00, s01, s02, s03, s04 and 15 more: " in errors(done.stderr)[0]
+    assert re.search(r"127\.0\.0\.1|localhost", errors(done.stderr)[0]), done.stderr
+
+    # the next one does not ask, and says why
+    hostile.requests.clear()
+    done = site.run("newOrder", "--quiet")
+    assert done.returncode == 1 and not hostile.requests
+    assert len(errors(done.stderr)) == 1 and "is out of order since" in done.stderr, done.stderr
+    assert "s00, s01, s02, s03, s04 and 15 more: there is no valid certificate" in done.stderr
+    # … nor, within a day, says it again
+    done = site.run("newOrder", "--quiet")
+    assert (done.returncode, done.stderr, hostile.requests) == (1, "", [])
+    rows = json.loads(site.run("status", "--json").stdout)
+    assert all(row["waits"] and "out of order" in row["waits_why"] for row in rows)
+
+    # the timer's next one asks once
+    timer_period_later(site)
+    done = site.run("newOrder", "--quiet")
+    assert done.returncode == 1 and 0 < len(hostile.requests) <= 8, hostile.requests
+    assert len(errors(done.stderr)) == 1, done.stderr
+
+    # it is well again
+    hostile.on.clear()
+    hostile.requests.clear()
+    timer_period_later(site)
+    done = site.run("newOrder", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(site.file(name).exists() for name in SECTIONS)
+    assert not json.loads((site.lib / "state/outages.json").read_text())
+
+
+def test_who_names_it_does_not_wait(site: Site, hostile: Hostile) -> None:
+    hostile.on["newOrder"] = unavailable
+    assert site.run("newOrder").returncode == 1
+    hostile.on.clear()
+    done = site.run("newOrder", "s03")
+    assert done.returncode == 0 and site.file("s03").exists()
+    # it was answered: so the others need not wait any more
+    assert site.run("newOrder").returncode == 0 and site.file("s04").exists()
+
+
+def test_force_does_not_wait(site: Site, hostile: Hostile) -> None:
+    hostile.on["directory"] = unavailable
+    assert site.run("newOrder").returncode == 1
+    hostile.on.clear()
+    assert site.run("newOrder", "--force").returncode == 0
+    assert all(site.file(name).exists() for name in SECTIONS)
+
+
+def test_what_one_gets_alone_stops_no_other(site: Site, hostile: Hostile) -> None:
+    """Whoever's newOrder is answered with 503 alone fails alone, and waits by itself."""
+    def alone(request: Request, default: Default) -> Response:
+        if {"type": "dns", "value": "s03.example"} in request.payload["identifiers"]:
+            return unavailable(request, default)
+        return default()
+    hostile.on["newOrder"] = alone
+    done = site.run("newOrder")
+    assert done.returncode == 1 and len(errors(done.stderr)) == 1, done.stderr
+    assert [name for name in SECTIONS if not site.file(name).exists()] == ["s03"]
+    state = site.lib / "state/outages.json"
+    assert not state.exists() or not json.loads(state.read_text())
+
+
+@pytest.mark.parametrize("resource", ["newOrder", "authz", "challenge", "order", "finalize",
+                                      "certificate"])
+def test_what_passes_is_waited_for(site: Site, hostile: Hostile, resource: str) -> None:
+    """One 503 each second: every section has its certificate in the same run."""
+    told: list[float] = []
+
+    def now_and_then(request: Request, default: Default) -> Response:
+        if not told or time.monotonic() - told[-1] > 1:
+            told.append(time.monotonic())
+            return unavailable(request, default)
+        return default()
+    hostile.on[resource] = now_and_then
+    done = site.run("newOrder")
+    assert done.returncode == 0 and told, done.stderr
+    assert all(site.file(name).exists() for name in SECTIONS)
+
+
+def test_a_section_that_fails_waits(site: Site, hostile: Hostile) -> None:
+    """The others don't; a change of what it asks for, its name and --force let it be tried."""
+    def refuse(request: Request, default: Default) -> Response:
+        if {"type": "dns", "value": "s03.example"} in request.payload["identifiers"]:
+            return Response.problem("rejectedIdentifier", "Not that name.", 403)
+        return default()
+    hostile.on["newOrder"] = refuse
+    assert site.run("newOrder").returncode == 1
+    hostile.requests.clear()
+    done = site.run("newOrder", "--quiet")
+    assert done.returncode == 1 and not hostile.requests
+    assert len(errors(done.stderr)) == 1 and "s03: there is no valid certificate, and its order " \
+        "has failed" in done.stderr and "Not that name." in done.stderr, done.stderr
+    row = next(row for row in json.loads(site.run("status", "--json").stdout)
+               if row["section"] == "s03")
+    assert row["failures"] == 1 and row["failed"] and row["waits"]
+    assert "s03: waits until" in site.run("status").stdout
+    assert "Not that name." in site.run("newOrder", "s03").stderr and hostile.requests
+    hostile.requests.clear()
+    assert "Not that name." in site.run("newOrder", "--force").stderr and hostile.requests
+    site.certificate("s03", ["t03.example"])
+    assert site.run("newOrder").returncode == 0 and site.file("s03").exists()

@@ -179,7 +179,7 @@ class Patience:
             self._standing.failed(self, exc, common)
             raise
         else:
-            self._standing.answered()
+            self._standing.answered(common)
             return answer
         finally:
             if time.monotonic() - began > SLOW:

@@ -106,13 +106,15 @@ class Session:
         """
         body = b"" if payload is None else jsonfields.dump(payload)
         kid = None if with_jwk else self.kid
+        bad_nonces = 0
         while True:
             try:
                 response = self._post_once(url, body, kid, what, accept, limit)
             except ProblemError as exc:
                 if exc.problem.type != "badNonce":
                     self._nonces.taken()
-                elif self._nonces.refused(self.bad_nonces):
+                elif self._nonces.refused(self.bad_nonces) and bad_nonces < self.bad_nonces:
+                    bad_nonces += 1
                     continue
                 # Servers say in many ways that a kid is none of this key's
                 if kid is None or not exc.verdict or not self._find_another(kid):

@@ -2,7 +2,8 @@
 
 What keeps every order from going on is found out by one of them: while it tries again, the others
 wait, and do not ask the same.  When it has given up, the next one tries once; what fails that one,
-too, fails them all, as one failure.
+too, fails them all, as one failure.  (A server that has taken orders in this run is given more of
+a chance: it may be these few that it does not like.)
 
 Whatever may be about one order alone, such as the answer to its poll, holds nobody else up.
 """
@@ -15,7 +16,8 @@ from .scheduler import Steps
 from .transport import TransportError
 
 NAP = 0.1        # seconds between two looks of who waits
-VAIN = 2         # orders in a row that the server has failed: the third need not ask
+VAIN = 2         # orders in a row that the server has failed: the third need not ask, …
+LATER = 20       # … nor the next after so many, if it has taken orders before
 
 # HTTP status of a server, or somebody before it, that can't answer anybody now (RFC 9110 §15.6)
 _DOWN = frozenset({502, 503, 504})
@@ -38,6 +40,8 @@ class Standing:
         self._lock = threading.Lock()
         self._asking: object = None          # who tries again, for all
         self._vain = VAIN - 1 if doubted else 0
+        self._most = VAIN
+        self._alone = doubted                # whoever comes first tries
         self._error: Error | None = None     # the last one that concerns all
 
     @property
@@ -49,8 +53,10 @@ class Standing:
         """Wait as long as another one tries for all; raises what has failed them all."""
         while True:
             with self._lock:
-                if self._vain >= VAIN and self._error is not None:
+                if self._vain >= self._most and self._error is not None:
                     raise self._error
+                if self._asking is None and self._alone:
+                    self._asking = who
                 if self._asking is None or self._asking is who:
                     return
             yield NAP
@@ -66,11 +72,13 @@ class Standing:
             if self._asking is None:
                 self._asking = who
 
-    def answered(self) -> None:
-        """The server works."""
+    def answered(self, common: bool = False) -> None:
+        """The server works; ``common``: it takes orders."""
+        if common:
+            self._most = LATER
         if self._asking is not None or self._vain:
             with self._lock:
-                self._asking, self._vain, self._error = None, 0, None
+                self._asking, self._vain, self._error, self._alone = None, 0, None, False
 
     def left(self, who: object) -> None:
         """An order is at its end; if it was the one that tried for all, that was in vain."""

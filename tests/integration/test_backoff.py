@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -41,8 +40,8 @@ def cut(_request: Request, _default: Default) -> Response:
 
 FAULTS: dict[str, tuple[str, Callable[[Request, Default], Response]]] = {
     "directory, 503": ("directory", unavailable), "directory, cut": ("directory", cut),
-    "newNonce, 503": ("newNonce", unavailable), "newOrder, 503": ("newOrder", unavailable),
-    "newOrder, badNonce": ("newOrder", bad_nonce), "newOrder, cut": ("newOrder", cut)}
+    "newOrder, 503": ("newOrder", unavailable), "newOrder, badNonce": ("newOrder", bad_nonce),
+    "newOrder, cut": ("newOrder", cut)}
 
 
 def errors(stderr: str) -> list[str]:
@@ -54,9 +53,9 @@ def timer_period_later(site: Site) -> None:
     path = site.lib / "state/outages.json"
     known = json.loads(path.read_text())
     for outage in known.values():
-        outage["last"] -= DAY / 4
-        outage["since"] -= DAY / 4
-    path.write_text(json.dumps(known).replace(".0", ""))
+        outage["last"] -= DAY // 4
+        outage["since"] -= DAY // 4
+    path.write_text(json.dumps(known))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -65,7 +64,7 @@ def test_one_asks_for_all(site: Site, hostile: Hostile, fault: str) -> None:
     hostile.on[resource] = answer
     done = site.run("newOrder")
     first = len(hostile.requests)
-    assert done.returncode == 1 and first <= 30, (first, done.stderr)
+    assert done.returncode == 1 and first <= 40, (first, done.stderr)
     assert len(errors(done.stderr)) == 1, done.stderr
     assert "s00, s01, s02, s03, s04 and 15 more: " in errors(done.stderr)[0]
     assert re.search(r"127\.0\.0\.1|localhost", errors(done.stderr)[0]), done.stderr
@@ -85,7 +84,7 @@ def test_one_asks_for_all(site: Site, hostile: Hostile, fault: str) -> None:
     # the timer's next one asks once
     timer_period_later(site)
     done = site.run("newOrder", "--quiet")
-    assert done.returncode == 1 and 0 < len(hostile.requests) <= 8, hostile.requests
+    assert done.returncode == 1 and 0 < len(hostile.requests) <= 4 + 4 * ("badNonce" in fault), hostile.requests
     assert len(errors(done.stderr)) == 1, done.stderr
 
     # it is well again
@@ -133,17 +132,15 @@ def test_what_one_gets_alone_stops_no_other(site: Site, hostile: Hostile) -> Non
 @pytest.mark.parametrize("resource", ["newOrder", "authz", "challenge", "order", "finalize",
                                       "certificate"])
 def test_what_passes_is_waited_for(site: Site, hostile: Hostile, resource: str) -> None:
-    """One 503 each second: every section has its certificate in the same run."""
-    told: list[float] = []
+    """A 503 now and then: every section has its certificate in the same run."""
+    asked: list[Request] = []
 
     def now_and_then(request: Request, default: Default) -> Response:
-        if not told or time.monotonic() - told[-1] > 1:
-            told.append(time.monotonic())
-            return unavailable(request, default)
-        return default()
+        asked.append(request)
+        return unavailable(request, default) if len(asked) % 7 == 3 else default()
     hostile.on[resource] = now_and_then
     done = site.run("newOrder")
-    assert done.returncode == 0 and told, done.stderr
+    assert done.returncode == 0 and len(asked) > 20, done.stderr
     assert all(site.file(name).exists() for name in SECTIONS)
 
 

@@ -254,12 +254,13 @@ def test_descriptors_of_the_signer(moment: Moment) -> None:
 
 
 def test_descriptors_of_the_client(moment: Moment) -> None:
-    """What it read, 0 and 3, is closed; a connection to the ACME server may have their numbers."""
+    """What it read, 0, is closed; a connection to the ACME server may have its number.  On 3, where
+    its configuration came from, the master says what is written down."""
     seen = moment.of[CLIENT]
     fds = seen.process.fds
     assert fds[1].startswith("pipe:") and fds[2].startswith("pipe:") and fds[1] != fds[2]
     assert seen.sockets.pop(4) == "unix"
-    assert set(fds) == {1, 2, 4, *seen.sockets}
+    assert set(fds) == {1, 2, 3, 4, *seen.sockets} and fds[3].startswith("pipe:")
     assert len(set(seen.sockets.values())) == 1   # the one connection is to …
     assert moment.of[WEBSERVER].sockets[3].split()[1] not in seen.sockets.values()
 

@@ -381,7 +381,7 @@ def test_a_client_gone_over_to_somebody_else(host: Site, sids: Pebble) -> None:
 
 STAND_IN = """#!/usr/bin/python3 -IS
 import base64, json, os, socket, sys
-config = json.load(open(int(sys.argv[1]), "rb"))
+config = json.loads(open(int(sys.argv[1]), "rb").readline())
 sock = socket.socket(fileno=int(sys.argv[2]))
 lines = sock.makefile("rb")
 greeting = json.loads(lines.readline()[5:])

@@ -8,7 +8,7 @@ from harness.client import finish
 from letsencrypt_tiny.client.nonces import Nonces
 from letsencrypt_tiny.client.patience import PAUSES, Patience
 from letsencrypt_tiny.client.problem import ProblemError
-from letsencrypt_tiny.client.standing import VAIN, Standing, concerns_all
+from letsencrypt_tiny.client.standing import LATER, VAIN, Standing, concerns_all
 from letsencrypt_tiny.client.transport import CutOff, NoAnswer, TransportError
 from letsencrypt_tiny.common.errors import Error, ProtocolError
 from letsencrypt_tiny.common.wire.problems import Problem
@@ -72,9 +72,20 @@ def test_what_one_gets_alone_is_its_own() -> None:
         assert not held(standing, "y") and not standing.doubted
 
 
+def test_one_that_has_taken_orders_may_dislike_these() -> None:
+    standing, most = Standing(), 0
+    standing.answered(common=True)
+    with pytest.raises(ProblemError):
+        for most in range(1000):
+            assert not held(standing, most)
+            standing.failed(most, problem(503), True)
+            standing.left(most)
+    assert most == LATER
+
+
 def test_who_was_down_is_tried_once() -> None:
     standing = Standing(doubted=True)
-    assert standing.doubted and not held(standing, "a")
+    assert standing.doubted and not held(standing, "a") and held(standing, "b")
     standing.failed("a", problem(503), True)
     standing.left("a")
     with pytest.raises(ProblemError):

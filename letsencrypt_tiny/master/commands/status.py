@@ -9,7 +9,7 @@ from ...common import log
 from ...common.clock import DAY, when
 from ...common.names import shown
 from ...common.x509.certificate import Certificate
-from ..plan import ari, issuers
+from ..plan import ari, backoff, issuers
 from ..plan.issuers import Issuer
 from ..report.table import status_table
 from ..settings import certificates
@@ -116,6 +116,7 @@ def _row(config: Config, judge: due.Judge, known: Mapping[str, Issuer], section:
     except Busy as exc:
         return _faulty(section.name, str(exc))
     certificate = verdict.certificate
+    failures = state.failures if state.wish == backoff.wish(section) else 0
     wait = waits.of(section, state, certificate, now) if verdict.due else None
     first = known[section.issuer]
     issued = certificate is not None and state.issuer or first.directory
@@ -124,8 +125,7 @@ def _row(config: Config, judge: due.Judge, known: Mapping[str, Issuer], section:
                None if certificate is None else when(certificate.not_after),
                None if certificate is None else certificate.serial.hex(),
                waits=when(wait.moment) if wait else None, waits_why=wait.why if wait else None,
-               failures=state.failures,
-               failed=when(state.failed) if state.failures else None,
+               failures=failures, failed=when(state.failed) if failures else None,
                ca=next((known[name].called for name in section.issuers
                         if known[name].directory == issued), issuers.host(issued)),
                lifetime=None if certificate is None else

@@ -29,12 +29,14 @@ class Report:
         self._tried: list[str] = []
         self._states: dict[str, str] = {}      # section -> state of its order, while it runs
         self._polls: dict[str, float] = {}     # section -> moment of its next poll (monotonic)
+        self._order: list[str] = []            # as they are configured
         self._total = 0
         self._live = False
 
     def begin(self, sections: Iterable[str]) -> None:
         """Orders begin.  On a terminal, and without --quiet and --debug, a line shows how far."""
         self._states = {section: "new" for section in sections}
+        self._order = list(self._states)
         self._total = len(self._states)
         self._live = log.level == log.NORMAL and os.isatty(2)
 
@@ -100,11 +102,13 @@ class Report:
 
     def _tell_alike(self) -> None:
         alike, self._alike = self._alike, {}
+        order = {section: number for number, section in enumerate(self._order)}
         for (reason, who), sections in alike.items():
             if len(sections) == 1:
                 self.failed(sections[0], reason)
                 continue
             reason = reason if who in reason else f"{who}: {reason}"
+            sections.sort(key=lambda section: order.get(section, 0))
             for section in sections:
                 self._failed.setdefault(section, []).append(reason)
             log.error(f"{_listed(sections)}: {reason}")

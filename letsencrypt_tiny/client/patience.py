@@ -142,16 +142,18 @@ class Patience:
             self.announce(min(MAX_WAIT, int(seconds + 0.999)))
         return seconds
 
-    def busy(self, request: Callable[[], T], polling: bool = False) -> Steps[T]:
+    def busy(self, request: Callable[[], T], polling: bool = False, common: bool = False
+             ) -> Steps[T]:
         """Make a request; wait and repeat it while it can't be answered just now (§6.6).
 
-        ``polling``: whatever the server says of its load, it was asked too early, no more.
+        ``polling``: whatever the server says of its load, it was asked too early, no more;
+        ``common``: see ``timed``.
         """
         tries = 0
         while True:
             yield from self.admit()
             try:
-                return self.timed(request)
+                return self.timed(request, common)
             except (ProblemError, CutOff) as exc:
                 seconds = self.pause(exc, tries, polling)
             tries += 1

@@ -23,7 +23,7 @@ def reach(session: Session, patience: Patience, jobs: int | None, requests: int)
 
     def fetch() -> Steps[None]:
         try:
-            yield from patience.busy(session.fetch_directory)
+            yield from patience.busy(session.fetch_directory, common=True)
         finally:
             ended.append(True)
 

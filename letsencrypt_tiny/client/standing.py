@@ -64,7 +64,7 @@ class Standing:
     def failed(self, who: object, error: Error, common: bool) -> None:
         """A request has failed."""
         if not concerns_all(error, common):
-            if isinstance(error, ProblemError):    # it was answered
+            if isinstance(error, ProblemError) and error.problem.status not in _DOWN:
                 self.answered()
             return
         with self._lock:

@@ -260,7 +260,9 @@ class Running:
         return text
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [
+    signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGXCPU, signal.SIGUSR1,
+    signal.SIGUSR2, signal.SIGPWR])
 def test_signal_during_a_run(machine: Machine, number: signal.Signals) -> None:
     running = Running(machine)
     assert machine.run("newOrder").returncode == 75

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...common import log
 from ...common.clock import DAY, when
@@ -20,7 +20,7 @@ from ..store.journal import Journal, SectionState
 from ..store.renewals import Renewal, Renewals
 from ..store.vicinity import Vicinity
 from . import due, next_keys
-from .waits import Waits
+from .waits import Wait, Waits
 
 
 class Row(NamedTuple):
@@ -116,7 +116,6 @@ def _row(config: Config, judge: due.Judge, known: Mapping[str, Issuer], section:
     except Busy as exc:
         return _faulty(section.name, str(exc))
     certificate = verdict.certificate
-    failures = state.failures if state.wish == backoff.wish(section) else 0
     wait = waits.of(section, state, certificate, now) if verdict.due else None
     first = known[section.issuer]
     issued = certificate is not None and state.issuer or first.directory
@@ -124,15 +123,21 @@ def _row(config: Config, judge: due.Judge, known: Mapping[str, Issuer], section:
                [value for _, value in section.identifiers],
                None if certificate is None else when(certificate.not_after),
                None if certificate is None else certificate.serial.hex(),
-               waits=when(wait.moment) if wait else None, waits_why=wait.why if wait else None,
-               failures=failures, failed=when(state.failed) if failures else None,
                ca=next((known[name].called for name in section.issuers
                         if known[name].directory == issued), issuers.host(issued)),
                lifetime=None if certificate is None else
                certificate.not_after - certificate.not_before,
                profile=state.profile if certificate is not None else None,
                renewal=_renewal(section, suggested, certificate, state.installed),
-               next_key=next_keys.digest(config, section))
+               next_key=next_keys.digest(config, section))._replace(
+                   **_failing(section, state, wait))
+
+
+def _failing(section: Section, state: SectionState, wait: Wait | None) -> dict[str, Any]:
+    """Return what is shown of what has failed, and of what is waited for."""
+    failures = state.failures if state.wish == backoff.wish(section) else 0
+    return {"waits": wait and when(wait.moment), "waits_why": wait and wait.why,
+            "failures": failures, "failed": when(state.failed) if failures else None}
 
 
 def _renewal(section: Section, known: Renewal, certificate: Certificate | None, installed: int

@@ -5,7 +5,10 @@ from contextlib import contextmanager
 from types import FrameType
 from collections.abc import Callable, Iterator
 
-_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# All that end a process by default and are not the kernel's word on a mistake of ours
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM,
+            signal.SIGVTALRM, signal.SIGPROF, signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2,
+            signal.SIGIO, signal.SIGPWR)
 _graceful: Callable[[], None] | None = None
 
 
@@ -14,7 +17,7 @@ class Interrupted(BaseException):
 
 
 def install() -> None:
-    """Let SIGINT, SIGTERM and SIGHUP raise Interrupted, once: the clean-up is not disturbed.
+    """Let what would end this process raise Interrupted, once: the clean-up is not disturbed.
 
     One that is ignored stays so (nohup(1)); nothing else is inherited.
     """

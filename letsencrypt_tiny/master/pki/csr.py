@@ -14,7 +14,7 @@ from ..settings.main import Config
 from ..store import files, keys, pending
 from ..store.journal import Journal
 from ..store.requests import Requests
-from . import openssl
+from . import check, openssl
 
 
 class Want(NamedTuple):
@@ -196,6 +196,7 @@ def _with_new_key(config: Config, section: Section, path: str) -> Made:
     key = keys.in_memory(pem)
     seen = keys.fingerprint(key)
     csr = _request(config, section, key, path)
+    check.check_type(csr, section)
     if path == section.key:
         keys.create(path, pem, owner)
         return Made(csr, seen=seen)
@@ -206,7 +207,9 @@ def _with_new_key(config: Config, section: Section, path: str) -> Made:
 def _request(config: Config, section: Section, key: int, path: str) -> CSR:
     """Make a CSR with the key on a descriptor, which is closed; ``path`` is for the message."""
     try:
-        return parse_csr(openssl.request(config.openssl, key, section))
+        csr = parse_csr(openssl.request(config.openssl, key, section))
+        check.check_request(csr, section, os.pread(key, keys.MAX_KEY, 0))
+        return csr
     except Error as exc:
         raise Error(f"cannot make a signing request with {path}: {exc}") from exc
     finally:

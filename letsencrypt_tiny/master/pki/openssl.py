@@ -43,18 +43,17 @@ def run(openssl: str, arguments: Sequence[str], descriptors: tuple[int, ...] = (
 
     ``environment`` adds to what it is given.
     """
-    import subprocess
+    from ..peers import bounded
     trusted.check_program(openssl)
     try:
-        done = subprocess.run([openssl, *arguments], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
-                              env={**_ENVIRONMENT, **(environment or {})}, pass_fds=descriptors,
-                              timeout=TIMEOUT, check=False)
+        done = bounded.run([openssl, *arguments], f"{openssl} {arguments[0]}", TIMEOUT,
+                           {**_ENVIRONMENT, **(environment or {})}, descriptors)
     except OSError as exc:
         raise Error(f"{openssl}: cannot run it: {exc.strerror}") from exc
-    except subprocess.TimeoutExpired as exc:
-        raise Error(f"{openssl} {arguments[0]} took longer than {TIMEOUT} seconds") from exc
-    if done.returncode != 0:
+    if done.signal:
+        raise Error(f"{openssl} {arguments[0]} was ended by {done.signal}"
+                    + (f": {complaint(done.stderr)}" if done.stderr else ""))
+    if done.status != 0:
         why = f"openssl {arguments[0]} failed: {complaint(done.stderr)}"
         verdict = _VERDICT.search(done.stderr.decode("utf-8", "replace"))
         raise Unverified(why, *map(int, verdict.groups())) if verdict else Error(why)

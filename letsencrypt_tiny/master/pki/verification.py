@@ -96,9 +96,10 @@ def _moment(chain: Chain, now: int) -> int | None:
 
 
 def _unchained(leaf: Certificate, ca_file: str, problem: Error) -> Error:
+    if not isinstance(problem, openssl.Unverified):
+        return NotNow(f"it can't be verified with {ca_file} ({problem})", leaf)
     message = f"it does not chain to {ca_file} ({problem})"
-    if isinstance(problem, openssl.Unverified) and problem.depth == 0 \
-            and problem.number in _FOR_GOOD:
+    if problem.depth == 0 and problem.number in _FOR_GOOD:
         return Error(message)
     return NotNow(message, leaf)
 

@@ -195,7 +195,7 @@ class Patience:
         """
         asked: int | None = None
         pauses: tuple[float, ...] = CUT_OFF_PAUSES
-        if self._standing.doubted:    # who came before has tried
+        if self._standing.is_hopeless(error):    # who came before has tried
             raise error
         if isinstance(error, ProblemError):
             asked, pauses = error.retry_after, PAUSES

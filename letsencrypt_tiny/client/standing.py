@@ -44,17 +44,17 @@ class Standing:
         self._alone = doubted                # whoever comes first tries
         self._error: Error | None = None     # the last one that concerns all
 
-    @property
-    def doubted(self) -> bool:
-        """True if somebody has given up, and nobody was answered since: nothing is tried again."""
-        return self._vain > 0
+    def is_hopeless(self, error: Error) -> bool:
+        """Say whether a request that failed need not be tried again: somebody has given up on the
+        same, and nobody was answered since."""
+        return self._vain > 0 and error is self._error
 
     def admit(self, who: object) -> Steps[None]:
         """Wait as long as another one tries for all; raises what has failed them all."""
         while True:
             with self._lock:
                 if self._vain >= self._most and self._error is not None:
-                    raise self._error
+                    raise self._error.with_traceback(None)
                 if self._asking is None and self._alone:
                     self._asking = who
                 if self._asking is None or self._asking is who:

@@ -45,17 +45,19 @@ def test_one_tries_and_the_others_wait() -> None:
     standing.failed("b", problem(503), True)    # which was under way
     assert not held(standing, "a") and held(standing, "b") and held(standing, "c")
     standing.answered()
-    assert not held(standing, "b") and not standing.doubted
+    assert not held(standing, "b") and not standing.is_hopeless(problem(503))
 
 
 def test_what_fails_two_in_vain_fails_all() -> None:
     standing, last = Standing(), problem(503)
     standing.failed("a", problem(502), True)
     standing.left("b")                          # at its end, for another reason
-    assert held(standing, "c") and not standing.doubted
+    assert held(standing, "c")
     standing.left("a")
-    assert not held(standing, "c") and standing.doubted
+    assert not held(standing, "c")
     standing.failed("c", last, True)
+    # what is about it alone may pass
+    assert standing.is_hopeless(last) and not standing.is_hopeless(problem(429))
     standing.left("c")
     with pytest.raises(ProblemError) as raised:
         held(standing, "d")
@@ -69,7 +71,7 @@ def test_what_one_gets_alone_is_its_own() -> None:
         standing.failed(who, problem(503), True)
         standing.left(who)
         standing.failed("x", problem(403), True)
-        assert not held(standing, "y") and not standing.doubted
+        assert not held(standing, "y")
 
 
 def test_one_that_has_taken_orders_may_dislike_these() -> None:
@@ -85,8 +87,10 @@ def test_one_that_has_taken_orders_may_dislike_these() -> None:
 
 def test_who_was_down_is_tried_once() -> None:
     standing = Standing(doubted=True)
-    assert standing.doubted and not held(standing, "a") and held(standing, "b")
-    standing.failed("a", problem(503), True)
+    assert not held(standing, "a") and held(standing, "b")
+    error = problem(503)
+    standing.failed("a", error, True)
+    assert standing.is_hopeless(error)
     standing.left("a")
     with pytest.raises(ProblemError):
         held(standing, "b")

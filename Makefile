@@ -10,7 +10,8 @@
 #                       (MUTANTS='--jobs=1 WORD …')
 #   make demo           a certificate from a CA on this machine, through the four processes
 #   make fuzz           the signer's policy against other readers, Go too where it is installed
-#                       (FUZZ='--seconds=60 --seed=N')
+#                       (FUZZ='--seconds=60 --seed=N'), and whatever reads what others wrote,
+#                       guided by what is reached (GUIDED='--runs=1000000 --targets=signer,csr')
 #   make bench          ours and the installed peers' time and memory (BENCH='--quick …')
 #   make bench-peers    installs the peers
 #   make clean
@@ -176,10 +177,11 @@ demo:
 	$(MAKE) deb
 	$(SUDO) tests/demo.sh build/$(PACKAGE)_$(VERSION)_all.deb
 
-# FUZZ: options, see tests/fuzz/__main__.py
+# FUZZ: options, see tests/fuzz/__main__.py; GUIDED: see tests/fuzz/guided.py
 fuzz:
-	@tests/setup.sh python3 openssl python3-pycryptodome
+	@tests/setup.sh python3 openssl python3-configobj python3-pycryptodome python3-venv
 	cd tests && PYTHONPATH=.. $(PYTHON) -B -m fuzz $(FUZZ)
+	cd tests && PYTHONPATH=.. $(PYTHON) -B -m fuzz.guided $(GUIDED)
 
 # BENCH: options, see tests/bench/__main__.py
 bench:

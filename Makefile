@@ -75,7 +75,7 @@ DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor bind9 bind9-utils caddy devscrip
               libnginx-mod-stream lintian locales \
               mandoc mmdebstrap mypy nginx openssh-client openssh-server pycodestyle pyflakes3 \
               ?p11-kit-modules ?pkcs11-provider python3-dnspython python3-idna ?python3-lexicon \
-              python3-pytest python3-venv softhsm2 strace systemd
+              python3-hypothesis python3-pytest python3-venv softhsm2 strace systemd
 DEBS_BENCH := ca-certificates debian-archive-keyring iproute2 mmdebstrap nftables openssl pebble \
               python3-configobj python3-pycryptodome python3-seccomp strace
 DEBS_PEERS := acme-tiny curl dehydrated lacme lego libcrypt-openssl-rsa-perl nginx uacme

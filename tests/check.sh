@@ -96,7 +96,7 @@ units() {  # systemd's own opinion, where it is installed; nothing is started
     install -m 0644 debian/letsencrypt-tiny.letsencrypt-tiny-accountd.service \
         "$dir/letsencrypt-tiny-accountd.service"
     # the programs and man pages need not be installed yet
-    sed -i -e 's,^ExecStart=[^ ]*,ExecStart=/bin/true,' -e '/^Documentation=/d' "$dir"/*.service
+    sed -i -e 's,^\(Exec[A-Za-z]*=-\?\)[^ ]*,\1/bin/true,' -e '/^Documentation=/d' "$dir"/*.service
     sed -i -e '/^Documentation=/d' "$dir"/*.timer
     systemd-analyze verify --man=no "$dir"/* || status=1
     rm -rf "$dir"

@@ -116,6 +116,6 @@ def parser() -> "argparse.ArgumentParser":
             group.add_argument("-h", "--help", action="help")
             group.add_argument("-V", "--version", action="version", version=VERSION)
     made.add_argument("words", metavar="COMMAND", nargs="*",
-                      help="one of account, newOrder, revokeCert, status, records, check; then "
-                           "what it is about")
+                      help="one of account, newOrder, revokeCert, status, records, check, tidy; "
+                           "then what it is about")
     return made

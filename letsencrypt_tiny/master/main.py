@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # what is typed, in lower case and without hyphens -> command; others' words are understood
 COMMANDS = {"account": "account", "neworder": "newOrder", "newcert": "newOrder",
             "renew": "newOrder", "revokecert": "revokeCert", "revoke": "revokeCert",
-            "status": "status", "check": "check", "records": "records",
+            "status": "status", "check": "check", "records": "records", "tidy": "tidy",
             "help": "help", "version": "version"}
 # what other clients call what has another name here
 ELSEWHERE = {"certonly": "newOrder", "run": "newOrder", "issue": "newOrder", "order": "newOrder",
@@ -37,7 +37,8 @@ OPTIONS: dict[str, set[str]] = {
                 "rollover", "yes"},
     "newOrder": {"config_certs", "min_days", "force", "new_key", "dry_run", "tos_agreed", "ca"},
     "revokeCert": {"config_certs", "reason", "certificate_key", "force", "authorize", "ca"},
-    "status": {"config_certs", "json"}, "records": {"config_certs"}, "check": {"online", "json"}}
+    "status": {"config_certs", "json"}, "records": {"config_certs"}, "check": {"online", "json"},
+    "tidy": set()}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -114,7 +115,7 @@ def _unknown_command(word: str) -> str:
     known = ELSEWHERE.get(word.lower())
     hint = f": did you mean “{known}”?" if known else did_you_mean(word, COMMANDS.values())
     return (f"there is no command “{log.printable(word)}”{hint} "
-            "(valid: account, newOrder, revokeCert, status, records, check, help)")
+            "(valid: account, newOrder, revokeCert, status, records, check, tidy, help)")
 
 
 def _command(command: str, options: Arguments) -> int:
@@ -124,6 +125,8 @@ def _command(command: str, options: Arguments) -> int:
     arguments: list[str] = options.arguments
     if command == "check":
         return _check(config, options)
+    if command == "tidy":
+        return _tidy(config, options)
     if command == "status":
         from .commands.status import status
         return status(config, arguments, options.config_certs, options.json)
@@ -159,6 +162,19 @@ def _dry_run(config: "Config", options: Arguments) -> int:
     with _locked(config):
         return dry_run(config, wanted, Options(
             options.arguments, options.ca[-1] if options.ca else None, options.tos_agreed))
+
+
+def _tidy(config: "Config", options: Arguments) -> int:
+    """Remove what a run that was killed has left: the next one would, but that may be hours away.
+    """
+    if options.arguments:
+        raise UsageError("tidy takes no argument")
+    try:
+        with _locked(config):
+            pass
+    except LockedError as exc:
+        log.info(f"{exc}: nothing of it is touched")
+    return 0
 
 
 def _check(config: "Config", options: Arguments) -> int:

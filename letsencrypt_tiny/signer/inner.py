@@ -86,7 +86,7 @@ OUTER: dict[str, Callable[[JsonObject, JsonObject, Greeting], None]] = {
 
 def _open(jws: JsonObject) -> tuple[JsonObject, JsonObject]:
     """Return header and payload of a JWS whose form has been checked."""
-    header, payload = (jose.decode(get_str(jws, name, MAX_REQUEST).encode("ascii"))
+    header, payload = (jose.decode(get_str(jws, name, MAX_REQUEST).encode("utf-8", "replace"))
                        for name in ("protected", "payload"))
     return (parse_object(header, "the inner header", MAX_REQUEST),
             parse_object(payload, "the inner payload", MAX_REQUEST))

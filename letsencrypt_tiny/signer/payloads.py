@@ -135,12 +135,12 @@ def jws(payload: JsonObject, own: Greeting) -> Asked:
     """RFC 7515 §7.2.2: a JWS within, of a key change (RFC 8555 §7.3.5) for instance."""
     _exactly(payload, "the inner JWS", "protected", "payload", "signature")
     for key in payload:
-        jose.decode(get_str(payload, key, MAX_REQUEST).encode("ascii"))
+        jose.decode(get_str(payload, key, MAX_REQUEST).encode("utf-8", "replace"))
     return Asked()
 
 
 def _document(payload: JsonObject, key: str) -> bytes:
-    return jose.decode(get_str(payload, key, MAX_REQUEST).encode("ascii"))
+    return jose.decode(get_str(payload, key, MAX_REQUEST).encode("utf-8", "replace"))
 
 
 def _exactly(obj: JsonObject, what: str, *keys: str) -> None:

@@ -310,6 +310,22 @@ def test_killed(machine: Machine) -> None:
     assert machine.challenges() == []
 
 
+def test_tidy(machine: Machine) -> None:
+    """… removes it at once, and nothing of a run that is under way."""
+    running = Running(machine)
+    done = machine.run("tidy")
+    assert done.returncode == 0 and "another run is under way" in done.stderr
+    assert machine.challenges() and running.process.poll() is None
+    running.process.kill()
+    running.end()
+    machine.childless()
+    assert machine.challenges()
+    done = machine.run("--quiet", "tidy")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert machine.challenges() == []
+    assert machine.run("tidy", "a").returncode == 2
+
+
 def test_what_is_inherited_of_signals(machine: Machine) -> None:
     """SIGHUP that is ignored stays so (nohup); a blocked SIGTERM, an ignored SIGCHLD don't."""
     code = ("import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN);"

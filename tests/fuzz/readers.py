@@ -1,0 +1,185 @@
+"""Everything that reads what others wrote, as a table: bytes in, and nothing but its error out.
+
+``unit/test_fuzz.py`` changes the seeds by hypothesis; ``python3 -m fuzz.guided`` by what they
+reach (atheris).  A seed is something that is read without an error.
+"""
+
+import contextlib
+import io
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
+
+from harness import ca
+from harness.policies import greeting
+from letsencrypt_tiny.client import http
+from letsencrypt_tiny.client.stream import Timed
+from letsencrypt_tiny.common import inifile, urls
+from letsencrypt_tiny.common.errors import ConfigError, ProtocolError
+from letsencrypt_tiny.common.wire import (challenge, jose, jsonfields, order, policy as policies,
+                                          problems, responder, signer, visits, written)
+from letsencrypt_tiny.common.x509.certificate import parse_certificate, parse_chain
+from letsencrypt_tiny.common.x509.csr import parse_csr
+from letsencrypt_tiny.common.x509.der import X509Error, pem_blocks
+from letsencrypt_tiny.master.pki import check
+from letsencrypt_tiny.signer import policy
+from letsencrypt_tiny.webserver import http as webserver
+
+MOST = 1 << 20     # bytes of an answer
+CA = "https://ca.example"
+RULES = policies.Policy("fuzz", frozenset([CA]), frozenset(policies.OPERATIONS),
+                        frozenset(["example.org", ".example.net"]), frozenset(["short"]))
+OWN = greeting()
+
+
+class Reader(NamedTuple):
+    """Who reads, what it may raise, and what it reads without that."""
+
+    read: Callable[[bytes], object]
+    error: type[Exception] | tuple[type[Exception], ...]
+    seeds: Sequence[bytes]
+
+
+class _Pieces:
+    """A socket that has received what it ever will."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def settimeout(self, seconds: float) -> None:
+        """It never waits."""
+
+    def recv(self, size: int) -> bytes:
+        """Return what is left, and b"" at the end."""
+        return self._data.read(size)
+
+
+def _answer(data: bytes) -> object:
+    timed = Timed(cast(socket.socket, _Pieces(data)), time.monotonic() + 60)
+    timed.begin(time.monotonic() + 60, MOST)
+    return http.receive(timed, "POST", MOST // 2)
+
+
+def _signed(line: bytes) -> object:
+    """What the signer would sign under a policy that allows much: that is read in one way, and
+    what isn't understood was foreseen."""
+    verdict = policy.judge(line, OWN, [RULES])
+    if verdict.why.startswith("cannot be understood"):
+        raise AssertionError(verdict.why)
+    if verdict.why:
+        raise ProtocolError(verdict.why)
+    found = jose.parse_signing_input(line)
+    if jose.signing_input(found.protected, found.payload) != line:
+        raise AssertionError("signed what has another form, too")
+    return verdict
+
+
+def _served(head: bytes) -> object:
+    answer = webserver.respond(head, lambda _: b"token.key")
+    if answer is not None and answer.status == 200 and answer.body != b"token.key":
+        raise AssertionError("answered with what nobody has found")
+    visit = webserver.visit(head, answer.status) if answer is not None else None
+    if visit is not None and visits.parse_visit(visits.format_visit(visit)[:-1]) != visit:
+        raise AssertionError("a visit that is told otherwise")
+    return webserver.is_last(head), answer
+
+
+def _ini(data: bytes) -> object:
+    text = data.decode("utf-8", "surrogateescape")
+    with contextlib.suppress(ConfigError):
+        inifile.parse(text, "file", lacme=True)
+    return inifile.parse(text, "file")
+
+
+def _url(data: bytes) -> object:
+    text = data.decode("utf-8", "replace")
+    with contextlib.suppress(ValueError):
+        urls.parse_proxy(text)
+    found = urls.parse(text)
+    if urls.parse(f"{found.origin}{found.target}").origin != found.origin:
+        raise AssertionError("another origin")
+    return found
+
+
+def _problem(data: bytes) -> object:
+    problems.from_text(data, 502).text()
+    found = problems.parse(jsonfields.parse_object(data, "a problem", MOST), 400)
+    if "\n" in found.text() or "\x1b" in found.text():
+        raise AssertionError("raw control characters")
+    return found
+
+
+def _line(header: dict[str, object], payload: dict[str, object] | None) -> bytes:
+    return jose.signing_input(jsonfields.dump(header),
+                              b"" if payload is None else jsonfields.dump(payload))
+
+
+def _signer_seeds() -> list[bytes]:
+    header = {"alg": OWN.alg, "nonce": "n", "url": f"{CA}/new", "kid": f"{CA}/acct/1"}
+    names = {"identifiers": [{"type": "dns", "value": "example.org"}]}
+    csr = ca.openssl("req", "-outform", "DER",
+                     stdin=ca.request(["example.org"], ca.genkey()).encode())
+    return [_line(header, None), _line(header, {}), _line(header, names),
+            _line(header, {**names, "profile": "short"}),
+            _line(header, {"csr": jose.encode_text(csr)})]
+
+
+def _certificates() -> tuple[bytes, bytes, bytes]:
+    key = ca.genkey()
+    text = ca.request(["a.example", "*.b.example", "192.0.2.1"], key)
+    csr = ca.openssl("req", "-outform", "DER", stdin=text.encode())
+    der = ca.openssl("req", "-x509", "-key", "/dev/stdin", "-subj", "/CN=a.example", "-outform",
+                     "DER", "-addext", "subjectAltName=DNS:a.example,IP:2001:db8::1",
+                     stdin=key.encode())
+    return der, csr, key.encode()
+
+
+def readers() -> dict[str, Reader]:
+    """Return all of them; makes keys and certificates for seeds."""
+    certificate, csr, key = _certificates()
+    pem = ca.pem(certificate, "CERTIFICATE").encode()
+    a_challenge = responder.Challenge("dns-01", ("dns", "a.example"), "t" * 43, "k" * 43)
+    config = order.ClientConfig(order.Access(f"{CA}/dir"), doors=(order.Door("dns-01", 5),))
+    an_order = order.Order("a", (("dns", "a.example"),), csr)
+    ok = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nReplay-Nonce: abc\r\n"
+    return {
+        "signer": Reader(_signed, ProtocolError, _signer_seeds()),
+        "signer's lines": Reader(signer.parse_signature, (ProtocolError, signer.Refusal),
+                                 [signer.format_signature(b"x" * 64)[:-2]]),
+        "policy": Reader(policies.parse_policy, ProtocolError, [policies.format_policy(RULES)]),
+        "web server": Reader(_served, (), [
+            b"GET /.well-known/acme-challenge/abc HTTP/1.1\r\nHost: a.example\r\n\r\n",
+            b"GET http://a.example/.well-known/acme-challenge/abc HTTP/1.0\r\nX: y\r\n\r\n"]),
+        "answers": Reader(_answer, (ProtocolError, ConnectionError, TimeoutError), [
+            ok + b"Content-Length: 2\r\n\r\n{}",
+            ok + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1;x=y\r\n}\r\n0\r\nA: b\r\n\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\n" + ok + b"Connection: close\r\n\r\n{}"]),
+        "problems": Reader(_problem, ProtocolError, [
+            b'{"type":"urn:ietf:params:acme:error:dns","detail":"no","status":400,"subproblems":'
+            b'[{"type":"x","detail":"\\u001b[31m","identifier":{"type":"dns","value":"a"}}]}']),
+        "certificate": Reader(parse_certificate, X509Error, [certificate]),
+        "chain": Reader(parse_chain, X509Error, [pem, pem + pem]),
+        "csr": Reader(parse_csr, X509Error, [csr]),
+        "private key": Reader(check.public_key, (), [key]),
+        "pem": Reader(lambda data: pem_blocks(data), X509Error, [b"x\n" + pem + key]),
+        "requests": Reader(order.parse_request, ProtocolError,
+                           [order.format_request(an_order)[:-1]]),
+        "configuration of the client": Reader(order.parse_config, ProtocolError,
+                                              [order.format_config(config)]),
+        "client": Reader(order.parse_answer, ProtocolError, [order.format_answer(answer)[:-1]
+                         for answer in (order.Progress("a", "new", f"{CA}/o", 3),
+                                        order.Issued("a", pem.decode()),
+                                        order.Failed("a", "no", "busy", retry_after=3),
+                                        order.Account(f"{CA}/a", "k"), order.Log("info", "x"))]),
+        "written": Reader(written.parse_written, ProtocolError,
+                          [written.format_written(written.Written("a", f"{CA}/o", True))[:-1]]),
+        "challenges": Reader(responder.parse_asked, ProtocolError,
+                             [responder.format_line(responder.Present(a_challenge))[:-1]]),
+        "configuration": Reader(_ini, ConfigError, [
+            b"# comment\na = b\n[client]\nserver = https://ca.example ; x\n[ca x]\n"
+            b"c = \"d # e\"\n"]),
+        "urls": Reader(_url, ValueError, [b"https://ca.example:8443/dir?x=y",
+                                          b"https://[2001:db8::1]/a/b"]),
+        "tokens": Reader(lambda data: challenge.is_token(data.decode("utf-8", "replace")), (),
+                         [b"abc"])}

@@ -1,13 +1,9 @@
 """newOrder (RFC 8555 §7.4), and what became of one whose answer never came (§7.1.2.1)."""
 
-from collections.abc import Callable
-
 from ..common import log
-from ..common.errors import ProtocolError
-from ..common.wire import jsonfields
 from ..common.wire.jsonfields import JsonObject
 from ..common.wire.order import Order
-from .connection import Response
+from . import earlier
 from .order import OrderObject
 from .patience import Patience
 from .problem import ProblemError
@@ -18,8 +14,6 @@ from .transport import CutOff, NoAnswer
 
 # What newOrder may answer if it doesn't like “replaces” (RFC 9773 §5; Boulder)
 _NOT_REPLACEABLE = ("alreadyReplaced", "notFound", "unauthorized", "malformed")
-MAX_ORDERS = 10000      # in the account's list
-LOOKED_AT = 6           # of them, from each end: servers differ in where the new ones are
 
 
 def make(session: Session, request: Order, patience: Patience, order: OrderObject) -> Steps[str]:
@@ -87,35 +81,8 @@ def _payload(session: Session, request: Order) -> JsonObject:
 def _find(session: Session, request: Order, patience: Patience,
           order: OrderObject) -> Steps[str | None]:
     """Return the URL of an order of the account's that can be gone on with, if there is one."""
-    kid = session.kid or ""
-    if not kid:
-        return None
-    try:
-        account = yield from patience.busy(lambda: session.post_as_get(kid, "the account"))
-        members = session.json(account, "the account")
-        if not members.get("orders"):    # §7.1.2; Boulder has none
-            return None
-        listed = yield from patience.busy(
-            lambda: session.post_as_get(session.url(members, "orders"), "the account's orders"))
-        urls = jsonfields.get_strs(session.json(listed, "the account's orders"), "orders",
-                                   MAX_ORDERS)
-    except (ProblemError, ProtocolError) as exc:
-        log.debug(f"{request.section}: no list of orders: {exc}")
-        return None
-    for url in dict.fromkeys(urls[:-LOOKED_AT - 1:-1] + urls[:LOOKED_AT]):
-        try:
-            session.check_url(url, "an order")
-            response = yield from patience.busy(_fetching(session, url))
-            candidate = OrderObject(session, request)
-            candidate.update(response)
-        except (ProblemError, ProtocolError) as exc:    # another's, mostly
-            log.debug(f"{request.section}: {exc}")
-            continue
-        if candidate.can_be_finalized and candidate.profile in (None, request.profile):
-            order.update(response)
+    for url in (yield from earlier.newest(session, patience, earlier.LOOKED_AT)):
+        response = yield from earlier.look(session, url, patience)
+        if response is not None and earlier.fits(session, request, response, order):
             return url
     return None
-
-
-def _fetching(session: Session, url: str) -> Callable[[], Response]:
-    return lambda: session.post_as_get(url, "an order")

@@ -12,6 +12,7 @@ from ..common.wire.order import MAX_ANSWER, Issued, Order
 from . import authorization, certificate, neworder, profiles
 from .authorization import Authorizer, Invalid
 from .challenges import table
+from .earlier import Earlier
 from .order import NoOrder, OrderObject, advance, wanted
 from .patience import Patience
 from .problem import ProblemError
@@ -35,11 +36,12 @@ class Ordering:
     """One order on its way."""
 
     def __init__(self, session: Session, request: Order, solvers: table.Solvers,
-                 patience: Patience) -> None:
+                 patience: Patience, earlier: Earlier | None = None) -> None:
         self._session = session
         self._request = request
         self._solvers = solvers
         self._patience = patience
+        self._earlier = earlier
         self._order = OrderObject(session, request)
         self._url = ""
         self._state = "new"
@@ -52,7 +54,7 @@ class Ordering:
             if self._request.profile is None or not is_refused(exc):
                 raise
             self._session.profiles.refused(self._request, exc)    # at finalize
-        self._request = self._request._replace(profile=None, url=None)
+        self._request = self._request._replace(profile=None, url=None, asked=False)
         self._state = "new"
         return (yield from self._obtain())
 
@@ -111,6 +113,12 @@ class Ordering:
                 return
         self._patience.url = self._patience.finalize = None
         self._order = OrderObject(self._session, self._request)
+        if self._request.asked and self._earlier is not None:
+            found = yield from self._earlier.find(self._session, self._request, self._patience,
+                                                  self._order)
+            if found is not None:
+                self._url = found
+                return
         self._url = yield from neworder.make(self._session, self._request, self._patience,
                                              self._order)
 

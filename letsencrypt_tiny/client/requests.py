@@ -12,6 +12,7 @@ from ..common.wire.probe import Probe
 from ..common.wire.renewal import RenewalQuery
 from . import account, certificate, outcome, reaching, renewalinfo
 from .challenges.table import Solvers
+from .earlier import Earlier
 from .ordering import Ordering
 from .pace import Pace
 from .patience import Patience
@@ -42,6 +43,7 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
         return (yield from renewalinfo.whole_run(session, requests, replies))
     pace = Pace(sum(isinstance(request, Order) for request in requests),
                 session.connections.distance)
+    earlier = Earlier(sum(isinstance(request, Order) and request.asked for request in requests))
     shared = Shared(pace, written, Standing(config.doubted))
     if config.doubted:
         session.bad_nonces = DOUBTED_NONCES
@@ -57,7 +59,7 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
 
     def perform(request: Request, patience: Patience) -> Steps[Answer]:
         if isinstance(request, Order):
-            return (yield from Ordering(session, request, solvers, patience).run())
+            return (yield from Ordering(session, request, solvers, patience, earlier).run())
         if isinstance(request, AccountUpdate):
             from . import update    # which has been loaded (``main``)
             return (yield from update.update(session, request, patience, replies))

@@ -95,6 +95,7 @@ def unfinished(server: Hostile) -> None:
 
 # How the CA behaves, so that a run with --force comes to the row
 SCENES: dict[str, Callable[[Hostile], Any]] = {
+    "due, ordered": lambda server: None,
     "ordering, progress": lambda server: None,
     "ordering, refused": invalid,
     "ordering, busy": lambda server: server.on.update(finalize=once(busy)),

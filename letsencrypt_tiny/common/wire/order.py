@@ -115,6 +115,7 @@ class Order(NamedTuple):
     challenges: tuple[str, ...] = ("http-01",)
     finalize: str | None = None          # where the earlier order is finalized, if known
     profile_required: bool = False       # no certificate without it
+    asked: bool = False                  # for an order, in an earlier run that heard of none
 
 
 class Revocation(NamedTuple):
@@ -156,7 +157,7 @@ def parse_request(line: bytes) -> Request:
             profile=get_optional_str(obj, "profile"), replaces=get_optional_str(obj, "replaces"),
             alternates=get_bool(obj, "alternates"), challenges=tuple(get_strs(obj, "challenges")),
             finalize=get_optional_str(obj, "finalize", 2048),
-            profile_required=get_bool(obj, "profile_required"))
+            profile_required=get_bool(obj, "profile_required"), asked=get_bool(obj, "asked"))
     if kind == "AccountUpdate":
         return account.parse_update(obj)
     if kind == "Revocation":

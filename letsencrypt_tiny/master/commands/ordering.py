@@ -141,7 +141,8 @@ class Run:
         self._answering.serve(able.values())
         for conversation, key in able.items():
             for name in self._of(conversation):
-                self._left[name][1].happens(lifecycle.ORDERED)
+                plan, life = self._left[name]
+                life.happens(lifecycle.ORDERED, plan.facts(None, key))
             directory = conversation.issuer.directory
             conversation.begin(
                 self._journal.account(directory, key),

@@ -63,13 +63,19 @@ def _keep(state: SectionState, _: Facts) -> SectionState:
     return state
 
 
+def _ask(state: SectionState, facts: Facts) -> SectionState:
+    return state._replace(asked=facts.directory or None)
+
+
 def _note_order(state: SectionState, facts: Facts) -> SectionState:
     if not facts.order:
         return state
-    # whoever orders anew doesn't want what was kept of the last order
+    # whoever orders anew doesn't want what was kept of the last order; one that is taken up may
+    # yet be of no use, and another be asked for
     return state._replace(directory=facts.directory, account=facts.account, order=facts.order,
                           order_key=facts.order_key, finalize=facts.finalize,
-                          kept=state.kept if facts.order == state.order else 0)
+                          kept=state.kept if facts.order == state.order else 0,
+                          asked=state.asked if facts.order == state.order else None)
 
 
 def _note_chain(state: SectionState, facts: Facts) -> SectionState:
@@ -78,16 +84,21 @@ def _note_chain(state: SectionState, facts: Facts) -> SectionState:
     return state._replace(directory=facts.directory, account=facts.account,
                           order=state.order if same else None, order_key=facts.order_key,
                           finalize=state.finalize if same else None,
-                          order_profile=facts.profile or None, kept=facts.issued, not_before=0)
+                          order_profile=facts.profile or None, kept=facts.issued, not_before=0,
+                          asked=None)
 
 
 def _drop_order(state: SectionState, facts: Facts) -> SectionState:
-    return _count(state._replace(order=None, order_key=None, finalize=None, not_before=0, kept=0),
-                  facts)
+    return _count(state._replace(order=None, order_key=None, finalize=None, not_before=0, kept=0,
+                                 asked=None), facts)
 
 
 def _wait(state: SectionState, facts: Facts) -> SectionState:
     return _count(state._replace(not_before=facts.not_before), facts)
+
+
+def _busy(state: SectionState, facts: Facts) -> SectionState:
+    return _wait(state, facts)._replace(asked=None)    # it has answered
 
 
 def _count(state: SectionState, facts: Facts) -> SectionState:
@@ -103,7 +114,7 @@ def _begin_installing(state: SectionState, facts: Facts) -> SectionState:
 
 
 def _end_installing(state: SectionState, facts: Facts) -> SectionState:
-    return state._replace(installing=False, order=None, order_key=None, finalize=None,
+    return state._replace(installing=False, asked=None, order=None, order_key=None, finalize=None,
                           not_before=0, kept=0, told=0, failures=0, failed=0, why=None,
                           wish=None, issuer=facts.directory,
                           key_type=facts.key_type, ca_file=facts.ca_file,
@@ -137,14 +148,15 @@ class Row(NamedTuple):
 
 
 ROWS = (
-    Row(DUE, ORDERED, ORDERING),
+    # Killed before the CA's answer is written down, the next run looks whether there is one
+    Row(DUE, ORDERED, ORDERING, _ask),
     Row(ORDERING, PROGRESS, ORDERING, _note_order),
     # From here on it is not asked for again, unless it turns out to be of no use
     Row(ORDERING, CHAIN, ISSUED, _note_chain),
     # The order is dead, or there never was one: the next run makes another
     Row(ORDERING, REFUSED, DUE, _drop_order),
     # It lives; the CA may have said when to come back
-    Row(ORDERING, BUSY, DUE, _wait),
+    Row(ORDERING, BUSY, DUE, _busy),
     Row(ORDERING, UNFINISHED, DUE, _wait),
     # Nobody knows: what was remembered still holds
     Row(ORDERING, LOST, DUE),

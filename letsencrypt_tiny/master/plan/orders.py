@@ -30,6 +30,7 @@ class OrderPlan(NamedTuple):
     new_key: bytes | None = None   # PEM: to be installed with the certificate
     challenges: tuple[str, ...] = ("http-01",)   # types, in order of preference
     seen: bytes = b""              # fingerprint of the key that the CSR was made with
+    asked: bool = False            # an earlier run asked for it, and heard of none
     replaces: str | None = None    # certID (RFC 9773 §5) of a certificate of the same account's
 
     @property
@@ -48,7 +49,7 @@ class OrderPlan(NamedTuple):
                      account=self.account, profile=self.section.profile or None,
                      profile_required=bool(self.section.required_profile),
                      challenges=self.challenges, finalize=self.finalize,
-                     replaces=self.replaces, alternates=self.alternates)
+                     replaces=self.replaces, alternates=self.alternates, asked=self.asked)
 
     def facts(self, url: str | None, account: str, finalize: str | None = None) -> Facts:
         """What to remember of the order at ``url``, which is of the account of that key."""
@@ -57,7 +58,8 @@ class OrderPlan(NamedTuple):
 
     def anew(self) -> "OrderPlan":
         """The same, but for whatever there is of an earlier order."""
-        return self._replace(resume=None, account="", finalize=None, kept=False, replaces=None)
+        return self._replace(resume=None, account="", finalize=None, kept=False, replaces=None,
+                             asked=False)
 
 
 def plan(section: Section, issuer: Issuer, csr: CSR, state: SectionState,
@@ -69,7 +71,8 @@ def plan(section: Section, issuer: Issuer, csr: CSR, state: SectionState,
     """
     from hashlib import sha256
     key = sha256(csr.spki).hexdigest()
-    made = OrderPlan(section, issuer, csr, key, new_key=new_key, challenges=challenges, seen=seen)
+    made = OrderPlan(section, issuer, csr, key, new_key=new_key, challenges=challenges, seen=seen,
+                     asked=state.asked == issuer.directory)
     replaces = ari.replaces(section, certificate, state, issuer.directory)
     if (state.directory, state.order_key) != (issuer.directory, key):
         return made._replace(replaces=replaces,

@@ -59,6 +59,7 @@ class SectionState(NamedTuple):
     failed: int = 0
     why: str | None = None
     wish: str | None = None
+    asked: str | None = None             # the directory that an order is asked of, not heard of yet
 
 
 class Revoked(NamedTuple):

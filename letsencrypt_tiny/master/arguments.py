@@ -4,6 +4,7 @@ What is plain is read here.  Whatever else there may be, help and mistakes inclu
 to judge, which takes 10 ms to load.
 """
 
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from .. import __version__
@@ -48,7 +49,7 @@ class Arguments:
     config_certs: list[str] | None = None
     min_days: int | None = None
     quiet = debug = register = tos_agreed = orders = rollover = deactivate = yes = False
-    thumbprint = force = new_key = dry_run = authorize = json = online = False
+    thumbprint = force = new_key = dry_run = authorize = json = online = help = False
 
     def __init__(self, words: list[str]) -> None:
         self.words = words
@@ -82,7 +83,7 @@ def plain(argv: list[str]) -> Arguments | None:
 def parse(argv: list[str]) -> tuple[Arguments, list[str]]:
     """Read any command line; return with it the options that there are not.
 
-    Raises SystemExit for --help, --version and mistakes, which are told of.
+    Raises SystemExit for --version and mistakes, which are told of.
     """
     found = plain(argv)
     if found is not None:
@@ -94,28 +95,38 @@ def parse(argv: list[str]) -> tuple[Arguments, list[str]]:
     return found, unknown
 
 
-def parser() -> "argparse.ArgumentParser":
-    """Return what knows the usage."""
+def parser(command: str = "", known: Container[str] | None = None) -> "argparse.ArgumentParser":
+    """Return what knows the usage: of all, or of ``command``, which has the options ``known``."""
     import argparse
+
+    from .commands import helping
+    follows, does = helping.COMMANDS.get(command, ("COMMAND [ARGUMENT ...]", ""))
     made = argparse.ArgumentParser(
         prog="letsencrypt-tiny", allow_abbrev=False, add_help=False,
-        usage="letsencrypt-tiny [--config=FILE] [--socket=PATH] [OPTION ...] COMMAND "
-              "[ARGUMENT ...]",
-        description="ACME client written with process isolation and minimal privileges in mind; "
-                    "see letsencrypt-tiny(8).")
+        usage=f"letsencrypt-tiny [OPTION ...] {command} {follows}".replace("  ", " "),
+        description=does or "ACME client written with process isolation and minimal privileges in "
+                            "mind; see letsencrypt-tiny(8).")
+    special = made.add_argument_group("its options") if command else made
     for heading, options in _GROUPS.items():
-        group = made.add_argument_group(heading)
+        general = "--debug" in options
+        group = made.add_argument_group(heading) if general or not command else special
         for name, (kind, value) in options.items():
+            if known is not None and not general and name not in known:
+                continue
             short = [letter for letter, meant in _SHORT.items() if meant == name]
+            does = helping.option(command, name)
             if kind == _FLAG:
-                group.add_argument(*short, name, action="store_true")
+                group.add_argument(*short, name, action="store_true", help=does)
             else:
                 group.add_argument(name, metavar=value, type=int if kind == _NUMBER else str,
-                                   action="append" if kind == _LIST else "store")
-        if "--debug" in options:
-            group.add_argument("-h", "--help", action="help")
-            group.add_argument("-V", "--version", action="version", version=VERSION)
-    made.add_argument("words", metavar="COMMAND", nargs="*",
-                      help="one of account, newOrder, revokeCert, status, records, check, tidy; "
-                           "then what it is about")
+                                   action="append" if kind == _LIST else "store", help=does)
+        if general:
+            group.add_argument("-h", "--help", action="store_true",
+                               help=helping.option(command, "--help"))
+            group.add_argument("-V", "--version", action="version", version=VERSION,
+                               help=helping.option(command, "--version"))
+    if not command:
+        made.add_argument("words", metavar="COMMAND", nargs="*",
+                          help="one of account, newOrder, revokeCert, status, records, check, tidy; "
+                               "then what it is about; --help after it says more")
     return made

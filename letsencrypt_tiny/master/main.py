@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 # what is typed, in lower case and without hyphens -> command; others' words are understood
 COMMANDS = {"account": "account", "neworder": "newOrder", "newcert": "newOrder",
-            "renew": "newOrder", "revokecert": "revokeCert", "revoke": "revokeCert",
+            "renew": "newOrder", "issue": "newOrder", "list": "status",
+            "revokecert": "revokeCert", "revoke": "revokeCert",
             "status": "status", "check": "check", "records": "records", "tidy": "tidy",
             "help": "help", "version": "version"}
 # what other clients call what has another name here
-ELSEWHERE = {"certonly": "newOrder", "run": "newOrder", "issue": "newOrder", "order": "newOrder",
+ELSEWHERE = {"certonly": "newOrder", "run": "newOrder", "order": "newOrder",
              "register": "account --register", "unregister": "account --deactivate",
-             "certificates": "status", "list": "status", "show": "status", "test": "check",
+             "certificates": "status", "show": "status", "test": "check",
              "configtest": "check", "certs": "status"}
 # command -> the options that it knows besides the general ones
 OPTIONS: dict[str, set[str]] = {
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     except Error as exc:
         if debug:
             log.trace()
-        log.error(exc)
+        log.error(f"{exc}{_unprivileged(exc)}")
         return exc.exit_status
     except signals.Interrupted as exc:
         log.error(f"stopped by {exc}; what was not finished is taken up by the next run")
@@ -63,9 +64,19 @@ def main(argv: list[str] | None = None) -> int:
         if debug:
             log.trace()
         if not isinstance(exc, BrokenPipeError):
-            log.error(exc)
+            log.error(f"{exc}{_unprivileged(exc)}")
         os.dup2(os.open("/dev/null", os.O_WRONLY), 1)   # what is left in the buffer
         return 1
+
+
+def _unprivileged(exc: BaseException) -> str:
+    """Return the advice for who lacks the right that ``exc`` is due to; "" for others."""
+    cause: BaseException | None = exc
+    while cause is not None:
+        if isinstance(cause, PermissionError):
+            return "" if os.geteuid() == 0 else " (you are not root: run it as root)"
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
 def _prepare_process() -> None:
@@ -82,15 +93,16 @@ def _prepare_process() -> None:
 
 def _run(argv: list[str]) -> int:
     options, unknown = parse(argv)
+    if options.help:
+        return _help(options.words)
     if unknown:
         parser().error(_unknown_option(unknown[0]))
     if not options.words:
         parser().error("no command: say account, newOrder, revokeCert, status, records or check")
     word, *options.arguments = options.words
-    command = COMMANDS.get(word.lower().replace("-", "").replace("_", ""), "")
+    command = _meant(word)
     if command == "help":
-        parser().print_help()
-        return 0
+        return _help(options.arguments)
     if command == "version":
         print(VERSION)
         return 0
@@ -101,6 +113,24 @@ def _run(argv: list[str]) -> int:
             raise UsageError(f"{command} has no option --{name.replace('_', '-')}")
     log.level = log.DEBUG if options.debug else log.QUIET if options.quiet else log.NORMAL
     return _command(command, options)
+
+
+def _meant(word: str) -> str:
+    """Return the command that ``word`` is another spelling of, "" if there is none."""
+    return COMMANDS.get(word.lower().replace("-", "").replace("_", ""), "")
+
+
+def _help(words: list[str]) -> int:
+    """Print what the program knows, or the command that comes first in ``words``."""
+    command = _meant(words[0]) if words else ""
+    if words and not command:
+        parser().error(_unknown_command(words[0]))
+    if command in OPTIONS:
+        known = {f"--{name.replace('_', '-')}" for name in OPTIONS[command]}
+        parser(command, known).print_help()
+    else:
+        parser().print_help()
+    return 0
 
 
 def _unknown_option(text: str) -> str:

@@ -3,10 +3,12 @@
 import fcntl
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +16,12 @@ import pytest
 from harness import ca, daemon, words
 from harness.machine import Machine
 from letsencrypt_tiny import __version__
+from letsencrypt_tiny.master import main
 from letsencrypt_tiny.master.store.journal import Journal
 
 pytestmark = pytest.mark.root
 
+TREE = Path(__file__).resolve().parents[2]
 SLOW = words.ignore(signal.SIGINT), words.silence()
 
 
@@ -63,6 +67,42 @@ def test_version_and_help(machine: Machine) -> None:
             assert word in done.stdout
 
 
+@pytest.mark.parametrize("command", sorted(main.OPTIONS))
+def test_help_of_a_command(machine: Machine, command: str) -> None:
+    """Its options, each with what it does, and no other command's."""
+    done = machine.run(command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == machine.run("help", command).stdout
+    assert done.stdout.startswith(f"usage: letsencrypt-tiny [OPTION ...] {command} ")
+    general = {"--config", "--socket", "--quiet", "--debug", "--help", "--version"}
+    lines = re.findall(r"^  (?:-\w, )?(--[-a-z]+)(?: [A-Z]+)?(?:  +|\n {10,})(\w)", done.stdout,
+                       re.M)
+    assert {name for name, _ in lines} == general | {
+        f"--{name.replace('_', '-')}" for name in main.OPTIONS[command]}
+
+
+def test_help_of_no_command(machine: Machine) -> None:
+    assert "did you mean “check”?" in refused(machine, "chek", "--help")
+    assert "did you mean “check”?" in refused(machine, "help", "chek")
+    assert not set(re.findall(r"^  (?:-\w, )?(--\S+)(?: [A-Z]+)?$(?!\n {10})",
+                              machine.run("--help").stdout, re.M)), "each is explained"
+
+
+def test_who_is_not_root_is_told(machine: Machine) -> None:
+    """Of what the right is lacking for; root, who lacks none, is not."""
+    hidden = machine.path / "hidden"
+    hidden.mkdir(mode=0o700)
+    (hidden / "x.conf").write_text("")
+    done = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-IS",
+         "-B", "-c", f"import sys; sys.path.insert(0, {str(TREE)!r})\n"
+         "from letsencrypt_tiny.master.main import main\nsys.exit(main(sys.argv[1:]))",
+         f"--config={hidden}/x.conf", "status"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done
+    assert done.stderr.endswith("Permission denied (you are not root: run it as root)\n"), done
+    assert "root" not in refused(machine, f"--config={hidden}/none.conf", "status")
+
+
 @pytest.mark.parametrize("arguments", [
     [], ["nonsense"], ["--nonsense", "newOrder"], ["order"], ["newOrder", "--min-day=3"],
     ["newOrder", "--min-days=x"], ["newOrder", "--min-days"], ["--config"], ["newOrder", "-x"],
@@ -93,7 +133,7 @@ def test_what_makes_no_sense(machine: Machine, arguments: list[str], match: str)
     (["newOrder", "--forse"], "no option --forse: did you mean “--force”?"),
     (["newOrder", "x", "-x", "y"], "no option -x"), (["newOder"], "did you mean “newOrder”?"),
     (["chek"], "did you mean “check”?"), (["certonly"], "did you mean “newOrder”?"),
-    (["register"], "did you mean “account --register”?"), (["list"], "did you mean “status”?"),
+    (["register"], "did you mean “account --register”?"), (["certs"], "did you mean “status”?"),
     (["frobnicate"], "there is no command “frobnicate” (valid: account,"), ([], "no command: say"),
     (["newOrder", "exmaple.org"], "section [exmaple.org] in the certificates' configuration: "
                                   "did you mean “example.org”?")])
@@ -115,7 +155,7 @@ def test_options_at_any_place(machine: Machine) -> None:
 
 
 def test_aliases(machine: Machine) -> None:
-    for command in ("newOrder", "new-order", "new-cert", "neworder", "renew", "NEW_ORDER"):
+    for command in ("newOrder", "new-order", "new-cert", "neworder", "renew", "issue", "NEW_ORDER"):
         assert machine.run(command).returncode == 0
         assert "section [x]" in refused(machine, command, "x")
     for command in ("revoke-cert", "revokecert", "revoke"):

@@ -1,0 +1,61 @@
+"""What --help says: each command in a sentence, and each of its options in a line.
+
+Read by whoever asks only; the options themselves are a table of master/arguments.py.
+"""
+
+# command -> what may follow it, and what it does
+COMMANDS = {
+    "account": ("[CONTACT ...]", "Show, register, change or deactivate the account that belongs "
+                                 "to the account key."),
+    "newOrder": ("[SECTION ...]", "Obtain, renew and install the certificates that are due: of "
+                                  "all sections, or of those named."),
+    "revokeCert": ("SECTION|FILE ...", "Revoke certificates."),
+    "status": ("[SECTION ...]", "Show each section's certificate, and when it is renewed."),
+    "records": ("[SECTION ...]", "Print the DNS records that the sections' challenges and CAs "
+                                 "want."),
+    "check": ("[--online [NAME ...]]", "Look for what would keep the next run from succeeding; "
+                                       "changes nothing."),
+    "tidy": ("", "Remove what a run that was killed has left: the next one would, too."),
+}
+
+# what an option does, whichever command it is given to
+_OPTIONS = {
+    "--config": "read this configuration instead of /etc/letsencrypt-tiny's",
+    "--socket": "connect to the account key manager that listens here",
+    "--quiet": "say only what went wrong",
+    "--debug": "say every step",
+    "--help": "show this, or what a command named with it knows",
+    "--version": "show the version",
+    "--register": "register the account if there is none",
+    "--tos-agreed": "agree to the terms of service of the CA",
+    "--contact": "whom the CA may write to, such as mailto:admin@example.org; may be repeated",
+    "--orders": "print the account's orders, where the CA tells them",
+    "--rollover": "replace the account key by a new one",
+    "--deactivate": "give the account up, for good",
+    "--yes": "don't ask whether to deactivate it",
+    "--thumbprint": "print the account key's thumbprint, for web servers that answer by themselves",
+    "--ca": "the CA meant: a section [ca NAME]",
+    "--config-certs": "read the sections from here instead; may be repeated",
+    "--min-days": "renew what expires within so many days",
+    "--force": "order what is not due, too",
+    "--new-key": "make new keys",
+    "--dry-run": "order from a CA for trials; install nothing",
+    "--reason": "why, by name or number of RFC 5280, such as superseded or 4",
+    "--certificate-key": "sign by the certificate's own key, not by the account's",
+    "--authorize": "prove the names first, where another account had the certificate",
+    "--json": "print JSON",
+    "--online": "ask the CA and the DNS, and try challenges, too",
+}
+# what it does in one command only
+_ESPECIALLY = {
+    ("account", "--ca"): "the CA meant, a section [ca NAME]; may be repeated",
+    ("newOrder", "--ca"): "with --dry-run: the CA for trials, a section [ca NAME]",
+    ("newOrder", "--tos-agreed"): "with --dry-run: agree to the terms of service of that CA",
+    ("revokeCert", "--force"): "don't ask, and whosever the certificate is",
+    ("check", "--json"): "with --online: print JSON",
+}
+
+
+def option(command: str, name: str) -> str:
+    """Return what the option ``name`` does in ``command``, "" for the list of all."""
+    return _ESPECIALLY.get((command, name)) or _OPTIONS[name]

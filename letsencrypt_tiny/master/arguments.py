@@ -127,6 +127,6 @@ def parser(command: str = "", known: Container[str] | None = None) -> "argparse.
                                help=helping.option(command, "--version"))
     if not command:
         made.add_argument("words", metavar="COMMAND", nargs="*",
-                          help="one of account, newOrder, revokeCert, status, records, check, tidy; "
-                               "then what it is about; --help after it says more")
+                          help="one of account, newOrder, revokeCert, status, records, check, tidy "
+                               "and what it is about; --help after it says more")
     return made

@@ -201,7 +201,7 @@ def test_a_long_reason_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("period", [1, 6])
 def test_a_week_of_outage(ground: Ground, period: int) -> None:
     """Two hundred sections are due: how often the CA is asked, and when it is noticed that it is
-    well again.  How many requests that is, integration/test_backoff.py counts."""
+    well again.  How many requests that is, integration/test_outage.py counts."""
     sections = [(ground.section._replace(name=str(number)),
                  certificate(NOW + 20 * DAY + number * DAY // 20)) for number in range(200)]
     now, asked, week = NOW, 0, 7 * DAY

@@ -66,7 +66,7 @@ class Ordeal:
                         *self._site.command("newOrder")])
             self._trace = trace.read().splitlines()
         assert done.returncode == 0, done.stderr
-        self._requests = [request.resource for request in self._server.requests[before:]]
+        self._requests = len(self._server.requests) - before
         self._left = self._tree()
         self._notifications = self._count()
         self._put_back()
@@ -89,11 +89,7 @@ class Ordeal:
 
     def requests(self) -> int:
         """Return how many requests a run makes."""
-        return len(self._requests)
-
-    def after(self, resource: str) -> list[int]:
-        """Return the numbers of the requests for a resource."""
-        return [number for number, name in enumerate(self._requests) if name == resource]
+        return self._requests
 
     def at_call(self, call: Call) -> None:
         """Kill the master as it begins a call; judge."""

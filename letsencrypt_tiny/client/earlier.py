@@ -2,6 +2,8 @@
 its answer.  They are in the list of the account's orders (RFC 8555 §7.1.2.1), where a CA has one.
 """
 
+import threading
+
 from ..common import log
 from ..common.errors import ProtocolError
 from ..common.wire import jsonfields
@@ -13,6 +15,7 @@ from .patience import Patience
 from .problem import ProblemError
 from .scheduler import Steps
 from .session import Session
+from .transport import TransportError
 
 MAX_ORDERS = 10000      # in the account's list …
 MAX_PAGES = 20          # … and the requests that it may take to read it
@@ -21,27 +24,31 @@ PAUSE = 0.02            # seconds between two looks whether another section has 
 
 
 class Earlier:
-    """The account's orders, read once for all sections of a run that may have one among them."""
+    """The account's orders, read once for all sections of a run that may have one among them.
+
+    Any thread may ask.
+    """
 
     def __init__(self, sections: int = 0) -> None:
         """``sections``: how many have asked for an order without hearing of one."""
         self._sections = sections
-        self._reading = False
+        self._lock = threading.Lock()    # held by who reads; the others don't wait in their threads
         self._found: dict[str, Response] | None = None    # URL -> the order
 
     def find(self, session: Session, request: Order, patience: Patience, order: OrderObject
              ) -> Steps[str | None]:
         """Return the URL of an order that ``request`` can go on with, which ``order`` learns; None
-        if there is none.  Raises Error if the server can't be asked."""
+        if there is none, or none to be seen: a list that can't be read keeps nobody from his
+        certificate.  Raises Error where nothing can be asked any more."""
         while self._found is None:
-            if self._reading:
+            if not self._lock.acquire(blocking=False):
                 yield PAUSE
                 continue
-            self._reading = True
             try:
-                self._found = yield from self._read(session, patience)
+                if self._found is None:
+                    self._found = yield from self._read(session, patience)
             finally:
-                self._reading = False    # who is next may have more luck
+                self._lock.release()    # who is next may have more luck
         for url, response in list(self._found.items()):
             if fits(session, request, response, order):
                 self._found.pop(url, None)    # and no other section goes on with it
@@ -49,8 +56,15 @@ class Earlier:
         return None
 
     def _read(self, session: Session, patience: Patience) -> Steps[dict[str, Response]]:
-        urls = yield from newest(session, patience, LOOKED_AT + self._sections)
+        try:
+            urls = yield from newest(session, patience, LOOKED_AT + self._sections)
+        except TransportError as exc:    # as newOrder will tell, if it isn't the list alone
+            log.debug(f"{patience.section}: the account's orders: {exc}")
+            return {}
         outcomes = yield [look(session, url, patience) for url in urls]
+        for outcome in outcomes:
+            if outcome.error is not None and not isinstance(outcome.error, TransportError):
+                raise outcome.error
         return {url: outcome.value for url, outcome in zip(urls, outcomes)
                 if isinstance(outcome.value, Response)}
 
@@ -82,7 +96,10 @@ def _pages(session: Session, first: str, patience: Patience, urls: list[str]) ->
             lambda: session.post_as_get(base, "the account's orders"))
         for url in jsonfields.get_strs(session.json(response, "the account's orders"), "orders",
                                        MAX_ORDERS):
-            urls.append(session.resolve(url, base, "an order"))
+            try:
+                urls.append(session.resolve(url, base, "an order"))
+            except ProtocolError as exc:
+                log.debug(f"{patience.section}: {exc}")
         following = links.find(response.get_all("link"), "next")
         page = session.resolve(following[0], base, "the orders: next") if following else None
 

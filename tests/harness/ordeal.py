@@ -8,6 +8,7 @@ directories of a site, anybody at each request; and what must hold afterwards.
 ...     ordeal.at_request("client", number)
 """
 
+import contextlib
 import fcntl
 import os
 import re
@@ -66,7 +67,7 @@ class Ordeal:
                         *self._site.command("newOrder")])
             self._trace = trace.read().splitlines()
         assert done.returncode == 0, done.stderr
-        self._requests = [request.resource for request in self._server.requests[before:]]
+        self._requests = len(self._server.requests) - before
         self._left = self._tree()
         self._notifications = self._count()
         self._put_back()
@@ -89,20 +90,17 @@ class Ordeal:
 
     def requests(self) -> int:
         """Return how many requests a run makes."""
-        return len(self._requests)
+        return self._requests
 
-    def after(self, resource: str) -> list[int]:
-        """Return the numbers of the requests for a resource."""
-        return [number for number, name in enumerate(self._requests) if name == resource]
-
-    def at_call(self, call: Call) -> None:
-        """Kill the master as it begins a call; judge."""
+    def at_call(self, call: Call) -> bool:
+        """Kill the master as it begins a call; judge.  Says whether it came to that call."""
         done = run(["/usr/bin/strace", "-qq", "-e", "signal=none", "-e", f"trace={call.name}",
                     "-e", f"inject={call.name}:signal=KILL:when={call.number}", "-o", "/dev/null",
                     "--", *self._site.command("newOrder")])
         # some calls depend on how answers are cut into pieces
         assert done.returncode in (-9, 0), done.stderr
         self._judge(f"{call.name} {call.number}")
+        return done.returncode != 0
 
     def at_request(self, who: str, number: int) -> None:
         """Kill somebody once the server has done what a request asks, before it answers; judge."""
@@ -116,7 +114,8 @@ class Ordeal:
             if len(self._server.requests) - first == number + 1 and not killed:
                 for pid in self._pids(process.pid, who):
                     killed.append(pid)
-                    os.kill(pid, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):    # the master's death ended it
+                        os.kill(pid, signal.SIGKILL)
             return response
         self._server.default = answer    # type: ignore[method-assign]
         try:
@@ -124,7 +123,7 @@ class Ordeal:
                 output = process.communicate(timeout=90)[1]
         finally:
             self._server.default = default    # type: ignore[method-assign]
-        assert "Traceback" not in output, output
+        assert killed and "Traceback" not in output, (who, number, output)
         self._judge(f"{who} at request {number}: {killed}")
 
     @staticmethod

@@ -73,6 +73,10 @@ def busy(_request: Request, _default: Default) -> Response:
     return Response.problem("rateLimited", "Later.", 429, {"Retry-After": "3600"})
 
 
+def no_account(_request: Request, _default: Default) -> Response:
+    return Response.problem("accountDoesNotExist", "Who?", 400)
+
+
 def invalid(server: Hostile) -> None:
     """The first order that is asked for is dead, and stays so."""
     dead: list[str] = []
@@ -100,6 +104,7 @@ SCENES: dict[str, Callable[[Hostile], Any]] = {
     "ordering, refused": invalid,
     "ordering, busy": lambda server: server.on.update(finalize=once(busy)),
     "ordering, unfinished": unfinished,
+    "ordering, lost": lambda server: server.on.update(newOrder=no_account),
     "ordering, chain": lambda server: None,
     "issued, rejected": bad.certificate_for_another_key,
     "issued, verified": lambda server: None,

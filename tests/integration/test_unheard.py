@@ -99,6 +99,14 @@ def test_on_a_later_page(site: Site, hostile: Hostile, loop: bool) -> None:
     assert len(hostile.orders) == 3 and len(hostile.asked("orders")) == 3 + loop
 
 
+def test_one_of_another_origin_hides_no_other(site: Site, hostile: Hostile) -> None:
+    killed(site, hostile, "a")
+    hostile.edit("orders", lambda listed: listed["orders"].append("https://other.example/order/1"))
+    done = site.run("newOrder", "a")
+    assert done.returncode == 0, done.stderr
+    assert len(hostile.orders) == 1
+
+
 def no_list(hostile: Hostile) -> None:
     hostile.edit("account", lambda account: account.pop("orders"))
 

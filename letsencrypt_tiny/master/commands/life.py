@@ -57,9 +57,11 @@ class Life:
             now = 0
         self.happens(lifecycle.CHAIN, facts._replace(issued=now))
 
-    def fails(self, event: str, why: str, not_before: int = 0, counts: bool = True) -> None:
-        """Its order has failed; ``counts``: for a reason of its own."""
-        facts = Facts(not_before=not_before)
+    def fails(self, event: str, why: str, not_before: int = 0, counts: bool = True,
+              heard: bool = True) -> None:
+        """Its order has failed; ``counts``: for a reason of its own; ``heard``: as the client
+        tells, which has not ended on the way."""
+        facts = Facts(not_before=not_before, heard=heard)
         if counts:
             facts = facts._replace(failed=int(time.time()), why=log.printable(why, MAX_WHY),
                                    wish=backoff.wish(self.section))

@@ -232,7 +232,8 @@ class Run:
         else:
             self._report.failed(failed.section, message)
         life.fails(failed.outcome, failed.message, self._others.not_before(plan, failed)
-                   if failed.outcome == lifecycle.BUSY else 0, counts=not (down or ours))
+                   if failed.outcome == lifecycle.BUSY else 0, counts=not (down or ours),
+                   heard=not ours)
 
     def _install_arrived(self) -> None:
         arrived, self.arrived = twins.ready(self.arrived, {**self._left, **self.elsewhere})

@@ -54,6 +54,7 @@ class Facts(NamedTuple):
     failed: int = 0              # when an order failed, for a reason of the section's own
     why: str = ""
     wish: str = ""
+    heard: bool = False          # the client lived to tell, and has looked for an order itself
 
 
 Edit = Callable[[SectionState, Facts], SectionState]
@@ -94,11 +95,11 @@ def _drop_order(state: SectionState, facts: Facts) -> SectionState:
 
 
 def _wait(state: SectionState, facts: Facts) -> SectionState:
-    return _count(state._replace(not_before=facts.not_before), facts)
+    return _count(_heard(state, facts)._replace(not_before=facts.not_before), facts)
 
 
-def _busy(state: SectionState, facts: Facts) -> SectionState:
-    return _wait(state, facts)._replace(asked=None)    # it has answered
+def _heard(state: SectionState, facts: Facts) -> SectionState:
+    return state._replace(asked=None) if facts.heard else state
 
 
 def _count(state: SectionState, facts: Facts) -> SectionState:
@@ -156,10 +157,10 @@ ROWS = (
     # The order is dead, or there never was one: the next run makes another
     Row(ORDERING, REFUSED, DUE, _drop_order),
     # It lives; the CA may have said when to come back
-    Row(ORDERING, BUSY, DUE, _busy),
+    Row(ORDERING, BUSY, DUE, _wait),
     Row(ORDERING, UNFINISHED, DUE, _wait),
     # Nobody knows: what was remembered still holds
-    Row(ORDERING, LOST, DUE),
+    Row(ORDERING, LOST, DUE, _heard),
     # What an earlier run could not install
     Row(DUE, TAKEN_UP, ISSUED),
     # Wrong for good: another key or name, not a certificate at all

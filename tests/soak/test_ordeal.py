@@ -1,4 +1,4 @@
-"""Killed anywhere (``harness/ordeal.py``): a sample, and with SOAK=yes every call and request."""
+"""Killed anywhere (``harness/ordeal.py``): at every call, at every request."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,6 @@ import pytest
 from harness.hostile import Hostile
 from harness.ordeal import WHO, Ordeal
 from harness.run import Prefix, Site
-from harness.soak import SOAK
-
-CALLS, REQUESTS = 6, 1    # of the sample
 
 
 @pytest.fixture(name="ordeal")
@@ -20,23 +17,15 @@ def _ordeal(prefix: Prefix, hostile: Hostile) -> Iterator[Ordeal]:
     site.remove()
 
 
-def sample(number: int, wanted: int) -> list[int]:
-    """Return some of ``number`` things, from first to last; all of them where it may last."""
-    if SOAK or wanted >= number:
-        return list(range(number))
-    return [index * (number - 1) // max(wanted - 1, 1) for index in range(wanted)]
-
-
 def test_the_master_at_its_calls(ordeal: Ordeal) -> None:
     calls = ordeal.calls()
     assert len(calls) > 50 and {"fsync", "openat", "write"} <= {call.name for call in calls}
-    for index in sample(len(calls), CALLS):
-        ordeal.at_call(calls[index])
+    killed = [ordeal.at_call(call) for call in calls]
+    assert killed.count(True) > 0.9 * len(calls)
 
 
 @pytest.mark.parametrize("who", WHO)
 def test_anybody_at_a_request(ordeal: Ordeal, who: str) -> None:
-    """Once newOrder is done there is an order that nobody has heard of."""
     assert ordeal.requests() > 5
-    for number in range(ordeal.requests()) if SOAK else ordeal.after("newOrder")[:REQUESTS]:
+    for number in range(ordeal.requests()):
         ordeal.at_request(who, number)

@@ -86,7 +86,7 @@ TABLE = (
 
     # The master
     _row("openssl gets nothing of the environment", "master/pki/openssl.py",
-         "env={**_ENVIRONMENT, **(environment or {})}", "env=None",
+         "{**_ENVIRONMENT, **(environment or {})}, descriptors", "os.environ, descriptors",
          "unit/test_openssl.py::test_nothing_of_the_environment"),
     _row("no strange name reaches openssl", "common/names.py",
          "and _NAME.match(value) is not None", "and bool(value)",

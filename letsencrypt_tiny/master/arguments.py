@@ -11,6 +11,7 @@ from .. import __version__
 
 if TYPE_CHECKING:
     import argparse
+    from typing import Any
 
 VERSION = f"letsencrypt-tiny {__version__}"
 # What an option takes: nothing, or a value: of several the last counts, or all do
@@ -95,6 +96,18 @@ def parse(argv: list[str]) -> tuple[Arguments, list[str]]:
     return found, unknown
 
 
+def _spellings(name: str) -> list[str]:
+    return [*(letter for letter, meant in _SHORT.items() if meant == name), name]
+
+
+def _keywords(kind: int, value: str) -> "dict[str, Any]":
+    """What argparse has to know of an option."""
+    if kind == _FLAG:
+        return {"action": "store_true"}
+    return {"metavar": value, "type": int if kind == _NUMBER else str,
+            "action": "append" if kind == _LIST else "store"}
+
+
 def parser(command: str = "", known: Container[str] | None = None) -> "argparse.ArgumentParser":
     """Return what knows the usage: of all, or of ``command``, which has the options ``known``."""
     import argparse
@@ -113,13 +126,8 @@ def parser(command: str = "", known: Container[str] | None = None) -> "argparse.
         for name, (kind, value) in options.items():
             if known is not None and not general and name not in known:
                 continue
-            short = [letter for letter, meant in _SHORT.items() if meant == name]
-            does = helping.option(command, name)
-            if kind == _FLAG:
-                group.add_argument(*short, name, action="store_true", help=does)
-            else:
-                group.add_argument(name, metavar=value, type=int if kind == _NUMBER else str,
-                                   action="append" if kind == _LIST else "store", help=does)
+            group.add_argument(*_spellings(name), help=helping.option(command, name),
+                               **_keywords(kind, value))
         if general:
             group.add_argument("-h", "--help", action="store_true",
                                help=helping.option(command, "--help"))

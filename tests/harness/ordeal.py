@@ -67,7 +67,7 @@ class Ordeal:
                         *self._site.command("newOrder")])
             self._trace = trace.read().splitlines()
         assert done.returncode == 0, done.stderr
-        self._requests = len(self._server.requests) - before
+        self._requests = [request.resource for request in self._server.requests[before:]]
         self._left = self._tree()
         self._notifications = self._count()
         self._put_back()
@@ -90,7 +90,11 @@ class Ordeal:
 
     def requests(self) -> int:
         """Return how many requests a run makes."""
-        return self._requests
+        return len(self._requests)
+
+    def number(self, resource: str) -> int:
+        """Return the number of the first request for a resource."""
+        return self._requests.index(resource)
 
     def at_call(self, call: Call) -> bool:
         """Kill the master as it begins a call; judge.  Says whether it came to that call."""

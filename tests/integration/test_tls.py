@@ -148,7 +148,8 @@ def test_behind_another_server(kind: str, proxied: bool, installed: Site, prefix
                 rf"challenges are answered on {expected}, .*/{kind}\)"] \
             if kind != "haproxy-tls.cfg" else []
         expect(done, 0, *FIRST, *told)
-        assert not expected.exists() and others.received == []
+        # whoever was refused above may be heard of late
+        assert not expected.exists() and not any(others.received)
 
 
 # --- the firewall --------------------------------------------------------------------------------

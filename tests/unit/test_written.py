@@ -9,6 +9,7 @@ from letsencrypt_tiny.client import written as client
 from letsencrypt_tiny.client.written import Unwritten, Written
 from letsencrypt_tiny.common.errors import ProtocolError
 from letsencrypt_tiny.common.wire import written as wire
+from letsencrypt_tiny.master.peers import acknowledging
 from letsencrypt_tiny.master.peers.acknowledging import Acknowledging
 
 URL = "https://ca.test/order/1"
@@ -114,6 +115,18 @@ def test_a_client_that_reads_nothing_holds_nobody_up(pipe: tuple[int, int]) -> N
     assert text.count(b"\n") == 3000
     master.close()
     master.close()
+    os.close(pipe[0])
+
+
+def test_a_client_that_never_reads_fills_no_memory(pipe: tuple[int, int],
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acknowledging, "MOST", 100000)
+    master = Acknowledging(pipe[1])
+    for number in range(3000):
+        master.say("s", URL + str(number) + "x" * 500, False)
+        assert len(master._left) <= 100000
+    with pytest.raises(OSError):
+        os.fstat(pipe[1])
     os.close(pipe[0])
 
 

@@ -4,6 +4,8 @@ import os
 
 from ...common.wire.written import Written, format_written
 
+MOST = 8 << 20   # bytes that wait; 20,000 orders take less
+
 
 class Acknowledging:
     """A pipe to a client; nothing here waits for it."""
@@ -22,6 +24,8 @@ class Acknowledging:
             self._said[section] = url
         self._left += format_written(Written(section, url, kept))
         self.flush()
+        if len(self._left) > MOST:   # it doesn't listen, and says ever more
+            self.close()
 
     def flush(self) -> None:
         """Write what the pipe takes; the rest is for the next time."""

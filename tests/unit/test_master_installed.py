@@ -62,7 +62,10 @@ def test_fifty_megabytes(tmp_path: Path) -> None:
 
 
 def test_speed(tmp_path: Path) -> None:
-    """Ten thousand installed certificates are no burden (60 µs each, with room for slow days)."""
+    """Ten thousand installed certificates are no burden (60 µs each, with room for slow days).
+
+    The best of many short looks, in processor time: others run beside it.
+    """
     path = tmp_path / "cert.pem"
     path.write_bytes(certificate(
         "subjectAltName=DNS:example.org,DNS:www.example.org", "keyUsage=critical,digitalSignature",
@@ -72,11 +75,11 @@ def test_speed(tmp_path: Path) -> None:
         "crlDistributionPoints=URI:http://c.example.org/1.crl",
         "1.3.6.1.4.1.11129.2.4.2=DER:04:82:01:00" + ":aa" * 256))
     best = 1.0
-    for _ in range(5):
-        begun = time.perf_counter()
-        for _ in range(400):
+    for _ in range(50):
+        begun = time.process_time()
+        for _ in range(40):
             read_certificate(str(path))
-        best = min(best, (time.perf_counter() - begun) / 400)
+        best = min(best, (time.process_time() - begun) / 40)
     print(f"read_certificate: {best * 1e6:.0f} µs")
     assert best < 0.0003
 

@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...common import log
-from ...common.clock import DAY, when
+from ...common.clock import DAY
 from ...common.errors import Error
 from ..plan import issuers, lifecycle, renewal
 from ..plan.renewal import Due
@@ -164,8 +164,7 @@ def _waits(options: Options, life: Life, verdict: Due, waits: Waits,
     if wait is None:
         log.info(f"{life.name}: {verdict.reason}")
         return False
-    log.info(f"{life.name}: {verdict.reason}, but {wait.why}; it {wait.again} "
-             f"{when(wait.moment)} (name the section to try all the same)")
+    log.info(f"{life.name}: {verdict.reason}, but {wait} (name the section to try all the same)")
     if not life.is_valid(now):
         waiting.append((life, wait))
     return True
@@ -191,10 +190,9 @@ def _tell_of_waits(waiting: Sequence[tuple[Life, Wait]], report: Report) -> None
         report.waits(life.name, wait.why)
         if not now - DAY < life.state.told <= now:
             fresh.setdefault(wait.why, []).append((life, wait))
-    for why, those in fresh.items():
+    for those in fresh.values():
         first = min((wait for _, wait in those))
-        report.tell_of_waits([life.name for life, _ in those], f"{why}; it {first.again} "
-                             f"{when(first.moment)}")
+        report.tell_of_waits([life.name for life, _ in those], str(first))
     for life in (life for those in fresh.values() for life, _ in those):
         life.happens(lifecycle.TOLD, lifecycle.Facts(told=now))
 

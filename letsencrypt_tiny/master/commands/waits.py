@@ -20,7 +20,10 @@ class Wait(NamedTuple):
 
     moment: int     # Unix time
     why: str        # a phrase for the administrator
-    again: str      # what happens then, likewise
+    again: str      # what stands between that and the moment
+
+    def __str__(self) -> str:
+        return f"{self.why}{self.again} {when(self.moment)}"
 
 
 class Waits:
@@ -44,8 +47,8 @@ class Waits:
             moment = state.not_before
             if state.failed and ends is not None:
                 moment = backoff.moment(state.failed, moment - state.failed, now, ends)
-            return Wait(moment, "the server asked not to order again before then",
-                        "is ordered") if moment else None
+            return Wait(moment, "the server asked not to order again", " before") \
+                if moment else None
         if self._asked_only or state.kept or state.installing:
             return None
         return self._own(section, state, ends, now) or self._of_authorities(section, ends, now)
@@ -59,7 +62,7 @@ class Waits:
         times = f"{state.failures} times in a row, last" if state.failures > 1 else ""
         return Wait(moment, f"its order has failed {times or 'in the run of'} "
                     f"{when(state.failed)}: {state.why or 'nobody knows why'}",
-                    "is tried again") if moment else None
+                    "; it is tried again") if moment else None
 
     def _of_authorities(self, section: Section, ends: int | None, now: float) -> Wait | None:
         """All of a section's CAs are out of order: the first of them that is tried again."""
@@ -71,7 +74,7 @@ class Waits:
             if outage is None or not moment:
                 return None
             found.append(Wait(moment, f"{issuer.called} is out of order since "
-                              f"{when(outage.since)}: {outage.why}", "is asked again"))
+                              f"{when(outage.since)}: {outage.why}", "; it is asked again"))
         return min(found)
 
 

@@ -9,6 +9,8 @@ DAYS = 3 * 86400   # seconds; longer than anything waits
 def later(state: Path, seconds: int = DAYS) -> None:
     """Let what is remembered of failures, in a state directory, be of that long ago."""
     for path in [*state.glob("cert-*.json"), *state.glob("outages.json")]:
+        if path.is_symlink() or not path.is_file():    # nor would the program believe that
+            continue
         try:
             found = json.loads(path.read_text())
             known = [found] if path.name != "outages.json" else list(found.values())

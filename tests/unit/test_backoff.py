@@ -193,7 +193,9 @@ def test_what_is_remembered_of_cas(tmp_path: Path) -> None:
 
 
 def test_a_long_reason_is_read_again(tmp_path: Path) -> None:
-    Outages(str(tmp_path)).failed(CA, "x" * 5000, NOW)
+    for why in ("\U000e0001" * 5000, "x" * 5000):
+        Outages(str(tmp_path)).failed(CA, why, NOW)
+        assert Outages(str(tmp_path)).of(CA) is not None
     found = Outages(str(tmp_path)).of(CA)
     assert found is not None and 400 < len(found.why) < 600
 

@@ -40,7 +40,7 @@ class Outages:
                 return Outage(get_int(found, "since", 0, MAX_MOMENT),
                               get_int(found, "last", 0, MAX_MOMENT),
                               get_int(found, "failures", 1, MAX_FAILURES),
-                              get_str(found, "why", 10 * MAX_WHY))   # escapes are longer
+                              get_str(found, "why", 12 * MAX_WHY))   # escapes are longer
         except ProtocolError as exc:
             log.debug(f"{self._file.path}: ignored: {exc}")
         return None

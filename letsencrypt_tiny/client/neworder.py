@@ -33,7 +33,7 @@ def make(session: Session, request: Order, patience: Patience, order: OrderObjec
     target = session.directory.new_order
     tries = 0
     while True:
-        yield from patience.admit()
+        yield from patience.admit(True)
         try:
             response = patience.timed(lambda: session.post(target, payload, "newOrder"), True)
         except (ProblemError, CutOff, NoAnswer) as exc:
@@ -50,7 +50,8 @@ def make(session: Session, request: Order, patience: Patience, order: OrderObjec
             elif tries:
                 raise
             tries += 1
-            if isinstance(exc, (CutOff, NoAnswer)) or exc.doubtful:
+            # Whoever says 503 has not heeded it (RFC 9110 §15.6.4)
+            if isinstance(exc, (CutOff, NoAnswer)) or exc.doubtful and exc.problem.status != 503:
                 url = yield from _find(session, request, patience, order)
                 if url is not None:
                     return url

@@ -159,10 +159,10 @@ class Patience:
             tries += 1
             yield seconds
 
-    def admit(self) -> Steps[None]:
+    def admit(self, common: bool = False) -> Steps[None]:
         """Wait as long as another order finds out whether the server works; raises Error if it
-        doesn't."""
-        yield from self._standing.admit(self)
+        doesn't.  ``common`` as for ``timed``."""
+        yield from self._standing.admit(self, common)
 
     def end(self) -> None:
         """Nothing is asked for any more."""

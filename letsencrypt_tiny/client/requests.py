@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ..common.errors import LocalProtocolError
+from ..common import log
+from ..common.errors import Error, LocalProtocolError, ProtocolError
 from ..common.names import Identifier
 from ..common.wire.account import AccountUpdate
 from ..common.wire.order import (Answer, ClientConfig, Directory, Log, Order, Progress, Request,
@@ -18,7 +19,7 @@ from .patience import Patience
 from .replies import Replies
 from .scheduler import Steps, Task
 from .session import Session
-from .standing import Standing
+from .standing import Standing, concerns_all
 from .written import Written
 
 
@@ -30,8 +31,6 @@ class Shared(NamedTuple):
     standing: Standing | None = None
 
 
-DOUBTED_NONCES = 2    # that a server may refuse which was out of order when it was asked last
-
 Perform = Callable[[Request, Patience], Steps[Answer]]
 
 
@@ -42,13 +41,15 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
         return (yield from renewalinfo.whole_run(session, requests, replies))
     pace = Pace(sum(isinstance(request, Order) for request in requests),
                 session.connections.distance)
-    shared = Shared(pace, written, Standing(config.doubted))
-    if config.doubted:
-        session.bad_nonces = DOUBTED_NONCES
+    standing = Standing(config.doubted)
+    shared = Shared(pace, written, standing)
     # that it has a directory does not mean that it takes orders
     patience = Patience("", config.access.timeout, quietly(replies), pace,
                         standing=Standing(config.doubted))
-    yield from reaching.reach(session, patience, config.access.jobs, len(requests))
+    if config.doubted:
+        _doubt(session, config.directory)
+    if not session.remembers:
+        yield from reaching.reach(session, patience, config.access.jobs, len(requests))
     told = Directory(session.directory.issuers, session.directory.renewal_info is not None)
     if told.issuers not in ((), config.issuers) or told.renewal_info:
         replies(told)
@@ -57,7 +58,7 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
 
     def perform(request: Request, patience: Patience) -> Steps[Answer]:
         if isinstance(request, Order):
-            return (yield from Ordering(session, request, solvers, patience).run())
+            return (yield from order(request, patience))
         if isinstance(request, AccountUpdate):
             from . import update    # which has been loaded (``main``)
             return (yield from update.update(session, request, patience, replies))
@@ -65,6 +66,16 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
             raise LocalProtocolError("a question among other requests")
         return (yield from certificate.revoke(session, request, prove(request, patience), patience,
                                               replies))
+
+    def order(request: Order, patience: Patience) -> Steps[Answer]:
+        try:
+            return (yield from Ordering(session, request, solvers, patience).run())
+        except Error as exc:
+            # perhaps the directory has changed since it was remembered
+            if not session.remembers or patience.url is not None or concerns_all(exc, True):
+                raise
+        yield from patience.busy(session.fetch_directory)
+        return (yield from Ordering(session, request, solvers, patience).run())
 
     def prove(request: Revocation, patience: Patience) -> Steps[None]:
         """Find the account and, if that is wanted, have it authorized for a certificate's names."""
@@ -78,6 +89,16 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
     for ended in (yield tasks):
         if ended.error is not None:
             raise ended.error
+    if standing.doubted and session.document:
+        replies(told._replace(document=session.document))
+
+
+def _doubt(session: Session, document: str) -> None:
+    """The server was out of order; ``document`` is its directory, if that was remembered."""
+    try:
+        session.doubt(document)
+    except ProtocolError as exc:    # what a client gone wrong made the master remember
+        log.debug(exc)
 
 
 def quietly(replies: Replies) -> Callable[[Answer], None]:

@@ -150,7 +150,7 @@ def test_a10_bad_nonces(hostile: Hostile, registered: Master) -> None:
     hostile.requests.clear()
     misbehaviour.bad_nonce(hostile, "newOrder")
     assert refused(hostile, registered, "badNonce").only(Failed).type == "badNonce"
-    assert len(hostile.asked("newOrder")) == 11
+    assert len(hostile.asked("newOrder")) == 7
 
 
 @pytest.mark.parametrize("resource", ["directory", "newOrder", "authz", "order"])

@@ -34,7 +34,8 @@ def orders(hostile: Hostile) -> int:
 def due(site: Site, reason: str) -> None:
     """Check that "a" is due for that reason, says ``status``."""
     done = site.run("status")
-    assert re.search(f"^a .* due: {reason}(, 1 failed)?  +a.example", done.stdout, re.M), done.stdout
+    assert re.search(f"^a .* due: {reason}(, 1 failed)?  +a.example", done.stdout, re.M), \
+        done.stdout
 
 
 def settled(site: Site, hostile: Hostile, number: int) -> None:

@@ -44,7 +44,9 @@ def test_one_tries_and_the_others_wait() -> None:
     standing.failed("a", problem(503), True)
     standing.failed("b", problem(503), True)    # which was under way
     assert not held(standing, "a") and held(standing, "b") and held(standing, "c")
-    standing.answered()
+    standing.answered()                         # a poll, which says nothing of newOrder
+    assert held(standing, "b")
+    standing.answered(True)
     assert not held(standing, "b") and not standing.doubted
 
 
@@ -123,6 +125,14 @@ def test_who_tries_alone_is_patient() -> None:
 
 def test_nonces_that_are_refused_are_counted_for_all() -> None:
     nonces = Nonces()
-    assert [nonces.refused(3) for _ in range(5)] == [True] * 3 + [False] * 2
+    assert [nonces.refused() for _ in range(5)] == [True] * 3 + [False] * 2
     nonces.taken()
-    assert nonces.refused(3)
+    assert [nonces.refused() for _ in range(7)] == [True] * 6 + [False]
+    doubted = Nonces()
+    doubted.doubt()
+    assert doubted.take() is None and len(doubted.invent() or "") == 22
+    doubted.taken(busy=True)
+    assert doubted.invent() and doubted.invent() is None
+    doubted.taken()
+    doubted.doubt()
+    assert doubted.refused() and not doubted.refused()

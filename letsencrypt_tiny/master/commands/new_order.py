@@ -17,7 +17,7 @@ from ...common.clock import DAY, when
 from ...common.errors import Error
 from ..plan import issuers, lifecycle, renewal
 from ..plan.renewal import Due
-from ..report.run import Report
+from ..report.run import Report, listed
 from ..settings.certificates import Certificates
 from ..settings.main import Config
 from ..store.installed import Busy, check_authorities
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .suggestions import Question
 
 _UNKNOWN = SectionState()
+Waiting = tuple[Life, str, Wait]   # why it is due, and what it waits for
 
 
 class Options(NamedTuple):
@@ -53,7 +54,7 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
     journal, report = Journal(config.state_directory), Report()
     if certificates.empty and not options.sections:
         log.info(certificates.hint)
-    waiting: list[tuple[Life, Wait]] = []
+    waiting: list[Waiting] = []
     lives, wanted = _look(config, options, _read(certificates, options, journal, report), waiting)
     wanting = [life for life in _within_limits(config, wanted) if _usable(life, report)]
     _tell_of_waits(waiting, report)
@@ -85,7 +86,7 @@ def _read(certificates: Certificates, options: Options, journal: Journal, report
 
 
 def _look(config: Config, options: Options, lives: Iterable[Life],
-          waiting: list[tuple[Life, Wait]]) -> tuple[list[Life], list[tuple[Life, Due]]]:
+          waiting: list[Waiting]) -> tuple[list[Life], list[tuple[Life, Due]]]:
     """Look at one after the other; return those that there is more to be done for, and of these
     those that want to be ordered.  ``waiting`` is that of ``_wants``.
 
@@ -153,21 +154,17 @@ def _wants(options: Options, life: Life, verdict: Due, vicinity: Vicinity) -> bo
 
 
 def _waits(options: Options, life: Life, verdict: Due, waits: Waits,
-           waiting: list[tuple[Life, Wait]]) -> bool:
+           waiting: list[Waiting]) -> bool:
     """Say whether a section that is due is not to be ordered in this run.
 
-    To ``waiting`` are added those that wait without a valid certificate.
+    To ``waiting`` are added those that wait.
     """
-    now = time.time()
     wait = None if options.sections or options.min_days is not None \
-        else waits.of(life.section, life.state, verdict.certificate, now)
+        else waits.of(life.section, life.state, verdict.certificate, time.time())
     if wait is None:
         log.info(f"{life.name}: {verdict.reason}")
         return False
-    log.info(f"{life.name}: {verdict.reason}, but {wait.why}; it {wait.again} "
-             f"{when(wait.moment)} (name the section to try all the same)")
-    if not life.is_valid(now):
-        waiting.append((life, wait))
+    waiting.append((life, verdict.reason, wait))
     return True
 
 
@@ -183,19 +180,31 @@ def _within_limits(config: Config, wanting: Sequence[tuple[Life, Due]]) -> list[
     return [life for life, _ in wanting if life not in held]
 
 
-def _tell_of_waits(waiting: Sequence[tuple[Life, Wait]], report: Report) -> None:
-    """A certificate that isn't there is a failure at each run, and worth a line once a day."""
+def _tell_of_waits(waiting: Sequence[Waiting], report: Report) -> None:
+    """What waits for the same is told in one line.  A certificate that isn't there is a failure at
+    each run, and worth a line once a day."""
     now = int(time.time())
     fresh: dict[str, list[tuple[Life, Wait]]] = {}
-    for life, wait in waiting:
+    alike: dict[str, list[Waiting]] = {}
+    for life, reason, wait in waiting:
+        alike.setdefault(wait.why, []).append((life, reason, wait))
+    for why, those in alike.items():
+        life, reason, first = min(those, key=lambda one: one[2].moment)
+        who = f"{life.name}: {reason}, but" if len(those) == 1 else \
+            f"{listed([one.name for one, _, _ in those])}: they are due, but"
+        log.info(f"{who} {why}; it {first.again} {when(first.moment)} (name the section to try "
+                 "all the same)")
+    for life, _, wait in waiting:
+        if life.is_valid(now):
+            continue
         report.waits(life.name, wait.why)
         if not now - DAY < life.state.told <= now:
             fresh.setdefault(wait.why, []).append((life, wait))
-    for why, those in fresh.items():
-        first = min((wait for _, wait in those))
-        report.tell_of_waits([life.name for life, _ in those], f"{why}; it {first.again} "
+    for why, missing in fresh.items():
+        first = min(wait for _, wait in missing)
+        report.tell_of_waits([life.name for life, _ in missing], f"{why}; it {first.again} "
                              f"{when(first.moment)}")
-    for life in (life for those in fresh.values() for life, _ in those):
+    for life in (life for missing in fresh.values() for life, _ in missing):
         life.happens(lifecycle.TOLD, lifecycle.Facts(told=now))
 
 

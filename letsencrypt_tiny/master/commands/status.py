@@ -116,7 +116,7 @@ def _row(config: Config, judge: due.Judge, known: Mapping[str, Issuer], section:
     except Busy as exc:
         return _faulty(section.name, str(exc))
     certificate = verdict.certificate
-    failures = state.failures if state.wish == backoff.wish(section) else 0
+    failures = backoff.failures(section, state)
     wait = waits.of(section, state, certificate, now) if verdict.due else None
     first = known[section.issuer]
     issued = certificate is not None and state.issuer or first.directory

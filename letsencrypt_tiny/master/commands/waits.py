@@ -52,9 +52,10 @@ class Waits:
 
     @staticmethod
     def _own(section: Section, state: SectionState, ends: int | None, now: float) -> Wait | None:
-        if not state.failures or state.wish != backoff.wish(section):
+        failures = backoff.failures(section, state)
+        if not failures:
             return None
-        seconds = backoff.pause(backoff.SECTION, state.failures, f"{section.name} {state.failed}")
+        seconds = backoff.pause(backoff.SECTION, failures, f"{section.name} {state.failed}")
         moment = backoff.moment(state.failed, seconds, now, ends)
         times = f"{state.failures} times in a row, last" if state.failures > 1 else ""
         return Wait(moment, f"its order has failed {times or 'in the run of'} "

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 from ...common.clock import DAY
 from ..settings.certificates import Section
+from ..store.journal import SectionState
 
 # Seconds after the first failure, the second …; the last one repeats
 SECTION = (60, 600, 6000, DAY)
 # A CA that is down is asked by the first run of each period of the timer (six hours)
-AUTHORITY = (60, 600, 6000, 5 * 3600)
+AUTHORITY = (60, 600, 6000, 19800)
 JITTER = 8          # a part of that many is added or taken away, half of it each
 SHARE = 3           # a wait is at most that part of what a certificate has left
 
@@ -34,6 +35,11 @@ def wish(section: Section) -> str:
     that need not wait for what failed before."""
     import zlib
     return f"{zlib.crc32(repr(section._replace(notify='', min_days=None, mode=0)).encode()):08x}"
+
+
+def failures(section: Section, state: SectionState) -> int:
+    """Return how often in a row orders have failed for what a section asks for now."""
+    return state.failures if state.wish == wish(section) else 0
 
 
 def moment(failed: int, seconds: int, now: float, not_after: int | None = None) -> int:

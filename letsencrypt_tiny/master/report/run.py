@@ -111,7 +111,7 @@ class Report:
             sections.sort(key=lambda section: order.get(section, 0))
             for section in sections:
                 self._failed.setdefault(section, []).append(reason)
-            log.error(f"{_listed(sections)}: {reason}")
+            log.error(f"{listed(sections)}: {reason}")
 
     def waits(self, section: str, why: str) -> None:
         """A section waits without a valid certificate: that is a failure."""
@@ -120,7 +120,7 @@ class Report:
     @staticmethod
     def tell_of_waits(sections: Sequence[str], why: str) -> None:
         """Tell in one line of sections that wait."""
-        log.error(f"{_listed(sections)}: {_WITHOUT}{why} (name the section to try all the same)")
+        log.error(f"{listed(sections)}: {_WITHOUT}{why} (name the section to try all the same)")
 
     def notify_failed(self, command: str, status: int, sections: Sequence[str]) -> None:
         """A notification was not delivered; the next run tries again."""
@@ -140,7 +140,7 @@ class Report:
             alike.setdefault(reasons[0], []).append(section)
         for reason, sections in alike.items():
             log.info(f"  {_line(sections[0], reason)}" if len(sections) == 1 else
-                     f"  {_listed(sections)}: {reason}")
+                     f"  {listed(sections)}: {reason}")
 
     @property
     def exit_status(self) -> int:
@@ -148,7 +148,7 @@ class Report:
         return 1 if self._failed else 0
 
 
-def _listed(sections: Sequence[str]) -> str:
+def listed(sections: Sequence[str]) -> str:
     """Name some sections, and count the others."""
     more = f" and {len(sections) - SHOWN} more" if len(sections) > SHOWN else ""
     return ", ".join(sections[:SHOWN]) + more

@@ -17,12 +17,13 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from . import judge, proc
 from .hostile import Hostile, Request, Response
-from .run import Result, Site, run
+from .run import Prefix, Result, Site, run
 
 CHANGING = ("openat", "write", "fsync", "fdatasync", "rename", "renameat", "renameat2", "link",
             "linkat", "unlink", "unlinkat", "mkdir", "mkdirat", "symlink", "symlinkat", "rmdir",
@@ -198,3 +199,14 @@ def _program(pid: int) -> str:
     names = [Path(os.fsdecode(word)).name for word in words[:4]
              if not word.startswith(b"-") and b"python" not in word]
     return names[0] if names else ""
+
+
+@contextlib.contextmanager
+def ordeal(prefix: Prefix, server: Hostile) -> Iterator[Ordeal]:
+    """One at a site of its own."""
+    site = Site(prefix)
+    site.open_account(server)
+    try:
+        yield Ordeal(site, server)
+    finally:
+        site.remove()

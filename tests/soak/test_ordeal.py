@@ -5,16 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from harness.hostile import Hostile
-from harness.ordeal import WHO, Ordeal
-from harness.run import Prefix, Site
+from harness.ordeal import WHO, Ordeal, ordeal as made_ordeal
+from harness.run import Prefix
 
 
 @pytest.fixture(name="ordeal")
 def _ordeal(prefix: Prefix, hostile: Hostile) -> Iterator[Ordeal]:
-    site = Site(prefix)
-    site.open_account(hostile)
-    yield Ordeal(site, hostile)
-    site.remove()
+    with made_ordeal(prefix, hostile) as made:
+        yield made
 
 
 def test_the_master_at_its_calls(ordeal: Ordeal) -> None:

@@ -18,7 +18,7 @@ class Acknowledging:
 
     def say(self, section: str, url: str, kept: bool) -> None:
         """The order at ``url`` is written down, or can't be."""
-        if self._said.get(section) == url:
+        if self._descriptor < 0 or self._said.get(section) == url:
             return
         if kept:
             self._said[section] = url

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from ...common import log
 from ...common.errors import ProtocolError
-from ...common.wire.jsonfields import JsonObject, get_int, get_str
+from ...common.wire.jsonfields import get_int, get_str
 from .journal import MAX_MOMENT, MAX_SIZE
-from .statefile import StateFile
+from .statefile import Remembered, StateFile
 
 MAX_FAILURES = 1000
 MAX_WHY = 500      # characters
@@ -25,12 +25,11 @@ class Outage(NamedTuple):
     why: str
 
 
-class Outages:
+class Outages(Remembered):
     """Those of all CAs, by their directories' URLs."""
 
     def __init__(self, directory: str) -> None:
-        self._file = StateFile(directory, "outages.json", MAX_SIZE)
-        self._known: JsonObject | None = None
+        super().__init__(StateFile(directory, "outages.json", MAX_SIZE))
 
     def of(self, directory: str) -> Outage | None:
         """Return the outage of a CA; None if it was well when it was asked last."""
@@ -60,15 +59,6 @@ class Outages:
         known = self._all()
         if directory in known:
             self._remember({url: value for url, value in known.items() if url != directory})
-
-    def _all(self) -> JsonObject:
-        if self._known is None:
-            self._known = self._file.read()
-        return self._known
-
-    def _remember(self, known: JsonObject) -> None:
-        self._known = known
-        self._file.try_to_write(known)
 
 
 def seed(directory: str) -> str:

@@ -10,7 +10,7 @@ from ...common.errors import ProtocolError
 from ...common.wire.failed import ELSEWHERE
 from ...common.wire.jsonfields import JsonObject, get_int, get_str
 from .journal import MAX_MOMENT, MAX_SIZE
-from .statefile import StateFile
+from .statefile import Remembered, StateFile
 
 LONGEST = 7 * 86400       # seconds
 
@@ -28,12 +28,11 @@ class Pause(NamedTuple):
         return now < self.until <= now + LONGEST
 
 
-class Pauses:
+class Pauses(Remembered):
     """Those of all CAs, by their directories' URLs, and of the sections that they are about."""
 
     def __init__(self, directory: str) -> None:
-        self._file = StateFile(directory, "pauses.json", MAX_SIZE)
-        self._known: JsonObject | None = None
+        super().__init__(StateFile(directory, "pauses.json", MAX_SIZE))
 
     def of(self, directory: str, section: str = "") -> Pause | None:
         """Return the last one of a section, or with "" of the CA as such; None if there is none."""
@@ -68,12 +67,3 @@ class Pauses:
             left = {name: value for name, value in sections.items() if name not in ("", section)}
             others = {url: value for url, value in known.items() if url != directory}
             self._remember({**others, **({directory: left} if left else {})})
-
-    def _all(self) -> JsonObject:
-        if self._known is None:
-            self._known = self._file.read()
-        return self._known
-
-    def _remember(self, known: JsonObject) -> None:
-        self._known = known
-        self._file.try_to_write(known)

@@ -57,6 +57,23 @@ class StateFile:
             log.warning(exc)
 
 
+class Remembered:
+    """What a file holds, read once; whatever is no loss if it can't be written."""
+
+    def __init__(self, file: StateFile) -> None:
+        self._file = file
+        self._known: JsonObject | None = None
+
+    def _all(self) -> JsonObject:
+        if self._known is None:
+            self._known = self._file.read()
+        return self._known
+
+    def _remember(self, known: JsonObject) -> None:
+        self._known = known
+        self._file.try_to_write(known)
+
+
 def make_directory(path: str) -> None:
     """Make the state directory, unless it is there: whoever writes into it looks at whose it is.
 

@@ -13,11 +13,13 @@ very same file within the same tick is root.
 """
 
 import os
+from typing import TYPE_CHECKING
 
 from ...common import log
 from ...common.errors import Error
-from ...common.wire.jsonfields import JsonObject
-from .statefile import StateFile
+
+if TYPE_CHECKING:
+    from ...common.wire.jsonfields import JsonObject
 
 SETTLED = 10          # seconds: more than the tick of any clock that a file system has (FAT: 2)
 MAX_PAIRS = 16_000    # those beyond are compared at each run
@@ -28,9 +30,10 @@ class Pairs:
     """Those of all sections, by the path of the certificate."""
 
     def __init__(self, directory: str) -> None:
+        from .statefile import StateFile   # with json, for whoever looks at one certificate only
         self._file = StateFile(directory, "pairs.json", MAX_SIZE)
-        self._known: JsonObject | None = None
-        self._new: JsonObject = {}
+        self._known: "JsonObject | None" = None
+        self._new: "JsonObject" = {}
 
     def fits(self, path: str, pair: str) -> bool:
         """Say whether the certificate at ``path`` and its key were seen to fit, as they are now.
@@ -56,7 +59,7 @@ class Pairs:
         except Error as exc:
             log.debug(exc)
 
-    def _all(self) -> JsonObject:
+    def _all(self) -> "JsonObject":
         if self._known is None:
             try:
                 self._known = self._file.read()

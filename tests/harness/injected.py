@@ -59,9 +59,11 @@ class Call(NamedTuple):
     @property
     def section(self) -> str:
         """The section that it is about, "" if that can't be told."""
+        line = self.line.partition(', "')[0] if self.name in ("read", "write", "pread64") \
+            else self.line
         found = {name for name in SECTIONS if re.search(
             rf"/certs/{name}[/\">]|\b(?:cert|issued|csr|request)-{name}\.|/{name}\.(?:pem|key)",
-            self.line)}
+            line)}
         return found.pop() if len(found) == 1 else ""
 
 
@@ -110,7 +112,7 @@ class Injected:
     def fail(self, call: Call, error: str) -> "Result[str]":
         """Let a call fail, judge; return what was told."""
         before = time.monotonic()
-        where = f"{call.line} → {error}"
+        where = f"{call.number}: {call.line} → {error}"
         done = run(self._strace(
             "-e", f"trace={call.name}", "-e",
             f"inject={call.name}:error={error}:when={call.number}", "-o", "/dev/null"), SECONDS)
@@ -170,8 +172,9 @@ class Injected:
         return self._out / "b.pem", self._out / "b.key"
 
     def _tree(self) -> set[str]:
+        # a CSR that could not be kept is made again by the next renewal
         return {f"{base.name}/{name}" for base in (self._site.lib, self._site.rundir, self._out)
-                for name in judge.tree(base)}
+                for name in judge.tree(base) if not name.startswith("state/requests")}
 
     def _put_back(self) -> None:
         self._ordered = len(self._server.orders)

@@ -72,8 +72,10 @@ def _not_installed(group: Sequence[Good], exc: OSError, report: Report) -> None:
             continue
         report.failed(one.life.name, f"the server's certificate is not installed: {reason(exc)}; "
                       "it is kept, and tried again by the next run")
-        one.life.happens(lifecycle.KEPT if one.life.phase == lifecycle.ISSUED
-                         else lifecycle.NOT_WRITTEN)
+        if one.life.phase == lifecycle.ISSUED:
+            one.life.happens(lifecycle.KEPT)
+        else:
+            one.life.happens(lifecycle.NOT_WRITTEN)
 
 
 def _is_kept(one: Chain, leaf: Certificate, now: float) -> bool:

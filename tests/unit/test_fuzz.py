@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from fuzz.readers import CA, OWN, RULES, Reader, readers
+from fuzz import remembered
+from fuzz.readers import CA, CORPUS, OWN, RULES, Reader, corpus, folder, readers
 from letsencrypt_tiny.common.wire import jose, jsonfields
 from letsencrypt_tiny.signer import policy
 
@@ -57,6 +58,27 @@ def read(reader: Reader, data: bytes) -> bool:
 def test_seeds(name: str) -> None:
     """… are read: or nothing would be tried of what comes after the first check."""
     assert ALL[name].seeds and all(read(ALL[name], seed) for seed in ALL[name].seeds)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_corpus(name: str) -> None:
+    """What once did harm does none; most of it is refused."""
+    for data in corpus(name):
+        read(ALL[name], data)
+
+
+def test_corpus_is_tried() -> None:
+    """Each directory is that of a reader, and not empty."""
+    assert {path.name for path in CORPUS.iterdir()} <= {folder(name) for name in ALL}
+    assert len({folder(name) for name in ALL}) == len(ALL)
+    assert corpus("signer")
+
+
+@pytest.mark.parametrize("name", remembered.files())
+def test_what_is_remembered_is_read(name: str) -> None:
+    """Of our own files a seed is understood, not passed over; and there is nothing in none."""
+    assert all(ALL[name].read(seed) for seed in ALL[name].seeds)
+    assert not ALL[name].read(b"")
 
 
 NUMBERS = st.integers(0, 1 << 16)

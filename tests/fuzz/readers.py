@@ -9,7 +9,6 @@ import contextlib
 import io
 import re
 import socket
-import ssl
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import NamedTuple, cast
 
 from fuzz import remembered
 from harness import ca
-from harness.policies import greeting
 from letsencrypt_tiny.client import http, links
 from letsencrypt_tiny.client.stream import Timed
 from letsencrypt_tiny.common import inifile, urls
@@ -29,7 +27,7 @@ from letsencrypt_tiny.common.x509.certificate import parse_certificate, parse_ch
 from letsencrypt_tiny.common.x509.csr import parse_csr
 from letsencrypt_tiny.common.x509.der import X509Error, pem_blocks
 from letsencrypt_tiny.master.pki import check
-from letsencrypt_tiny.signer import policy
+from letsencrypt_tiny.signer import account_key, policy
 from letsencrypt_tiny.tlsserver import hello
 from letsencrypt_tiny.webserver import http as webserver
 
@@ -37,10 +35,19 @@ MOST = 1 << 20     # bytes of an answer
 CA = "https://ca.example"
 RULES = policies.Policy("fuzz", frozenset([CA]), frozenset(policies.OPERATIONS),
                         frozenset(["example.org", ".example.net"]), frozenset(["short"]))
-OWN = greeting()
-
-
 CORPUS = Path(__file__).parent / "corpus"
+# Keys and what was signed with them are the same each time: what is found can be found again
+SEEDS = Path(__file__).parent / "seeds"
+
+
+def _own() -> signer.Greeting:
+    own, following = (account_key.load((SEEDS / name).read_bytes(), "", lambda _: b"")
+                      for name in ("account-key.pem", "next-account-key.pem"))
+    return signer.Greeting(own.alg, own.jwk, own.thumbprint, bindings=(("kid-1", "HS256"),),
+                           next=signer.NextKey(following.alg, following.jwk, following.thumbprint))
+
+
+OWN = _own()
 
 
 class Reader(NamedTuple):
@@ -150,15 +157,6 @@ def _hello(data: bytes) -> object:
     return found
 
 
-def _client_hello() -> bytes:
-    sent = ssl.MemoryBIO()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.set_alpn_protocols(["acme-tls/1"])
-    with contextlib.suppress(ssl.SSLWantReadError):
-        context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname="a.example").do_handshake()
-    return sent.read()
-
-
 def _object(parse: Callable[[jsonfields.JsonObject], object]) -> Callable[[bytes], object]:
     return lambda data: parse(jsonfields.parse_object(data, "a message", MOST))
 
@@ -171,21 +169,15 @@ def _line(header: dict[str, object], payload: dict[str, object] | None) -> bytes
 def _signer_seeds() -> list[bytes]:
     header = {"alg": OWN.alg, "nonce": "n", "url": f"{CA}/new", "kid": f"{CA}/acct/1"}
     names = {"identifiers": [{"type": "dns", "value": "example.org"}]}
-    csr = ca.openssl("req", "-outform", "DER",
-                     stdin=ca.request(["example.org"], ca.genkey()).encode())
+    csr = _der("csr-of-an-order.pem")
     return [_line(header, None), _line(header, {}), _line(header, names),
             _line(header, {**names, "profile": "short"}),
             _line(header, {"csr": jose.encode_text(csr)})]
 
 
-def _certificates() -> tuple[bytes, bytes, bytes]:
-    key = ca.genkey()
-    text = ca.request(["a.example", "*.b.example", "192.0.2.1"], key)
-    csr = ca.openssl("req", "-outform", "DER", stdin=text.encode())
-    der = ca.openssl("req", "-x509", "-key", "/dev/stdin", "-subj", "/CN=a.example", "-outform",
-                     "DER", "-addext", "subjectAltName=DNS:a.example,IP:2001:db8::1",
-                     stdin=key.encode())
-    return der, csr, key.encode()
+def _der(name: str) -> bytes:
+    ((_, der),) = pem_blocks((SEEDS / name).read_bytes())
+    return der
 
 
 def corpus(name: str) -> list[bytes]:
@@ -199,8 +191,9 @@ def folder(name: str) -> str:
 
 
 def readers() -> dict[str, Reader]:
-    """Return all of them; makes keys and certificates for seeds."""
-    certificate, csr, key = _certificates()
+    """Return all of them."""
+    certificate, csr = _der("certificate.pem"), _der("csr.pem")
+    key = (SEEDS / "key.pem").read_bytes()
     pem = ca.pem(certificate, "CERTIFICATE").encode()
     a_challenge = responder.Challenge("dns-01", ("dns", "a.example"), "t" * 43, "k" * 43)
     config = order.ClientConfig(order.Access(f"{CA}/dir"), doors=(order.Door("dns-01", 5),))
@@ -253,7 +246,8 @@ def readers() -> dict[str, Reader]:
         "task of the DNS updater": Reader(_task, ProtocolError, [dns.format_task(a_task)]),
         "links": Reader(_links, (), [
             b'<https://ca.example/o?2>;rel="next", </x>; title="a\\"b" ;rel=index,,<y>;REL=next']),
-        "TLS hello": Reader(_hello, hello.Alert, [_client_hello()]),
+        "TLS hello": Reader(_hello, hello.Alert, [
+            (SEEDS / "client-hello").read_bytes()]),
         "orders of an account": Reader(_object(account.parse_order), ProtocolError, [
             jsonfields.dump(account.KnownOrder(f"{CA}/o", "valid", "", ("a",))._asdict())]),
         "probes": Reader(_object(probe.parse_probe), ProtocolError, [

@@ -4,9 +4,9 @@ One run in ``REAL`` is of the installed programs, their clocks set ahead, with P
 ``redated``.  The others are of this tree's master in a forked process over the same files, with a
 model in the place of its clients: what is said on the wire is formatted and parsed as it is.
 
->>> world = World(room, site, pebble, seed=1, sections=names)
->>> for moment in world.moments(months=24):
-...     world.run(moment)
+>>> world = World(room, site, pebble, seed=1, sections=names, months=24)
+>>> for number, moment in enumerate(world.moments()):
+...     world.run(number, moment)
 """
 
 import importlib
@@ -20,32 +20,25 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from letsencrypt_tiny.common.wire import order as wire
 from letsencrypt_tiny.common.wire.renewal import RenewalInfo, RenewalQuery
 from letsencrypt_tiny.common.wire.signer import Greeting
 from letsencrypt_tiny.common.x509.certid import cert_id
 from letsencrypt_tiny.common.x509.certificate import Certificate, parse_chain
-from letsencrypt_tiny.common.x509.csr import parse_csr
 from letsencrypt_tiny.master import main as master
 from letsencrypt_tiny.master.commands import ordering, suggestions
-from letsencrypt_tiny.master.peers.conversation import Answered, Ended
 
-from . import ca, daemon, schedule
-from .net import free_port
+from . import schedule
 from .pebble import Pebble
-from .redated import DAY, Dater, days
+from .redated import DAY, days
 from .run import ROOT, Result, Site, run
+from .years_ca import Authority, Model, Nobody
+from .years_faults import CALM, HOUR, Fault, faults, fill, killed_at, reap
 
-HOUR = 3600
 MONTH = 365 * DAY // 12
 REAL = 20
-CALM = 20 * DAY          # at the end, so that all that was late has come
-# Seconds that the host's clock is wrong by
-SKEWS = (-400 * DAY, -3 * DAY, -2 * HOUR, 2 * HOUR, 3 * DAY, 400 * DAY)
-# Calls that a run is killed at
-CALLS = ("rename", "replace", "fsync", "write", "unlink", "link", "mkdir", "open")
 
 _CLOCK = """import sys
 import time
@@ -62,241 +55,6 @@ def _preload() -> None:
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             if not name.endswith("__init__"):
                 importlib.import_module(name)
-
-
-class Fault(NamedTuple):
-    """Something is wrong for some time (moments since the epoch of the simulation)."""
-
-    kind: str       # down, closed, nonces: a CA; refused, limited: a section; full, clock, notify
-    begin: float
-    end: float
-    whom: str = ""  # CA or section
-    by: int = 0     # of a clock
-
-    def at(self, moment: float) -> bool:
-        return self.begin <= moment < self.end
-
-
-def faults(dice: random.Random, cas: Sequence[str], sections: Sequence[str], length: float
-           ) -> list[Fault]:
-    """Draw what goes wrong in ``length`` seconds."""
-    found: list[Fault] = []
-
-    def draw(kind: str, every: float, shortest: float, longest: float, whom: str = "",
-             by: int = 0) -> None:
-        begin = dice.expovariate(1 / every)
-        while begin < length - CALM:
-            # as many of some hours as of some days
-            seconds = shortest * (longest / shortest) ** dice.random()
-            found.append(Fault(kind, begin, min(begin + seconds, length - CALM), whom, by))
-            begin += seconds + dice.expovariate(1 / every)
-
-    for name in cas:
-        draw("down", 30 * DAY, HOUR, 7 * DAY, name)
-        draw("closed", 60 * DAY, HOUR, 3 * DAY, name)
-        draw("nonces", 60 * DAY, HOUR, DAY, name)
-    for name in sections:
-        draw("refused", 400 * DAY, HOUR, 6 * DAY, name)
-        draw("limited", 400 * DAY, HOUR, 2 * DAY, name)
-    draw("full", 45 * DAY, HOUR, 2 * DAY)
-    draw("notify", 20 * DAY, HOUR, 3 * DAY)
-    for by in SKEWS:
-        draw("clock", 180 * DAY, HOUR, DAY, by=by)
-    return sorted(found, key=lambda fault: fault.begin)
-
-
-class Authority:
-    """What a CA's client would say, and the CA behind it."""
-
-    def __init__(self, world: "World", name: str, room: Path, upstream: str) -> None:
-        room.mkdir()
-        room.chmod(0o755)
-        self.name, self.room, self._world = name, room, world
-        self.ca = ca.CA(room, f"CA {name}")
-        chain, key = self.ca.server()
-        (room / "server.pem").write_bytes(chain.read_bytes())
-        (room / "server.key").write_bytes(key.read_bytes())
-        self.dater = Dater(self.ca)
-        self.port = free_port()
-        self.directory = f"https://127.0.0.1:{self.port}/dir"
-        self.tell("ok", 0)
-        (room / "requests").touch()
-        self._daemon = daemon.Daemon(
-            ["/usr/bin/python3", "-B", "-m", "harness.redated", str(self.port), upstream,
-             str(room)], room / f"redated-{name}.log", [self.port],
-            {"PYTHONPATH": f"{ROOT}:{ROOT}/tests"})
-
-    def stop(self) -> None:
-        self._daemon.stop()
-
-    def tell(self, mode: str, offset: int) -> None:
-        """Let real clients find the CA so."""
-        (self.room / "mode").write_text(f"{mode} {offset}")
-
-    def heard(self) -> int:
-        """Return how many requests real clients have made since."""
-        text = (self.room / "requests").read_text()
-        (self.room / "requests").write_text("")
-        return text.count("\n")
-
-    # --- in the place of a client ---
-
-    def answers(self, requests: Sequence[Any], doubted: bool, written: "dict[str, bool]"
-                ) -> Iterator[Any]:
-        """What its client would say; requests are counted as the real one makes them
-        (integration/test_outage.py)."""
-        fault = self._world.outage(self.name)
-        about = all(isinstance(request, RenewalQuery) for request in requests)
-        if fault == "down":
-            self._count(1 if doubted or about else 3)
-            for request in requests:
-                yield wire.Failed(request.section, "127.0.0.1: connection refused", "lost",
-                                  elsewhere="down")
-            return
-        self._count(1)
-        yield wire.Directory((), self.name == "a")
-        if about:
-            for request in requests:
-                self._count(1)
-                yield self._world.window(request)
-            return
-        self._count(1)
-        if fault:
-            self._count({"closed": (13, 1), "nonces": (29, 6)}[fault][doubted])
-            for request in requests:
-                yield wire.Failed(request.section, "127.0.0.1: closed",
-                                  "busy" if fault == "closed" else "unfinished",
-                                  None if fault == "closed" else "badNonce", elsewhere="down")
-            return
-        for request in requests:
-            yield from self._order(request, written)
-
-    def _order(self, request: wire.Order, written: "dict[str, bool]") -> Iterator[Any]:
-        world, section = self._world, request.section
-        url = request.url if request.url in world.orders else None
-        if request.url is not None or request.asked:
-            self._count(1)
-        if url is None and request.asked and self.name == "a":   # the other has no list
-            url = next((found for found, (names, _) in world.orders.items()
-                        if names == section and found.startswith(self.directory)), None)
-        if url is None:
-            self._count(1)
-            if world.about("limited", section):
-                yield wire.Failed(section, "too many", "busy", "rateLimited",
-                                  world.dice.choice((None, 60, 7200, 40000)), "limited")
-                return
-            url = f"{self.directory}/order/{os.urandom(8).hex()}"
-            world.tell(order=url, section=section)
-        yield wire.Progress(section, "pending", url, 0, f"{url}/finalize")
-        if not written.get(url):
-            yield wire.Failed(section, "not written down", "unfinished")
-            return
-        self._count(5)
-        if world.about("refused", section):
-            world.tell(gone=url)
-            yield wire.Failed(section, "no", "refused", "unauthorized")
-            return
-        if world.dice.random() < 0.02:
-            yield wire.Failed(section, "the order is still processing", "unfinished",
-                              retry_after=world.dice.choice((None, 600, 30000)))
-            return
-        self._count(2)
-        csr = parse_csr(request.csr)
-        before = world.orders.get(url, ("", ""))[1]
-        chain = before or self.dater.issue(csr.spki, [name for _, name in csr.names],
-                                           world.truth())
-        world.tell(issued=url, section=section, chain=chain)
-        yield wire.Progress(section, "valid", url, 0, f"{url}/finalize")
-        yield wire.Issued(section, chain)
-
-    def _count(self, number: int) -> None:
-        self._world.tell(requests=number, whom=self.name)
-
-
-class Model:
-    """In the place of ``Conversation``: the client and the signer of one CA."""
-
-    world: ClassVar["World"]
-
-    def __init__(self, loop: Any, _messages: Any, _config: Any, issuer: Any) -> None:
-        self.issuer, self._loop = issuer, loop
-        self.error = None
-        self.awaited = self.runs = False
-        self.heard = self.greeting = self.world.greeting
-        self._requests: list[Any] = []
-        self._written: dict[str, bool] = {}
-        self._descriptor = -1
-        self._answers: Iterator[Any] = iter(())
-
-    def start_signer(self, *_: Any) -> None:
-        """It needs none."""
-
-    def start_client(self, requests: Sequence[Any], *_: Any) -> None:
-        self._requests = [wire.parse_request(wire.format_request(request)[:-1])
-                          for request in requests]
-
-    def begin(self, _account: str, *_: Any, doubted: bool = False, **__: Any) -> None:
-        authority = next(one for one in self.world.authorities.values()
-                         if one.directory == self.issuer.directory)
-        self._answers = authority.answers(self._requests, doubted, self._written)
-        self._descriptor, writer = os.pipe()
-        os.close(writer)     # there is always something to read
-        self.runs = True
-        self._loop.add(self)
-
-    def acknowledge(self, _section: str, url: str, kept: bool) -> None:
-        self._written[url] = kept
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def deadline(self) -> float:
-        return float("inf")
-
-    def expire(self) -> "tuple[()]":
-        return ()
-
-    def receive(self) -> Iterator[object]:
-        answer = next(self._answers, None)
-        if answer is None:
-            self.runs = False
-            self._loop.remove(self)
-            yield Ended(self, None)    # type: ignore[arg-type]
-        else:
-            yield Answered(self, wire.parse_answer(wire.format_answer(answer)[:-1])
-                           )    # type: ignore[arg-type]
-
-    def tick(self) -> None:
-        """What is told arrives."""
-
-    def interrupt(self) -> None:
-        """It is at its end soon."""
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            self._loop.remove(self)
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-class Nobody:
-    """In the place of ``Answering``: the model asks for no answer."""
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def directories(self, clients: int) -> "list[str]":
-        return ["/"] * clients
-
-    def doors(self, *_: Any) -> "tuple[()]":
-        return ()
-
-    why = doors
-
-    def nothing(self, *_: Any) -> None:
-        pass
-
-    open = serve = check = explain = close = nothing
 
 
 class Installed(NamedTuple):
@@ -497,7 +255,7 @@ class World:
             and self.dice.random() < 0.05 else 0
         filler = self.site.lib / "filler"
         if "full" in kinds:
-            _fill(filler)
+            fill(filler)
         real = self._real and number % self._real == self._real // 2
         try:
             done = self._really(moment, kill) if real else self._fork(moment, kill)
@@ -516,7 +274,7 @@ class World:
         _, status, usage = os.wait4(pid, 0)
         code = os.waitstatus_to_exitcode(status)
         if code == -signal.SIGKILL:
-            _reap()
+            reap()
         self._output.seek(0)
         return Happened(moment, "model", code, self.active,
                         self._output.read().decode(errors="replace"), self._replay(),
@@ -537,7 +295,7 @@ class World:
                 module.Conversation = Model    # type: ignore[attr-defined]
             ordering.Answering = Nobody        # type: ignore[misc,assignment]
             if kill:
-                _killed_at(kill)
+                killed_at(kill)
             status = master.main([f"--config={self.site.config}", "--quiet", "newOrder"])
         except BaseException:
             import traceback
@@ -559,7 +317,7 @@ class World:
                     process.kill()
                     _, error = process.communicate()
             done = subprocess.CompletedProcess(argv, process.returncode, "", error)
-            _reap()
+            reap()
         else:
             done = run(argv, timeout=300)
         requests = Counter({name: authority.heard()
@@ -607,41 +365,3 @@ class World:
 def lifetime(section: str) -> int:
     """Return that of a section's certificates, in seconds."""
     return days(section) * DAY
-
-
-def _fill(path: Path) -> None:
-    """Leave no byte to others."""
-    with open(path, "wb", buffering=0) as file:
-        for size in (1 << 20, 1 << 12):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError:
-                pass
-
-
-def _killed_at(number: int) -> None:
-    """Have this process killed at that call of those that change files."""
-    left = [number]
-
-    def counted(call: Any) -> Any:
-        def instead(*args: Any, **more: Any) -> Any:
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*args, **more)
-        return instead
-    for name in CALLS:
-        setattr(os, name, counted(getattr(os, name)))
-
-
-def _reap() -> None:
-    """Whoever outlives a run that was killed is ours: wait for them to end."""
-    end = time.monotonic() + 20
-    while daemon.strays() and time.monotonic() < end:
-        for pid in daemon.strays():
-            try:
-                os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                pass
-        time.sleep(0.01)

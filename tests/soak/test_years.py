@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from harness.pebble import Pebble
+from harness.redated import DAY
 from harness.run import Prefix, Site, Users
-from harness.years import DAY, HOUR, Fault, Happened, World, lifetime
+from harness.years import Happened, World, lifetime
+from harness.years_faults import HOUR, Fault
 from letsencrypt_tiny.master.plan import renewal
 
 SEED = int(os.environ.get("YEARS_SEED", "15"))
@@ -37,8 +39,7 @@ def names(number: int) -> "list[str]":
 
 
 @pytest.fixture(name="world")
-def _world(users: Users, pebble: Pebble, tmp_path_factory: pytest.TempPathFactory
-           ) -> Iterator[World]:
+def _world(users: Users, pebble: Pebble) -> Iterator[World]:
     prefix = Prefix()    # its programs get another clock
     site = Site(prefix)
     mounted = False

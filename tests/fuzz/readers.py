@@ -5,12 +5,13 @@ Our own files, which others may have damaged, are in ``remembered.py``.
 reach (atheris).  A seed is something that is read without an error.
 """
 
+import base64
 import contextlib
 import io
 import re
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -36,6 +37,8 @@ CA = "https://ca.example"
 RULES = policies.Policy("fuzz", frozenset([CA]), frozenset(policies.OPERATIONS),
                         frozenset(["example.org", ".example.net"]), frozenset(["short"]))
 CORPUS = Path(__file__).parent / "corpus"
+REACHED = Path(__file__).parent / "reached"
+LONG, MANY = 600, 24    # bytes of an input that is kept there, and how many are
 # Keys and what was signed with them are the same each time: what is found can be found again
 SEEDS = Path(__file__).parent / "seeds"
 
@@ -181,8 +184,21 @@ def _der(name: str) -> bytes:
 
 
 def corpus(name: str) -> list[bytes]:
-    """Return what is tried of a reader besides its seeds, read or refused: it once did harm."""
-    return [path.read_bytes() for path in sorted((CORPUS / folder(name)).glob("*"))]
+    """Return what is tried of a reader besides its seeds, read or refused: it once did harm, or
+    has reached what the seeds do not (each a line in base64)."""
+    reached = REACHED / folder(name)
+    return [path.read_bytes() for path in sorted((CORPUS / folder(name)).glob("*"))] + [
+        base64.b64decode(line) for line in (
+            reached.read_text().split() if reached.exists() else ())]
+
+
+def keep(name: str, inputs: Iterable[bytes]) -> None:
+    """Keep some of what has reached something new, short and not so short, for ``corpus``."""
+    found = sorted({data for data in inputs if 0 < len(data) <= LONG}, key=lambda x: (len(x), x))
+    if found:
+        REACHED.mkdir(exist_ok=True)
+        (REACHED / folder(name)).write_text("".join(
+            base64.b64encode(data).decode() + "\n" for data in found[::-(-len(found) // MANY)]))
 
 
 def folder(name: str) -> str:

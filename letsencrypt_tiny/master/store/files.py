@@ -102,7 +102,14 @@ def probe(path: str, size: int, owner: tuple[int, int] | None = None, trusted_ow
     It is tried, and taken back: file systems are read-only, or full, in many ways.
     ``trusted_owner`` is a uid that may own directories on the way.
     """
-    _write(File(path, bytes(size), owner, 0o600), False, trusted_owner).close()
+    from . import obstacles   # with ctypes, where there is something to do
+    trial = File(path, bytes(size), owner, 0o600)
+    directory, name = _open_parent(path, trusted_owner or (owner[0] if owner else 0))
+    try:
+        obstacles.check(path, directory, name)
+    finally:
+        os.close(directory)
+    _write(trial, False, trusted_owner).close()
 
 
 def check(path: str, owner: tuple[int, int] | None = None) -> None:

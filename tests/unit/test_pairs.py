@@ -133,11 +133,11 @@ def test_attributes(whose: str, name: str, top: Path) -> None:
     try:
         with pytest.raises(Error, match=f"^{file}: cannot be replaced: it.* attribute "
                                         rf"immutable or append-only \(chattr -i -a {marked}\)$"):
-            files.probe(str(file), files.TRIAL)
+            files.rehearse([str(file)])
     finally:
         attribute(marked, 0)
     assert os.listdir(top) == ["cert.pem"]
-    files.probe(str(file), files.TRIAL)
+    files.rehearse([str(file)])
     assert os.listdir(top) == ["cert.pem"] and file.read_text() == "old"
 
 
@@ -150,15 +150,15 @@ def test_a_mount_point(top: Path) -> None:
         pytest.skip("nothing can be mounted here")
     try:
         with pytest.raises(Error, match=f"^{file}: cannot be replaced: it is a mount point "):
-            files.probe(str(file), files.TRIAL)
+            files.rehearse([str(file)])
         with pytest.raises(Error, match="busy"):   # so it would have been
             files.install([files.File(str(file), b"new")])
     finally:
         subprocess.run(["umount", file], check=True)
-    files.probe(str(file), files.TRIAL)
+    files.rehearse([str(file)])
     assert sorted(os.listdir(top)) == ["cert.pem", "other"]
 
 
 def test_a_file_that_is_not_there_yet(top: Path) -> None:
-    files.probe(f"{top}/new", files.TRIAL)
+    files.rehearse([f"{top}/new"])
     assert os.listdir(top) == []

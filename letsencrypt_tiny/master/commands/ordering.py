@@ -29,6 +29,7 @@ from .elsewhere import Elsewhere
 from .install import Install, install_arrived
 from .life import Life
 from .preparing import install_kept, prepare
+from .trial import with_room
 
 
 def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Life],
@@ -46,6 +47,7 @@ def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Li
     except Error as exc:
         raise Error(f"nothing is ordered: {exc}") from exc
     others = Elsewhere(config, patient)
+    wanting = with_room(config, wanting, report)
     plans = prepare(config, journal, wanting, report, others)
     plans, arrived = install_kept(config, plans, report)
     while plans:

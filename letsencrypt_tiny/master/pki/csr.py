@@ -73,7 +73,7 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     section = want.section
     for path in section.outputs:   # rather now than with a certificate in hand
         _make_parent(config, path)
-        files.probe(path, files.TRIAL, section.owner)
+    files.rehearse(section.outputs, section.owner, section.trusted)
     if section.in_token:
         return _in_token(config, want, compromised)
     keys.tidy(section.key, section.trusted)
@@ -219,7 +219,7 @@ def _request(config: Config, section: Section, key: int, path: str) -> CSR:
 def _try_place(config: Config, section: Section) -> None:
     """Raise Error if no key could be installed: rather now than with its certificate in hand."""
     _make_parent(config, section.key)
-    files.probe(section.key, files.TRIAL, None, section.trusted)
+    files.rehearse([section.key, section.key + ".old"], None, section.trusted)
 
 
 def _make_parent(config: Config, path: str) -> None:

@@ -6,6 +6,7 @@ the file or of its directory (chattr(1)), a file that is a mount point, as conta
 
 import os
 
+from ...common import trusted
 from ...common.errors import Error
 
 # statx(2), <linux/stat.h>
@@ -14,9 +15,21 @@ _SIZE, _ATTRIBUTES = 256, slice(8, 16)
 _IMMUTABLE, _APPEND, _MOUNT_ROOT = 0x10, 0x20, 0x2000
 
 
-def check(path: str, directory: int, name: str) -> None:
-    """Raise Error, with the cure, if the file ``name`` in a ``directory`` (a descriptor) can't be
-    replaced; ``path`` is for the message."""
+def check_path(path: str, owner: int = 0) -> None:
+    """Raise Error, with the cure, if what is at ``path`` can't be replaced; ``owner`` is a uid that
+    may own directories on the way."""
+    try:
+        directory, name = trusted.open_parent(path, owner)
+    except FileNotFoundError as exc:
+        raise Error(f"{exc.filename}: no such directory, needed for {path}") from exc
+    try:
+        _check(path, directory, name)
+    finally:
+        os.close(directory)
+
+
+def _check(path: str, directory: int, name: str) -> None:
+    """``name`` is in a ``directory`` (a descriptor); ``path`` is for the message."""
     if _attributes(directory, "") & (_IMMUTABLE | _APPEND):
         place = os.path.dirname(path)
         raise Error(f"{path}: cannot be replaced: its directory has the attribute immutable or "

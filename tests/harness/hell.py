@@ -241,7 +241,11 @@ class Proxy:
             self._learn(call, answer)
         sent: Answer | Wire = answer
         if fault is not None:
-            sent = await asyncio.to_thread(fault.change, call, answer)
+            try:
+                sent = await asyncio.to_thread(fault.change, call, answer)
+                self.met.append(name)
+            except (ValueError, LookupError):    # Pebble's answer is none that it is about
+                pass
         return await self._send(call, sent, writer)
 
     async def _send(self, call: Call, sent: Answer | Wire, writer: asyncio.StreamWriter) -> bool:
@@ -266,16 +270,14 @@ class Proxy:
             if rule.kind == kind and rule.section in ("", section):
                 count[0] += 1
                 if rule.first <= count[0] < rule.first + rule.times:
-                    self.met.append(rule.fault)
                     return rule.fault
         return ""
 
     def _ask(self, call: Call, upstream: http.client.HTTPSConnection) -> Answer:
         if call.kind == "renewalInfo":
             return _not_soon()
-        headers = {"Host": call.headers["host"]}
-        if "content-type" in call.headers:
-            headers["Content-Type"] = call.headers["content-type"]
+        headers = {key: value for key, value in call.headers.items()
+                   if key not in ("content-length", "accept-encoding")}
         for last in False, True:
             try:
                 upstream.request(call.method, call.target,

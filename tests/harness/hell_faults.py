@@ -8,14 +8,13 @@ import asyncio
 import email.utils
 import json
 import re
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from . import ca
 from .hell import Answer, Call, Wire, reset
-
-import socket
 
 EVERY = ("directory", "newNonce", "newAccount", "newOrder", "authz", "challenge", "finalize",
          "order", "certificate", "renewalInfo")
@@ -96,8 +95,10 @@ def _cut(part: str, end: str, wait: float = 0.0) -> Change:
 def _drip(seconds: float, size: int) -> Change:
     def change(_call: Call, answer: Answer) -> Wire:
         data = answer.having("Content-Length", str(len(answer.body))).head() + answer.body
-        return Wire(tuple(step for start in range(0, len(data), size)
-                          for step in (data[start:start + size], seconds)))
+        steps: list[bytes | float] = []
+        for start in range(0, len(data), size):
+            steps += [data[start:start + size], seconds]
+        return Wire(tuple(steps))
     return change
 
 
@@ -170,6 +171,10 @@ def _edit(edit: Edit) -> Change:
 
 def _each(value: object) -> Edit:
     return lambda obj: dict.fromkeys(obj, value)
+
+
+def _said(status: str) -> Edit:
+    return lambda obj: obj.update(status=status)
 
 
 def _numbers(value: Any) -> Any:
@@ -322,18 +327,16 @@ FAULTS: dict[str, Fault] = {
     "not UTF-8": Fault(_body(lambda body: b'{"hell": "\xff\xc0",' + body.lstrip()[1:]), OBJECTS),
     "lone surrogate": Fault(_edit(lambda obj: {**obj, "hell": "\udc80"}), OBJECTS),
     # states
-    **{f"order {status}": Fault(_edit(lambda obj, status=status: obj.update(status=status)),
-                                ORDERS, spoils=True)
+    **{f"order {status}": Fault(_edit(_said(status)), ORDERS, spoils=True)
        for status in ("pending", "ready", "processing", "valid", "invalid", "hell\x1b[1m")},
-    **{f"authorization {status}": Fault(_edit(lambda obj, status=status: obj.update(
-        status=status)), ("authz",), spoils=True)
-        for status in ("valid", "invalid", "deactivated", "expired", "revoked", "hell")},
+    **{f"authorization {status}": Fault(_edit(_said(status)), ("authz",), spoils=True)
+       for status in ("valid", "invalid", "deactivated", "expired", "revoked", "hell")},
     "no challenges": Fault(_edit(lambda obj: obj.update(challenges=[])), ("authz",)),
     "other identifier": Fault(_edit(lambda obj: obj.update(identifier={
         "type": "dns", "value": "evil.example"})), ("authz",)),
     "token of a path": Fault(_edit(_challenges(token="../../etc/passwd")), ("authz",)),
     "tokens alike": Fault(_edit(_challenges(token="A" * 43)), ("authz",), harmless=True),
-    "challenge invalid": Fault(_edit(lambda obj: obj.update(status="invalid")), ("challenge",)),
+    "challenge invalid": Fault(_edit(_said("invalid")), ("challenge",)),
     # times
     **{f"{word} by a year": Fault(_field("Date", _now(days)), harmless=True)
        for word, days in (("late", -365), ("ahead", 365))},

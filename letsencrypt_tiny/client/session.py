@@ -19,7 +19,7 @@ from ..common.wire import jose, jsonfields, problems
 from ..common.wire.jsonfields import JsonObject
 from ..common.wire.problems import Problem
 from ..common.wire.signer import Greeting
-from . import directory, links, patience
+from . import directory, links, patience, strangers
 from .connection import Response
 from .connections import Connections
 from .directory import Directory
@@ -242,7 +242,8 @@ class Session:
         """Return the JSON object of a response; raises ProtocolError."""
         if response.media_type != JSON:
             kind = log.printable(response.get("content-type") or "no type", 100)
-            raise ProtocolError(f"{what}: the server sent {kind} instead of {JSON}")
+            raise ProtocolError(f"{what}: the server sent {kind} instead of {JSON}"
+                                + strangers.page(response.body, response.media_type))
         return _object(response, what)
 
     def location(self, response: Response, base: str, what: str) -> str:

@@ -215,7 +215,8 @@ class Proxy:
             with contextlib.suppress(OSError, TimeoutError):
                 await asyncio.wait_for(writer.wait_closed(), 3)    # all is sent
         finally:
-            transport.abort()
+            with contextlib.suppress(AttributeError):    # asyncio's, of one that has ended
+                transport.abort()
 
     # --- exchanges ------------------------------------------------------------------------
 

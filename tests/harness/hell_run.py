@@ -7,7 +7,9 @@ are a section's.
 
 import asyncio
 import json
+import os
 import random
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -200,7 +202,15 @@ def _names(section: str) -> list[str]:
 
 
 def go_through(prefix: Prefix, cases: Iterable[Case], jobs: int) -> list[Verdict]:
-    """Go through all cases, ``jobs`` at a time, each on a host of its own."""
+    """Go through all cases, ``jobs`` at a time, each on a host of its own.
+
+    The environment may choose: HELL, a regular expression of their names; HELL_EVERY, each n-th
+    of those; HELL_JOBS; and HELL_REPORT, a file that each verdict is appended to at once.
+    """
+    jobs = int(os.environ.get("HELL_JOBS", jobs))
+    wanted = re.compile(os.environ.get("HELL", ""))
+    cases = [case for case in cases if wanted.search(case.name)]
+    cases = cases[::int(os.environ.get("HELL_EVERY", 1))]
     with Pebble(nosleep=True, noncereject=0, authzreuse=0, always_valid=True) as pebble, \
             tempfile.TemporaryDirectory(prefix="hell-") as directory:
         path = Path(directory)
@@ -227,10 +237,19 @@ async def _all(prefix: Prefix, proxies: Sequence[Proxy], cases: list[Case]) -> l
                 await ground.prepare()
                 while left:
                     verdicts.append(await ground.meet(left.pop()))
+                    _report(verdicts[-1])
             finally:
                 ground.remove()
     await asyncio.gather(*map(work, proxies))
     return verdicts
+
+
+def _report(verdict: Verdict) -> None:
+    path = os.environ.get("HELL_REPORT")
+    if path:
+        took = " + ".join(f"{run.seconds:.1f} s, {run.memory >> 10} MiB" for run in verdict.runs)
+        with open(path, "a", encoding="utf-8") as file:
+            print("BAD" if verdict.wrong else "good", f"({took})", verdict, file=file, flush=True)
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:

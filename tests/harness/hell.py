@@ -235,7 +235,7 @@ class Proxy:
         self.seen.append((call.kind, call.section))
         name = self._due(call.kind, call.section)
         fault = hell_faults.FAULTS[name] if name else None
-        if fault is not None and not fault.heeded:
+        if fault is not None and not fault.heeds(call.kind):
             answer = Answer(200, (("Content-Type", "application/json"),), b"{}")
         else:
             answer = await asyncio.to_thread(self._ask, call, upstream)

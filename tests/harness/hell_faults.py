@@ -1,7 +1,7 @@
 """What the server from hell does, as a table: each row is one fault (``hell`` says when).
 
-``harmless``: nobody may be kept from a certificate by it.  ``spoils``: it says that the order, or
-a part of it, is dead or not there: another order can't be avoided.
+``harmless``: nobody may be kept from a certificate by it.  ``dead``: it says that the order, or a
+part of it, is dead or not there; ``denies``: that what was asked for was not done.
 """
 
 import asyncio
@@ -36,7 +36,12 @@ class Fault(NamedTuple):
     kinds: tuple[str, ...] = EVERY
     heeded: bool = True
     harmless: bool = False
-    spoils: bool = False
+    dead: bool = False
+    denies: bool = False
+
+    def heeds(self, kind: str) -> bool:
+        """Say whether Pebble is asked: it has made no order where that is denied."""
+        return self.heeded and not (self.denies and kind == "newOrder")
 
 
 # --- connections ---------------------------------------------------------------------------
@@ -290,15 +295,16 @@ FAULTS: dict[str, Fault] = {
     "gzip, transferred": Fault(_sent(("Transfer-Encoding", "gzip, chunked")), BODIES),
     "broken chunks": Fault(_sent(("Transfer-Encoding", "chunked")), BODIES),
     **{f"status {status}": Fault(_status(status)) for status in (101, 206, 304, 600, 999)},
-    **{f"{status} page": Fault(_page(status), spoils=status in (404, 410))
+    **{f"{status} page": Fault(_page(status), dead=status in (404, 410))
        for status in (400, 403, 404, 410, 429, 500, 502, 503)},
-    "500": Fault(_problem(500, "serverInternal")), "503": Fault(_problem(503, "serverInternal")),
-    "429": Fault(_problem(429, "rateLimited", ("Retry-After", "1"))),
-    "429 for a day": Fault(_problem(429, "rateLimited", ("Retry-After", "86400"))),
-    "badNonce": Fault(_problem(400, "badNonce"), SIGNED),
-    "malformed": Fault(_problem(400, "malformed"), spoils=True),
+    "500": Fault(_problem(500, "serverInternal"), denies=True),
+    "503": Fault(_problem(503, "serverInternal"), denies=True),
+    "429": Fault(_problem(429, "rateLimited", ("Retry-After", "1")), denies=True),
+    "429 for a day": Fault(_problem(429, "rateLimited", ("Retry-After", "86400")), denies=True),
+    "badNonce": Fault(_problem(400, "badNonce"), SIGNED, heeded=False),
+    "malformed": Fault(_problem(400, "malformed"), dead=True, denies=True),
     "controls": Fault(_problem(403, "unauthorized", detail="\x1b[2J\r\nerror: x\u202e\x00" * 999),
-                      spoils=True),
+                      dead=True, denies=True),
     # redirects
     **{f"{status}": Fault(_redirect(status)) for status in (301, 302, 307, 308)},
     "302 to http:": Fault(_redirect(302, "http://127.0.0.1")),
@@ -327,9 +333,9 @@ FAULTS: dict[str, Fault] = {
     "not UTF-8": Fault(_body(lambda body: b'{"hell": "\xff\xc0",' + body.lstrip()[1:]), OBJECTS),
     "lone surrogate": Fault(_edit(lambda obj: {**obj, "hell": "\udc80"}), OBJECTS),
     # states
-    **{f"order {status}": Fault(_edit(_said(status)), ORDERS, spoils=True)
+    **{f"order {status}": Fault(_edit(_said(status)), ORDERS, dead=True)
        for status in ("pending", "ready", "processing", "valid", "invalid", "hell\x1b[1m")},
-    **{f"authorization {status}": Fault(_edit(_said(status)), ("authz",), spoils=True)
+    **{f"authorization {status}": Fault(_edit(_said(status)), ("authz",), dead=True)
        for status in ("valid", "invalid", "deactivated", "expired", "revoked", "hell")},
     "no challenges": Fault(_edit(lambda obj: obj.update(challenges=[])), ("authz",)),
     "other identifier": Fault(_edit(lambda obj: obj.update(identifier={
@@ -353,7 +359,7 @@ FAULTS: dict[str, Fault] = {
     "line ends": Fault(_urls(lambda url: url + "\r\nX: y"), _URLS),
     "URL of 9 kB": Fault(_urls(lambda url: url + "?" + "x" * 9000), _URLS),
     # chains: what the master has found wrong it does not fetch again
-    **{word: Fault(change, _CERT, spoils=True) for word, change in {
+    **{word: Fault(change, _CERT, dead=True) for word, change in {
         "junk between": _chain(lambda items: [b"junk\n", *items, b"\xff\0junk\n"]),
         "other order": _chain(lambda items: items[::-1]),
         "leaf twice": _chain(lambda items: items[:1] + items),

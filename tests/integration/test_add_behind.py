@@ -28,6 +28,7 @@ def behind(site: Site, hostile: Hostile, prefix: Prefix) -> Iterator[Site]:
     site.rundir.mkdir(mode=0o755, parents=True, exist_ok=True)
     site.main[""]["run-directory"] = str(site.rundir)
     site.certs[""] = {"CAfile": str(hostile.roots())}
+    (site.etc / "certs.conf.d").mkdir()
     site.genkey()
     yield site
 
@@ -36,8 +37,9 @@ def behind(site: Site, hostile: Hostile, prefix: Prefix) -> Iterator[Site]:
 def test_without_our_snippet(kind: str, behind: Site, prefix: Prefix, hostile: Hostile) -> None:
     """check says so, and add; the CA is asked for nothing."""
     behind.certificate("a.example", ["a.example"])
-    told = (rf"{kind} \(process [0-9]+\) listens on port 80, and a challenge for [ab]\.example does "
-            rf"not reach us through it \(port 80 answers with HTTP status 404\): {CURES[kind]}")
+    told = (rf"{kind} \(process [0-9]+\) listens on port 80, and a challenge for [ab]\.example "
+            r"does not reach us through it \(port 80 answers with HTTP status 40[34]\): "
+            f"{CURES[kind]}")
     with Frontend(prefix, f"{kind}.conf", bare=True):
         assert re.fullmatch(f"error: {told}", only_error(behind.run("check")))
         done = behind.run("add", "b.example", "--tos-agreed")

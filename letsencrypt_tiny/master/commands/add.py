@@ -78,6 +78,8 @@ def add(config: Config, options: Options) -> int:
             opening.register(config, wanted, contact)
         if missing:
             wish = _wish(config, options)
+        if options.web_server:
+            _adapt(config, wish.section)
         return _order(config, wish)
 
 
@@ -186,6 +188,16 @@ def _order(config: Config, wish: Wish) -> int:
             if log.shows_info():
                 print(line)
     return status
+
+
+def _adapt(config: Config, section: Section) -> None:
+    """Have the web server at the port of HTTP pass challenges on, unless it does.  Raises Error."""
+    from . import frontend, through
+    names = through.concerned(config, [section])
+    if not names:
+        log.info("web server: none has port 80 that challenges are to pass")
+    elif through.trial(config, names):
+        frontend.adapt(config, section)
 
 
 def _checked_and_ordered(config: Config, section: Section) -> int:

@@ -27,7 +27,7 @@ from ..settings.main import Config
 from ..settings.network import HTTP_PORT
 
 MOST = 20   # names that are tried
-_NOWHERE = "https://127.0.0.1:9/"   # no CA is asked, nor looked up
+_NOWHERE = "127.0.0.1:9"   # no CA is asked, nor looked up, nor a proxy
 
 
 def concerned(config: Config, sections: Iterable[Section]) -> list[Identifier]:
@@ -48,7 +48,8 @@ def trial(config: Config, names: Iterable[Identifier]) -> dict[str, str]:
     loop = Loop()
     messages = Messages(loop)
     client = identity(config.client.program)
-    access = config.client.access._replace(server=_NOWHERE, origins=(), proxy=_NOWHERE[:-1])
+    access = config.client.access._replace(server=f"https://{_NOWHERE}/", origins=(),
+                                           proxy=f"http://{_NOWHERE}")
     conversation = Conversation(loop, messages, config, Issuer("", access))
     responder, = responders_for(["http-01"], config, client, messages.pipe)
     try:
@@ -78,7 +79,7 @@ def _heard(loop: Loop, conversation: Conversation, responder: Responder
         elif isinstance(event, Answered):
             answer = event.answer
             if isinstance(answer, Failed):
-                yield answer.section, answer.message
+                raise Error(answer.message)
             elif isinstance(answer, Finding) and answer.verdict != "ok":
                 yield answer.section, answer.text.partition("): ")[2] or answer.text
 

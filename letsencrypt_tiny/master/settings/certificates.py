@@ -113,8 +113,8 @@ class Certificates(NamedTuple):
     @property
     def hint(self) -> str:
         """What to say where there is no section."""
-        return ("no certificate is configured: add a section such as [example.org] with names = "
-                f"example.org to {self.files[0]}")
+        return ("no certificate is configured: run “letsencrypt-tiny add example.org”, or add a "
+                f"section [example.org] with names = example.org to {self.files[0]}")
 
 
 def _hash(text: str) -> str:

@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         return exc.exit_status
     except signals.Interrupted as exc:
         log.error(f"stopped by {exc}; what was not finished is taken up by the next run")
-        return 1
+        signals.die(exc.number)
     except OSError as exc:   # of the system's, or of whoever reads standard output
         if debug:
             log.trace()

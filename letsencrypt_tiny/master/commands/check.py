@@ -26,7 +26,7 @@ from ..settings.main import Config
 from ..settings.network import HTTP_PORT, TLS_PORT
 from ..settings.presets import Preset
 from ..settings.program import Program
-from ..store import keys
+from ..store import installed, keys
 from ..store.installed import check_authorities
 from . import account, programs
 from .locked import Locked
@@ -215,12 +215,25 @@ def _no_pipe(name: str) -> int:
 def _section_checks(config: Config, section: Section, wanted: list[Wanted]
                     ) -> Iterator[Callable[[], object]]:
     yield lambda: check_authorities(section)
-    yield lambda: wanted.append(Wanted(section, _csr(config, section)))
+    yield partial(_check_key, config, section, wanted)
     for path in section.outputs:
         parent = os.path.dirname(path)
         if not parent.startswith(config.certs_directory + "/"):   # those are made when needed
             yield lambda p=parent: os.close(       # type: ignore[misc]
                 trusted.open_directory(p, section.trusted))
+
+
+def _check_key(config: Config, section: Section, wanted: list[Wanted]) -> None:
+    """It is of use, and it is that of the certificate that is installed."""
+    csr = _csr(config, section)
+    wanted.append(Wanted(section, csr))
+    try:
+        certificate = installed.read(section).certificate
+    except installed.Busy:
+        return
+    if csr is not None and certificate is not None and certificate.spki != csr.spki:
+        raise Error(f"{section.where}: {section.outputs[0]} is not for the private key "
+                    f"{section.key}: no server can use both (newOrder has it renewed)")
 
 
 def _csr(config: Config, section: Section) -> CSR | None:

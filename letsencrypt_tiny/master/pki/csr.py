@@ -73,7 +73,7 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     section = want.section
     for path in section.outputs:   # rather now than with a certificate in hand
         _make_parent(config, path)
-        files.probe(path, files.TRIAL, section.owner)
+    files.rehearse(section.outputs, section.owner, section.trusted)
     if section.in_token:
         return _in_token(config, want, compromised)
     keys.tidy(section.key, section.trusted)
@@ -84,6 +84,7 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     old = None if stays else {want.spent, csr.spki if csr else b""}
     made = _waiting(config, want, waiting, old, compromised)
     if made is not None:
+        _try_place(config, section)
         return made
     if csr is not None and stays:
         return Made(csr, seen=seen)
@@ -187,8 +188,7 @@ def _pending(config: Config, section: Section, waiting: str) -> Made:
 def _with_new_key(config: Config, section: Section, path: str) -> Made:
     """Make a key at ``path``, and a CSR with it."""
     owner = section.trusted if path == section.key else 0
-    _make_parent(config, section.key)
-    files.probe(section.key, files.TRIAL, None, section.trusted)
+    _try_place(config, section)
     pem = openssl.generate_key(config.openssl, section.key_type)
     if not 0 < len(pem) <= keys.MAX_KEY:
         raise Error(f"{config.openssl} genpkey made no private key ({len(pem)} bytes)")
@@ -214,6 +214,12 @@ def _request(config: Config, section: Section, key: int, path: str) -> CSR:
         raise Error(f"cannot make a signing request with {path}: {exc}") from exc
     finally:
         os.close(key)
+
+
+def _try_place(config: Config, section: Section) -> None:
+    """Raise Error if no key could be installed: rather now than with its certificate in hand."""
+    _make_parent(config, section.key)
+    files.rehearse([section.key, section.key + ".old"], None, section.trusted)
 
 
 def _make_parent(config: Config, path: str) -> None:

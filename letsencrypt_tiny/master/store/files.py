@@ -95,14 +95,29 @@ def remove(path: str) -> None:
         os.close(directory)
 
 
-def probe(path: str, size: int, owner: tuple[int, int] | None = None, trusted_owner: int = 0
-          ) -> None:
-    """Raise Error if a file of ``owner`` with that many bytes could not be installed at ``path``.
+def rehearse(paths: Sequence[str], owner: tuple[int, int] | None = None, trusted_owner: int = 0
+             ) -> None:
+    """Raise Error if files of ``owner`` could not be installed at all ``paths`` together.
 
-    It is tried, and taken back: file systems are read-only, or full, in many ways.
-    ``trusted_owner`` is a uid that may own directories on the way.
+    It is tried, and taken back: file systems are read-only, full, out of inodes or beyond a quota
+    in many ways, and some tell at fsync(2) only.  ``trusted_owner`` is a uid that may own
+    directories on the way.
     """
-    _write(File(path, bytes(size), owner, 0o600), False, trusted_owner).close()
+    from . import obstacles   # with ctypes, where there is something to do
+    last = {os.path.dirname(path): path for path in paths}   # each directory is synced once
+    written: list[_Written] = []
+    try:
+        for path in paths:
+            obstacles.check_path(path, trusted_owner or (owner[0] if owner else 0))
+            written.append(_write(File(path, bytes(TRIAL), owner, 0o600), path in last.values(),
+                                  trusted_owner))
+        for item, path in zip(written, paths):
+            item.rehearse(path in last.values())
+    except OSError as exc:
+        raise Error(f"{path}: cannot write it: {exc.strerror}") from exc
+    finally:
+        for item in written:
+            item.close()
 
 
 def check(path: str, owner: tuple[int, int] | None = None) -> None:
@@ -127,6 +142,14 @@ class _Written:
     def rename(self) -> None:
         os.rename(self.temporary, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
         self.renamed = True
+
+    def rehearse(self, durable: bool) -> None:
+        """Rename it as ``rename`` would, but to a name that nobody looks for."""
+        aside = f".{self.name}.try"
+        os.rename(self.temporary, aside, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+        self.temporary = aside
+        if durable:
+            os.fsync(self.directory)
 
     def close(self) -> None:
         if not self.renamed:

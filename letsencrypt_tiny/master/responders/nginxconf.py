@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-_FILE = re.compile(r"^# configuration file (.*):$", re.M)
+_FILE = re.compile(r"^# configuration file (.*):\n", re.M)
 _TOKEN = re.compile(r"""\s+ | \#[^\n]* | (?P<mark>[{};])
                         | "(?P<double>(?:\\.|[^"\\])*)" | '(?P<single>(?:\\.|[^'\\])*)'
                         | (?P<word>(?:\$\{[^}]*\}|\\.|[^\s{};"'\#]|(?<=\S)\#)+)""", re.X | re.S)
@@ -59,10 +59,10 @@ def answers(found: Found, name: str) -> Server | None:
     """Return the server that answers for a name at port 80; None if there is none."""
     there = [server for server in found.servers if server.at_80]
     labels = name.split(".")
-    wanted = [name, *("*." + ".".join(labels[start:]) for start in range(1, len(labels)))]
-    for word in wanted:   # the longest first, as nginx does
-        for server in there:
-            if word in server.names or word[1:] in server.names:
+    above = [".".join(labels[start:]) for start in range(1, len(labels))]
+    for words in ({name, f".{name}"}, *({f"*.{rest}", f".{rest}"} for rest in above)):
+        for server in there:   # the longest first, as nginx does
+            if not words.isdisjoint(server.names):
                 return server
     for server in there:
         if any(_fits(pattern, name) for pattern in server.names):

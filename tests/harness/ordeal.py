@@ -140,13 +140,14 @@ class Ordeal:
 
     def _judge(self, what: str) -> None:
         """Nothing is half, nothing is lost, and the next run takes up what there is."""
-        site, certificate = self._site, self._site.file(SECTION)
+        site = self._site
         orders = len(self._server.orders) - self._ordered
         self._wait_for_lock(what)
-        if certificate.exists():
-            assert judge.matches(certificate, site.file(SECTION, "privkey.pem")), what
-            assert judge.matches(site.file(SECTION, "cert.pem"),
-                                 site.file(SECTION, "privkey.pem")), what
+        # of the first certificate one may be there, and the other not yet
+        for name in ("fullchain.pem", "cert.pem"):
+            if site.file(SECTION, name).exists():
+                assert judge.matches(site.file(SECTION, name),
+                                     site.file(SECTION, "privkey.pem")), (what, name)
         done = site.run("newOrder")
         self._check(what, done, orders)
         self._put_back()

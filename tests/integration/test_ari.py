@@ -21,6 +21,7 @@ from letsencrypt_tiny.common.wire.order import Directory
 from letsencrypt_tiny.common.x509.certid import cert_id
 from letsencrypt_tiny.master.store.installed import read_certificate
 from letsencrypt_tiny.master.store.journal import Journal
+from letsencrypt_tiny.master.store.outages import Outages
 from letsencrypt_tiny.master.store.renewals import Renewal, Renewals
 
 DAY = 86400
@@ -122,6 +123,17 @@ def test_not_asked(issued: Site, hostile: Hostile, suggests: Suggests) -> None:
     issued.certs["a"]["ari"] = "no"
     expect(issued.run("newOrder", "--force"), 0, "a: forced", f"a: {INSTALLED}")
     assert suggests.replaced[1] is None
+
+
+def test_one_that_is_out_of_order_is_not_asked(issued: Site, hostile: Hostile) -> None:
+    """For half a day: what is due asks it all the same, and tells when it is well again."""
+    issued.at_once = True
+    outages, now = Outages(str(issued.lib / "state")), int(time.time())
+    outages.failed(hostile.directory, "closed", now - DAY // 4)
+    expect(issued.run("newOrder"), 0, f"a: {VALID}")
+    assert hostile.requests == []
+    outages.failed(hostile.directory, "closed", now - DAY)
+    assert issued.run("newOrder").returncode == 0 and len(hostile.requests) == 2
 
 
 # --- renewed -------------------------------------------------------------------------------------

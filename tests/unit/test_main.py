@@ -134,7 +134,8 @@ def test_what_makes_no_sense(machine: Machine, arguments: list[str], match: str)
     (["newOrder", "x", "-x", "y"], "no option -x"), (["newOder"], "did you mean “newOrder”?"),
     (["chek"], "did you mean “check”?"), (["certonly"], "did you mean “newOrder”?"),
     (["register"], "did you mean “account --register”?"), (["certs"], "did you mean “status”?"),
-    (["frobnicate"], "there is no command “frobnicate” (valid: account,"), ([], "no command: say"),
+    (["frobnicate"], "there is no command “frobnicate” (valid: add, remove, account,"),
+    ([], "no command: say"),
     (["newOrder", "exmaple.org"], "section [exmaple.org] in the certificates' configuration: "
                                   "did you mean “example.org”?")])
 def test_words_that_are_not_known(machine: Machine, arguments: list[str], match: str) -> None:

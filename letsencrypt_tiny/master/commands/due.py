@@ -16,6 +16,7 @@ from ..settings.main import Config
 from ..store import installed
 from ..store.installed import Installed
 from ..store.journal import Journal, SectionState
+from ..store.outages import Outages
 from ..store.pairs import Pairs
 from ..store.renewals import NOTHING, Renewal, Renewals
 from ..store.vicinity import Vicinity
@@ -23,6 +24,8 @@ from ..store.vicinity import Vicinity
 if TYPE_CHECKING:
     from .life import Life
     from .suggestions import Question
+
+FRESH = DAY // 2    # seconds: what an order has found is tried again, by an order, before that
 
 
 class Selection(NamedTuple):
@@ -96,6 +99,7 @@ class Inquirer:
         self._known = issuers.configured(config)
         self._renewals = renewals
         self._journal = Journal(config.state_directory)
+        self._outages = Outages(config.state_directory)
         self._suggests: dict[str, bool] = {}
 
     def question(self, life: "Life", verdict: Due | None) -> "Question | None":
@@ -114,9 +118,13 @@ class Inquirer:
         return Question(life.name, issued, about)
 
     def _answers(self, issuer: Issuer) -> bool:
+        """Say whether it is known to, and not out of order: an order finds out when it is well
+        again, which is one request then instead of two."""
         if issuer.directory not in self._suggests:
+            outage = self._outages.of(issuer.directory)
             self._suggests[issuer.directory] = issuers.suggests(
-                issuer, self._journal.suggests(issuer.directory))
+                issuer, self._journal.suggests(issuer.directory)) and not (
+                    outage is not None and 0 <= time.time() - outage.last < FRESH)
         return self._suggests[issuer.directory]
 
 

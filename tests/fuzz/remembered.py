@@ -1,0 +1,171 @@
+"""Readers of what we have written ourselves, once: whatever a power cut, an older version or an
+administrator has made of it since, it is read, or is as good as nothing, and is written again.
+
+Each lets its file be read, has something remembered, and looks whether that, and what has nothing
+to do with it, is there afterwards.  No fsync: a million times each would take hours.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from letsencrypt_tiny.common.wire.jsonfields import dump
+from letsencrypt_tiny.common.wire.order import Directory
+from letsencrypt_tiny.dns import journal as published
+from letsencrypt_tiny.master.store.journal import Journal, SectionState, filename_of
+from letsencrypt_tiny.master.store.outages import Outage, Outages
+from letsencrypt_tiny.master.store.pauses import Pause, Pauses
+from letsencrypt_tiny.master.store.renewals import Renewal, Renewals
+from letsencrypt_tiny.master.store.tally import Tally
+
+URL, OTHER = "https://ca.example/dir", "https://other.example/dir"
+NOW = 1_800_000_000
+DIGEST = "A" * 43
+STATE = SectionState(URL, DIGEST, f"{URL}/o/1", "ab" * 32, True, True, 7, failures=2, failed=NOW,
+                     why="no", wish="12345678")
+PAUSE = Pause("down", NOW + 60, 60)
+RENEWAL = Renewal("aki.serial", NOW + 900, NOW, NOW + 60, NOW + 30, NOW + 7, 0, 0, 0, f"{URL}/why")
+
+# What reads a file in a state directory: afterwards it returns what was there
+Look = Callable[[str], object]
+
+
+def _agree(after: object, expected: object) -> None:
+    if after != expected:
+        raise AssertionError(f"{expected!r} was remembered, {after!r} is read")
+
+
+def _section(room: str) -> object:
+    """Nothing is remembered of what is empty: for us both are the same."""
+    found = Journal(room).section("a")
+    Journal(room).remember("a", found)
+    _agree([value or None for value in Journal(room).section("a")],
+           [value or None for value in found])
+    return found != SectionState()
+
+
+def _accounts(room: str) -> object:
+    journal = Journal(room)
+    found = {url: journal.accounts(url) for url in journal.directories()}
+    for url, accounts in found.items():
+        for key in accounts:
+            _agree(accounts[journal.heir(url, key)], accounts[key])
+    journal.remember_account(URL, DIGEST, f"{URL}/new")
+    _agree(Journal(room).accounts(URL), {**found.get(URL, {}), DIGEST: f"{URL}/new"})
+    _agree(Journal(room).accounts(OTHER), found.get(OTHER, {}))
+    return found
+
+
+def _directories(room: str) -> object:
+    journal = Journal(room)
+    found, other = (journal.issuers(URL), journal.suggests(URL)), journal.issuers(OTHER)
+    journal.learn_directory(URL, Directory(("b.example",), True))
+    _agree((journal.issuers(URL), journal.suggests(URL)), (("b.example",), True))
+    _agree(journal.issuers(OTHER), other)
+    return found[0] and found[1] is not None
+
+
+def _revoked(room: str) -> object:
+    found = Journal(room).revoked()
+    Journal(room).forget_revoked(b"x")
+    _agree(Journal(room).revoked(), found._replace(
+        certificates=found.certificates - {hashlib.sha256(b"x").hexdigest()}))
+    return found.certificates and found.keys
+
+
+def _outages(room: str) -> object:
+    found, other = Outages(room).of(URL), Outages(room).of(OTHER)
+    made = Outages(room).failed(URL, "no", NOW)
+    _agree(Outages(room).of(URL), made)
+    _agree((made.last, made.why, Outages(room).of(OTHER)), (NOW, "no", other))
+    Outages(room).well(URL)
+    _agree(Outages(room).of(URL), None)
+    return found
+
+
+def _pauses(room: str) -> object:
+    found = Pauses(room).of(URL, "a")
+    Pauses(room).begin(URL, "a", PAUSE, NOW)
+    _agree(Pauses(room).of(URL, "a"), PAUSE)
+    Pauses(room).end(URL, "a")
+    _agree(Pauses(room).of(URL, "a"), None)
+    return found
+
+
+def _renewals(room: str) -> object:
+    found = Renewals(room).of("a")
+    Renewals(room).remember({"a": RENEWAL}, NOW)
+    _agree(Renewals(room).of("a"), RENEWAL)
+    return found.certificate
+
+
+def _tally(room: str) -> object:
+    found = Tally(room).of(URL, "names", "a")
+    Tally(room).set(URL, "names", "a", NOW + 60, NOW)
+    _agree(Tally(room).of(URL, "names", "a"), NOW + 60)
+    return found
+
+
+def _records(room: str) -> object:
+    """The journal of the DNS updater: only whole lines stay, and they say the same again."""
+    path = Path(room, "records")
+    before = path.read_bytes()
+    found = [_left(path) for _ in range(2)]
+    _agree(found[1], found[0])
+    _agree(path.read_bytes(), before[:before.rfind(b"\n") + 1])
+    return found[0]
+
+
+def _left(path: Path) -> object:
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        return published.Journal(descriptor, 0).left
+    finally:
+        os.close(descriptor)
+
+
+def _reader(filename: str, look: Look) -> Callable[[bytes], object]:
+    """Return what lets ``look`` find bytes in a file, in a directory that lasts as long as it."""
+    room = tempfile.TemporaryDirectory(prefix="fuzz-")
+    path = Path(room.name, filename)
+
+    def read(data: bytes) -> object:
+        path.unlink(missing_ok=True)
+        path.write_bytes(data)
+        path.chmod(0o600)
+        return look(room.name)
+    return read
+
+
+def _published(what: str, name: str) -> bytes:
+    return dump({"is": what, "name": name, "value": DIGEST, "zone": "a.example", "how": ""}) + b"\n"
+
+
+def files() -> dict[str, tuple[Callable[[bytes], object], Sequence[bytes]]]:
+    """Return name -> reader, which may raise nothing and says whether there was something, and
+    seeds, in which there is."""
+    rows: list[tuple[str, str, Look, list[bytes]]] = [
+        ("state of a section", filename_of("a"), _section, [
+            dump({key: value for key, value in STATE._asdict().items() if value})]),
+        ("state of accounts", "accounts.json", _accounts, [
+            dump({URL: {DIGEST: f"{URL}/a/1"}, OTHER: {"k": "v", "l": "v"}}),
+            dump({URL: {"url": f"{URL}/a/1", "key": DIGEST}})]),     # of 1.0
+        ("state of directories", "directories.json", _directories, [
+            dump({URL: {"issuers": ["ca.example"], "renewal_info": False}})]),
+        ("state of revocations", "revoked.json", _revoked, [
+            dump({"certificates": [hashlib.sha256(b"x").hexdigest()], "keys": ["ab" * 32]})]),
+        ("state of outages", "outages.json", _outages, [
+            dump({url: Outage(NOW - 60, NOW - 6, 3, "x")._asdict() for url in (URL, OTHER)})]),
+        ("state of pauses", "pauses.json", _pauses, [
+            dump({URL: {"a": PAUSE._asdict(), "": PAUSE._asdict()}})]),
+        ("state of renewals", "renewals.json", _renewals, [
+            dump({"a": " ".join(map(str, RENEWAL)), "b": " ".join(map(str, RENEWAL))})]),
+        ("state of limits", "tally.json", _tally, [
+            dump({URL: {"names": {"a": NOW + 9, "b": NOW - 9}}})]),
+        ("records published", "records", _records, [
+            _published("published", "_acme-challenge.a.example")
+            + _published("published", "_acme-challenge.b.example")
+            + _published("gone", "_acme-challenge.a.example") + b'{"is":'])]
+    return {name: (_reader(filename, look), seeds) for name, filename, look, seeds in rows}

@@ -6,6 +6,7 @@ Programs catch ``Error`` once, in their ``main()``, print it and leave with its
 """
 
 import errno
+import os
 from collections.abc import Iterable
 
 # A connection is to an address family that this host has not, or has no way to the world for
@@ -42,6 +43,12 @@ class ProtocolError(Error):
 
 class LocalProtocolError(Error):
     """We were about to send what the protocol has no room for: a limit, or a mistake of ours."""
+
+
+def reason(exc: OSError) -> str:
+    """Return what the system has said, with the file if it told of one; not the number."""
+    why = exc.strerror or str(exc)
+    return f"{os.fsdecode(exc.filename)}: {why}" if isinstance(exc.filename, (str, bytes)) else why
 
 
 def did_you_mean(word: str, valid: Iterable[str]) -> str:

@@ -20,13 +20,12 @@ import os
 import re
 import stat
 
-from . import acl
+from . import acl, steps
 from .errors import Error
 
 MAX_LINKS = 40   # as the kernel's own limit (path_resolution(7))
 
 _STAFF = re.compile(r"/(?:usr|var)/local(?:/|\Z)")
-_PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Untrusted(Error):
@@ -118,7 +117,7 @@ def look(path: str, *owners: int) -> os.stat_result:
 
 
 def absolute(path: str) -> str:
-    """Return a path of ours from the root on; unlike os.path.abspath it means the same file."""
+    """Return a path of ours from the root on: unlike os.path.abspath the same file."""
     return path if path.startswith("/") else os.path.join(os.getcwd(), path)
 
 
@@ -163,10 +162,10 @@ class _Walk:
 
     def __init__(self, path: str, owners: tuple[int, ...], directory: bool, anybody: bool) -> None:
         self.path = path
-        self.todo = _components(path)
+        self.todo = steps.components(path)
         self.done = ""
         self.shared: Error | None = None   # why only what belongs to root can be used where we are
-        self.current = os.open("/", _PLACE)
+        self.current = steps.root(path)
         self._directory = directory        # whether the last component, too, must be one
         self._anybody = anybody
         self._ours = {0, os.geteuid()}
@@ -183,16 +182,15 @@ class _Walk:
         part = self.todo.pop()
         # the parent of a trusted directory is one that we came through, or is checked as well
         here = self.done.rpartition("/")[0] if part == ".." else f"{self.done}/{part}"
-        want_directory = self._directory or bool(self.todo)
-        target = None
+        want_directory, target = self._directory or bool(self.todo), None
         try:
-            descriptor = os.open(part, _PLACE | os.O_DIRECTORY * want_directory,
+            descriptor = os.open(part, steps.PLACE | os.O_DIRECTORY * want_directory,
                                  dir_fd=self.current)
         except OSError as exc:
-            target = _link(part, self.current)
-            if target is None and isinstance(exc, FileNotFoundError):
-                raise FileNotFoundError(exc.errno, exc.strerror, here) from exc
+            target = steps.link(part, self.current)
             if target is None:
+                if isinstance(exc, FileNotFoundError):
+                    raise FileNotFoundError(exc.errno, exc.strerror, here) from exc
                 raise Error(f"{here}: cannot open it: {exc.strerror}") from exc
         else:
             if not want_directory and stat.S_ISLNK(os.fstat(descriptor).st_mode):
@@ -222,24 +220,12 @@ class _Walk:
         self._links += 1
         if self._links > MAX_LINKS:
             raise Error(f"{self.path}: too many symbolic links")
-        self.todo += _components(target)
+        self.todo += steps.components(target)
         if target.startswith("/"):
             os.close(self.current)
-            self.current = os.open("/", _PLACE)
+            self.current = steps.root(self.path)
             self.done = ""
             self._look_around()
-
-
-def _components(path: str) -> list[str]:
-    """The components of a path, the first last."""
-    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
-
-
-def _link(name: str, directory: int) -> str | None:
-    try:
-        return os.readlink(name, dir_fd=directory)
-    except OSError:
-        return None
 
 
 def _open_plain(place: int, path: str) -> int:

@@ -13,8 +13,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ..common import encoding, log
-from ..common.errors import Error, LockedError, UsageError
+from ..common import encoding, log, output
+from ..common.errors import Error, LockedError, UsageError, reason
 from .arguments import (OPTIONS, VERSION, Arguments, meant, parse, parser, unknown_command,
                         unknown_option)
 from .peers import signals
@@ -29,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if argv is None:
             encoding.use_utf8()
+            output.name()
         _prepare_process()
         status = _run(list(map(encoding.argument, sys.argv[1:])) if argv is None else argv)
         print(end="", flush=True)
@@ -44,9 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as exc:   # of the system's, or of whoever reads standard output
         if debug:
             log.trace()
-        if not isinstance(exc, BrokenPipeError):
-            log.error(f"{exc}{_unprivileged(exc)}")
-        os.dup2(os.open("/dev/null", os.O_WRONLY), 1)   # what is left in the buffer
+        if not output.is_unread(exc):
+            log.error(f"cannot go on: {reason(exc)}{_unprivileged(exc)}")
+        output.forget()
         return 1
 
 

@@ -86,8 +86,9 @@ FLOORS = {
     "master": (("store", "settings"), ("plan", "peers"), ("responders", "report", "pki"),
                ("commands",), ("arguments",), ("main",)),
     "common": (("environment", "process", "record", "shortage", "encoding", "errors", "paths",
-                "names", "urls", "clock", "pycryptodome"),
-               ("log", "specifiers", "inifile", "acl", "pkcs11"), ("trusted", "complaint"),
+                "names", "urls", "clock", "output", "pycryptodome"),
+               ("accounts", "steps", "log", "specifiers", "inifile", "acl", "pkcs11"),
+               ("trusted", "complaint"),
                ("wire", "x509", "sandbox", "serving")),
 }
 

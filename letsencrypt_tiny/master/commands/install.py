@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ...common import log
-from ...common.errors import Error
+from ...common.errors import Error, reason
 from ...common.x509.certificate import Certificate
 from ...common.x509.der import encode_pem
 from ..peers.shell import run_shell
@@ -58,8 +58,24 @@ def install_arrived(config: Config, arrived: Sequence[Chain], report: Report) ->
             one.life.fails(lifecycle.REJECTED, str(chain))
     alone: list[Chain] = []
     for group in twins.groups(good):
-        alone += _install(config, group, report)
+        try:
+            alone += _install(config, group, report)
+        except OSError as exc:   # no descriptor, no memory: nobody else's failure
+            _not_installed(group, exc, report)
     return alone
+
+
+def _not_installed(group: Sequence[Good], exc: OSError, report: Report) -> None:
+    for one, _ in group:
+        if one.life.phase == lifecycle.INSTALLED:
+            log.debug(f"{one.life.name}: {reason(exc)}")
+            continue
+        report.failed(one.life.name, f"the server's certificate is not installed: {reason(exc)}; "
+                      "it is kept, and tried again by the next run")
+        if one.life.phase == lifecycle.ISSUED:
+            one.life.happens(lifecycle.KEPT)
+        else:
+            one.life.happens(lifecycle.NOT_WRITTEN)
 
 
 def _is_kept(one: Chain, leaf: Certificate, now: float) -> bool:
@@ -155,9 +171,13 @@ def notify(lives: Sequence[Life], report: Report) -> None:
         if command:
             log.info(f"running “{command}” for {', '.join(names)}")
             told = dict.fromkeys(written(life.section) for life in members)
-            status = run_shell(command, {"LETSENCRYPT_TINY_SECTIONS": " ".join(told)},
-                               NOTIFY_SECONDS)
+            why = ""
+            try:
+                status = run_shell(command, {"LETSENCRYPT_TINY_SECTIONS": " ".join(told)},
+                                   NOTIFY_SECONDS)
+            except Error as exc:   # no process, say: nobody else's failure
+                status, why = 1, str(exc)
             if status != 0:
-                report.notify_failed(command, status, names)
+                report.notify_failed(command, why or f"ended with status {status}", names)
         for life in members:
             life.happens(lifecycle.NOTIFIED if status == 0 else lifecycle.NOT_NOTIFIED)

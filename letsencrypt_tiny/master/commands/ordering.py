@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from ...common import log
-from ...common.errors import ConfigError, Error
+from ...common.errors import ConfigError, Error, reason
 from ...common.wire.order import Account, Answer, Directory, Failed, Issued, Progress
 from ..peers import signals
 from ..peers.conversation import Answered, Conversation, Ended, greet
@@ -93,9 +93,10 @@ class Run:
                 self._listen()
         except ConfigError:
             raise
-        except Error as exc:
+        except (Error, OSError) as exc:
             self._install_arrived()
-            self._fail(self._left, exc)
+            self._fail(self._left, exc if isinstance(exc, Error) else Error(
+                f"what it takes for an order cannot be had: {reason(exc)}"))
             self._install_arrived()
         finally:
             self._close()

@@ -3,6 +3,9 @@
 import os
 import select
 import signal
+import time
+
+_LOOK = 0.02   # seconds
 
 
 running: set[int] = set()   # process ids of those that were started and not collected yet
@@ -20,16 +23,8 @@ class Child:
     def wait(self, seconds: float | None) -> int | None:
         """Wait for the child to end; None if it still runs after ``seconds``."""
         if self.status is None:
-            try:
-                descriptor = os.pidfd_open(self.pid)
-            except ProcessLookupError:
-                descriptor = -1
-            if descriptor >= 0:
-                try:
-                    if seconds is not None and not _readable(descriptor, seconds):
-                        return None
-                finally:
-                    os.close(descriptor)
+            if seconds is not None and not _ends(self.pid, seconds):
+                return None
             _, status = os.waitpid(self.pid, 0)
             running.discard(self.pid)
             code = os.waitstatus_to_exitcode(status)
@@ -41,11 +36,7 @@ class Child:
         if self.status is None:
             for number in (signal.SIGTERM, signal.SIGCONT):
                 os.killpg(self.pid, number)
-            descriptor = os.pidfd_open(self.pid)
-            try:   # its status is not collected yet: until then the number is nobody else's
-                _readable(descriptor, grace)
-            finally:
-                os.close(descriptor)
+            _ends(self.pid, grace)   # not collected yet: so far the number is nobody else's
             os.killpg(self.pid, signal.SIGKILL)
             self.wait(None)
         return self.status
@@ -64,7 +55,27 @@ class Child:
         return self.status
 
 
-def _readable(descriptor: int, seconds: float) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(max(0, seconds) * 1000))
+def _ends(pid: int, seconds: float) -> bool:
+    """Say whether a child of ours ends within that time; its status is left to be collected."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return _ends_as_seen(pid, seconds)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(max(0, seconds) * 1000))
+    except OSError:
+        return _ends_as_seen(pid, seconds)
+    finally:
+        os.close(descriptor)
+
+
+def _ends_as_seen(pid: int, seconds: float) -> bool:
+    """The same where there is no descriptor, or no memory, left to wait with."""
+    end = time.monotonic() + seconds
+    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if time.monotonic() >= end:
+            return False
+        time.sleep(_LOOK)
+    return True

@@ -3,7 +3,8 @@
 import os
 from typing import NamedTuple
 
-from ...common.errors import ConfigError
+from ...common import accounts
+from ...common.errors import ConfigError, Error
 from ..settings.program import Program
 
 
@@ -18,22 +19,29 @@ class Identity(NamedTuple):
 
 
 def identity(program: Program) -> Identity:
-    """Look up the user and group of ``program``; raises ConfigError if there is no such.
+    """Look up the user and group of ``program``; raises ConfigError if there is no such,
+    and Error if nobody can tell.
 
     An empty user or group keeps the master's, as in lacme.
     """
     import grp
     import pwd
     try:
-        entry = pwd.getpwnam(program.user) if program.user else pwd.getpwuid(os.getuid())
+        entry = accounts.user(lambda: pwd.getpwnam(program.user) if program.user
+                              else pwd.getpwuid(os.getuid()))
     except KeyError:
         raise ConfigError(f"{program.where}: user = {program.user}: "
                           "there is no such user") from None
+    except accounts.Unknown as exc:
+        raise Error(f"{program.where}: user = {program.user}: {exc}") from exc
     try:
-        gid = grp.getgrnam(program.group).gr_gid if program.group else os.getgid()
+        gid = accounts.group(lambda: grp.getgrnam(program.group).gr_gid) if program.group \
+            else os.getgid()
     except KeyError:
         raise ConfigError(f"{program.where}: group = {program.group}: "
                           "there is no such group") from None
+    except accounts.Unknown as exc:
+        raise Error(f"{program.where}: group = {program.group}: {exc}") from exc
     if os.geteuid() != 0 and (entry.pw_uid, gid) != (os.getuid(), os.getgid()):
         raise ConfigError(f"{program.where}: only root can run it as {program.user}:"
                           f"{program.group} (run as root, or leave user and group empty)")

@@ -3,6 +3,7 @@
 import os
 
 from ...common import log
+from ...common.errors import Error, reason
 from ..settings.program import Program
 from .identity import identity
 from .spawn import spawn
@@ -12,12 +13,17 @@ def run_shell(command: str, environment: dict[str, str], seconds: float) -> int:
     """Run a command of the administrator's with /bin/sh -c; return its exit status.
 
     Its standard output joins the standard error.  After ``seconds`` it is ended, with all that it
-    has started and that is still of its process group.
+    has started and that is still of its process group.  Raises Error if it can't be run.
     """
     shell = Program("notify", "", "", ("/bin/sh",), "no")
-    null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as exc:
+        raise Error(f"it cannot be run: {reason(exc)}") from exc
     try:
         child = spawn(shell, identity(shell), ["-c", command], [null, 2, 2], extra=environment)
+    except OSError as exc:
+        raise Error(f"it cannot be run: {reason(exc)}") from exc
     finally:
         os.close(null)
     if child.wait(seconds) is None:

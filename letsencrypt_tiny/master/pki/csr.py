@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...common import log, trusted
-from ...common.errors import Error
+from ...common.errors import Error, reason
 from ...common.x509.csr import CSR, parse_csr
 from ..peers import parallel
 from ..plan.keytype import key_type
@@ -58,6 +58,9 @@ def make_all(config: Config, wanted: Sequence[Want], compromised: frozenset[str]
                 made[index] = make(config, wanted[index], compromised)
             except Error as exc:
                 made[index] = exc
+            except OSError as exc:   # nobody else's failure
+                made[index] = Error(f"cannot make a signing request with "
+                                    f"{wanted[index].section.key}: {reason(exc)}")
 
     parallel.each(work, list(by_key.values()))
     return [made[index] for index in range(len(wanted))]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from ...common import trusted
 from ...common.complaint import complaint
-from ...common.errors import Error
+from ...common.errors import Error, reason
 from ..settings.certificates import Section
 from ..store.keys import MAX_KEY
 
@@ -49,7 +49,8 @@ def run(openssl: str, arguments: Sequence[str], descriptors: tuple[int, ...] = (
         done = bounded.run([openssl, *arguments], f"{openssl} {arguments[0]}", TIMEOUT,
                            {**_ENVIRONMENT, **(environment or {})}, descriptors)
     except OSError as exc:
-        raise Error(f"{openssl}: cannot run it: {exc.strerror}") from exc
+        why = exc.strerror if exc.filename == openssl else reason(exc)   # or /dev/null is missing
+        raise Error(f"{openssl}: cannot run it: {why}") from exc
     if done.signal:
         raise Error(f"{openssl} {arguments[0]} was ended by {done.signal}"
                     + (f": {complaint(done.stderr)}" if done.stderr else ""))
@@ -170,7 +171,10 @@ def verify_each(openssl: str, leaves: Sequence[bytes], intermediates: bytes, ca_
 
 def _memory(data: bytes) -> int:
     """Return a descriptor of an anonymous file with ``data``, for /dev/fd."""
-    descriptor = os.memfd_create("letsencrypt-tiny", os.MFD_CLOEXEC)
-    os.write(descriptor, data)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
+    try:
+        descriptor = os.memfd_create("letsencrypt-tiny", os.MFD_CLOEXEC)
+        os.write(descriptor, data)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return descriptor
+    except OSError as exc:
+        raise Error(f"openssl can't be given what it is to read: {exc.strerror}") from exc

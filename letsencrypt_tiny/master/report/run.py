@@ -122,11 +122,11 @@ class Report:
         """Tell in one line of sections that wait."""
         log.error(f"{_listed(sections)}: {_WITHOUT}{why} (name the section to try all the same)")
 
-    def notify_failed(self, command: str, status: int, sections: Sequence[str]) -> None:
+    def notify_failed(self, command: str, why: str, sections: Sequence[str]) -> None:
         """A notification was not delivered; the next run tries again."""
         for section in sections:
             self._failed.setdefault(section, []).append("the notification failed")
-        log.error(f"{', '.join(sections)}: “{command}” ended with status {status}; "
+        log.error(f"{', '.join(sections)}: “{command}” {why}; "
                   "it is tried again by the next run")
 
     def summary(self) -> None:

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 
-from ...common import inifile, specifiers, trusted
+from ...common import accounts, inifile, specifiers, trusted
 from ...common.errors import ConfigError
 
 MAX_CONTACTS = 10
@@ -184,11 +184,11 @@ def owner(text: str) -> tuple[int, int] | None:
         import pwd
         user, colon, group = text.partition(":")
         try:
-            uid = pwd.getpwnam(user).pw_uid
+            uid = accounts.user(lambda: pwd.getpwnam(user)).pw_uid
         except KeyError:
             raise ValueError(f"there is no user “{user}”") from None
         try:
-            gid = grp.getgrnam(group).gr_gid if colon else -1
+            gid = accounts.group(lambda: grp.getgrnam(group)).gr_gid if colon else -1
         except KeyError:
             raise ValueError(f"there is no group “{group}”") from None
         _owners[text] = uid, gid

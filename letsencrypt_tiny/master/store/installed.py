@@ -3,6 +3,7 @@
 Read in process: a night with nothing due starts no other.
 """
 
+import errno
 import os
 import stat
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from . import pairs
 from .vicinity import Directory, Vicinity
 
 _FIRST_READ = 8192   # bytes; most certificates are shorter
+# It is we who can't read it: that is no reason to order another one
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 _END = b"-----END CERTIFICATE-----"
 
@@ -58,8 +61,12 @@ def read(section: Section, vicinity: Vicinity | None = None) -> Installed:
         raise Busy(f"{place}: cannot be read: {exc.strerror}") from exc
     except X509Error as exc:
         return Installed(fault=f"the installed certificate is not valid ({exc})")
-    except Error as exc:
-        return Installed(fault=f"the installed certificate cannot be read ({exc})")
+    except (OSError, Error) as exc:
+        cause = exc if isinstance(exc, OSError) else exc.__cause__
+        if isinstance(cause, OSError) and cause.errno in _OURS:
+            raise Busy(f"{place}: cannot be read: {cause.strerror}") from exc
+        why = f"{place}: {exc.strerror}" if isinstance(exc, OSError) else exc
+        return Installed(fault=f"the installed certificate cannot be read ({why})")
 
 
 def _beside(section: Section, certificate: Certificate, near: Directory) -> Installed:

@@ -60,9 +60,11 @@ def open_key(path: str, owner: int = 0, group: int = -1) -> int:
         key = os.read(descriptor, MAX_KEY + 1)
         if not 0 < len(key) <= MAX_KEY:
             raise Error(f"{path}: not a private key ({os.fstat(descriptor).st_size} bytes)")
+        return in_memory(key)
+    except OSError as exc:
+        raise Error(f"{path}: cannot be read: {exc.strerror}") from exc
     finally:
         os.close(descriptor)
-    return in_memory(key)
 
 
 def in_memory(key: bytes) -> int:

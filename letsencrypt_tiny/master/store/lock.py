@@ -33,4 +33,7 @@ def acquire(config: Config) -> int:
     except BlockingIOError:
         os.close(descriptor)
         raise LockedError(f"another run is under way (it holds {run}/lock)") from None
+    except OSError as exc:   # of a file system without locks, or that has no room for one more
+        os.close(descriptor)
+        raise Error(f"{run}/lock: cannot lock it: {exc.strerror}") from exc
     return descriptor

@@ -9,6 +9,7 @@ import shutil
 import signal
 import stat
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
 NOW = 1_795_570_000
 PAIR = ("privkey.pem", "fullchain.pem")
-CHANGES = ("mkdir", "link", "symlink", "unlink", "rename", "fsync", "fchown", "fchmod")
+CHANGES = ("mkdir", "link", "symlink", "unlink", "rmdir", "rename", "fsync", "fchown", "fchmod")
 SWITCHES = 1000 if os.environ.get("SOAK") else 40
 
 
@@ -202,6 +203,8 @@ def killed(at: int, work: Callable[[], object]) -> bool:
             setattr(versions, "_exchange", watched(getattr(versions, "_exchange")))
             work()
             os._exit(0)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(1)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

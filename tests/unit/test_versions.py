@@ -40,7 +40,8 @@ def certs() -> Iterator[Path]:
 def put(place: Path, generation: int, now: float = NOW, keep: int = 3) -> str:
     """Install a pair as one generation."""
     with Versions(str(place)) as known:
-        version = known.begin(now)
+        version = known.free(now)
+        known.begin(version)
         fill(known.path(version), generation)
         known.carry(version, PAIR)
         known.switch(version)
@@ -108,7 +109,9 @@ def test_a_new_version_is_of_the_same_owner(certs: Path) -> None:
     put(place, 1)
     os.chown(place, 12345, 23456)
     with Versions(str(place)) as known:
-        info = os.stat(known.path(known.begin(NOW)))
+        version = known.free(NOW)
+        known.begin(version)
+        info = os.stat(known.path(version))
     assert (info.st_uid, info.st_gid) == (12345, 23456)
 
 
@@ -121,7 +124,9 @@ def test_what_is_not_ours_stays(certs: Path) -> None:
         place.symlink_to(target)
         with Versions(str(place)) as known:
             assert known.current() == "" and not known.take_over(NOW)
-            version = known.begin(NOW)
+            assert not known.usable()
+            version = known.free(NOW)
+            known.begin(version)
             with pytest.raises(Plain, match="not a link to a version"):
                 known.switch(version)
             known.repair()
@@ -163,7 +168,10 @@ def test_what_an_order_needs_stays(certs: Path) -> None:
     place = certs / "a"
     first = put(place, 1)
     with Versions(str(place)) as known:
-        needed, left = known.begin(NOW), known.begin(NOW)
+        needed = known.free(NOW)
+        known.begin(needed)
+        left = known.free(NOW)
+        known.begin(left)
         fill(known.path(needed), 2)
         fill(known.path(left), 3)
         known.remove_old(3, {needed})
@@ -200,7 +208,7 @@ def killed(at: int, work: Callable[[], object]) -> bool:
         try:
             for name in CHANGES:
                 setattr(os, name, watched(getattr(os, name)))
-            setattr(versions, "_exchange", watched(getattr(versions, "_exchange")))
+            setattr(versions, "exchange", watched(getattr(versions, "exchange")))
             work()
             os._exit(0)
         except BaseException:
@@ -262,7 +270,7 @@ def test_killed_at_any_step_of_the_takeover(certs: Path, monkeypatch: pytest.Mon
     def cannot(*_: object) -> None:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     if not exchange:
-        monkeypatch.setattr(versions, "_exchange", cannot)
+        monkeypatch.setattr(versions, "exchange", cannot)
     steps = absent = 0
     while True:
         place = certs / f"a{steps}"
@@ -351,4 +359,4 @@ def test_what_cannot_be_is_told(certs: Path) -> None:
     (certs / ".a/9999-99-99T999999Z").mkdir()
     with Versions(str(certs / "a")) as known:
         with pytest.raises(Error, match="no moment: remove it"):
-            known.begin(NOW)
+            known.free(NOW)

@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ...common import trusted
@@ -32,22 +32,74 @@ def install(files: Sequence[File], durable: bool = True, together: bool = False,
     the first.  ``owner`` is a uid that may, besides root and that of a file, own directories on
     the way.  Raises Error naming the file.
     """
-    written: list[_Written] = []
-    try:
-        for file in files:
-            written.append(_write(file, durable, owner))
+    with Prepared(files, durable, owner) as prepared:
+        prepared.rename(together)
+
+
+class Prepared:
+    """Files that are written, and wait beside their places.  To be closed, as with ``with``:
+    those that are not in place then are removed."""
+
+    def __init__(self, files: Sequence[File], durable: bool = True, owner: int = 0) -> None:
+        """``durable`` and ``owner`` are those of ``install``.  Raises Error naming the file."""
+        self._files = files
+        self._durable = durable
+        self._written: list[_Written] = []
+        try:
+            for file in files:
+                self._written.append(_write(file, durable, owner))
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Prepared":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self, remove: bool = True) -> None:
+        """``remove`` what is not in place, or leave it waiting."""
+        for item in self._written:
+            item.close(remove)
+        self._written = []
+
+    def rename(self, together: bool = False) -> None:
+        """Let all take their places, in order; see ``install``.  Raises Error naming the file."""
+        def work() -> None:
+            for number in range(len(self._written)):
+                self.one(number)
         if together:
-            _rename_together(written)
-        for item in written:
+            self.together(work)
+        work()
+        self.sync()
+
+    def one(self, number: int) -> None:
+        """Let one take its place, unless it has.  Raises Error naming it."""
+        item = self._written[number]
+        try:
             if not item.renamed:
                 item.rename()
-            if durable:
-                os.fsync(item.directory)
-    except OSError as exc:
-        raise Error(f"{_culprit(written, files)}: cannot install it: {exc.strerror}") from exc
-    finally:
-        for item in written:
-            item.close()
+        except OSError as exc:
+            raise Error(f"{self._files[number].path}: cannot install it: {exc.strerror}") from exc
+
+    def together(self, work: Callable[[], object]) -> None:
+        """Do ``work``, which lets files take their places, as the function of this name does."""
+        together(work)
+        for item in self._written:
+            item.renamed = not _exists(item.temporary, item.directory)
+
+    def sync(self) -> None:
+        """See that all are in place after a power cut, too.  Raises Error."""
+        seen: set[str] = set()
+        for item, file in zip(self._written, self._files if self._durable else ()):
+            parent = os.path.dirname(file.path)
+            if parent not in seen:
+                try:
+                    os.fsync(item.directory)
+                except OSError as exc:
+                    raise Error(f"{file.path}: cannot install it: {exc.strerror}") from exc
+            seen.add(parent)
 
 
 def create(file: File, owner: int = 0) -> None:
@@ -74,7 +126,7 @@ def tidy(path: str, owner: int = 0) -> None:
     except FileNotFoundError:
         return
     try:
-        _remove(_temporary(name), directory)
+        _remove(temporary(name), directory)
     except OSError:
         pass   # it does no harm; and it may be a read-only file system
     finally:
@@ -128,8 +180,8 @@ class _Written:
         os.rename(self.temporary, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
         self.renamed = True
 
-    def close(self) -> None:
-        if not self.renamed:
+    def close(self, remove: bool = True) -> None:
+        if not self.renamed and remove:
             try:
                 os.unlink(self.temporary, dir_fd=self.directory)
             except OSError:
@@ -137,10 +189,10 @@ class _Written:
         os.close(self.directory)
 
 
-def _rename_together(written: "list[_Written]") -> None:
-    """Rename all, in a process of its own that no signal and no kill of this one stops half-way.
+def together(work: Callable[[], object]) -> None:
+    """Do ``work`` in a process of its own that no signal and no kill of this one stops half-way.
 
-    A failure leaves some that are not ``renamed``: renaming those again tells why.
+    What it can't do is to be done once more, which tells why.
     """
     import signal
     mask = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
@@ -149,17 +201,21 @@ def _rename_together(written: "list[_Written]") -> None:
         if pid == 0:
             try:
                 os.setsid()
-                for item in written:
-                    item.rename()
+                work()
             finally:
                 os._exit(0)
         os.waitpid(pid, 0)
-    except OSError:   # no process more (ulimit -u, pids.max): this one renames
+    except OSError:   # no process more (ulimit -u, pids.max): this one does it
         pass
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    for item in written:
-        item.renamed = not _exists(item.temporary, item.directory)
+
+
+def temporary(name: str) -> str:
+    """Return where ``name`` is written first.  Always the same: the lock keeps other runs out, and
+    what a killed one left is replaced.
+    """
+    return f".{name}.new"
 
 
 def _open_parent(path: str, owner: int) -> tuple[int, str]:
@@ -171,15 +227,15 @@ def _open_parent(path: str, owner: int) -> tuple[int, str]:
 
 def _write(file: File, durable: bool = True, owner: int = 0) -> _Written:
     directory, name = _open_parent(file.path, owner or (file.owner[0] if file.owner else 0))
-    temporary = _temporary(name)
+    waiting = temporary(name)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    item = _Written(directory, name, temporary)
+    item = _Written(directory, name, waiting)
     try:
-        _remove(temporary, directory)
+        _remove(waiting, directory)
         if _is_directory(name, directory):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         # no bit more than asked for, at no moment, whatever the umask
-        descriptor = os.open(temporary, flags, file.mode & 0o600, dir_fd=directory)
+        descriptor = os.open(waiting, flags, file.mode & 0o600, dir_fd=directory)
         try:
             data = memoryview(file.data)
             while data:
@@ -200,13 +256,6 @@ def _write(file: File, durable: bool = True, owner: int = 0) -> _Written:
         item.close()
         raise
     return item
-
-
-def _temporary(name: str) -> str:
-    """Where ``name`` is written first.  Always the same: the lock keeps other runs out, and what
-    a killed one left is replaced.
-    """
-    return f".{name}.new"
 
 
 def _remove(name: str, directory: int) -> None:
@@ -238,10 +287,3 @@ def _is_directory(name: str, parent: int) -> bool:
         return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
     except FileNotFoundError:
         return False
-
-
-def _culprit(written: list[_Written], files: Sequence[File]) -> str:
-    for item, file in zip(written, files):
-        if not item.renamed:
-            return file.path
-    return files[-1].path

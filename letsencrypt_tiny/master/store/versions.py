@@ -20,12 +20,12 @@ from collections.abc import Collection
 
 from ...common import trusted
 from ...common.errors import Error
-from . import carried, stamps
+from . import carried, shelf, stamps
 from .carried import DIRECTORY, opened
+from .exchange import exchange
+from .shelf import UNFINISHED
 
-_UNFINISHED = ".new"    # after the name of a version: not everything is in it
 _LINK = ".new"          # alone: the link, before it takes its place
-_RENAME_EXCHANGE = 2
 
 
 class Plain(Error):
@@ -67,29 +67,50 @@ class Versions:
 
     def current(self) -> str:
         """Return the version that the link names; "" if there is none, or not a link of ours."""
-        return self._named_by(self._name, self._above)
+        version = self._named_by(self._name, self._above)
+        return version if version and self._kind(version) == stat.S_IFDIR else ""
+
+    def usable(self) -> bool:
+        """Say whether a version may take the place: of nothing, a directory, a link of ours."""
+        return self._kind(self._name, self._above) in (0, stat.S_IFDIR) or \
+            self._named_by(self._name, self._above) != ""
+
+    def mend(self) -> None:
+        """Remove a link of ours to a version that somebody removed.  Raises Error."""
+        try:
+            if self._named_by(self._name, self._above) and not self.current():
+                os.unlink(self._name, dir_fd=self._above)
+        except OSError as exc:
+            raise self._error(exc) from exc
 
     def path(self, version: str) -> str:
         """Return the absolute path of a version's directory, finished or not."""
-        ready = version if self._kind(version) == stat.S_IFDIR else version + _UNFINISHED
+        ready = version if self._kind(version) == stat.S_IFDIR else version + UNFINISHED
         return os.path.join(os.path.dirname(self._place), self._within, ready)
 
-    def begin(self, now: float) -> str:
-        """Make an empty version, unfinished, and return its name.
+    def free(self, now: float) -> str:
+        """Return the name of a new version.
 
         It is the UTC moment ``now`` (seconds since 1970), or the second after the youngest there
-        is: they are in order of age, whatever the clock did.  Owner and mode are those of the
-        directory that it will replace.  Raises Error.
+        is: they are in order of age, whatever the clock did.  Raises Error.
+        """
+        try:
+            return shelf.free(self._shelf, now) if self._shelf >= 0 else stamps.of(now)
+        except OSError as exc:
+            raise self._error(exc) from exc
+
+    def begin(self, version: str) -> None:
+        """Make an empty version, unfinished.
+
+        Owner and mode are those of the directory that it will replace.  Raises Error.
         """
         try:
             self._make_shelf()
-            version = self._free(now)
-            os.mkdir(version + _UNFINISHED, 0o700, dir_fd=self._shelf)
-            self._dress(version + _UNFINISHED)
+            os.mkdir(version + UNFINISHED, 0o700, dir_fd=self._shelf)
+            self._dress(version + UNFINISHED)
             os.fsync(self._shelf)
         except OSError as exc:
             raise self._error(exc) from exc
-        return version
 
     def carry(self, version: str, ours: Collection[str]) -> None:
         """Let a version have what the administrator put into the one before, all but ``ours``.
@@ -100,7 +121,7 @@ class Versions:
             return
         try:
             with opened(self.current(), self._shelf) as source, \
-                    opened(version + _UNFINISHED, self._shelf) as target:
+                    opened(version + UNFINISHED, self._shelf) as target:
                 carried.carry(source, target, {*ours, *(f".{name}.new" for name in ours)})
         except OSError as exc:
             raise self._error(exc) from exc
@@ -109,21 +130,34 @@ class Versions:
         """Let a version take its place: whoever looks finds the old one or this one, whole.
 
         Its files are synced already.  May be repeated, by a run after one that was killed.
-        Raises Error, Plain if what is there is not a link of ours: that is not replaced.
+        Raises Error, Plain if what is there is not a link of ours, nor an empty directory: that is
+        not replaced.
         """
         try:
-            if not self.current() and self._kind(self._name, self._above):
+            if not self.usable():
                 raise Plain(f"{self._place}: not a link to a version")
             if self._kind(version) != stat.S_IFDIR:
-                with opened(version + _UNFINISHED, self._shelf) as filled:
+                with opened(version + UNFINISHED, self._shelf) as filled:
                     os.fsync(filled)
-                os.rename(version + _UNFINISHED, version, src_dir_fd=self._shelf,
+                os.rename(version + UNFINISHED, version, src_dir_fd=self._shelf,
                           dst_dir_fd=self._shelf)
             os.fsync(self._shelf)
-            self._prepare(version, _LINK)
+            shelf.link(self._shelf, self._within, version, _LINK)
+            if self._is_plain():
+                os.rmdir(self._name, dir_fd=self._above)   # made before there was anything in it
             os.rename(_LINK, self._name, src_dir_fd=self._shelf, dst_dir_fd=self._above)
             os.fsync(self._above)
             os.fsync(self._shelf)
+        except OSError as exc:
+            raise self._error(exc) from exc
+
+    def is_full(self) -> bool:
+        """Say whether there is a plain directory at the place, with something in it."""
+        if not self._is_plain():
+            return False
+        try:
+            with opened(self._name, self._above) as directory:
+                return bool(os.listdir(directory))
         except OSError as exc:
             raise self._error(exc) from exc
 
@@ -132,23 +166,27 @@ class Versions:
 
         Link and directory change places at once (renameat2(2), RENAME_EXCHANGE).  On file systems
         that can't, there is nothing at the place between two system calls, and after a kill right
-        there until ``repair``.  Raises Error, Plain if links in it would lead elsewhere.
+        there until ``repair``.  An empty one is none.  Raises Error, Plain if links in it would
+        lead elsewhere.
         """
-        if self._kind(self._name, self._above) != stat.S_IFDIR:
+        if not self.is_full():
             return False
         try:
-            self._look_for_links()
+            with opened(self._name, self._above) as top:
+                if link := carried.leading_out(top):
+                    raise Plain(f"{self._place}: stays a plain directory, as the link {link} leads "
+                                "out of it by “..”: let it name an absolute path")
             self._make_shelf()
-            version = self._free(now)
-            self._prepare(version, version)
+            version = shelf.free(self._shelf, now)
+            shelf.link(self._shelf, self._within, version, version)
             os.fsync(self._shelf)
             try:
-                _exchange(self._above, self._name, self._shelf, version)
+                exchange(self._above, self._name, self._shelf, version)
             except OSError as exc:
                 os.unlink(version, dir_fd=self._shelf)
                 if exc.errno not in (errno.EINVAL, errno.ENOSYS):   # EXDEV, EBUSY: never possible
                     raise
-                self._prepare(version, _LINK)
+                shelf.link(self._shelf, self._within, version, _LINK)
                 os.fsync(self._shelf)
                 os.rename(self._name, version, src_dir_fd=self._above, dst_dir_fd=self._shelf)
                 os.rename(_LINK, self._name, src_dir_fd=self._shelf, dst_dir_fd=self._above)
@@ -187,22 +225,26 @@ class Versions:
         """
         if self._shelf < 0:
             return
-        finished, unfinished = self._all()
+        finished, unfinished = shelf.versions(self._shelf)
         current = self.current()   # else another link may lead to any
         stay = {current, *needed, *finished[-keep:]} if current and keep > 0 else set(finished)
-        for version in finished:
-            if version not in stay:
-                try:   # half of one shall not look like a whole one
-                    os.rename(version, version + _UNFINISHED, src_dir_fd=self._shelf,
-                              dst_dir_fd=self._shelf)
-                    unfinished.append(version)
-                except OSError:
-                    pass
-        for version in unfinished:
-            if version not in needed:
-                import shutil
-                # by descriptors: the owner of what is in it may be at work there
-                shutil.rmtree(version + _UNFINISHED, ignore_errors=True, dir_fd=self._shelf)
+        for version in (*finished, *unfinished):
+            if version not in stay and version not in needed:
+                self.discard(version)
+
+    def discard(self, version: str) -> None:
+        """Remove a version, finished or not, unless it is the current one."""
+        if self._shelf < 0 or not stamps.is_one(version) or \
+                version == self._named_by(self._name, self._above):
+            return
+        import shutil
+        try:   # half of one shall not look like a whole one
+            os.rename(version, version + UNFINISHED, src_dir_fd=self._shelf,
+                      dst_dir_fd=self._shelf)
+        except OSError:   # there is none, or one of each: the next time
+            pass
+        # by descriptors: the owner of what is in it may be at work there
+        shutil.rmtree(version + UNFINISHED, ignore_errors=True, dir_fd=self._shelf)
 
     def _open_shelf(self) -> None:
         """Open the directory of the versions, if it is there."""
@@ -226,32 +268,13 @@ class Versions:
     def _shelf_path(self) -> str:
         return os.path.join(os.path.dirname(self._place), self._within)
 
-    def _all(self) -> tuple[list[str], list[str]]:
-        """Return the finished versions and the others, the oldest first."""
-        finished: list[str] = []
-        unfinished: list[str] = []
-        for name in sorted(os.listdir(self._shelf)):
-            version = name.removesuffix(_UNFINISHED)
-            if stamps.is_one(version) and self._kind(name) == stat.S_IFDIR:
-                (finished if version == name else unfinished).append(version)
-        return finished, unfinished
-
-    def _free(self, now: float) -> str:
-        """Return a name that is younger than all there are."""
-        version = stamps.of(now)
-        youngest = max((name.removesuffix(_UNFINISHED) for name in os.listdir(self._shelf)
-                        if stamps.is_one(name.removesuffix(_UNFINISHED))), default="")
-        return version if version > youngest else stamps.after(youngest)
-
     def _dress(self, name: str) -> None:
         """Give a new directory owner and mode of the one that it will replace."""
+        like = None
+        if self.current() or self._is_plain():   # our own link alone is followed
+            like = os.stat(self._name, dir_fd=self._above)
         with opened(name, self._shelf) as descriptor:
-            mode, uid, gid = 0o755, -1, -1
-            if self.current():
-                info = os.stat(self.current(), dir_fd=self._shelf, follow_symlinks=False)
-                mode, uid, gid = stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid
-            os.fchown(descriptor, uid, gid)
-            os.fchmod(descriptor, mode)
+            shelf.dress(descriptor, like)
 
     def _named_by(self, link: str, directory: int) -> str:
         """Return the version that a link is to; "" unless it is just as we make it."""
@@ -259,39 +282,15 @@ class Versions:
             target = os.readlink(link, dir_fd=directory)
         except OSError:
             return ""
-        shelf, _, version = target.partition("/")
-        return version if shelf == self._within and stamps.is_one(version) else ""
-
-    def _prepare(self, version: str, name: str) -> None:
-        """Make a link to a version, called ``name`` beside it: what it says is true elsewhere."""
-        try:
-            os.unlink(name, dir_fd=self._shelf)
-        except FileNotFoundError:
-            pass
-        os.symlink(f"{self._within}/{version}", name, dir_fd=self._shelf)
-
-    def _look_for_links(self) -> None:
-        with opened(self._name, self._above) as top:
-            if link := carried.leading_out(top):
-                raise Plain(f"{self._place}: stays a plain directory, as the link {link} leads out "
-                            "of it by “..”: let it name an absolute path")
+        within, _, version = target.partition("/")
+        return version if within == self._within and stamps.is_one(version) else ""
 
     def _kind(self, name: str, directory: int = -1) -> int:
-        """Return what a name is (S_IFDIR, S_IFLNK, ...), a link not followed; 0 is nothing."""
-        try:
-            return stat.S_IFMT(os.stat(name, dir_fd=self._shelf if directory < 0 else directory,
-                                       follow_symlinks=False).st_mode)
-        except FileNotFoundError:
-            return 0
+        directory = self._shelf if directory < 0 else directory
+        return shelf.kind(name, directory) if directory >= 0 else 0
+
+    def _is_plain(self) -> bool:
+        return self._kind(self._name, self._above) == stat.S_IFDIR
 
     def _error(self, exc: OSError) -> Error:
         return Error(f"{self._place}: cannot make a version of it: {exc.strerror}")
-
-
-def _exchange(one: int, first: str, other: int, second: str) -> None:
-    """Let two names change places, at once (renameat2(2)).  Raises OSError."""
-    import ctypes
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(one, os.fsencode(first), other, os.fsencode(second), _RENAME_EXCHANGE) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))

@@ -1,8 +1,8 @@
 """Directories beside each other, as those of many sections are: the way to them is walked once.
 
 What is at the end of the way is looked at as ``common.trusted`` does, each time.  Whatever isn't
-plainly a directory of root's (or ours), and a plain file in it, is left to ``trusted``: links,
-other owners, and all that is a fault.
+plainly a directory of root's (or ours), or our own link to a version of it, and a plain file in it,
+is left to ``trusted``: other links, other owners, and all that is a fault.
 """
 
 import os
@@ -49,11 +49,33 @@ class Vicinity:
                 info = os.stat(name, dir_fd=self._above.descriptor, follow_symlinks=False)
             except OSError:   # why, the walk tells
                 info = None
-            if info is not None and stat.S_ISDIR(info.st_mode) and not info.st_mode & 0o022 \
-                    and info.st_uid in self._ours and self._above.ours:
+            if info is not None and self._above.ours:
                 # nobody else can put anything in its place: so it needs no descriptor
-                return Directory(path, owner, self._above, f"{name}/")
+                if self._is_plain(info):
+                    return Directory(path, owner, self._above, f"{name}/")
+                if stat.S_ISLNK(info.st_mode) and (target := self._version(name)):
+                    return Directory(path, owner, self._above, f"{target}/")
         return Directory(path, owner, _Above(trusted.open_directory(path, owner), False), "")
+
+    def _is_plain(self, info: os.stat_result) -> bool:
+        """Say whether it is a directory in which nobody else can change anything."""
+        return stat.S_ISDIR(info.st_mode) and not info.st_mode & 0o022 \
+            and info.st_uid in self._ours
+
+    def _version(self, name: str) -> str:
+        """Return what the link ``name`` leads to if that is a version of ours, as ``versions``
+        makes them, in which, and on the way to which, nobody else can change anything; else ""."""
+        above = self._above.descriptor if self._above is not None else -1
+        try:
+            target = os.readlink(name, dir_fd=above)
+            shelf, _, version = target.partition("/")
+            if shelf == f".{name}" and version not in _PARTS and "/" not in version \
+                    and all(self._is_plain(os.stat(part, dir_fd=above, follow_symlinks=False))
+                            for part in (shelf, target)):
+                return target
+        except OSError:   # why, the walk tells
+            pass
+        return ""
 
 
 class _Above:

@@ -9,12 +9,12 @@ import shutil
 import signal
 import stat
 import tempfile
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from harness.steps import killed
 from letsencrypt_tiny.common.errors import Error
 from letsencrypt_tiny.common.trusted import Untrusted
 from letsencrypt_tiny.master.store import files, versions
@@ -24,7 +24,6 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
 NOW = 1_795_570_000
 PAIR = ("privkey.pem", "fullchain.pem")
-CHANGES = ("mkdir", "link", "symlink", "unlink", "rmdir", "rename", "fsync", "fchown", "fchmod")
 SWITCHES = 1000 if os.environ.get("SOAK") else 40
 
 
@@ -190,34 +189,6 @@ def test_what_an_order_needs_stays(certs: Path) -> None:
     with Versions(str(place)) as known:
         known.remove_old(1)
     assert pair(place) == ("2\n", "2\n")
-
-
-def killed(at: int, work: Callable[[], object]) -> bool:
-    """Do ``work`` in a process that is killed at its change ``at``; say whether there was one."""
-    pid = os.fork()
-    if pid == 0:
-        left = [at]
-
-        def watched(real: Callable[..., object]) -> Callable[..., object]:
-            def call(*args: object, **more: object) -> object:
-                left[0] -= 1
-                if left[0] < 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return real(*args, **more)
-            return call
-        try:
-            for name in CHANGES:
-                setattr(os, name, watched(getattr(os, name)))
-            setattr(versions, "exchange", watched(getattr(versions, "exchange")))
-            work()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(1)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status in (0, -signal.SIGKILL)
-    return status != 0
 
 
 def test_killed_at_any_step_of_a_switch(certs: Path) -> None:

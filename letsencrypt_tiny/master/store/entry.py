@@ -14,6 +14,7 @@ from .statefile import StateFile
 
 _NAME = "installing.json"
 _MAX_SIZE = 4 << 20    # bytes
+MAX_KEPT = 1000        # versions
 _MAX_UID = (1 << 32) - 1
 
 
@@ -30,6 +31,7 @@ class Entry(NamedTuple):
 
     steps: tuple[Step, ...] = ()
     owner: int = 0         # uid that may, besides root, own directories of its files
+    keep: int = 1          # versions of what is switched
     ready: bool = False    # all is written and waits: they are to be finished, else taken back
 
 
@@ -55,7 +57,11 @@ class Entries:
         steps = [{key: value for key, value in step._asdict().items() if value}
                  for step in entry.steps]
         self._file.write({**self._file.read(), name: {
-            "steps": steps, "owner": entry.owner, "ready": entry.ready}}, durable=entry.ready)
+            **entry._asdict(), "steps": steps}}, durable=entry.ready)
+
+    def tidy(self) -> None:
+        """Remove what a run left that was killed while it wrote an entry: nothing had begun."""
+        files.tidy(self._file.path)
 
     def remove(self, name: str) -> None:
         """It is done.  Raises Error."""
@@ -70,7 +76,7 @@ class Entries:
 def is_there(directory: str) -> bool:
     """Say whether a run was killed while something took its place; ``directory`` is that of the
     state."""
-    return os.path.lexists(f"{directory}/{_NAME}")
+    return any(os.path.lexists(f"{directory}/{name}") for name in (_NAME, files.temporary(_NAME)))
 
 
 def _parse(value: object) -> Entry:
@@ -82,4 +88,5 @@ def _parse(value: object) -> Entry:
             raise ProtocolError("no step")
         known: JsonObject = {"version": "", "digest": "", **step}
         steps.append(Step(*(get_str(known, field) for field in Step._fields)))
-    return Entry(tuple(steps), get_int(value, "owner", 0, _MAX_UID), get_bool(value, "ready"))
+    return Entry(tuple(steps), get_int(value, "owner", 0, _MAX_UID),
+                 get_int(value, "keep", 1, MAX_KEPT), get_bool(value, "ready"))

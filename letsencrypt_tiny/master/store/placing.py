@@ -50,14 +50,14 @@ class Target:
             if not left:
                 self._entries.remove(name)   # of a run that was killed
                 return
-            work = _Work(name, self._entries, owner, places)
+            work = _Work(name, self._entries, Entry((), owner, keep), places)
             try:
                 work.begin(left)
                 work.fill()
             except BaseException:
                 work.take_back()
                 raise
-            work.finish(keep)
+            work.finish()
 
     def _places(self, contents: Sequence[File], stack: ExitStack) -> dict[str, Versions]:
         """Return the directories that can be switched."""
@@ -78,24 +78,24 @@ class Target:
 class _Work:
     """What takes its place in one go."""
 
-    def __init__(self, name: str, entries: Entries, owner: int, places: dict[str, Versions]
+    def __init__(self, name: str, entries: Entries, entry: Entry, places: dict[str, Versions]
                  ) -> None:
+        """``entry`` has no steps yet."""
         self._name = name
         self._entries = entries
-        self._owner = owner
+        self._entry = entry
         self._places = places
         self._fresh: dict[str, str] = {}       # place -> its new version
         self._contents: Sequence[File] = ()
         self._alone: list[File] = []           # files that are renamed by themselves
         self._prepared = files.Prepared(())
-        self._steps: tuple[Step, ...] = ()
 
     def begin(self, contents: Sequence[File]) -> None:
         """Write down what is about to happen; plain directories become versions."""
         now = time.time()
         self._contents = contents
         for place in [place for place, known in self._places.items() if known.is_full()]:
-            self._entries.write(self._name, Entry((Step(place),), self._owner))
+            self._entries.write(self._name, self._entry._replace(steps=(Step(place),)))
             try:
                 self._places[place].take_over(now)
             except Plain as exc:
@@ -103,8 +103,8 @@ class _Work:
                 del self._places[place]
         self._fresh = {place: known.free(now) for place, known in self._places.items()}
         self._alone = [file for file in contents if os.path.dirname(file.path) not in self._fresh]
-        self._steps = tuple(dict.fromkeys(map(self._step, contents)))
-        self._entries.write(self._name, Entry(self._steps, self._owner))
+        self._entry = self._entry._replace(steps=tuple(dict.fromkeys(map(self._step, contents))))
+        self._entries.write(self._name, self._entry)
 
     def _step(self, file: File) -> Step:
         place = os.path.dirname(file.path)
@@ -122,12 +122,12 @@ class _Work:
             known.carry(version, [os.path.basename(file.path) for file in mine])
             try:
                 files.install([file._replace(path=f"{path}/{os.path.basename(file.path)}")
-                               for file in mine], owner=self._owner)
+                               for file in mine], owner=self._entry.owner)
             except Error as exc:   # where it is to be says more than where it is
                 raise Error(str(exc).replace(path, place)) from exc
-        self._prepared = files.Prepared(self._alone, owner=self._owner)
-        if len(self._steps) > 1:
-            self._entries.write(self._name, Entry(self._steps, self._owner, True))
+        self._prepared = files.Prepared(self._alone, owner=self._entry.owner)
+        if len(self._entry.steps) > 1:
+            self._entries.write(self._name, self._entry._replace(ready=True))
 
     def take_back(self) -> None:
         """Nothing is replaced, and nothing left."""
@@ -136,28 +136,28 @@ class _Work:
             self._places[place].discard(version)
         self._forget()
 
-    def finish(self, keep: int) -> None:
+    def finish(self) -> None:
         """Let everything take its place."""
         try:
-            if len(self._steps) > 1:
+            if len(self._entry.steps) > 1:
                 self._prepared.together(self._take_places)
             self._take_places()
             self._prepared.sync()
         except BaseException:
-            if len(self._steps) > 1:
+            if len(self._entry.steps) > 1:
                 self._prepared.close(remove=False)   # the next run goes on
             else:
                 self.take_back()
             raise
         self._prepared.close()
         for known in self._places.values():
-            known.remove_old(keep)
+            known.remove_old(self._entry.keep)
         self._forget()
 
     def _take_places(self) -> None:
         """Do the steps; those that are done may be done again."""
         alone = {file.path: number for number, file in enumerate(self._alone)}
-        for step in self._steps:
+        for step in self._entry.steps:
             if step.version:
                 self._places[step.place].switch(step.version)
             else:
@@ -174,6 +174,7 @@ def repair(state: str) -> None:
     """Finish, or take back, what a run had begun that was killed; ``state`` is the state
     directory.  What can't be done is told, and tried again by the next run."""
     entries = Entries(state)
+    entries.tidy()
     for name, entry in entries.all().items():
         try:
             for step in entry.steps:
@@ -192,7 +193,7 @@ def repair(state: str) -> None:
 def _repair(step: Step, entry: Entry) -> None:
     try:
         if not step.digest:
-            _repair_switch(step, entry.ready)
+            _repair_switch(step, entry)
         elif entry.ready:
             _finish(step, entry.owner)
         else:
@@ -201,12 +202,13 @@ def _repair(step: Step, entry: Entry) -> None:
         pass
 
 
-def _repair_switch(step: Step, ready: bool) -> None:
+def _repair_switch(step: Step, entry: Entry) -> None:
     with Versions(step.place) as known:
         known.repair()
-        if ready and step.version > known.current():
+        if entry.ready and step.version > known.current():
             known.switch(step.version)
         known.discard(step.version)
+        known.remove_old(entry.keep)
 
 
 def _finish(step: Step, owner: int) -> None:
@@ -214,19 +216,24 @@ def _finish(step: Step, owner: int) -> None:
     directory, name = trusted.open_parent(step.place, owner)
     waiting = files.temporary(name)
     try:
-        descriptor = os.open(waiting, _READ, dir_fd=directory)
-        with open(descriptor, "rb") as file:
-            same = stat.S_ISREG(os.fstat(descriptor).st_mode) \
-                and _digest(file.read(_MAX_FILE)) == step.digest
-        if same:
+        if _is_written(waiting, directory, step.digest):
             os.rename(waiting, name, src_dir_fd=directory, dst_dir_fd=directory)
             os.fsync(directory)
     except FileNotFoundError:   # it is in its place
-        return
+        pass
+    except OSError as exc:
+        raise Error(f"{step.place}: {exc.strerror}") from exc
     finally:
         os.close(directory)
-    if not same:
-        files.tidy(step.place, owner)
+    files.tidy(step.place, owner)
+
+
+def _is_written(name: str, directory: int, digest: str) -> bool:
+    """Say whether that is the file that was written; raises FileNotFoundError if there is none."""
+    if not stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+        return False
+    with open(os.open(name, _READ, dir_fd=directory), "rb") as file:
+        return _digest(file.read(_MAX_FILE)) == digest
 
 
 def _left(contents: Sequence[File], places: "dict[str, Versions]", owner: int) -> list[File]:

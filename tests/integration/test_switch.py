@@ -5,16 +5,19 @@ import json
 import os
 import re
 import shutil
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness import judge
-from harness.hostile import Hostile
+from harness.hostile import Hostile, Response
 from harness.judge import expect
-from harness.run import ENVIRONMENT, Site
+from harness.mortal import Mortal, mortal as made_mortal
+from harness.run import Site, Users
 from test_new_keys import whole
+
+STEPS = "        for step in self._entry.steps:\n"
 
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d{6}Z")
 
@@ -62,7 +65,6 @@ def test_from_the_first_on(section: Site, hostile: Hostile) -> None:
 
 def test_a_failed_order_leaves_no_key(section: Site, hostile: Hostile) -> None:
     """At its place is none without a certificate; the next order is for the one that waits."""
-    from harness.hostile import Response
     hostile.on["newOrder"] = lambda _request, _default: Response.problem("rejectedIdentifier",
                                                                          "No.", 403)
     assert section.run("newOrder").returncode == 1
@@ -120,7 +122,7 @@ def test_somebody_removed_the_versions(section: Site, hostile: Hostile) -> None:
 def test_where_certs_is_another_users(section: Site, hostile: Hostile) -> None:
     """As dpkg-statoverride may have it: no link is followed there, so files are replaced in a row.
     """
-    section.certs["a"]["owner"] = "daemon"
+    section.certs["a"].update(owner="daemon", notify="")
     (section.lib / "certs").mkdir(exist_ok=True)
     shutil.chown(section.lib / "certs", "daemon")
     done = section.run("--quiet", "newOrder")
@@ -149,41 +151,76 @@ def together(place: Path) -> bool:
     return all(judge.matches(place / name, place / "key") for name in ("cert", "chain"))
 
 
-def killed(site: Site, number: int, *args: str) -> bool:
-    """Kill the master, and whoever renames for it, at the ``number``-th rename in that process."""
-    done = subprocess.run(
-        ["/usr/bin/strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat,rename",
-         "-e", "signal=none", "-e", f"inject=renameat,rename:signal=KILL:when={number}", "--",
-         *site.command("--quiet", "newOrder", *args)], stdin=subprocess.DEVNULL, env=ENVIRONMENT,
-        capture_output=True, text=True, check=False)
-    assert done.returncode in (0, -9), done.stderr
-    return done.returncode != 0
+def _edit(package: Path, where: Path) -> None:
+    """Let whoever lets files take their places die before the step that a file names."""
+    path = package / "master/store/placing.py"
+    source = path.read_text()
+    assert source.count(STEPS) == 1
+    path.write_text(source.replace(STEPS, f"{STEPS}            _die(step)\n") + f"""
+
+def _die(step: Step) -> None:
+    if step.place.endswith(open({str(where)!r}).read() or "/"):
+        os.kill(os.getpid(), 9)
+""")
 
 
-@pytest.mark.parametrize("word", [["tidy"], ["newOrder"]])
-def test_a_row_that_is_cut_short(word: list[str], section: Site, hostile: Hostile) -> None:
-    """Killed between two renames: whole again first thing, whatever runs; notified at least once;
-    no other order."""
-    place = explicit(section)
-    number, cut, was_killed = 1, 0, True
-    while was_killed:
-        before, told = (place / "chain").read_bytes(), len(seen(section))
-        orders = len(hostile.asked("newOrder"))
-        was_killed = killed(section, number, "--force")
-        half = not together(place)
-        cut += half
-        if half:
-            hostile.on["newOrder"] = lambda *_: pytest.fail("asked for another")
-            section.run("--quiet", *word)
-            hostile.on.clear()
-            assert together(place), f"rename {number}"
-        done = section.run("--quiet", "newOrder")
-        assert done.returncode == 0, done.stderr
-        if (place / "chain").read_bytes() == before:
-            expect(section.run("--quiet", "newOrder", "--force"), 0)
-        assert together(place) and len(seen(section)) > told
-        assert len(hostile.asked("newOrder")) - orders <= 2
-        assert sorted(os.listdir(place)) == ["cert", "chain", "key", "key.old"]
-        assert not (section.lib / "state/installing.json").exists()
-        number += 1
-    assert cut >= 1, "no kill came between two renames"
+@pytest.fixture(scope="module")
+def mortal(users: Users) -> Iterator[Mortal]:
+    """One installation for all."""
+    with made_mortal(_edit) as made:
+        yield made
+
+
+@pytest.fixture
+def host(mortal: Mortal, hostile: Hostile) -> Iterator[Site]:
+    """A section at a site whose master can be killed."""
+    site = Site(mortal.prefix)
+    site.open_account(hostile)
+    mortal.where.write_text("")
+    site.certificate("a", ["a.example"])
+    yield site
+    site.remove()
+
+
+@pytest.mark.parametrize("before, word", [
+    ("/key.old", "newOrder"), ("/key", "newOrder"), ("/chain", "tidy"), ("/cert", "newOrder")])
+def test_a_row_that_is_cut_short(before: str, word: str, mortal: Mortal, host: Site,
+                                 hostile: Hostile) -> None:
+    """Whoever renames is killed, and so is the master: all is whole first thing, whatever runs;
+    then who is to be notified is, and no other order is made."""
+    place = explicit(host)
+    expect(host.run("--quiet", "newOrder", "--force"), 0)
+    assert len(seen(host)) == 2
+    orders = len(hostile.asked("newOrder"))
+    mortal.where.write_text(before)
+    assert host.run("newOrder", "--force").returncode == -9
+    mortal.where.write_text("")
+    assert together(place) is (before in ("/key.old", "/key")) and len(seen(host)) == 2
+    left = (place / "cert").read_bytes()
+    assert (host.lib / "state/installing.json").exists()
+    if word == "tidy":
+        expect(host.run("--quiet", "tidy"), 0)
+        assert together(place) and (place / "cert").read_bytes() != left
+        assert not (host.lib / "state/installing.json").exists()
+    expect(host.run("--quiet", "newOrder"), 0)
+    assert together(place) and (place / "cert").read_bytes() != left and len(seen(host)) == 3
+    assert len(hostile.asked("newOrder")) == orders + 1
+    assert sorted(os.listdir(place)) == ["cert", "chain", "key", "key.old"]
+    assert not (host.lib / "state/installing.json").exists()
+
+
+@pytest.mark.parametrize("reuse", ["yes", "no"])
+def test_killed_as_it_is_switched(reuse: str, mortal: Mortal, host: Site, hostile: Hostile
+                                  ) -> None:
+    """The old version is in use; the next run installs what was issued, and leaves nothing else."""
+    host.certs["a"].update({"notify": f"readlink {host.lib}/certs/a >>{host.path}/seen",
+                            "reuse-key": reuse})
+    expect(host.run("--quiet", "newOrder"), 0)
+    mortal.where.write_text("/certs/a")
+    old = os.readlink(host.lib / "certs/a")
+    assert host.run("newOrder", "--force").returncode == -9
+    mortal.where.write_text("")
+    assert whole(host) and os.readlink(host.lib / "certs/a") == old and seen(host) == [old]
+    expect(host.run("--quiet", "newOrder"), 0)
+    assert whole(host) and len(versions(host)) == 2 and len(seen(host)) == 2
+    assert len(hostile.asked("newOrder")) == 2

@@ -44,7 +44,7 @@ confdir       := $(sysconfdir)/$(PACKAGE)
 
 PATHS    := letsencrypt_tiny/common/paths.py
 MODULES  := $(wildcard $(addprefix letsencrypt_tiny/,*.py */*.py */*/*.py))
-CONFFILES := letsencrypt-tiny.conf certs.conf accountd.conf nginx.conf nginx-static.conf \
+CONFFILES := letsencrypt-tiny.conf accountd.conf nginx.conf nginx-static.conf \
              nginx-stream.conf nginx-stateless.conf apache2.conf apache2-static.conf \
              apache2-stateless.conf haproxy.cfg haproxy-tls.cfg haproxy-stateless.cfg \
              caddy-stateless.conf
@@ -91,7 +91,8 @@ all:
 
 install: all
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(libexecdir) \
-	  $(DESTDIR)$(confdir)/certs.conf.d $(DESTDIR)$(docdir) \
+	  $(DESTDIR)$(confdir)/certs.conf.d \
+	  $(DESTDIR)$(confdir)/letsencrypt-tiny.conf.d $(DESTDIR)$(docdir) \
 	  $(addprefix $(DESTDIR)$(datadir)/,$(sort $(dir $(MODULES)))) \
 	  $(addprefix $(DESTDIR)$(mandir)/man,1 5 8)
 	@echo "installing for prefix=$(prefix) sysconfdir=$(sysconfdir) below “$(DESTDIR)/”"
@@ -112,6 +113,7 @@ ifneq ($(DOCS),)
 endif
 	install -d $(DESTDIR)$(docdir)/examples
 	install -m 0755 -t $(DESTDIR)$(docdir)/examples $(EXAMPLES)
+	@$(call put,0644,config/certs.conf,$(docdir)/examples/certs.conf)
 ifneq ($(unitdir),)
 	install -d $(DESTDIR)$(unitdir)
 	@$(call put,0644,debian/$(PACKAGE).service,$(unitdir)/$(PACKAGE).service)

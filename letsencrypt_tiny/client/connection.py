@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..common import log
 from ..common.errors import ProtocolError
 from ..common.urls import Proxy
-from . import http
+from . import http, strangers
 from .eyeballs import Addresses, Unreachable
 from .http import Fields
 from .stream import MAX_HEAD, Ended, Timed
@@ -100,13 +100,10 @@ class Connection:
     def _translate(self, exc: BaseException) -> None:
         """Raise what the administrator should read in place of ``exc``, if it is known."""
         authority = self._route.url.authority
-        if isinstance(exc, ssl.SSLCertVerificationError):
-            raise TransportError(f"{authority}: the server's certificate is not trusted: "
-                                 f"{exc.verify_message}") from exc
         if isinstance(exc, TimeoutError):
             raise NoAnswer(f"{authority}: no complete answer within {self._seconds:.0f} seconds "
                            "(setting “answer-timeout”)") from exc
-        if isinstance(exc, (ConnectionError, ssl.SSLEOFError)):
+        if isinstance(exc, (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)):
             raise CutOff(f"{authority}: {log.printable(exc.strerror or exc, 300)}") from exc
         if isinstance(exc, OSError):
             raise TransportError(f"{authority}: {log.printable(exc.strerror or exc, 300)}"
@@ -138,7 +135,12 @@ class Connection:
             if self._route.proxy is not None:
                 self._pass_proxy(plain, self._route.proxy)
             plain.settimeout(max(0.001, self._deadline - time.monotonic()))
-            sock = self._tls.wrap_socket(plain, server_hostname=self._route.url.host)
+            try:
+                sock = self._tls.wrap_socket(plain, server_hostname=self._route.url.host)
+            except TimeoutError:
+                raise
+            except OSError as exc:
+                raise strangers.handshake(self._route.url.authority, exc) from exc
         except BaseException:
             plain.close()
             self._addresses.failed(address)

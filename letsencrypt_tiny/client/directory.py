@@ -7,7 +7,9 @@ from ..common import log
 from ..common.errors import ProtocolError
 from ..common.wire import jsonfields
 from ..common.wire.jsonfields import JsonObject
-from ..common.wire.order import MAX_ISSUERS, is_issuer
+from ..common.wire.order import MAX_DIRECTORY, MAX_ISSUERS, is_issuer
+
+_MEMBERS = ("newNonce", "newAccount", "newOrder", "revokeCert", "keyChange", "renewalInfo", "meta")
 
 
 class Directory(NamedTuple):
@@ -43,6 +45,12 @@ def parse(obj: JsonObject, url: Callable[[JsonObject, str], str], what: str) -> 
             key_change=obj["keyChange"] if isinstance(obj.get("keyChange"), str) else None)
     except ProtocolError as exc:
         raise ProtocolError(f"{what} is none (RFC 8555 §7.1.1): {exc}") from exc
+
+
+def document(obj: JsonObject) -> str:
+    """Return a directory object as text, as far as it is understood; "" if that is too long."""
+    text = jsonfields.dump({name: obj[name] for name in _MEMBERS if name in obj}).decode()
+    return text if len(text) <= MAX_DIRECTORY else ""
 
 
 def _renewal_info(obj: JsonObject, url: Callable[[JsonObject, str], str]) -> str | None:

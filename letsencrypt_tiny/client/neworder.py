@@ -1,6 +1,7 @@
 """newOrder (RFC 8555 §7.4), and what became of one whose answer never came (§7.1.2.1)."""
 
 from ..common import log
+from ..common.errors import ProtocolError
 from ..common.wire.jsonfields import JsonObject
 from ..common.wire.order import Order
 from . import earlier
@@ -20,17 +21,18 @@ def make(session: Session, request: Order, patience: Patience, order: OrderObjec
     """Ask for a new order and return its URL; ``order`` learns what it holds.
 
     Where nobody knows whether there is one by now, the account's orders are looked through
-    before it is asked for again (servers without a list answer with the same order).
-    Raises Error.
+    before it is asked for again (servers without a list answer with the same order); if it isn't,
+    ``patience`` has it, and the next run does that.  Raises Error.
     """
     payload = _payload(session, request)
     target = session.directory.new_order
     tries = 0
     while True:
-        yield from patience.admit()
+        yield from patience.admit(True)
         try:
             response = patience.timed(lambda: session.post(target, payload, "newOrder"), True)
         except (ProblemError, CutOff, NoAnswer) as exc:
+            patience.asked = not isinstance(exc, ProblemError) or not exc.problem.type
             if "replaces" in payload and _is_not_replaceable(exc):
                 del payload["replaces"]
                 log.debug(f"{request.section}: newOrder again without “replaces”: {exc}")
@@ -46,12 +48,18 @@ def make(session: Session, request: Order, patience: Patience, order: OrderObjec
             tries += 1
             if isinstance(exc, (CutOff, NoAnswer)) or exc.doubtful:
                 url = yield from _find(session, request, patience, order)
+                patience.asked = False
                 if url is not None:
+                    patience.found()
                     return url
+        except ProtocolError:    # it has answered, and who knows what
+            patience.asked = True
+            raise
         else:
+            patience.asked = True
             url = session.location(response, target, "newOrder")
             order.update(response)
-            order.asked = payload.get("profile")
+            order.asked, patience.asked = payload.get("profile"), False
             return url
 
 

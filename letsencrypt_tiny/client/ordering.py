@@ -114,8 +114,11 @@ class Ordering:
         self._patience.url = self._patience.finalize = None
         self._order = OrderObject(self._session, self._request)
         if self._request.asked and self._earlier is not None:
+            # where the server is in doubt, others find out for less
+            yield from self._patience.admit(True)
             found = yield from self._earlier.find(self._session, self._request, self._patience,
                                                   self._order)
+            self._patience.asked = False
             if found is not None:
                 self._url = found
                 return
@@ -199,9 +202,10 @@ class Ordering:
     def _look_after(self, error: Error, tries: int) -> Steps[None]:
         """Look at the order after a finalize that failed; raises what there is to be told."""
         if isinstance(error, ProblemError) and not error.passing:
-            if error.busy:
+            if error.busy and error.problem.status < 500:
                 raise error    # no verdict
-            # Sent twice, and answered the first time; or a verdict that killed the order
+            # Sent twice, and answered the first time; or a verdict that killed the order; or the
+            # server has erred, and perhaps only in its answer
             yield from self._fetch()
             if self._order.status in ("pending", "ready"):
                 raise _gone(error)

@@ -67,8 +67,9 @@ def elsewhere(error: Error, where: int) -> str:
         problem = error.problem
         if problem.type == "rateLimited" or problem.status == 429:
             return "limited"
-        if isinstance(error, ProblemError) and (error.busy or problem.type == "badNonce"):
-            return "down"
+        if isinstance(error, ProblemError) and (
+                error.busy or problem.type == "badNonce" or where != ORDER and not problem.type):
+            return "down"    # or somebody before it, who says nothing of what was asked for
         return "refused" if ELSEWHERE.intersection(
             {problem.type, *(item.type for item in problem.subproblems)}) else ""
     if isinstance(error, TransportError) or where == RUN and isinstance(error, ProtocolError):
@@ -76,8 +77,8 @@ def elsewhere(error: Error, where: int) -> str:
     return ""
 
 
-def failed(section: str, error: Error, where: int) -> Failed:
-    """Return the answer that tells the master of an error."""
+def failed(section: str, error: Error, where: int, asked: bool = False) -> Failed:
+    """Return the answer that tells the master of an error; ``asked``: there may be an order."""
     kind: str | None = None
     retry_after: int | None = None
     if isinstance(error, (ProblemError, Invalid)) and error.problem is not None:
@@ -85,4 +86,4 @@ def failed(section: str, error: Error, where: int) -> Failed:
     if isinstance(error, (ProblemError, TimedOut)):
         retry_after = error.retry_after
     return Failed(section, printable(error, 8000), of(error, where), kind, retry_after,
-                  elsewhere(error, where))
+                  elsewhere(error, where), asked)

@@ -70,6 +70,7 @@ class Patience:
         self.state = "new"
         self.url: str | None = None         # the order's
         self.finalize: str | None = None    # where it is finalized
+        self.asked = False                  # for an order, and nobody knows whether there is one
         self._limit = limit
         self._left = float(limit) if limit else float("inf")
         self._answer = answer
@@ -146,23 +147,28 @@ class Patience:
              ) -> Steps[T]:
         """Make a request; wait and repeat it while it can't be answered just now (§6.6).
 
-        ``polling``: whatever the server says of its load, it was asked too early, no more;
-        ``common``: see ``timed``.
+        It is one that may be made twice.  ``polling``: whatever the server says of its load, it was
+        asked too early, no more; ``common``: see ``timed``.
         """
         tries = 0
         while True:
-            yield from self.admit()
+            yield from self.admit(common)
             try:
                 return self.timed(request, common)
             except (ProblemError, CutOff) as exc:
-                seconds = self.pause(exc, tries, polling)
+                seconds = self.pause(exc, tries, polling, repeats=True)
             tries += 1
             yield seconds
 
-    def admit(self) -> Steps[None]:
+    def admit(self, common: bool = False) -> Steps[None]:
         """Wait as long as another order finds out whether the server works; raises Error if it
-        doesn't."""
-        yield from self._standing.admit(self)
+        doesn't.  ``common`` as for ``timed``."""
+        yield from self._standing.admit(self, common)
+
+    def found(self) -> None:
+        """There is an order, though newOrder was not answered: the server takes orders."""
+        self.asked = False
+        self._standing.answered(True)
 
     def end(self) -> None:
         """Nothing is asked for any more."""
@@ -187,11 +193,13 @@ class Patience:
             if time.monotonic() - began > SLOW:
                 self.announce()
 
-    def pause(self, error: Error, tries: int, polling: bool = False) -> float:
+    def pause(self, error: Error, tries: int, polling: bool = False, repeats: bool = False
+              ) -> float:
         """Return the seconds after which a request that failed is made again.
 
         Where the server says when to come back, that is heeded within what is left; else the
-        pauses grow.  Raises the error if it won't pass, or not in time.
+        pauses grow; a server that has erred (5xx) is asked a few times more for what may be
+        asked for twice (``repeats``).  Raises the error if it won't pass, or not in time.
         """
         asked: int | None = None
         pauses: tuple[float, ...] = CUT_OFF_PAUSES
@@ -202,7 +210,9 @@ class Patience:
             if error.busy:
                 self._pace.calm()
             if not (error.passing or polling and error.busy):
-                raise error
+                if not repeats or error.problem.status < 500:
+                    raise error
+                pauses = CUT_OFF_PAUSES
             if asked is not None and asked > self._left:
                 raise error.with_words(f"; {self._why(asked)}")
         seconds = float(asked or pauses[min(tries, len(pauses) - 1)])

@@ -1,7 +1,14 @@
 """The server refuses a request: its problem document (RFC 8555 §6.7) as an exception."""
 
-from ..common.errors import Error
+from ..common import log
+from ..common.errors import Error, ProtocolError
+from ..common.wire import jsonfields, problems
+from ..common.wire.jsonfields import JsonObject
 from ..common.wire.problems import Problem
+from .connection import Response
+
+MAX_JSON = 1 << 20          # bytes of a JSON response
+_BOM = b"\xef\xbb\xbf"
 
 # "Leave me alone for a while" (§6.6, §6.7): nothing is said of what was asked for
 _BUSY = frozenset({"rateLimited", "serverInternal"})
@@ -55,3 +62,21 @@ class ProblemError(Error):
         more = ProblemError(self.problem, self.retry_after)
         more.args = (f"{self}{words}",)
         return more
+
+
+def parse_object(response: Response, what: str) -> JsonObject:
+    """Return the JSON object that a response holds; raises ProtocolError."""
+    return jsonfields.parse_object(response.body.removeprefix(_BOM), what, MAX_JSON)
+
+
+def parse_problem(response: Response, what: str) -> Problem:
+    """Return what a response that is an error says, whatever it claims to be (§6.7)."""
+    kind = response.media_type
+    if "json" in kind or response.body.removeprefix(_BOM).lstrip()[:1] == b"{":
+        try:
+            return problems.parse(parse_object(response, what), response.status)
+        except ProtocolError as exc:
+            log.debug(f"an unreadable problem document: {exc}")
+    elif kind.startswith("text/"):
+        return problems.from_text(response.body, response.status)
+    return Problem("", "", response.status)

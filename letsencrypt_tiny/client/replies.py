@@ -7,7 +7,7 @@ from ..common import log, shortage
 from ..common.errors import Error
 from ..common.wire import order as order_protocol
 from ..common.wire.account import AccountUpdate
-from ..common.wire.order import Answer, Request
+from ..common.wire.order import Answer, Order, Request
 from . import outcome
 
 
@@ -38,9 +38,14 @@ class Replies:
             self._answered[id(request)] = request
             self._write(line)
 
-    def failed(self, request: Request, exc: Exception, where: int) -> None:
-        """Tell of an error as the final answer, be it a mistake of ours."""
-        self.final(request, outcome.failed(section_of(request), expected(exc), where))
+    def failed(self, request: Request, exc: Exception, where: int,
+               asked: bool | None = None) -> None:
+        """Tell of an error as the final answer, be it a mistake of ours.
+
+        ``asked``: whether there may be an order that nobody has heard of; None: as before.
+        """
+        asked = isinstance(request, Order) and request.asked if asked is None else asked
+        self.final(request, outcome.failed(section_of(request), expected(exc), where, asked))
 
     def _write(self, line: bytes) -> None:
         try:

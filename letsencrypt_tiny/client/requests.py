@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ..common.errors import LocalProtocolError
+from ..common import log
+from ..common.errors import Error, LocalProtocolError, ProtocolError
 from ..common.names import Identifier
 from ..common.wire.account import AccountUpdate
 from ..common.wire.order import (Answer, ClientConfig, Directory, Log, Order, Progress, Request,
@@ -16,6 +17,7 @@ from .earlier import Earlier
 from .ordering import Ordering
 from .pace import Pace
 from .patience import Patience
+from .problem import ProblemError
 from .replies import Replies
 from .scheduler import Steps, Task
 from .session import Session
@@ -31,8 +33,6 @@ class Shared(NamedTuple):
     standing: Standing | None = None
 
 
-DOUBTED_NONCES = 2    # that a server may refuse which was out of order when it was asked last
-
 Perform = Callable[[Request, Patience], Steps[Answer]]
 
 
@@ -44,13 +44,15 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
     pace = Pace(sum(isinstance(request, Order) for request in requests),
                 session.connections.distance)
     earlier = Earlier(sum(isinstance(request, Order) and request.asked for request in requests))
-    shared = Shared(pace, written, Standing(config.doubted))
+    standing = Standing(config.doubted)
+    shared = Shared(pace, written, standing)
     if config.doubted:
-        session.bad_nonces = DOUBTED_NONCES
+        _doubt(session, config.directory)
     # that it has a directory does not mean that it takes orders
     patience = Patience("", config.access.timeout, quietly(replies), pace,
                         standing=Standing(config.doubted))
-    yield from reaching.reach(session, patience, config.access.jobs, len(requests))
+    if not session.remembers:
+        yield from reaching.reach(session, patience, config.access.jobs, len(requests))
     told = Directory(session.directory.issuers, session.directory.renewal_info is not None)
     if told.issuers not in ((), config.issuers) or told.renewal_info:
         replies(told)
@@ -59,7 +61,7 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
 
     def perform(request: Request, patience: Patience) -> Steps[Answer]:
         if isinstance(request, Order):
-            return (yield from Ordering(session, request, solvers, patience, earlier).run())
+            return (yield from order(request, patience))
         if isinstance(request, AccountUpdate):
             from . import update    # which has been loaded (``main``)
             return (yield from update.update(session, request, patience, replies))
@@ -67,6 +69,18 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
             raise LocalProtocolError("a question among other requests")
         return (yield from certificate.revoke(session, request, prove(request, patience), patience,
                                               replies))
+
+    def order(request: Order, patience: Patience) -> Steps[Answer]:
+        remembered = session.remembers
+        try:
+            return (yield from Ordering(session, request, solvers, patience, earlier).run())
+        except Error as exc:
+            if not remembered or patience.url is not None or not _has_moved(exc):
+                raise
+            log.debug(f"{request.section}: {exc}; the directory is fetched")
+        if session.remembers:
+            yield from patience.busy(session.fetch_directory)
+        return (yield from Ordering(session, request, solvers, patience, earlier).run())
 
     def prove(request: Revocation, patience: Patience) -> Steps[None]:
         """Find the account and, if that is wanted, have it authorized for a certificate's names."""
@@ -80,6 +94,22 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
     for ended in (yield tasks):
         if ended.error is not None:
             raise ended.error
+    if standing.failing and session.document:
+        replies(told._replace(document=session.document))
+
+
+def _has_moved(error: Error) -> bool:
+    """Say whether the directory may have changed since it was remembered."""
+    return isinstance(error, ProtocolError) or isinstance(error, ProblemError) and (
+        error.gone or error.problem.status == 405)
+
+
+def _doubt(session: Session, document: str) -> None:
+    """The server was out of order; ``document`` is its directory, if that was remembered."""
+    try:
+        session.doubt(document)
+    except ProtocolError as exc:    # what a client gone wrong made the master remember
+        log.debug(exc)
 
 
 def quietly(replies: Replies) -> Callable[[Answer], None]:
@@ -116,10 +146,11 @@ def in_turn(requests: Sequence[Request], perform: Perform, timeout: int,
     for request in requests:
         patience = (Patience(request.section, timeout, replies, *shared)
                     if isinstance(request, Order) else Patience("", timeout, quietly(replies)))
+        patience.asked = isinstance(request, Order) and request.asked
         try:
             replies.final(request, (yield from perform(request, patience)))
         except Exception as exc:    # even our own mistake must not cost others their certificates
             replies.failed(request, exc, outcome.REQUEST if patience.url is None
-                           else outcome.ORDER)
+                           else outcome.ORDER, patience.asked)
         finally:
             patience.end()

@@ -15,27 +15,23 @@ from urllib.parse import urljoin
 from .. import __version__
 from ..common import log
 from ..common.errors import LocalProtocolError, ProtocolError
-from ..common.wire import jose, jsonfields, problems
+from ..common.wire import jose, jsonfields
 from ..common.wire.jsonfields import JsonObject
-from ..common.wire.problems import Problem
 from ..common.wire.signer import Greeting
-from . import directory, links, patience
+from . import directory, links, patience, strangers
 from .connection import Response
 from .connections import Connections
 from .directory import Directory
-from .nonces import Nonces
-from .problem import ProblemError
+from .nonces import MOST, Nonces
+from .problem import MAX_JSON, ProblemError, parse_object, parse_problem
 from .profiles import Profiles
 from .signer import Signer
 from .transport import CutOff, NoAnswer, Route, parse_url
 
 USER_AGENT = f"letsencrypt-tiny/{__version__}"
 JSON = "application/json"
-MAX_JSON = 1 << 20          # bytes of a JSON response
-BAD_NONCE_RETRIES = 10
 _NO_HEAD = (404, 405, 501)  # answers to HEAD of a server that has GET
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_BOM = b"\xef\xbb\xbf"
 
 
 class Session:
@@ -56,12 +52,12 @@ class Session:
         self.kid: str | None = None
         self.find_kid: Callable[[], str] | None = None
         self.requests = 0
-        self.bad_nonces = BAD_NONCE_RETRIES    # that may be refused in a row
         self.profiles = Profiles()
         self.connections = Connections([route, *others], context, answer_timeout)
         self._nonces = Nonces()
         self._lock = threading.Lock()
         self._directory: Directory | None = None
+        self.document, self.remembers = "", False   # its text; whether it is of an earlier run
 
     # --- directory (§7.1.1) ---------------------------------------------------------------
 
@@ -75,8 +71,18 @@ class Session:
     def fetch_directory(self) -> None:
         """GET the directory.  Raises Error."""
         what = f"the directory {self.directory_url}"
-        self._directory = directory.parse(self.json(self.get(self.directory_url, what), what),
-                                          self.url, what)
+        found = self.json(self.get(self.directory_url, what), what)
+        self._directory, self.remembers = directory.parse(found, self.url, what), False
+        self.document = directory.document(found)
+
+    def doubt(self, document: str) -> None:
+        """The server was out of order: few requests are to show whether it is still; ``document``
+        is its directory, as remembered, or "".  Raises ProtocolError."""
+        self._nonces.doubt()
+        if document:
+            obj = jsonfields.parse_object(document.encode(), "the directory", MAX_JSON)
+            self._directory = directory.parse(obj, self.url, "the directory, as remembered,")
+            self.remembers = True
 
     # --- requests -------------------------------------------------------------------------
 
@@ -112,10 +118,12 @@ class Session:
                 response = self._post_once(url, body, kid, what, accept, limit)
             except ProblemError as exc:
                 if exc.problem.type != "badNonce":
-                    self._nonces.taken()
-                elif self._nonces.refused(self.bad_nonces) and bad_nonces < self.bad_nonces:
+                    self._nonces.taken(exc.passing)
+                elif self._nonces.refused() and bad_nonces < MOST:
                     bad_nonces += 1
                     continue
+                else:
+                    raise
                 # Servers say in many ways that a kid is none of this key's
                 if kid is None or not exc.verdict or not self._find_another(kid):
                     raise
@@ -172,7 +180,7 @@ class Session:
         return self._signer
 
     def _nonce(self) -> str:
-        nonce = self._nonces.take()
+        nonce = self._nonces.take() or self._nonces.invent()
         if nonce is None:
             response = self._send("HEAD", self.directory.new_nonce, "newNonce")    # §7.2
             if response.status in _NO_HEAD:
@@ -212,7 +220,7 @@ class Session:
         if 300 <= response.status < 400:
             raise ProtocolError(f"{what}: the server answers with a redirect (HTTP status "
                                 f"{response.status}), which is not followed")
-        found = _problem(response, what)
+        found = parse_problem(response, what)
         if found.type == "userActionRequired":    # §7.3.3
             terms = links.find(response.get_all("link"), "terms-of-service")
             more = ([f"see {found.instance}"] if found.instance else []) + (
@@ -242,8 +250,9 @@ class Session:
         """Return the JSON object of a response; raises ProtocolError."""
         if response.media_type != JSON:
             kind = log.printable(response.get("content-type") or "no type", 100)
-            raise ProtocolError(f"{what}: the server sent {kind} instead of {JSON}")
-        return _object(response, what)
+            raise ProtocolError(f"{what}: the server sent {kind} instead of {JSON}"
+                                + strangers.page(response.body, response.media_type))
+        return parse_object(response, what)
 
     def location(self, response: Response, base: str, what: str) -> str:
         """Return the Location field: the URL of what was made by the request to ``base``.
@@ -277,20 +286,3 @@ class Session:
                                 f"{self.directory_url}: “{log.printable(url, 200)}” "
                                 "(setting “origins” of [client])")
         return url
-
-
-def _object(response: Response, what: str) -> JsonObject:
-    return jsonfields.parse_object(response.body.removeprefix(_BOM), what, MAX_JSON)
-
-
-def _problem(response: Response, what: str) -> Problem:
-    """Return what a response that is an error says, whatever it claims to be (§6.7)."""
-    kind = response.media_type
-    if "json" in kind or response.body.removeprefix(_BOM).lstrip()[:1] == b"{":
-        try:
-            return problems.parse(_object(response, what), response.status)
-        except ProtocolError as exc:
-            log.debug(f"an unreadable problem document: {exc}")
-    elif kind.startswith("text/"):
-        return problems.from_text(response.body, response.status)
-    return Problem("", "", response.status)

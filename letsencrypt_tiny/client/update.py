@@ -7,6 +7,7 @@ from ..common.log import printable
 from ..common.wire.account import AccountObject, AccountUpdate
 from ..common.wire.jsonfields import JsonObject, get_optional_str
 from ..common.wire.order import Account, Answer
+from .account import NoAccount
 from . import orderlist, registration, rollover
 from .connection import Response
 from .patience import Patience
@@ -22,6 +23,13 @@ def update(session: Session, request: AccountUpdate, patience: Patience,
     """
     if request.find_key or request.rollover:
         return (yield from rollover.perform(session, request, patience, answer))
+    if request.find_terms:
+        return (yield from _find(session, request, patience, answer))
+    return (yield from _update(session, request, patience, answer))
+
+
+def _update(session: Session, request: AccountUpdate, patience: Patience,
+            answer: Callable[[Answer], None]) -> Steps[AccountObject]:
     registered = False
     greeting = session.greeting
     kid = greeting.kid
@@ -52,6 +60,16 @@ def update(session: Session, request: AccountUpdate, patience: Patience,
     if request.orders:
         yield from orderlist.tell(session, account, patience, answer)
     return AccountObject(url, account, session.directory.terms_of_service)
+
+
+def _find(session: Session, request: AccountUpdate, patience: Patience,
+          answer: Callable[[Answer], None]) -> Steps[AccountObject]:
+    """The same where an account that there isn't is no failure: it has no URL, but terms."""
+    try:
+        return (yield from _update(session, request, patience, answer))
+    except NoAccount:
+        answer(Account("", session.greeting.thumbprint))
+        return AccountObject("", {}, session.directory.terms_of_service)
 
 
 def _object(session: Session, response: Response) -> JsonObject | None:

@@ -8,12 +8,37 @@ from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from ..common import log
+from ..common.errors import did_you_mean
 
 if TYPE_CHECKING:
     import argparse
     from typing import Any
 
 VERSION = f"letsencrypt-tiny {__version__}"
+
+# what is typed, in lower case and without hyphens -> command; others' words are understood
+COMMANDS = {"account": "account", "neworder": "newOrder", "newcert": "newOrder",
+            "renew": "newOrder", "issue": "newOrder", "list": "status",
+            "revokecert": "revokeCert", "revoke": "revokeCert",
+            "add": "add", "remove": "remove", "delete": "remove",
+            "status": "status", "check": "check", "records": "records", "tidy": "tidy",
+            "help": "help", "version": "version"}
+# what other clients call what has another name here
+ELSEWHERE = {"certonly": "newOrder", "run": "newOrder", "order": "newOrder",
+             "register": "account --register", "unregister": "account --deactivate",
+             "certificates": "status", "show": "status", "test": "check",
+             "configtest": "check", "certs": "status"}
+# command -> the options that it knows besides the general ones
+OPTIONS: dict[str, set[str]] = {
+    "account": {"register", "tos_agreed", "deactivate", "thumbprint", "ca", "contact", "orders",
+                "rollover", "yes"},
+    "newOrder": {"config_certs", "min_days", "force", "new_key", "dry_run", "tos_agreed", "ca"},
+    "revokeCert": {"config_certs", "reason", "certificate_key", "force", "authorize", "ca"},
+    "status": {"config_certs", "json"}, "records": {"config_certs"}, "check": {"online", "json"},
+    "add": {"notify", "challenge", "ca", "contact", "tos_agreed", "web_server"},
+    "remove": {"purge"}, "tidy": set()}
+
 # What an option takes: nothing, or a value: of several the last counts, or all do
 _FLAG, _TEXT, _NUMBER, _LIST = range(4)
 # heading of the help -> its options -> what each takes, and the name of that
@@ -21,6 +46,9 @@ _GROUPS: dict[str, dict[str, tuple[int, str]]] = {
     "general options": {
         "--config": (_TEXT, "FILE"), "--socket": (_TEXT, "PATH"), "--quiet": (_FLAG, ""),
         "--debug": (_FLAG, "")},
+    "add NAME ..., remove SECTION": {
+        "--notify": (_TEXT, "COMMAND"), "--challenge": (_TEXT, "TYPE"),
+        "--web-server": (_FLAG, ""), "--purge": (_FLAG, "")},
     "account [CONTACT ...]": {
         "--register": (_FLAG, ""), "--tos-agreed": (_FLAG, ""), "--contact": (_LIST, "URL"),
         "--orders": (_FLAG, ""), "--rollover": (_FLAG, ""), "--deactivate": (_FLAG, ""),
@@ -45,12 +73,15 @@ class Arguments:
     socket: str | None = None
     reason: str | None = None
     certificate_key: str | None = None
+    notify: str | None = None
+    challenge: str | None = None
     contact: list[str] | None = None
     ca: list[str] | None = None
     config_certs: list[str] | None = None
     min_days: int | None = None
     quiet = debug = register = tos_agreed = orders = rollover = deactivate = yes = False
     thumbprint = force = new_key = dry_run = authorize = json = online = help = False
+    web_server = purge = False
 
     def __init__(self, words: list[str]) -> None:
         self.words = words
@@ -135,6 +166,28 @@ def parser(command: str = "", known: Container[str] | None = None) -> "argparse.
                                help=helping.option(command, "--version"))
     if not command:
         made.add_argument("words", metavar="COMMAND", nargs="*",
-                          help="one of account, newOrder, revokeCert, status, records, check, tidy "
-                               "and what it is about; --help after it says more")
+                          help="one of add, remove, account, newOrder, revokeCert, status, "
+                               "records, check, tidy and what it is about; --help after it says "
+                               "more")
     return made
+
+
+def meant(word: str) -> str:
+    """Return the command that ``word`` is another spelling of, "" if there is none."""
+    return COMMANDS.get(word.lower().replace("-", "").replace("_", ""), "")
+
+
+def unknown_option(text: str) -> str:
+    """Say that there is no such option, and which one is spelled alike."""
+    option = text.partition("=")[0]
+    valid = ["--config", "--socket", "--quiet", "--debug", "--help", "--version",
+             *(f"--{name.replace('_', '-')}" for name in set.union(*OPTIONS.values()))]
+    return f"there is no option {log.printable(option)}{did_you_mean(option, valid)}"
+
+
+def unknown_command(word: str) -> str:
+    """Suggest what is spelled alike, or what other clients call so."""
+    known = ELSEWHERE.get(word.lower())
+    hint = f": did you mean “{known}”?" if known else did_you_mean(word, COMMANDS.values())
+    return (f"there is no command “{log.printable(word)}”{hint} (valid: add, remove, account, "
+            "newOrder, revokeCert, status, records, check, tidy, help)")

@@ -14,32 +14,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..common import encoding, log
-from ..common.errors import Error, LockedError, UsageError, did_you_mean
-from .arguments import VERSION, Arguments, parse, parser
+from ..common.errors import Error, LockedError, UsageError
+from .arguments import (OPTIONS, VERSION, Arguments, meant, parse, parser, unknown_command,
+                        unknown_option)
 from .peers import signals
 
 if TYPE_CHECKING:
     from .settings.main import Config
-
-# what is typed, in lower case and without hyphens -> command; others' words are understood
-COMMANDS = {"account": "account", "neworder": "newOrder", "newcert": "newOrder",
-            "renew": "newOrder", "issue": "newOrder", "list": "status",
-            "revokecert": "revokeCert", "revoke": "revokeCert",
-            "status": "status", "check": "check", "records": "records", "tidy": "tidy",
-            "help": "help", "version": "version"}
-# what other clients call what has another name here
-ELSEWHERE = {"certonly": "newOrder", "run": "newOrder", "order": "newOrder",
-             "register": "account --register", "unregister": "account --deactivate",
-             "certificates": "status", "show": "status", "test": "check",
-             "configtest": "check", "certs": "status"}
-# command -> the options that it knows besides the general ones
-OPTIONS: dict[str, set[str]] = {
-    "account": {"register", "tos_agreed", "deactivate", "thumbprint", "ca", "contact", "orders",
-                "rollover", "yes"},
-    "newOrder": {"config_certs", "min_days", "force", "new_key", "dry_run", "tos_agreed", "ca"},
-    "revokeCert": {"config_certs", "reason", "certificate_key", "force", "authorize", "ca"},
-    "status": {"config_certs", "json"}, "records": {"config_certs"}, "check": {"online", "json"},
-    "tidy": set()}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         return exc.exit_status
     except signals.Interrupted as exc:
         log.error(f"stopped by {exc}; what was not finished is taken up by the next run")
-        return 1
+        signals.die(exc.number)
     except OSError as exc:   # of the system's, or of whoever reads standard output
         if debug:
             log.trace()
@@ -96,18 +77,19 @@ def _run(argv: list[str]) -> int:
     if options.help:
         return _help(options.words)
     if unknown:
-        parser().error(_unknown_option(unknown[0]))
+        parser().error(unknown_option(unknown[0]))
     if not options.words:
-        parser().error("no command: say account, newOrder, revokeCert, status, records or check")
+        parser().error("no command: say add, remove, account, newOrder, revokeCert, status, "
+                       "records or check")
     word, *options.arguments = options.words
-    command = _meant(word)
+    command = meant(word)
     if command == "help":
         return _help(options.arguments)
     if command == "version":
         print(VERSION)
         return 0
     if not command:
-        parser().error(_unknown_command(word))
+        parser().error(unknown_command(word))
     for name in sorted(set.union(*OPTIONS.values()) - OPTIONS[command]):
         if getattr(options, name) not in (None, False):
             raise UsageError(f"{command} has no option --{name.replace('_', '-')}")
@@ -115,16 +97,11 @@ def _run(argv: list[str]) -> int:
     return _command(command, options)
 
 
-def _meant(word: str) -> str:
-    """Return the command that ``word`` is another spelling of, "" if there is none."""
-    return COMMANDS.get(word.lower().replace("-", "").replace("_", ""), "")
-
-
 def _help(words: list[str]) -> int:
     """Print what the program knows, or the command that comes first in ``words``."""
-    command = _meant(words[0]) if words else ""
+    command = meant(words[0]) if words else ""
     if words and not command:
-        parser().error(_unknown_command(words[0]))
+        parser().error(unknown_command(words[0]))
     if command in OPTIONS:
         known = {f"--{name.replace('_', '-')}" for name in OPTIONS[command]}
         parser(command, known).print_help()
@@ -133,63 +110,54 @@ def _help(words: list[str]) -> int:
     return 0
 
 
-def _unknown_option(text: str) -> str:
-    option = text.partition("=")[0]
-    valid = ["--config", "--socket", "--quiet", "--debug", "--help", "--version",
-             *(f"--{name.replace('_', '-')}" for name in set.union(*OPTIONS.values()))]
-    return f"there is no option {log.printable(option)}{did_you_mean(option, valid)}"
-
-
-def _unknown_command(word: str) -> str:
-    """Suggest what is spelled alike, or what other clients call so."""
-    known = ELSEWHERE.get(word.lower())
-    hint = f": did you mean “{known}”?" if known else did_you_mean(word, COMMANDS.values())
-    return (f"there is no command “{log.printable(word)}”{hint} "
-            "(valid: account, newOrder, revokeCert, status, records, check, tidy, help)")
-
-
 def _command(command: str, options: Arguments) -> int:
     from .settings import main as settings
     config = settings.load(options.config, options.socket)
     log.debug(f"read {config.file}")
-    arguments: list[str] = options.arguments
-    if command == "check":
-        return _check(config, options)
-    if command == "tidy":
-        return _tidy(config, options)
-    if command == "status":
-        from .commands.status import status
-        return status(config, arguments, options.config_certs, options.json)
-    if command == "records":
-        from .commands.records import records
-        return records(config, arguments, options.config_certs)
-    if command == "revokeCert":
-        return _revoke(config, options)
-    if command == "account":
-        return _account(config, options)
+    return _RUN[command](config, options)
+
+
+def _status(config: "Config", options: Arguments) -> int:
+    from .commands.status import status
+    return status(config, options.arguments, options.config_certs, options.json)
+
+
+def _records(config: "Config", options: Arguments) -> int:
+    from .commands.records import records
+    return records(config, options.arguments, options.config_certs)
+
+
+def _remove(config: "Config", options: Arguments) -> int:
+    from .commands.remove import remove
+    return remove(config, options.arguments, options.purge)
+
+
+def _new_order(config: "Config", options: Arguments) -> int:
     if options.dry_run:
         return _dry_run(config, options)
     for name in ("tos_agreed", "ca"):
         if getattr(options, name):
             raise UsageError(f"newOrder: --{name.replace('_', '-')} is for --dry-run")
+    from .commands.locked import Locked
     from .commands.new_order import Options, new_order
     from .settings import certificates
     if options.force and options.min_days is not None:
         raise UsageError("newOrder: --force and --min-days exclude each other")
     wanted = certificates.load(config, options.config_certs)
-    with _locked(config, idle=wanted.empty and not arguments):
+    with Locked(config, idle=wanted.empty and not options.arguments):
         return new_order(config, wanted, Options(
-            arguments, -1 if options.force else options.min_days, options.new_key))
+            options.arguments, -1 if options.force else options.min_days, options.new_key))
 
 
 def _dry_run(config: "Config", options: Arguments) -> int:
     from .commands.dry_run import Options, dry_run
+    from .commands.locked import Locked
     from .settings import certificates
     if options.force or options.new_key or options.min_days is not None:
         raise UsageError("newOrder: --dry-run tries what is configured, be it due or not: leave "
                          "out --force, --min-days and --new-key")
     wanted = certificates.load(config, options.config_certs)
-    with _locked(config):
+    with Locked(config):
         return dry_run(config, wanted, Options(
             options.arguments, options.ca[-1] if options.ca else None, options.tos_agreed))
 
@@ -199,8 +167,9 @@ def _tidy(config: "Config", options: Arguments) -> int:
     """
     if options.arguments:
         raise UsageError("tidy takes no argument")
+    from .commands.locked import Locked
     try:
-        with _locked(config):
+        with Locked(config):
             pass
     except LockedError as exc:
         log.info(f"{exc}: nothing of it is touched")
@@ -209,8 +178,9 @@ def _tidy(config: "Config", options: Arguments) -> int:
 
 def _check(config: "Config", options: Arguments) -> int:
     if options.online:
+        from .commands.locked import Locked
         from .commands.online import online
-        with _locked(config):
+        with Locked(config):
             return online(config, options.arguments, options.json)
     if options.arguments or options.json:
         raise UsageError(f"check takes no {'argument' if options.arguments else 'option --json'} "
@@ -221,6 +191,7 @@ def _check(config: "Config", options: Arguments) -> int:
 
 def _revoke(config: "Config", options: Arguments) -> int:
     from .commands import revocable, revoke
+    from .commands.locked import Locked
     if not options.arguments:
         raise UsageError("revokeCert: name the section, or the file, of a certificate to revoke")
     wanted = revoke.Options(
@@ -234,12 +205,13 @@ def _revoke(config: "Config", options: Arguments) -> int:
     if not options.force and sys.stdin.isatty() and sys.stderr.isatty():
         chosen = revoke.targets(config, wanted)   # others may run while somebody thinks
         revocable.confirm(chosen)
-    with _locked(config):
+    with Locked(config):
         return revoke.revoke(config, wanted, chosen or revoke.targets(config, wanted))
 
 
 def _account(config: "Config", options: Arguments) -> int:
     from .commands import account
+    from .commands.locked import Locked
     contact = [*options.arguments, *(options.contact or [])]
     given = account.Options(
         options.register, options.tos_agreed, options.deactivate,
@@ -255,42 +227,20 @@ def _account(config: "Config", options: Arguments) -> int:
         raise UsageError("account: --yes is for --deactivate")
     if options.deactivate and not options.yes:
         account.confirm(config, options.ca)
-    with _locked(config):
+    with Locked(config):
         if options.rollover:
             from .commands.rollover import rollover
             return rollover(config, options.ca)
         return account.account(config, given, options.ca)
 
 
-class _locked:
-    """The lock, for the time of a with statement; what a killed run left is gone then.
+def _add(config: "Config", options: Arguments) -> int:
+    from .commands import add
+    return add.add(config, add.Options(
+        options.arguments, options.notify, options.challenge, options.ca, options.contact,
+        options.tos_agreed, options.web_server))
 
-    ``idle``: there is nothing to do, which a run directory that can't be used is no hindrance for.
-    """
 
-    def __init__(self, config: "Config", idle: bool = False) -> None:
-        self._config = config
-        self._idle = idle
-        self._descriptor = -1
-
-    def __enter__(self) -> None:
-        from .responders.table import remove_stale
-        from .store.lock import acquire
-        try:
-            self._descriptor = acquire(self._config)
-        except LockedError:
-            raise
-        except Error as exc:
-            if not self._idle:
-                raise
-            log.info(f"{exc} (no hindrance: there is nothing to do)")
-            return
-        remove_stale(self._config)
-        from .store.entry import is_there
-        if is_there(self._config.state_directory):
-            from .store.placing import repair
-            repair(self._config.state_directory)
-
-    def __exit__(self, *_: object) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+_RUN = {"add": _add, "remove": _remove, "account": _account, "newOrder": _new_order,
+        "revokeCert": _revoke, "status": _status, "records": _records, "check": _check,
+        "tidy": _tidy}

@@ -1,10 +1,19 @@
 """What is done to the files of account keys, instead of signing: --genkey and --adopt-next."""
 
+import os
 import sys
 
 from ..common.errors import UsageError
 from . import account_key, keyfile, nextkey
 from .config import KeySource
+
+
+def exists(source: KeySource) -> bool:
+    """True if there is an account key, or it is where none can be made.
+
+    Anything at its path counts, a link that leads nowhere, too: whoever has put it there meant it.
+    """
+    return source.method != "file" or os.path.lexists(source.where)
 
 
 def generate(kind: str, source: KeySource, following: bool) -> int:

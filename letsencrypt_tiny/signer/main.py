@@ -1,7 +1,7 @@
 """The account key manager ("signer"): signs ACME requests, shows nobody the key.
 
     letsencrypt-tiny-accountd [--config=FILE] [--privkey=KEY] [--socket=PATH | --stdio] …
-    letsencrypt-tiny-accountd --genkey=KIND [--next]
+    letsencrypt-tiny-accountd --genkey=KIND [--next | --if-none]
     letsencrypt-tiny-accountd --adopt-next
     letsencrypt-tiny-accountd --explain=FILE [--policy=NAME] …
 
@@ -24,99 +24,20 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from .. import __version__
 from ..common import encoding, log
-from ..common.errors import ConfigError, Error, UsageError
+from ..common.errors import ConfigError, Error
 from ..common.wire.signer import Greeting, NextKey
+from .arguments import Arguments, parse
 
 if TYPE_CHECKING:
     from ..common.sandbox import confine
-    from .config import Config, Options
+    from .config import Config
     from .conversation import Signer
-
-NAME = "letsencrypt-tiny-accountd"
-USAGE = f"""\
-Usage: {NAME} [OPTION]…
-       {NAME} --genkey=KIND [--next] [OPTION]…
-       {NAME} --adopt-next [OPTION]…
-       {NAME} --explain=FILE [OPTION]…
-Hold the account key of an ACME client, and sign what it asks for.
-
-  --config=FILE     read FILE instead of %E/letsencrypt-tiny/accountd.conf
-  --privkey=KEY     the account key: file:PATH (PEM), gpg:PATH (encrypted by gpg) or
-                    pkcs11:URI (in a token)
-  --socket=PATH     listen on this UNIX socket (default %t/S.letsencrypt-tiny)
-  --stdio           talk to one client on the standard input and output instead
-  --policy=NAME     sign only what the section [policy NAME] allows; may be repeated
-  --explain=FILE    say which of the requests in FILE (“-”: standard input) would be
-                    signed, and end
-  --genkey=KIND     make a new account key where --privkey=file:PATH says, and end:
-                    rsa:2048, rsa:3072, rsa:4096, ec:P-256 or ec:P-384
-  --next            with --genkey: make the key that is to take its place, FILE.next
-  --adopt-next      have FILE.next take the place of FILE, which becomes FILE.old, and end
-  --confine=MODE    auto, required or no: give up what the kernel can take
-  -q, --quiet       show problems only
-      --debug       show details
-  -h, --help        show this
-      --version     show the version
-
-See {NAME}(1).
-"""
 
 MEMORY = 256 << 20   # bytes; a policy for a million names takes 130 MB
 FILES = 32           # descriptors, connections not counted
-
-_LONG = ["config=", "privkey=", "socket=", "stdio", "policy=", "explain=", "genkey=",
-         "next", "adopt-next", "confine=", "quiet", "debug", "help", "version"]
-
-
-class Arguments(NamedTuple):
-    """The command line."""
-
-    options: "Options"
-    stdio: bool
-    genkey: str | None
-    explain: str | None
-    debug: bool
-    next: bool = False
-    adopt: bool = False
-
-
-def parse(argv: Sequence[str]) -> Arguments | None:
-    """Parse the command line; None if it only asked for --help or --version (printed).
-
-    Raises UsageError.
-    """
-    import getopt
-    try:
-        given, rest = getopt.gnu_getopt(list(argv), "qh", _LONG)
-    except getopt.GetoptError as exc:
-        raise UsageError(f"{exc.msg} (try --help)") from exc
-    if rest:
-        raise UsageError(f"“{rest[0]}” is not an option (try --help)")
-    values = {name.lstrip("-"): value for name, value in given}
-    if "help" in values or "h" in values:
-        sys.stdout.write(USAGE)
-        return None
-    if "version" in values:
-        sys.stdout.write(f"{NAME} {__version__}\n")
-        return None
-    modes = [f"--{name}" for name in ("stdio", "genkey", "explain", "adopt-next")
-             if name in values]
-    if len(modes) > 1:
-        raise UsageError(f"{' and '.join(modes)} exclude each other (try --help)")
-    if "next" in values and "genkey" not in values:
-        raise UsageError("--next needs --genkey (try --help)")
-    from .config import Options
-    return Arguments(
-        Options(config=values.get("config"), privkey=values.get("privkey"),
-                socket=values.get("socket"), quiet="quiet" in values or "q" in values,
-                confine=values.get("confine"),
-                policies=tuple(value for name, value in given if name == "--policy")),
-        stdio="stdio" in values, genkey=values.get("genkey"), explain=values.get("explain"),
-        debug="debug" in values, next="next" in values, adopt="adopt-next" in values)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = _configure(arguments)
         if arguments.genkey is not None:
             from . import genkey
+            if arguments.if_none and genkey.exists(config.privkey):
+                return 0
             return genkey.generate(arguments.genkey, config.privkey, arguments.next)
         if arguments.adopt:
             from . import genkey

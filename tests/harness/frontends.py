@@ -141,15 +141,17 @@ class Frontend:
     Those of TLS_KINDS are at port 443.  ``directory`` stands for the /var/www/acme-challenge of a
     static one, and ``socket`` is what ``listen`` must be for haproxy, which sees nothing outside
     its chroot.  Those named “stateless” answer for the account with ``thumbprint``; those at port
-    443 pass all but challenges on with a PROXY header if they are ``proxied``.
+    443 pass all but challenges on with a PROXY header if they are ``proxied``.  A ``bare`` one has
+    no snippet.
     """
 
     def __init__(self, prefix: Prefix, kind: str, thumbprint: str = "",
-                 proxied: bool = False) -> None:
+                 proxied: bool = False, bare: bool = False) -> None:
         self._snippet = prefix.path / "etc/letsencrypt-tiny" / kind
         self._kind = kind
         self._thumbprint = thumbprint
         self._proxied = proxied
+        self._bare = bare
         self._run = prefix.path / "run/letsencrypt-tiny"
 
     def __enter__(self) -> "Frontend":
@@ -179,6 +181,8 @@ class Frontend:
                 "use_backend letsencrypt-tiny ", "use_backend letsencrypt-tiny-stateless ")
         if self._proxied:
             template = _proxied(template, self._run)
+        if self._bare:
+            template = template.replace("include {snippet};", "").replace("Include {snippet}", "")
         config.write_text(template.format(path=path, snippet=snippet, modules=modules))
         argv: list[str] = {
             "nginx": ["/usr/sbin/nginx", "-e", "stderr", "-c", str(config)],

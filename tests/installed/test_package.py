@@ -156,8 +156,9 @@ def test_with_nothing_configured_the_nightly_run_is_silent() -> None:
     assert run(MASTER, "--quiet", "status").split() == [
         "SECTION", "EXPIRES", "LIFETIME", "STATE", "NAMES"]
     for command in ("status", "newOrder"):   # who asks is told what to do
-        assert f"no certificate is configured: add a section such as [example.org] with names = " \
-            f"example.org to {CONFIG}/certs.conf" in run(MASTER, command)
+        assert "no certificate is configured: run “letsencrypt-tiny add example.org”, or add a " \
+            f"section [example.org] with names = example.org to {CONFIG}/certs.conf" in run(
+                MASTER, command)
 
 
 def test_without_an_account_key_check_says_what_is_missing() -> None:
@@ -167,8 +168,13 @@ def test_without_an_account_key_check_says_what_is_missing() -> None:
 
 def test_conffiles_are_those_of_the_administrator() -> None:
     conffiles = run("dpkg-query", "-W", "-f", "${Conffiles}", "letsencrypt-tiny")
-    for name in ("letsencrypt-tiny.conf", "certs.conf", "accountd.conf", "nginx.conf"):
+    for name in ("letsencrypt-tiny.conf", "accountd.conf", "nginx.conf"):
         assert f"{CONFIG}/{name}" in conffiles
+    # what users write is in no file of the package's: no upgrade asks about it
+    assert "certs.conf" not in conffiles and not (CONFIG / "certs.conf").exists()
+    for name in ("certs.conf.d", "letsencrypt-tiny.conf.d"):
+        assert list((CONFIG / name).iterdir()) == []
+    assert Path("/usr/share/doc/letsencrypt-tiny/examples/certs.conf").exists()
     assert "/etc/cron.d/letsencrypt-tiny" in conffiles
 
 

@@ -73,6 +73,22 @@ def test_the_same_key_in_another_form(good: Site, server: Hostile) -> None:
     assert judge.matches(good.file("a"), key)
 
 
+def test_a_key_that_was_there_before_the_certificate(good: Site, server: Hostile) -> None:
+    """As replaced in the moment of the installation: by its times nobody could tell."""
+    key, cert = good.file("a", "privkey.pem"), good.file("a")
+    put(key, ca.genkey())
+    for name in ("fullchain", "cert", "chain"):
+        path = good.file("a", f"{name}.pem")
+        text = path.read_bytes()
+        path.write_bytes(text)   # younger than the key
+    assert key.stat().st_ctime_ns < cert.stat().st_ctime_ns
+    assert f"due: it is not for the private key {key}" in good.run("status").stdout
+    done = good.run("--quiet", "check")
+    assert done.returncode == 1 and f"{cert} is not for the private key {key}: " in done.stderr
+    expect(good.run("--quiet", "newOrder"), 0)
+    assert judge.matches(cert, key) and len(server.asked("newOrder")) == 1
+
+
 @pytest.mark.parametrize("action", [
     "echo garbage", "true", "head -c 100000000 /dev/zero", "head -c 60000 /dev/zero",
     "echo '-----BEGIN PRIVATE KEY-----'; echo AAAA; echo '-----END PRIVATE KEY-----'",

@@ -300,8 +300,8 @@ def test_stopped(number: signal.Signals, ready: Site, hostile: Hostile) -> None:
                    rf"error: another run is under way \(it holds {ready.rundir}/lock\)")
         expect(ready.run("status"), 0, stdout=r"SECTION .*\na +- +- +due: .* a\.example\n")
         run.process.send_signal(number)
-        expect(run.end(), 1, f"error: stopped by {number.name}; what was not finished is taken up "
-                             "by the next run")
+        expect(run.end(), -number, f"error: stopped by {number.name}; what was not finished is "
+                                   "taken up by the next run")
         assert not any(map(alive, run.children))
         tidy(ready)
     expect(ready.run("--quiet", "newOrder"), 0)

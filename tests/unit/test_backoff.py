@@ -180,9 +180,12 @@ def test_what_is_remembered_of_cas(tmp_path: Path) -> None:
     outages.failed(CA, "why", NOW + 5)
     outages.failed("https://other.example", "why", NOW + 5)
     found = Outages(str(tmp_path)).of(CA)
-    assert found == (NOW, NOW + 5, 2, "why")
+    assert found == (NOW, NOW + 5, 2, "why", "")
+    outages.failed(CA, "why", NOW + 6, '{"newNonce": 1}')
+    outages.failed(CA, "why", NOW + 7)       # it was not had again
+    assert outages.of(CA) == (NOW, NOW + 7, 4, "why", '{"newNonce": 1}')
     outages.failed(CA, "why", NOW - DAY)     # the clock was ahead
-    assert outages.of(CA) == (NOW - DAY, NOW - DAY, 1, "why")
+    assert outages.of(CA) == (NOW - DAY, NOW - DAY, 1, "why", "")
     outages.well(CA)
     assert Outages(str(tmp_path)).of(CA) is None
     assert Outages(str(tmp_path)).of("https://other.example") is not None

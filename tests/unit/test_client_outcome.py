@@ -82,7 +82,7 @@ def test_the_answer_holds_what_is_known() -> None:
     # run, request, order
     (TransportError("refused"), ("down", "down", "down")), (CutOff("cut"), ("down",) * 3),
     (NoAnswer("late"), ("down",) * 3), (refusal("", 503), ("down",) * 3),
-    (refusal("serverInternal", 500), ("down",) * 3),
+    (refusal("serverInternal", 500), ("down",) * 3), (refusal("", 403), ("down", "down", "")),
     (ProtocolError("nonsense"), ("down", "", "")), (LocalProtocolError("too long"), ("",) * 3),
     (refusal("rateLimited", 429, 30), ("limited",) * 3), (refusal("", 429), ("limited",) * 3),
     (refusal("rateLimited", 403), ("limited",) * 3),
@@ -166,7 +166,8 @@ FAULTS: list[tuple[dict[str, list[Any]], str]] = [
         GOOD["authz"][0], Interrupted("x")]}, R),
     # finalize: a live order lives on, and what lives is asked of the order
     ({"finalize": [refusal("rateLimited", 429)]}, B), ({"finalize": [refusal("rateLimited")]}, B),
-    ({"finalize": [refusal("serverInternal", 500)]}, B),
+    ({"finalize": [refusal("serverInternal", 500)], "order": [READY]}, B),
+    ({"finalize": [refusal("serverInternal", 500)]}, "issued"),
     ({"finalize": [refusal("", 503)], "order": [READY]}, B),
     ({"finalize": [refusal("", 503)]}, "issued"), ({"finalize": [CutOff("x")]}, "issued"),
     ({"finalize": [CutOff("x")], "order": [READY]}, U),

@@ -15,8 +15,11 @@ import pytest
 from harness import ca
 from letsencrypt_tiny.common.clock import DAY, when
 from letsencrypt_tiny.master.commands import due
+from letsencrypt_tiny.master.pki import keys as pki_keys
 from letsencrypt_tiny.master.settings import main as config
 from letsencrypt_tiny.master.settings.certificates import Section
+from letsencrypt_tiny.master.store import pairs
+from letsencrypt_tiny.master.store.installed import Installed
 from letsencrypt_tiny.master.store.journal import SectionState
 from letsencrypt_tiny.master.store.vicinity import Vicinity
 
@@ -227,6 +230,54 @@ def test_the_key_was_changed(site: Site) -> None:
     assert site.due()[:2] == (True, f"it is not for the private key {site.path}/key")
     (site.path / "key").unlink()
     assert site.due()[:2] == (True, f"its private key {site.path}/key is missing")
+
+
+@pytest.mark.root
+def test_a_key_that_is_older_than_the_certificate(site: Site) -> None:
+    """As one replaced while the certificate was, or from a backup: nothing says so but the key."""
+    (site.path / "key").write_text(ca.genkey("rsa:2048"))
+    time.sleep(0.02)
+    site.install()
+    assert (site.path / "key").stat().st_ctime_ns < (site.path / "cert").stat().st_ctime_ns
+    assert site.due()[:2] == (True, f"it is not for the private key {site.path}/key")
+
+
+@pytest.mark.root
+def test_pairs_are_remembered(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is compared once; and again whenever one of its files is another one."""
+    site.install()
+    site.config = site.config._replace(library_directory=str(site.path))
+    compared: list[str] = []
+    compare = pki_keys.compare
+
+    def counting(command: str, section: Section, found: Installed) -> Installed:
+        compared.append(section.name)
+        return compare(command, section, found)
+    monkeypatch.setattr(pki_keys, "compare", counting)
+
+    def look() -> bool:
+        with Vicinity() as vicinity:
+            judge = due.Judge(site.config, vicinity)
+            found = judge.decide(site.section, SectionState(), START)
+            judge.keep()
+        return found.due
+    for _ in range(2):   # both changed a moment ago: they may change again and look the same
+        assert not look()
+    assert len(compared) == 2 and not (site.path / "state").exists()
+    monkeypatch.setattr(pairs, "SETTLED", -10)   # as ten seconds later
+    for _ in range(3):
+        assert not look()
+    assert len(compared) == 3
+    for _ in range(2):
+        key = site.path / "key"
+        info = key.stat()
+        text = site.key if compared[4:] else ca.genkey()
+        assert len(text) == info.st_size
+        key.write_text(text)
+        os.utime(key, ns=(info.st_atime_ns, info.st_mtime_ns))   # ctime it can't set
+        assert [look(), look()] == [text != site.key] * 2
+    # what doesn't fit is compared each time
+    assert len(compared) == 3 + 2 + 1
 
 
 @pytest.mark.root

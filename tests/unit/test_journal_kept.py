@@ -113,13 +113,13 @@ def test_a_journal_that_cannot_be_written(top: Path) -> None:
 
 def test_a_probe_leaves_nothing(top: Path) -> None:
     (top / "file").write_text("old")
-    files.probe(f"{top}/file", 100)
+    files.rehearse([f"{top}/file"])
     assert (top / "file").read_text() == "old" and os.listdir(top) == ["file"]
     (top / "directory").mkdir()
     with pytest.raises(Error, match="directory: cannot write it: Is a directory"):
-        files.probe(f"{top}/directory", 100)
+        files.rehearse([f"{top}/directory"])
     with pytest.raises(Error, match="no such directory, needed for"):
-        files.probe(f"{top}/none/file", 100)
+        files.rehearse([f"{top}/none/file"])
     assert sorted(os.listdir(top)) == ["directory", "file"]
 
 

@@ -66,16 +66,15 @@ def test_an_order_is_remembered_with_all_that_it_takes_to_go_on() -> None:
 
 
 def test_an_order_is_asked_for_until_it_is_heard_of() -> None:
-    """… or refused; where nobody lived to tell, the next run looks whether there is one."""
+    """… or refused; where nobody can tell, the next run looks whether there is one."""
     asking = after(lifecycle.DUE, lifecycle.ORDERED, EMPTY, FACTS)
     assert asking == EMPTY._replace(asked=FACTS.directory)
     assert after(lifecycle.ORDERING, lifecycle.PROGRESS, asking, Facts()) == asking
     assert after(lifecycle.ORDERING, lifecycle.PROGRESS, asking, FACTS) == ORDERED
-    for event in (lifecycle.LOST, lifecycle.UNFINISHED, lifecycle.BUSY):
+    for event in (lifecycle.LOST, lifecycle.UNFINISHED, lifecycle.BUSY, lifecycle.REFUSED):
         assert after(lifecycle.ORDERING, event, asking).asked
         assert after(lifecycle.ORDERING, event, asking, Facts(heard=True)).asked is None
-    for event in (lifecycle.REFUSED, lifecycle.CHAIN):
-        assert after(lifecycle.ORDERING, event, asking).asked is None
+    assert after(lifecycle.ORDERING, lifecycle.CHAIN, asking).asked is None
     # one that is taken up may be dead, and another be asked for
     again = after(lifecycle.DUE, lifecycle.ORDERED, ORDERED, FACTS)
     assert after(lifecycle.ORDERING, lifecycle.PROGRESS, again, FACTS).asked

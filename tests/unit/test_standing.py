@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness.client import finish
-from letsencrypt_tiny.client.nonces import Nonces
+from letsencrypt_tiny.client.nonces import FEW, INVENTED, MOST, Nonces
 from letsencrypt_tiny.client.patience import PAUSES, Patience
 from letsencrypt_tiny.client.problem import ProblemError
 from letsencrypt_tiny.client.standing import LATER, VAIN, Standing, concerns_all
@@ -21,7 +21,8 @@ def problem(status: int, kind: str = "") -> ProblemError:
 @pytest.mark.parametrize("error, common, own", [
     # what is said of newOrder is about the server; of a poll, about that order perhaps
     (problem(503), True, False), (problem(502), True, False), (problem(504), True, False),
-    (problem(503, "serverInternal"), True, False), (problem(500), False, False),
+    (problem(503, "serverInternal"), True, False), (problem(500), True, False),
+    (problem(500, "serverInternal"), True, False), (problem(403), True, False),
     (problem(429, "rateLimited"), False, False), (problem(403, "unauthorized"), False, False),
     (problem(400, "badNonce"), True, True),
     (TransportError("refused"), True, True), (CutOff("cut"), True, False),
@@ -31,9 +32,9 @@ def test_what_concerns_all(error: Error, common: bool, own: bool) -> None:
     assert concerns_all(error, True) is common and concerns_all(error, False) is own
 
 
-def held(standing: Standing, who: object) -> bool:
+def held(standing: Standing, who: object, common: bool = True) -> bool:
     """Whether somebody has to wait."""
-    for _ in standing.admit(who):
+    for _ in standing.admit(who, common):
         return True
     return False
 
@@ -44,8 +45,20 @@ def test_one_tries_and_the_others_wait() -> None:
     standing.failed("a", problem(503), True)
     standing.failed("b", problem(503), True)    # which was under way
     assert not held(standing, "a") and held(standing, "b") and held(standing, "c")
+    # polls go on, and say nothing of newOrder
+    assert not held(standing, "d", common=False)
     standing.answered()
-    assert not held(standing, "b") and not standing.is_hopeless(problem(503))
+    assert held(standing, "b")
+    standing.answered(common=True)
+    assert not held(standing, "b") and not standing.failing
+
+
+def test_who_cannot_be_reached_is_not_polled() -> None:
+    standing = Standing()
+    standing.failed("a", TransportError("refused"), False)
+    assert held(standing, "b", common=False) and held(standing, "c")
+    standing.answered()
+    assert not held(standing, "b", common=False) and not held(standing, "c")
 
 
 def test_what_fails_two_in_vain_fails_all() -> None:
@@ -70,7 +83,7 @@ def test_what_one_gets_alone_is_its_own() -> None:
     for who in "abcdefgh":
         standing.failed(who, problem(503), True)
         standing.left(who)
-        standing.failed("x", problem(403), True)
+        standing.failed("x", problem(403, "unauthorized"), True)
         assert not held(standing, "y")
 
 
@@ -97,6 +110,30 @@ def test_who_was_down_is_tried_once() -> None:
     assert VAIN == 2
 
 
+def test_who_was_down_may_answer_polls_and_take_no_orders() -> None:
+    """What went on from before does so; one asks whether there are new ones."""
+    standing, error = Standing(doubted=True), problem(503)
+    assert not held(standing, "a", common=False) and held(standing, "b", common=False)
+    standing.answered()
+    assert not held(standing, "b", common=False)
+    assert not held(standing, "c") and held(standing, "d")
+    standing.failed("c", error, True)
+    standing.answered()
+    assert standing.is_hopeless(error) and not held(standing, "b", common=False)
+    standing.left("c")
+    with pytest.raises(ProblemError):
+        held(standing, "d")
+    assert not held(standing, "b", common=False)
+
+
+def test_who_refuses_every_nonce_is_asked_no_more() -> None:
+    standing = Standing()
+    standing.failed("a", problem(400, "badNonce"), True)
+    standing.left("a")
+    with pytest.raises(ProblemError):
+        held(standing, "b")
+
+
 def test_who_tries_alone_is_patient() -> None:
     """… and the next one asks once."""
     standing, asked = Standing(), []
@@ -108,7 +145,7 @@ def test_who_tries_alone_is_patient() -> None:
     def order(patience: Patience) -> Iterator[object]:
         try:
             while True:
-                yield from patience.admit()
+                yield from patience.admit(True)
                 try:
                     patience.timed(request, True)
                 except ProblemError as exc:
@@ -127,6 +164,21 @@ def test_who_tries_alone_is_patient() -> None:
 
 def test_nonces_that_are_refused_are_counted_for_all() -> None:
     nonces = Nonces()
-    assert [nonces.refused(3) for _ in range(5)] == [True] * 3 + [False] * 2
+    assert [nonces.refused() for _ in range(5)] == [True] * FEW + [False] * (5 - FEW)
     nonces.taken()
-    assert nonces.refused(3)
+    assert [nonces.refused() for _ in range(MOST + 1)] == [True] * MOST + [False]
+
+
+def test_who_was_down_is_asked_for_no_nonce() -> None:
+    """One that is made up shows whether it is well; so it does after a 503."""
+    nonces = Nonces()
+    assert nonces.take() is None and nonces.invent() is None
+    nonces.doubt()
+    assert nonces.take() is None and nonces.refused() and not nonces.refused()
+    invented = [nonces.invent() for _ in range(INVENTED + 1)]
+    assert len(set(invented)) == INVENTED + 1 and invented[-1] is None
+    assert len(invented[0] or "") == 22
+    nonces.taken(busy=True)
+    assert nonces.invent() and nonces.invent() is None
+    nonces.taken()
+    assert nonces.invent() is None

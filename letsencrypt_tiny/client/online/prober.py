@@ -62,7 +62,8 @@ class Prober:
 
     def _probe(self, probe: Probe, replies: Replies, solvers: Solvers) -> Steps[None]:
         try:
-            self._tell(replies, probe, self._authorization(probe))
+            if not probe.address:
+                self._tell(replies, probe, self._authorization(probe))
             if probe.type in _BY_NAME:
                 self._tell(replies, probe, self._records(probe))
             else:
@@ -149,8 +150,8 @@ class Prober:
         if probe.identifier is None:
             return
         kind, name = probe.identifier
-        addresses = [name]
-        if kind == "dns":
+        addresses = [probe.address or name]
+        if kind == "dns" and not probe.address:
             if self._resolver is None:
                 return
             try:

@@ -28,6 +28,7 @@ class AccountUpdate(NamedTuple):
     orders: bool = False                 # tell its orders too (§7.1.2.1)
     find_key: bool = False               # the signer has two keys: find out which one it is for
     rollover: bool = False               # the same, and have the next one take its place (§7.3.5)
+    find_terms: bool = False             # an account that isn't there is told as one without URL
 
 
 class AccountObject(NamedTuple):
@@ -54,7 +55,8 @@ def parse_update(obj: JsonObject) -> AccountUpdate:
         get_bool(obj, "register"), get_bool(obj, "terms_agreed"), get_bool(obj, "deactivate"),
         contact, tuple(get_strs(obj, "new_contact")), get_str(obj, "eab_kid", 200),
         get_str(obj, "where", _MAX_WHERE),
-        get_bool(obj, "orders"), get_bool(obj, "find_key"), get_bool(obj, "rollover"))
+        get_bool(obj, "orders"), get_bool(obj, "find_key"), get_bool(obj, "rollover"),
+        get_bool(obj, "find_terms"))
 
 
 def parse_object(obj: JsonObject) -> AccountObject:

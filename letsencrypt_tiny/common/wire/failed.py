@@ -6,7 +6,7 @@ Pure functions: no I/O here.
 from typing import NamedTuple
 
 from ..errors import ProtocolError
-from .jsonfields import JsonObject, get_int, get_optional_str, get_str
+from .jsonfields import JsonObject, get_bool, get_int, get_optional_str, get_str
 
 MAX_WAIT = 86400          # seconds
 
@@ -35,6 +35,7 @@ class Failed(NamedTuple):
     type: str | None = None           # the problem's type (RFC 8555 §6.7)
     retry_after: int | None = None    # seconds, if the server said so
     elsewhere: str = ""                  # of ELSEWHERE
+    asked: bool = False                  # for an order, and nobody knows whether there is one
 
 
 def parse_failed(obj: JsonObject) -> Failed:
@@ -44,4 +45,5 @@ def parse_failed(obj: JsonObject) -> Failed:
     if outcome not in OUTCOMES or elsewhere not in ELSEWHERE:
         raise ProtocolError("an unknown outcome")
     return Failed(get_str(obj, "section"), get_str(obj, "message", 16384), outcome,
-                  get_optional_str(obj, "type", 256), retry, elsewhere)
+                  get_optional_str(obj, "type", 256), retry, elsewhere,
+                  get_bool(obj, "asked"))

@@ -30,6 +30,7 @@ MAX_CHAIN = 256 << 10     # bytes of one certificate chain in PEM
 MAX_ALTERNATES = 8        # alternate chains passed on (RFC 8555 §7.4.2)
 MAX_WAIT = 86400          # seconds
 MAX_ISSUERS = 20          # names of one CA
+MAX_DIRECTORY = 8192      # characters of a directory that is remembered
 MAX_PROFILE = 100         # characters of a profile's name
 
 
@@ -53,7 +54,8 @@ class ClientConfig(NamedTuple):
     doors: tuple[Door, ...] = ()
     issuers: tuple[str, ...] = ()  # names of the CA (RFC 8659 §4.2), as known before this run
     by_next: bool = False          # requests are signed by the signer's next key
-    doubted: bool = False          # the server was out of order when it was asked last
+    doubted: bool = False          # the server was out of order when it was asked last …
+    directory: str = ""            # … and its directory was this (JSON), if known
 
 
 def format_config(config: ClientConfig) -> bytes:
@@ -79,7 +81,8 @@ def parse_config(text: bytes) -> ClientConfig:
                         account_key=get_str(obj, "account_key", 64),
                         doors=tuple(_get_door(door) for door in get_objects(obj, "doors", 1000)),
                         issuers=_get_names(obj, "issuers"), by_next=get_bool(obj, "by_next"),
-                        doubted=get_bool(obj, "doubted"))
+                        doubted=get_bool(obj, "doubted"),
+                        directory=get_optional_str(obj, "directory", MAX_DIRECTORY) or "")
 
 
 def _get_names(obj: JsonObject, key: str) -> tuple[str, ...]:
@@ -197,6 +200,7 @@ class Directory(NamedTuple):
 
     issuers: tuple[str, ...]             # “caaIdentities”
     renewal_info: bool = False           # there is “renewalInfo” (RFC 9773)
+    document: str = ""                   # all of it (JSON), where the server is out of order
 
 
 class Progress(NamedTuple):
@@ -262,7 +266,8 @@ def parse_answer(line: bytes) -> Answer:
     if kind == "Account":
         return Account(get_str(obj, "url", 2048), get_str(obj, "key", 64))
     if kind == "Directory":
-        return Directory(_get_names(obj, "issuers"), get_bool(obj, "renewal_info"))
+        return Directory(_get_names(obj, "issuers"), get_bool(obj, "renewal_info"),
+                         get_optional_str(obj, "document", MAX_DIRECTORY) or "")
     if kind == "AccountObject":
         return account.parse_object(obj)
     if kind == "KnownOrder":

@@ -29,6 +29,7 @@ class Probe(NamedTuple):
     thumbprints: tuple[str, ...] = ()    # an answer is as good that is for one of these keys
     nameservers: tuple[str, ...] = ()    # ADDRESS[:PORT], to ask instead of the zone's own
     public: bool = True                  # the CA looks from the Internet
+    address: str = ""                    # where alone it is asked, whatever the DNS says
 
 
 class Finding(NamedTuple):
@@ -54,11 +55,14 @@ def parse_probe(obj: JsonObject) -> Probe:
     probe = Probe(
         get_str(obj, "section"), found, get_str(obj, "type", 32), get_str(obj, "token"),
         get_str(obj, "thumbprint", 64), tuple(get_strs(obj, "thumbprints")),
-        tuple(get_strs(obj, "nameservers")), get_bool(obj, "public"))
+        tuple(get_strs(obj, "nameservers")), get_bool(obj, "public"),
+        get_str(obj, "address", 64) if "address" in obj else "")
     if probe.token and not challenge.is_token(probe.token):
         raise ProtocolError("a token that is none (RFC 8555 §8.1)")
     if not all(map(challenge.is_thumbprint, filter(None, (probe.thumbprint, *probe.thumbprints)))):
         raise ProtocolError("a thumbprint that is none (RFC 7638)")
+    if probe.address and not is_identifier(("ip", probe.address)):
+        raise ProtocolError("an address that is none")
     return probe
 
 

@@ -1,7 +1,7 @@
 """The check command: all that can be known without asking the CA."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -26,9 +26,10 @@ from ..settings.main import Config
 from ..settings.network import HTTP_PORT, TLS_PORT
 from ..settings.presets import Preset
 from ..settings.program import Program
-from ..store import keys
+from ..store import installed, keys
 from ..store.installed import check_authorities
 from . import account, programs
+from .locked import Locked
 
 
 class Wanted(NamedTuple):
@@ -67,12 +68,16 @@ class Findings:
             log.error(fault)
 
 
-def check(config: Config) -> int:
-    """Check everything, one line for each fault; returns the exit status."""
+def check(config: Config, only: Collection[str] = ()) -> int:
+    """Check everything, one line for each fault; returns the exit status.
+
+    Or what the sections ``only`` need: for whoever has the lock, and is about to order them.
+    """
     findings = Findings()
     sections: dict[str, Section] = {}
     wanted: list[Wanted] = []
-    findings.attempt(lambda: sections.update(_check_certificates(config, findings)))
+    findings.attempt(lambda: sections.update(
+        _check_certificates(config, findings, only)))
     for program in config.programs:
         findings.attempt(partial(_check_program, config, program))
     actions: tuple[Callable[[], object], ...] = (
@@ -81,7 +86,7 @@ def check(config: Config) -> int:
         lambda: trusted.make_directory(config.run_directory),
         *(partial(_check_ca_file, config, issuer)
           for issuer in issuers.configured(config).values()),
-        lambda: _check_responders(config, sections.values(), findings))
+        lambda: _check_responders(config, sections.values(), findings, bool(only)))
     for action in actions:
         findings.attempt(action)
     for section in sections.values():
@@ -93,7 +98,9 @@ def check(config: Config) -> int:
             _tell_of_preset(preset, issuer, findings)
         mine = [item for item in wanted if issuer.name in item.section.issuers]
         findings.attempt(lambda: _check_signer(config, issuer, mine, findings, len(used) > 1))
-    if not findings.exit_status:
+    if only and not findings.exit_status:
+        log.info(f"{', '.join(only)}: nothing wrong was found")
+    elif not findings.exit_status:
         count = f"{len(sections)} certificate{'' if len(sections) == 1 else 's'}"
         log.info(f"{count} configured; nothing wrong was found")
     return findings.exit_status
@@ -104,9 +111,13 @@ def _check_program(config: Config, program: Program) -> None:
     programs.check(program, identity(program), expanded=signers)
 
 
-def _check_certificates(config: Config, findings: Findings) -> dict[str, Section]:
-    """Read what is wanted, and tell of what can't be; return the rest."""
+def _check_certificates(config: Config, findings: Findings, only: Collection[str]
+                        ) -> dict[str, Section]:
+    """Read what is wanted, and tell of what can't be; return the rest, or those that are looked at
+    ``only``."""
     found = certificates.load(config)
+    if only:
+        return {name: found.sections[name] for name in only if name in found.sections}
     for fault in found.faults.values():
         findings.add(fault)
     if found.empty:
@@ -153,14 +164,38 @@ def _check_ca_file(config: Config, issuer: Issuer) -> None:
         os.close(trusted.open_unchangeable(path))
 
 
-def _check_responders(config: Config, sections: Iterable[Section], findings: Findings) -> None:
+def _check_responders(config: Config, sections: Collection[Section], findings: Findings,
+                      locked: bool) -> None:
     types = {kind for section in sections
              for kind in challenges.types(section, config)}
     types = types or {"http-01"}   # what most will need
-    _tell_of_ports(config, types)
+    tried = _tried_port(config, sections, findings, locked)
+    _tell_of_ports(config, types - {"http-01"} if tried else types)
     for responder in responders_for(types, config, identity(config.client.program), _no_pipe):
         for fault in responder.faults():
             findings.add(fault)
+
+
+def _tried_port(config: Config, sections: Collection[Section], findings: Findings, locked: bool
+                ) -> bool:
+    """Try a challenge through the web server at the port of HTTP, if there is one and nobody has
+    the lock; say whether it was tried."""
+    from . import through
+    names = through.concerned(config, sections)
+    if not names or os.geteuid() != 0:
+        return False
+    try:
+        if locked:
+            fault = through.fault(config, names)
+        else:
+            with Locked(config):
+                fault = through.fault(config, names)
+    except Error as exc:
+        log.debug(f"no challenge is tried: {exc}")
+        return False
+    if fault is not None:
+        findings.add(fault)
+    return True
 
 
 def _tell_of_ports(config: Config, types: Collection[str]) -> None:
@@ -180,12 +215,25 @@ def _no_pipe(name: str) -> int:
 def _section_checks(config: Config, section: Section, wanted: list[Wanted]
                     ) -> Iterator[Callable[[], object]]:
     yield lambda: check_authorities(section)
-    yield lambda: wanted.append(Wanted(section, _csr(config, section)))
+    yield partial(_check_key, config, section, wanted)
     for path in section.outputs:
         parent = os.path.dirname(path)
         if not parent.startswith(config.certs_directory + "/"):   # those are made when needed
             yield lambda p=parent: os.close(       # type: ignore[misc]
                 trusted.open_directory(p, section.trusted))
+
+
+def _check_key(config: Config, section: Section, wanted: list[Wanted]) -> None:
+    """It is of use, and it is that of the certificate that is installed."""
+    csr = _csr(config, section)
+    wanted.append(Wanted(section, csr))
+    try:
+        certificate = installed.read(section).certificate
+    except installed.Busy:
+        return
+    if csr is not None and certificate is not None and certificate.spki != csr.spki:
+        raise Error(f"{section.where}: {section.outputs[0]} is not for the private key "
+                    f"{section.key}: no server can use both (newOrder has it renewed)")
 
 
 def _csr(config: Config, section: Section) -> CSR | None:

@@ -16,6 +16,7 @@ from ..settings.main import Config
 from ..store import installed
 from ..store.installed import Installed
 from ..store.journal import Journal, SectionState
+from ..store.pairs import Pairs
 from ..store.renewals import NOTHING, Renewal, Renewals
 from ..store.vicinity import Vicinity
 
@@ -40,6 +41,7 @@ class Judge:
         self._vicinity = vicinity
         self._known = issuers.configured(config)
         self._revoked = Journal(config.state_directory).revoked()
+        self._pairs = Pairs(config.state_directory)
 
     def decide(self, section: Section, state: SectionState, now: float,
                min_days: int | None = None, renewal_known: Renewal = NOTHING) -> Due:
@@ -70,11 +72,19 @@ class Judge:
     def _read(self, section: Section, state: SectionState) -> Installed:
         found = installed.read(section, self._vicinity)
         if section.in_token and state.key != section.key:
-            found = found._replace(key_changed=True)
-        if not found.key_changed:
+            found = found._replace(uncompared=True)
+        place = section.outputs[0]
+        if not found.uncompared or self._pairs.fits(place, found.pair):
             return found
         from ..pki import keys
-        return keys.compare(self._config.openssl, section, found)
+        compared = keys.compare(self._config.openssl, section, found)
+        if not compared.uncompared:
+            self._pairs.seen(place, found.pair, found.changed, time.time())
+        return compared
+
+    def keep(self) -> None:
+        """What was compared needs not be the next time.  For a run that holds the lock."""
+        self._pairs.keep()
 
 
 class Inquirer:

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 
 from ...common import log
 from ...common.clock import when
-from ...common.wire.order import Failed
+from ...common.wire.order import Directory, Failed
 from ..plan import failover, issuers
 from ..plan.issuers import Issuer
 from ..plan.orders import OrderPlan
 from ..settings.certificates import Section
 from ..settings.main import Config
 from ..store.journal import SectionState
-from ..store.outages import Outages
+from ..store.outages import Outage, Outages
 from ..store.pauses import Pause, Pauses
 from .limits import Limits
 
@@ -37,6 +37,7 @@ class Elsewhere:
         self._outages = Outages(config.state_directory)
         self._down: dict[str, str] = {}             # directories of CAs out of order, and why
         self._well: set[str] = set()                # those of CAs that have issued
+        self._documents: dict[str, str] = {}        # what their directories are
         self._left: dict[str, list[Issuer]] = {}    # section -> CAs that were not asked yet
 
     def first(self, section: Section, state: SectionState, full: Mapping[str, str] = _NONE
@@ -88,9 +89,23 @@ class Elsewhere:
         of_section = [self._known[name] for name in section.issuers]
         return failover.wait(of_section, self._held(section, of_section), now)
 
-    def doubted(self, issuer: Issuer) -> bool:
-        """Say whether a CA was out of order when it was asked last."""
-        return self._outages.of(issuer.directory) is not None
+    def outage(self, issuer: Issuer) -> Outage | None:
+        """Return what is remembered of a CA that was out of order when it was asked last."""
+        return self._outages.of(issuer.directory)
+
+    def in_turn(self, issuer: Issuer, plans: list[OrderPlan]) -> list[OrderPlan]:
+        """Return orders in the order in which they ask a CA: if it was out of order, another one
+        each time is first, as what failed may have been about the first alone; those that first
+        have to look whether there is an order already are the last ones."""
+        outage = self.outage(issuer)
+        if outage is None or not plans:
+            return plans
+        first = outage.failures % len(plans)
+        return sorted(plans[first:] + plans[:first], key=lambda plan: plan.asked)
+
+    def learn(self, issuer: Issuer, told: Directory) -> None:
+        """A client tells of the directory of a CA that is out of order."""
+        self._documents[issuer.directory] = told.document
 
     def is_down(self, plan: OrderPlan, failed: Failed) -> bool:
         """Say whether an order has failed as its CA is out of order, which is remembered then."""
@@ -107,7 +122,8 @@ class Elsewhere:
         for directory in self._well:
             self._outages.well(directory)
         for directory in self._down.keys() - self._well:
-            self._outages.failed(directory, self._down[directory], int(time.time()))
+            self._outages.failed(directory, self._down[directory], int(time.time()),
+                                 self._documents.get(directory, ""))
         self._down, self._well = {}, set()
 
     def count(self, plan: OrderPlan, failed: Failed) -> None:

@@ -5,6 +5,9 @@ Read by whoever asks only; the options themselves are a table of master/argument
 
 # command -> what may follow it, and what it does
 COMMANDS = {
+    "add": ("NAME ...", "Get a certificate for these names, and all that it needs: account key, "
+                        "account, configuration; say where it is."),
+    "remove": ("SECTION", "Forget a certificate that add has got; its files stay."),
     "account": ("[CONTACT ...]", "Show, register, change or deactivate the account that belongs "
                                  "to the account key."),
     "newOrder": ("[SECTION ...]", "Obtain, renew and install the certificates that are due: of "
@@ -33,6 +36,10 @@ _OPTIONS = {
     "--rollover": "replace the account key by a new one",
     "--deactivate": "give the account up, for good",
     "--yes": "don't ask whether to deactivate it",
+    "--notify": "command after new files have been installed, such as systemctl reload nginx",
+    "--challenge": "how to prove that the names are ours, such as http-01, dns-01 or tls-alpn-01",
+    "--web-server": "have the web server at port 80 pass challenges on",
+    "--purge": "remove key and certificates, too",
     "--thumbprint": "print the account key's thumbprint, for web servers that answer by themselves",
     "--ca": "the CA meant: a section [ca NAME]",
     "--config-certs": "read the sections from here instead; may be repeated",
@@ -48,6 +55,7 @@ _OPTIONS = {
 }
 # what it does in one command only
 _ESPECIALLY = {
+    ("add", "--ca"): "the CA to ask: a section [ca NAME], or such as letsencrypt-staging",
     ("account", "--ca"): "the CA meant, a section [ca NAME]; may be repeated",
     ("newOrder", "--ca"): "with --dry-run: the CA for trials, a section [ca NAME]",
     ("newOrder", "--tos-agreed"): "with --dry-run: agree to the terms of service of that CA",

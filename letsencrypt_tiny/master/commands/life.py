@@ -59,8 +59,8 @@ class Life:
 
     def fails(self, event: str, why: str, not_before: int = 0, counts: bool = True,
               heard: bool = True) -> None:
-        """Its order has failed; ``counts``: for a reason of its own; ``heard``: as the client
-        tells, which has not ended on the way."""
+        """Its order has failed; ``counts``: for a reason of its own; ``heard``: the client,
+        which has not ended on the way, knows that there is no other order."""
         facts = Facts(not_before=not_before, heard=heard)
         if counts:
             facts = facts._replace(failed=int(time.time()), why=log.printable(why, MAX_WHY),

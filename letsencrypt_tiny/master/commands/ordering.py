@@ -29,6 +29,7 @@ from .elsewhere import Elsewhere
 from .install import Install, install_arrived
 from .life import Life
 from .preparing import install_kept, prepare
+from .trial import with_room
 
 
 def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Life],
@@ -46,6 +47,7 @@ def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Li
     except Error as exc:
         raise Error(f"nothing is ordered: {exc}") from exc
     others = Elsewhere(config, patient)
+    wanting = with_room(config, wanting, report)
     plans = prepare(config, journal, wanting, report, others)
     plans, arrived = install_kept(config, plans, report)
     while plans:
@@ -119,7 +121,8 @@ class Run:
     def _start_clients(self) -> None:
         directories = self._answering.directories(len(self._conversations))
         for directory, conversation in zip(directories, self._conversations.values()):
-            mine = [self._left[name][0] for name in self._of(conversation)]
+            mine = self._others.in_turn(conversation.issuer, [
+                self._left[name][0] for name in self._of(conversation)])
             # before there is a client: what it makes is not what was there.  Several may have one
             # directory to share, an administrator's
             self._crowds[conversation] = Crowd(directory, sum(
@@ -147,7 +150,7 @@ class Run:
             conversation.begin(
                 self._journal.account(directory, key),
                 issuers.names(conversation.issuer, self._journal.issuers(directory)),
-                doubted=self._others.doubted(conversation.issuer))
+                outage=self._others.outage(conversation.issuer))
 
     def _listen(self) -> None:
         """What happens, until no client runs any more."""
@@ -188,6 +191,7 @@ class Run:
             self._journal.learn_account(conversation.issuer.directory, key, answer)
         elif isinstance(answer, Directory):
             self._journal.learn_directory(conversation.issuer.directory, answer)
+            self._others.learn(conversation.issuer, answer)
         elif isinstance(answer, Progress):
             self._report.progress(answer)
             plan, life = self._left[answer.section]
@@ -227,13 +231,13 @@ class Run:
         message = "; ".join(filter(None, [message, self._others.hint(plan, failed), *why]))
         if life.unwritten:   # which is why: it was told
             log.debug(f"{failed.section}: {message}")
-        elif down or ours:
+        elif down or ours or failed.section not in self._ordered:
             self._report.failed_alike(failed.section, message, "" if ours else plan.issuer.called)
         else:
             self._report.failed(failed.section, message)
         life.fails(failed.outcome, failed.message, self._others.not_before(plan, failed)
                    if failed.outcome == lifecycle.BUSY else 0, counts=not (down or ours),
-                   heard=not ours)
+                   heard=not (ours or failed.asked))
 
     def _install_arrived(self) -> None:
         arrived, self.arrived = twins.ready(self.arrived, {**self._left, **self.elsewhere})

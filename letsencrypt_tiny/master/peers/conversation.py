@@ -20,6 +20,7 @@ from ...common.wire.signer import Greeting
 from ..plan.issuers import Issuer
 from ..settings.main import Config
 from ..store.journal import Journal
+from ..store.outages import Outage
 from . import orphans, spawn
 from . import signer as signers
 from .acknowledging import Acknowledging
@@ -140,12 +141,12 @@ class Conversation:
         return Explainer(self._signer.socket)
 
     def begin(self, account_url: str, issuers: Sequence[str] = (), find_key: bool = False,
-              doubted: bool = False) -> None:
+              outage: Outage | None = None) -> None:
         """Give the client its configuration, and with it the signer; hear what it answers.
 
         ``account_url``: the account that the signer's key has, "" if that isn't known;
         ``issuers``: what the CA is called in records, as far as known; ``find_key``: which of two
-        keys it has to use is what it is to find out; ``doubted``: the CA was out of order last.
+        keys it has to use is what it is to find out; ``outage``: the CA was out of order last.
         """
         greeting = self._used = self.greeting    # whatever is learnt meanwhile
         thumbprint = greeting.thumbprint if greeting is not None else ""
@@ -153,7 +154,7 @@ class Conversation:
             self.issuer.access, self._config.client.program.confine, account_url,
             thumbprint if account_url else "", tuple(self._doors), tuple(issuers),
             by_next=greeting is not None and not find_key and greeting.old is not None,
-            doubted=doubted))
+            doubted=outage is not None, directory=outage.document if outage is not None else ""))
         try:
             os.set_blocking(self._go, False)
             if os.write(self._go, text) < len(text):    # a pipe takes 64 kB at once

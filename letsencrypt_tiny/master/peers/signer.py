@@ -155,13 +155,15 @@ def _arguments(settings: Accountd, key: int | None) -> list[str]:
     return arguments
 
 
-def manage(settings: Accountd, stderr: Callable[[str], int], *options: str) -> int:
+def manage(settings: Accountd, stderr: Callable[[str], int], *options: str,
+           stdout: int | None = None) -> int:
     """Have the signer's program do something with its key files instead; return its status.
 
-    Nobody speaks with it but through ``stderr``.  Raises Error.
+    Nobody speaks with it but through ``stderr``; what it prints goes to the descriptor ``stdout``,
+    if there is one.  Raises Error.
     """
     nothing = os.open("/dev/null", os.O_RDWR)
-    descriptors = [nothing, nothing, stderr("accountd")]
+    descriptors = [nothing, nothing if stdout is None else stdout, stderr("accountd")]
     arguments = [word for word in _arguments(settings, None) if word != "--stdio"]
     try:
         child = spawn.spawn(settings.program, identity(settings.program), [*arguments, *options],

@@ -11,7 +11,7 @@ from ..peers import parallel
 from ..plan.keytype import key_type
 from ..settings.certificates import Section
 from ..settings.main import Config
-from ..store import files, keys, pending
+from ..store import files, keys, pending, placing
 from ..store.journal import Journal
 from ..store.requests import Requests
 from . import check, openssl
@@ -53,9 +53,13 @@ def make_all(config: Config, wanted: Sequence[Want], compromised: frozenset[str]
     made: dict[int, Made | Error] = {}
 
     def work(group: list[int]) -> None:
+        new = ""   # digest of a key that was made: who shares it takes it, whatever his key-type
         for index in group:
+            want = wanted[index]
             try:
-                made[index] = make(config, wanted[index], compromised)
+                one = made[index] = make(config, want if want.kept_key else want._replace(
+                    kept_key=new), compromised)
+                new = digest(one.csr.spki) if one.new_key else ""
             except Error as exc:
                 made[index] = exc
 
@@ -72,7 +76,8 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     section = want.section
     for path in section.outputs:   # rather now than with a certificate in hand
         _make_parent(config, path)
-        files.probe(path, files.TRIAL, section.owner)
+    files.rehearse(section.outputs, section.owner, section.trusted)
+    placing.rehearse(config.certs_directory, section.outputs)
     if section.in_token:
         return _in_token(config, want, compromised)
     keys.tidy(section.key, section.trusted)
@@ -83,6 +88,7 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     old = None if stays else {want.spent, csr.spki if csr else b""}
     made = _waiting(config, want, waiting, old, compromised)
     if made is not None:
+        _try_place(config, section)
         return made
     if csr is not None and stays:
         return Made(csr, seen=seen)
@@ -184,8 +190,7 @@ def _pending(config: Config, section: Section, waiting: str) -> Made:
 
 def _with_new_key(config: Config, section: Section, path: str) -> Made:
     """Make a key that waits at ``path``, and a CSR with it."""
-    _make_parent(config, section.key)
-    files.probe(section.key, files.TRIAL, None, section.trusted)
+    _try_place(config, section)
     pem = openssl.generate_key(config.openssl, section.key_type)
     if not 0 < len(pem) <= keys.MAX_KEY:
         raise Error(f"{config.openssl} genpkey made no private key ({len(pem)} bytes)")
@@ -206,6 +211,12 @@ def _request(config: Config, section: Section, key: int, path: str) -> CSR:
         raise Error(f"cannot make a signing request with {path}: {exc}") from exc
     finally:
         os.close(key)
+
+
+def _try_place(config: Config, section: Section) -> None:
+    """Raise Error if no key could be installed: rather now than with its certificate in hand."""
+    _make_parent(config, section.key)
+    files.rehearse([section.key, section.key + ".old"], None, section.trusted)
 
 
 def _make_parent(config: Config, path: str) -> None:

@@ -6,8 +6,8 @@ from ...common import log
 from ...common.errors import Error
 from ..settings.certificates import Section
 from ..store.installed import Installed
-from ..store.keys import fingerprint, open_key
-from . import openssl
+from ..store.keys import MAX_KEY, fingerprint, open_key
+from . import check, openssl
 
 
 class OtherKey(Error):
@@ -32,20 +32,33 @@ def public_key(command: str, section: Section) -> bytes:
 def compare(command: str, section: Section, installed: Installed) -> Installed:
     """Return ``installed`` with what is wrong with its key, by ``command`` (openssl).
 
-    Does nothing unless the key was changed after the certificate was installed.  Raises nothing.
+    It is ``uncompared`` still if nobody can tell.  Raises nothing.
     """
-    if not installed.key_changed or installed.certificate is None:
+    if installed.certificate is None:
         return installed
+    spki = installed.certificate.spki
     try:
-        fits = public_key(command, section) == installed.certificate.spki
+        fits = _written(section) == spki or public_key(command, section) == spki
     except FileNotFoundError:
         return installed._replace(misfit=f"its private key {section.key} is missing")
     except (OSError, Error) as exc:   # status may be asked for by somebody else than root
         log.debug(f"{section.key}: cannot tell whether the certificate fits it: {exc}")
         return installed
     if fits:
-        return installed
+        return installed._replace(uncompared=False)
     return installed._replace(misfit=f"it is not for the private key {section.key}")
+
+
+def _written(section: Section) -> bytes | None:
+    """Return the public key that stands in a section's key file, as openssl would read it, if it is
+    of a usual form.  Raises as ``public_key``."""
+    if section.in_token:
+        return None
+    key = open_key(section.key, section.trusted, section.group)
+    try:
+        return check.public_key(os.pread(key, MAX_KEY, 0))
+    finally:
+        os.close(key)
 
 
 def check_unchanged(command: str, section: Section, seen: bytes, spki: bytes) -> None:

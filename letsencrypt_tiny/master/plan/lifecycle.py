@@ -54,7 +54,7 @@ class Facts(NamedTuple):
     failed: int = 0              # when an order failed, for a reason of the section's own
     why: str = ""
     wish: str = ""
-    heard: bool = False          # the client lived to tell, and has looked for an order itself
+    heard: bool = False          # there is no order but those that were told of, as the client knows
 
 
 Edit = Callable[[SectionState, Facts], SectionState]
@@ -90,8 +90,8 @@ def _note_chain(state: SectionState, facts: Facts) -> SectionState:
 
 
 def _drop_order(state: SectionState, facts: Facts) -> SectionState:
-    return _count(state._replace(order=None, order_key=None, finalize=None, not_before=0, kept=0,
-                                 asked=None), facts)
+    return _count(_heard(state, facts)._replace(order=None, order_key=None, finalize=None,
+                                                not_before=0, kept=0), facts)
 
 
 def _wait(state: SectionState, facts: Facts) -> SectionState:

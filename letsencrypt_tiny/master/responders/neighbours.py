@@ -1,6 +1,7 @@
 """Who has the port of HTTP or HTTPS, and what has to be told to it so that challenges reach us."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 
 from ...common import paths
@@ -17,18 +18,42 @@ _CHALLENGES = {
               "connections that ask for “acme-tls/1”, as they are"}
 
 
+# … and what is to be done, in lines that can be typed or copied
+_CURES = {
+    "nginx": "add “include {0}/nginx.conf;” to its server {{}} of the name, and run “systemctl "
+             "reload nginx”",
+    "apache2": "run “a2enmod proxy_http && a2enconf letsencrypt-tiny” and “systemctl reload "
+               "apache2”",
+    "haproxy": "see {0}/haproxy.cfg: two lines, and a listen in letsencrypt-tiny.conf",
+    "caddy": "add “reverse_proxy /.well-known/acme-challenge/* unix/{1}” to its site, and run "
+             "“systemctl reload caddy”"}
+
+
+def cure(port: int, path: str) -> str:
+    """Return what to do so that whoever listens on ``port`` passes challenges on to ``path``."""
+    name, _ = holder(port)
+    return _CURES.get(name, "let it pass /.well-known/acme-challenge/ on to {1}, as "
+                            f"{_listed(_SNIPPETS[HTTP_PORT].values())} do").format(
+        paths.CONFIG_DIR, path)
+
+
+def who(port: int) -> str:
+    """Return what to call whoever listens on ``port``."""
+    name, pid = holder(port)
+    return f"{name} (process {pid})" if pid else "another program"
+
+
 def advice(port: int, path: str) -> str:
     """Return a sentence: who listens on ``port``, that of HTTPS or of HTTP, and how it passes
     challenges on to ``path``."""
     name, pid = holder(port)
     what = TLS_PORT if port == TLS_PORT else HTTP_PORT
     known = _SNIPPETS[what]
-    who = f"{name} (process {pid})" if pid else "another program"
     if pid and name not in known and what == TLS_PORT:
         how = f"if it can't, let nginx or haproxy have the port: {_listed(known.values())}"
     else:
         how = f"include {_listed([known[name]] if name in known else known.values())}"
-    return f"{who} listens on port {port}: {_CHALLENGES[what].format(path)} ({how})"
+    return f"{who(port)} listens on port {port}: {_CHALLENGES[what].format(path)} ({how})"
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -55,8 +80,28 @@ def holder(port: int) -> tuple[str, int]:
                 ("", 0))
 
 
+def address(port: int) -> str:
+    """Return an address at which whoever listens on ``port`` can be asked from here."""
+    import ipaddress   # only where somebody does
+    for text, _ in _listeners(port):
+        raw = b"".join(int(text[start:start + 8], 16).to_bytes(4, sys.byteorder)
+                       for start in range(0, len(text), 8))   # words as the host has them
+        found = ipaddress.ip_address(raw)
+        if found.is_unspecified:
+            return "127.0.0.1" if found.version == 4 else "::1"
+        return str(found)
+    return "127.0.0.1"
+
+
 def _sockets(port: int) -> Iterator[str]:
     """Yield what descriptors of sockets that listen on ``port`` are links to."""
+    for _, inode in _listeners(port):
+        yield f"socket:[{inode}]"
+
+
+def _listeners(port: int) -> Iterator[tuple[str, str]]:
+    """Yield address and inode of sockets that listen on ``port``, both as the kernel tells them
+    (proc_pid_net(5))."""
     for name in ("tcp", "tcp6"):
         try:
             with open(f"/proc/net/{name}", encoding="ascii") as file:
@@ -66,4 +111,4 @@ def _sockets(port: int) -> Iterator[str]:
         for line in lines:
             fields = line.split()
             if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                yield f"socket:[{fields[9]}]"
+                yield fields[1].partition(":")[0], fields[9]

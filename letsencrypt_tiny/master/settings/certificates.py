@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ...common import inifile, log, paths, pkcs11, specifiers
+from ...common import inifile, paths, pkcs11, specifiers
 from ...common.errors import ConfigError, Error
 from ...common.inifile import Settings
 from ...common.names import Identifier
@@ -114,8 +114,8 @@ class Certificates(NamedTuple):
     @property
     def hint(self) -> str:
         """What to say where there is no section."""
-        return ("no certificate is configured: add a section such as [example.org] with names = "
-                f"example.org to {self.files[0]}")
+        return ("no certificate is configured: run “letsencrypt-tiny add example.org”, or add a "
+                f"section [example.org] with names = example.org to {self.files[0]}")
 
 
 def _hash(text: str) -> str:
@@ -171,8 +171,9 @@ def _private() -> Table:
                    for row in SECTION.rows))
 
 
-def load(config: Config, filenames: Sequence[str] | None = None) -> Certificates:
-    """Read the certificates' configuration.
+def load(config: Config, filenames: Sequence[str] | None = None,
+         new: sources.Candidate | None = None) -> Certificates:
+    """Read the certificates' configuration, with a ``new`` file as if it were there.
 
     ``filenames`` are those of --config-certs.  A section of a later file replaces that of an
     earlier one; settings before the first section are defaults for all that follow.  Where
@@ -182,19 +183,18 @@ def load(config: Config, filenames: Sequence[str] | None = None) -> Certificates
     if filenames is not None or config.config_certs is not None:
         names = list(filenames or config.config_certs or ())
         lacme = True if filenames is None and inifile.is_lacme(config.file) else None
-        return _load(config, names, False, lacme)
-    found = _load(config, paths.CERTS_CONFIG, True, None)
-    return _load(config, paths.LACME_CERTS_CONFIG, True, True, found) if found.empty else found
+        return _load(config, names, False, lacme, new)
+    found = _load(config, paths.CERTS_CONFIG, True, None, new)
+    return _load(config, paths.LACME_CERTS_CONFIG, True, True, new, found) if found.empty else found
 
 
 def _load(config: Config, names: Sequence[str], optional: bool, lacme: bool | None,
-          before: Certificates | None = None) -> Certificates:
+          new: sources.Candidate | None, before: Certificates | None = None) -> Certificates:
     found = Certificates({}, {}, tuple(
         os.path.join(os.path.dirname(config.file), specifiers.expand(name)) for name in names))
     tables, defaults, common_form = (SECTION, _private()), SECTION.defaults(), True
-    for file in sources.files(found.files, optional):
-        log.debug(f"reading {file}")
-        sections = inifile.read(file, lacme, values.open_own)
+    for file in sources.files(found.files, optional, new):
+        sections = sources.read(file, lacme, new)
         common = sections.pop("")
         table = tables[choice.is_private(config, common, defaults["issuers"])]
         defaults = table.read(common, defaults)   # once, for all that follow

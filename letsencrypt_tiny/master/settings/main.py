@@ -11,7 +11,7 @@ from ...common import inifile, paths, specifiers
 from ...common.errors import ConfigError, did_you_mean
 from ...common.inifile import Settings
 from ...common.wire.access import Access
-from . import network, values
+from . import dropins, network, values
 from .network import Address
 from .program import CONFINE, Program, program_rows
 from .rows import Setting, Table, Values, record
@@ -155,7 +155,7 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
     if filename is None:
         filename = f"%E/{paths.PROGRAM}/{paths.MASTER_CONFIG}"
     path = specifiers.expand(filename)
-    sections = inifile.read(path, opener=values.open_own)
+    sections = dropins.read(path)
     _check_names(path, sections)
     accountd = _accountd(sections["accountd"]) if "accountd" in sections else None
     client = _client(sections.get("client") or Settings(path, "client", {}))

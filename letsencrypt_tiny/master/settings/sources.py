@@ -3,22 +3,36 @@
 import os
 from collections.abc import Sequence
 
-from ...common import trusted
+from ...common import inifile, log, trusted
 from ...common.errors import ConfigError, Error
+from ...common.inifile import Settings
+from . import values
+
+Candidate = tuple[str, str]    # path and text of a file that is to be written, if it is good
 
 
-def files(wanted: Sequence[str], optional: bool) -> list[str]:
+def read(file: str, lacme: bool | None, candidate: Candidate | None) -> dict[str, Settings]:
+    """Read one of the files, as inifile.read does.  Raises ConfigError."""
+    log.debug(f"reading {file}")
+    if candidate is None or file != candidate[0]:
+        return inifile.read(file, lacme, values.open_own)
+    return inifile.parse(candidate[1], file, inifile.is_lacme(file) if lacme is None else lacme)
+
+
+def files(wanted: Sequence[str], optional: bool, candidate: Candidate | None = None) -> list[str]:
     """Return the files to read of files and directories; of those that are ``optional`` what is
-    there.  Raises ConfigError."""
+    there.  A ``candidate`` is in its directory.  Raises ConfigError."""
     found: list[str] = []
     for path in wanted:
         if path.endswith("/") or os.path.isdir(path):
+            new = [os.path.basename(candidate[0])] if candidate is not None \
+                and os.path.dirname(candidate[0]) == (path.rstrip("/") or "/") else []
             try:
-                entries = _list(path)
+                entries = sorted({*_list(path), *new})
             except FileNotFoundError:
-                if optional:
-                    continue
-                raise ConfigError(f"{path}: no such directory") from None
+                if not optional and not new:
+                    raise ConfigError(f"{path}: no such directory") from None
+                entries = new
             # hidden files and editors' locks and copies are nobody's wishes
             found += [os.path.join(path, entry) for entry in entries
                       if entry.endswith(".conf") and not entry.startswith((".", "#"))]
@@ -32,7 +46,7 @@ def _list(path: str) -> list[str]:
     try:
         directory = trusted.open_directory(trusted.absolute(path))
         try:
-            return sorted(os.listdir(directory))
+            return os.listdir(directory)
         finally:
             os.close(directory)
     except Error as exc:

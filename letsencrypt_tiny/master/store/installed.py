@@ -12,6 +12,7 @@ from ...common.errors import Error
 from ...common.x509.certificate import Certificate, parse_certificate, parse_chain
 from ...common.x509.der import MAX_PEM, X509Error, read_block
 from ..settings.certificates import Section, SectionError
+from . import pairs
 from .vicinity import Directory, Vicinity
 
 _FIRST_READ = 8192   # bytes; most certificates are shorter
@@ -32,7 +33,9 @@ class Installed(NamedTuple):
     certificate: Certificate | None = None
     fault: str = ""              # why there is no certificate
     missing: str = ""            # the path of another of its files, which isn't there
-    key_changed: bool = False    # the private key is younger than the certificate
+    uncompared: bool = False     # whether the certificate is for its private key is to be seen
+    pair: str = ""               # what tells these files from others (pairs.identity) …
+    changed: float = 0           # … and when one of both was changed last (Unix time)
     misfit: str = ""             # why the certificate is of no use with its private key
     access: Access = ()          # of the outputs that are there
 
@@ -40,7 +43,7 @@ class Installed(NamedTuple):
 def read(section: Section, vicinity: Vicinity | None = None) -> Installed:
     """Look at the files of ``section``, in the ``vicinity`` of others if several are looked at.
 
-    Whether a key that changed fits is for pki/keys.py to see: that takes openssl.  Raises Busy.
+    Whether the key fits is for pki/keys.py to see: that may take openssl.  Raises Busy.
     """
     if vicinity is None:
         with Vicinity() as alone:
@@ -76,15 +79,15 @@ def _beside(section: Section, certificate: Certificate, near: Directory) -> Inst
     if section.in_token:   # whether it is the one that it was the journal says
         return found
     try:
-        if near.look(section.key).st_ctime > near.look(outputs[0]).st_ctime:
-            return found._replace(key_changed=True)
+        key, own = near.look(section.key), near.look(outputs[0])
+        return found._replace(uncompared=True, pair=pairs.identity(key, own),
+                              changed=max(key.st_ctime, own.st_ctime))
     except FileNotFoundError:
         return found._replace(misfit=f"its private key {section.key} is missing")
     except trusted.Untrusted as exc:
         return found._replace(misfit=f"its private key can't be relied on ({exc})")
     except Error:   # status may be asked for by somebody else than root
-        return found._replace(key_changed=True)
-    return found
+        return found._replace(uncompared=True)
 
 
 def read_certificate(path: str, owner: int = 0, anybody: bool = False) -> Certificate:

@@ -97,7 +97,8 @@ class Journal:
     def check(self) -> None:
         """Raise Error if nothing can be written here: rather now than with a chain in hand."""
         make_directory(self._directory)
-        files.probe(f"{self._directory}/trial", files.TRIAL)
+        # what is known of a section, its chain, its key
+        files.rehearse([f"{self._directory}/trial{number}" for number in range(3)])
 
     # --- chains that are not installed yet ---------------------------------------------------
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from ...common import log
 from ...common.errors import ProtocolError
-from ...common.wire.jsonfields import get_int, get_str
+from ...common.wire.jsonfields import get_int, get_optional_str, get_str
+from ...common.wire.order import MAX_DIRECTORY
 from .journal import MAX_MOMENT, MAX_SIZE
 from .statefile import Remembered, StateFile
 
@@ -23,6 +24,7 @@ class Outage(NamedTuple):
     last: int          # … and last
     failures: int      # runs, or rounds of a run, that have seen it
     why: str
+    document: str = ""    # what its directory was (JSON), if known
 
 
 class Outages(Remembered):
@@ -39,18 +41,21 @@ class Outages(Remembered):
                 return Outage(get_int(found, "since", 0, MAX_MOMENT),
                               get_int(found, "last", 0, MAX_MOMENT),
                               get_int(found, "failures", 1, MAX_FAILURES),
-                              get_str(found, "why", 12 * MAX_WHY))   # escapes are longer
+                              get_str(found, "why", 12 * MAX_WHY),   # escapes are longer
+                              get_optional_str(found, "document", MAX_DIRECTORY) or "")
         except ProtocolError as exc:
             log.debug(f"{self._file.path}: ignored: {exc}")
         return None
 
-    def failed(self, directory: str, why: str, now: int) -> Outage:
-        """A run has found that the CA is out of order."""
+    def failed(self, directory: str, why: str, now: int, document: str = "") -> Outage:
+        """A run has found that the CA is out of order; its directory is in ``document``, if it
+        was had."""
         before = self.of(directory)
         if before is None or before.last > now:
             before = Outage(now, now, 0, "")
         made = before._replace(last=now, failures=min(before.failures + 1, MAX_FAILURES),
-                               why=log.printable(why, MAX_WHY))
+                               why=log.printable(why, MAX_WHY),
+                               document=document or before.document)
         self._remember({**self._all(), directory: made._asdict()})
         return made
 

@@ -170,6 +170,19 @@ class _Work:
             log.debug(exc)
 
 
+def rehearse(certs: str, paths: Sequence[str]) -> None:
+    """Raise Error if no version could be made of a directory of ``paths`` right below ``certs``;
+    how files are written there is ``files.rehearse``'s business."""
+    for place in dict.fromkeys(os.path.dirname(path) for path in paths):
+        if os.path.dirname(place) == certs:
+            try:
+                with Versions(place) as known:
+                    if known.usable():
+                        known.rehearse()
+            except (FileNotFoundError, Plain, trusted.Untrusted):
+                pass   # there they are replaced one by one
+
+
 def repair(state: str) -> None:
     """Finish, or take back, what a run had begun that was killed; ``state`` is the state
     directory.  What can't be done is told, and tried again by the next run."""

@@ -18,84 +18,51 @@ import os
 import stat
 from collections.abc import Collection
 
-from ...common import trusted
-from ...common.errors import Error
 from . import carried, shelf, stamps
-from .carried import DIRECTORY, opened
+from .carried import opened
 from .exchange import exchange
+from .place import Place, Plain as Plain
 from .shelf import UNFINISHED
 
 _LINK = ".new"          # alone: the link, before it takes its place
 
 
-class Plain(Error):
-    """What is at the place stays as it is: its files have to be replaced one by one."""
-
-
-class Versions:
+class Versions(Place):
     """The versions of the directory at the absolute path ``place``, and the link to one of them.
 
     Raises Error, Untrusted if another than root could change them, FileNotFoundError where there
     is no parent directory.  To be closed, as with ``with``.
     """
 
-    def __init__(self, place: str) -> None:
-        self._place = place
-        self._above, self._name = trusted.open_parent(place)
-        self._within = f".{self._name}"
-        self._shelf = -1
+    def rehearse(self) -> None:
+        """Raise Error if no version could be made; that is tried, and taken back."""
+        above, name = (self._above, self._within) if self._shelf < 0 else (
+            self._shelf, stamps.of(0) + UNFINISHED)   # which is removed, should we be killed
         try:
-            if self._name.startswith("."):
-                raise Plain(f"{place}: a name that begins with a dot has no versions")
-            self._open_shelf()
-        except BaseException:
-            self.close()
-            raise
+            os.mkdir(name, 0o700, dir_fd=above)
+            os.rmdir(name, dir_fd=above)
+        except FileExistsError:
+            pass
+        except OSError as exc:
+            raise self._error(exc) from exc
 
-    def __enter__(self) -> "Versions":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the directories."""
-        for descriptor in (self._above, self._shelf):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._above = self._shelf = -1
-
-    def current(self) -> str:
-        """Return the version that the link names; "" if there is none, or not a link of ours."""
-        version = self._named_by(self._name, self._above)
-        return version if version and self._kind(version) == stat.S_IFDIR else ""
-
-    def usable(self) -> bool:
-        """Say whether a version may take the place: of nothing, a directory, a link of ours."""
-        return self._kind(self._name, self._above) in (0, stat.S_IFDIR) or \
-            self._named_by(self._name, self._above) != ""
+    def remove(self) -> None:
+        """Remove all versions, and the link to one of them.  Raises Error."""
+        try:
+            if self._named_by(self._name, self._above):
+                os.unlink(self._name, dir_fd=self._above)
+            if self._shelf >= 0 and not self._kind(self._name, self._above):
+                for version in [name for names in shelf.versions(self._shelf) for name in names]:
+                    self.discard(version)
+                os.rmdir(self._within, dir_fd=self._above)
+        except OSError as exc:
+            raise self._error(exc) from exc
 
     def mend(self) -> None:
         """Remove a link of ours to a version that somebody removed.  Raises Error."""
         try:
             if self._named_by(self._name, self._above) and not self.current():
                 os.unlink(self._name, dir_fd=self._above)
-        except OSError as exc:
-            raise self._error(exc) from exc
-
-    def path(self, version: str) -> str:
-        """Return the absolute path of a version's directory, finished or not."""
-        ready = version if self._kind(version) == stat.S_IFDIR else version + UNFINISHED
-        return os.path.join(os.path.dirname(self._place), self._within, ready)
-
-    def free(self, now: float) -> str:
-        """Return the name of a new version.
-
-        It is the UTC moment ``now`` (seconds since 1970), or the second after the youngest there
-        is: they are in order of age, whatever the clock did.  Raises Error.
-        """
-        try:
-            return shelf.free(self._shelf, now) if self._shelf >= 0 else stamps.of(now)
         except OSError as exc:
             raise self._error(exc) from exc
 
@@ -122,7 +89,8 @@ class Versions:
         try:
             with opened(self.current(), self._shelf) as source, \
                     opened(version + UNFINISHED, self._shelf) as target:
-                carried.carry(source, target, {*ours, *(f".{name}.new" for name in ours)})
+                carried.carry(source, target, {
+                    *ours, *(f".{name}.{end}" for name in ours for end in ("new", "try"))})
         except OSError as exc:
             raise self._error(exc) from exc
 
@@ -148,16 +116,6 @@ class Versions:
             os.rename(_LINK, self._name, src_dir_fd=self._shelf, dst_dir_fd=self._above)
             os.fsync(self._above)
             os.fsync(self._shelf)
-        except OSError as exc:
-            raise self._error(exc) from exc
-
-    def is_full(self) -> bool:
-        """Say whether there is a plain directory at the place, with something in it."""
-        if not self._is_plain():
-            return False
-        try:
-            with opened(self._name, self._above) as directory:
-                return bool(os.listdir(directory))
         except OSError as exc:
             raise self._error(exc) from exc
 
@@ -246,28 +204,6 @@ class Versions:
         # by descriptors: the owner of what is in it may be at work there
         shutil.rmtree(version + UNFINISHED, ignore_errors=True, dir_fd=self._shelf)
 
-    def _open_shelf(self) -> None:
-        """Open the directory of the versions, if it is there."""
-        try:
-            self._shelf = os.open(self._within, DIRECTORY, dir_fd=self._above)
-        except FileNotFoundError:
-            return
-        except OSError as exc:
-            raise Plain(f"{self._shelf_path()}: cannot be used for versions: {exc.strerror}"
-                        ) from exc
-        os.close(trusted.open_directory(self._shelf_path()))   # that it is nobody else's
-
-    def _make_shelf(self) -> None:
-        if self._shelf < 0:
-            os.mkdir(self._within, 0o755, dir_fd=self._above)
-            self._open_shelf()
-        if not os.listdir(self._shelf):   # just made, be it by a run that was killed
-            os.fchmod(self._shelf, 0o755)   # whatever the umask
-            os.fsync(self._above)
-
-    def _shelf_path(self) -> str:
-        return os.path.join(os.path.dirname(self._place), self._within)
-
     def _dress(self, name: str) -> None:
         """Give a new directory owner and mode of the one that it will replace."""
         like = None
@@ -275,22 +211,3 @@ class Versions:
             like = os.stat(self._name, dir_fd=self._above)
         with opened(name, self._shelf) as descriptor:
             shelf.dress(descriptor, like)
-
-    def _named_by(self, link: str, directory: int) -> str:
-        """Return the version that a link is to; "" unless it is just as we make it."""
-        try:
-            target = os.readlink(link, dir_fd=directory)
-        except OSError:
-            return ""
-        within, _, version = target.partition("/")
-        return version if within == self._within and stamps.is_one(version) else ""
-
-    def _kind(self, name: str, directory: int = -1) -> int:
-        directory = self._shelf if directory < 0 else directory
-        return shelf.kind(name, directory) if directory >= 0 else 0
-
-    def _is_plain(self) -> bool:
-        return self._kind(self._name, self._above) == stat.S_IFDIR
-
-    def _error(self, exc: OSError) -> Error:
-        return Error(f"{self._place}: cannot make a version of it: {exc.strerror}")

@@ -1,0 +1,135 @@
+"""add --web-server: the web server that has port 80 is told to pass challenges on.
+
+apache2 by a2enconf, of the file that the package has among its conf-available.  nginx by a file
+that it includes, if nobody else has the name; a file of the administrator's is never changed: where
+his own server {} answers, it is said what to add there, and in which line.
+"""
+
+import os
+import re
+
+from ...common import log, paths
+from ...common.environment import search_path
+from ...common.errors import Error
+from ..peers import bounded
+from ..responders import neighbours, nginxconf
+from ..settings.certificates import Section
+from ..settings.main import Config
+from ..settings.network import HTTP_PORT
+from ..store import files
+
+_SECONDS = 60.0
+_APACHE = "/etc/apache2/conf-available/letsencrypt-tiny.conf"
+_DEFAULT_SITE = "/var/www/html"    # what Debian's nginx shows to begin with
+_SITE = """\
+# Written by “letsencrypt-tiny add --web-server”: these names have no server {{}} of their own.
+# Once they do, put the line “include …;” into that, and remove this file.
+server {{
+    listen 80;
+    listen [::]:80;
+    server_name {names};
+    root {root};
+    include {snippet};
+}}
+"""
+
+
+def adapt(config: Config, section: Section) -> None:
+    """Have the web server at port 80 pass on the challenges for a section.  Raises Error, with
+    what is to be done by hand, if it can't, or must not, be done here."""
+    name, pid = neighbours.holder(HTTP_PORT)
+    if name == "apache2":
+        _apache2()
+    elif name == "nginx":
+        _nginx(section, pid)
+    else:
+        cure = neighbours.cure(HTTP_PORT, f"{config.run_directory}/www.socket")
+        raise Error(f"--web-server knows apache2 and nginx, and {neighbours.who(HTTP_PORT)} "
+                    f"listens on port {HTTP_PORT}: {cure}")
+
+
+def _run(*argv: str) -> str:
+    """Run a program of the web server's; return what it prints.  Raises Error."""
+    what = " ".join(argv)
+    try:
+        done = bounded.run(argv, what, _SECONDS, {"PATH": search_path(0), "LANG": "C.UTF-8"})
+    except OSError as exc:
+        raise Error(f"{what}: cannot run it: {exc.strerror}") from exc
+    if done.status != 0:
+        lines = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
+        raise Error(f"{what}: {log.printable(lines[-1], 500) if lines else 'failed'}")
+    return done.stdout.decode("utf-8", "replace")
+
+
+# --- apache2 -------------------------------------------------------------------------------------
+
+def _apache2() -> None:
+    if not os.path.exists(_APACHE):
+        raise Error(f"{_APACHE}: no such file: link it to {paths.CONFIG_DIR}/apache2.conf")
+    _run("a2enmod", "-q", "proxy_http")
+    _run("a2enconf", "-q", "letsencrypt-tiny")
+    try:
+        _run("apache2ctl", "configtest")
+    except Error:
+        _run("a2disconf", "-q", "letsencrypt-tiny")
+        raise
+    _run("apache2ctl", "graceful")
+    log.info("web server: apache2 passes challenges on: “a2enconf letsencrypt-tiny” (a2disconf "
+             "takes it back)")
+
+
+# --- nginx ---------------------------------------------------------------------------------------
+
+def _nginx(section: Section, pid: int) -> None:
+    command = _command(pid)
+    found = nginxconf.parse(_run(*command, "-T"))
+    names = [value for _, value in section.identifiers if not value.startswith("*.")]
+    snippet = f"{paths.CONFIG_DIR}/nginx.conf"
+    taken = {server for name in names
+             if (server := nginxconf.answers(found, name)) is not None and not _is_debians(server)}
+    if taken:
+        places = " and ".join(f"{server.file}:{server.line}" for server in sorted(taken))
+        raise Error(f"--web-server: {places} answers for {', '.join(names)} and is yours, and not "
+                    f"changed: add “include {snippet};” to that server {{}}, and run “systemctl "
+                    "reload nginx”")
+    place = next((os.path.dirname(pattern) for pattern in reversed(found.includes)
+                  if os.path.basename(pattern) in ("*", "*.conf")), None)
+    if place is None:
+        raise Error("--web-server: nginx includes no directory of sites: add “include "
+                    f"{snippet};” to its server {{}}, and run “systemctl reload nginx”")
+    path = f"{place}/zz-letsencrypt-tiny-{section.name.replace('*', '_')}.conf"
+    text = _SITE.format(names=" ".join(names), root=_DEFAULT_SITE, snippet=snippet)
+    files.create(files.File(path, text.encode()))
+    try:
+        _run(*command, "-t", "-q")
+        _run(*command, "-s", "reload")
+    except BaseException:
+        files.remove(path)
+        raise
+    log.info(f"web server: {path} written, by which nginx passes challenges on")
+
+
+def _command(pid: int) -> list[str]:
+    """Return how that nginx was started: with which configuration."""
+    try:
+        with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+            title = file.read()   # “nginx: master process …”, its words between spaces
+    except OSError:
+        title = ""
+    found = re.search(r"\s-c[\s\0]*([^\s\0]+)", title)
+    return ["/usr/sbin/nginx", *(["-c", found.group(1)] if found else [])]
+
+
+def _is_debians(server: nginxconf.Server) -> bool:
+    """Whether a server {} is the one of Debian's package, as it came: nobody's site."""
+    if set(server.names) - {"_"}:
+        return False
+    try:
+        with open(server.file, "rb") as file:
+            text = file.read(1 << 20)
+        listed = _run("dpkg-query", "-W", "-f", "${Conffiles}", "nginx-common")
+    except (OSError, Error):
+        return False
+    import hashlib
+    digest = hashlib.md5(text, usedforsecurity=False).hexdigest()
+    return any(line.split()[1:2] == [digest] for line in listed.splitlines())

@@ -1,0 +1,164 @@
+"""What is remembered of certificates and keys that fit; what can't be replaced is found before."""
+
+import fcntl
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from collections.abc import Iterator
+
+import pytest
+
+from letsencrypt_tiny.common.errors import Error
+from letsencrypt_tiny.master.store import files, pairs
+from letsencrypt_tiny.master.store.pairs import Pairs, identity
+
+pytestmark = pytest.mark.root
+
+NOW = time.time()
+# <linux/fs.h>
+GETFLAGS, SETFLAGS = 0x80086601, 0x40086602
+FLAGS = {"immutable": 0x10, "append-only": 0x20}
+
+
+@pytest.fixture
+def top() -> Iterator[Path]:
+    """A directory of root's, not below a sticky one."""
+    path = Path(tempfile.mkdtemp(prefix="test-pairs-", dir="/srv"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def test_a_pair(top: Path) -> None:
+    known = Pairs(str(top))
+    assert not known.fits("/c", "1 2") and not known.fits("/c", "")
+    known.seen("/c", "1 2", NOW - 60, NOW)
+    known.seen("/d", "", NOW - 60, NOW)      # a key in a token
+    known.keep()
+    for again in known, Pairs(str(top)):
+        assert again.fits("/c", "1 2") and not again.fits("/c", "1 3")
+        assert not again.fits("/e", "1 2") and not again.fits("/d", "")
+
+
+@pytest.mark.parametrize("changed", [NOW, NOW - 1, NOW + 3600])
+def test_what_changed_just_now_is_not_remembered(changed: float, top: Path) -> None:
+    known = Pairs(str(top))
+    known.seen("/c", "1 2", changed, NOW)
+    known.keep()
+    assert not known.fits("/c", "1 2") and os.listdir(top) == []
+
+
+@pytest.mark.parametrize("text", [b"", b"junk", b"[]", b'{"/c": 7}', b'{"/c": ["1 2"]}'])
+def test_a_file_that_is_broken(text: bytes, top: Path) -> None:
+    (top / "pairs.json").write_bytes(text)
+    (top / "pairs.json").chmod(0o600)
+    known = Pairs(str(top))
+    assert not known.fits("/c", "1 2")
+    known.seen("/c", "1 2", NOW - 60, NOW)
+    known.keep()
+    assert Pairs(str(top)).fits("/c", "1 2")
+
+
+def test_what_somebody_else_could_have_written_is_not_believed(top: Path) -> None:
+    (top / "pairs.json").write_text('{"/c": "1 2"}')
+    (top / "pairs.json").chmod(0o666)
+    assert not Pairs(str(top)).fits("/c", "1 2")
+
+
+def test_that_it_cannot_be_written_is_no_loss(top: Path) -> None:
+    known = Pairs(f"{top}/no/such/state")
+    known.seen("/c", "1 2", NOW - 60, NOW)
+    known.keep()
+
+
+def test_no_more_than_so_many(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "MAX_PAIRS", 3)
+    for number in range(5):
+        known = Pairs(str(top))
+        known.seen(f"/{number}", "1 2", NOW - 60, NOW)
+        known.keep()
+    assert [number for number in range(5) if Pairs(str(top)).fits(f"/{number}", "1 2")] == [2, 3, 4]
+
+
+def test_identity(top: Path) -> None:
+    """Whatever is done to a file, be its times put back: it is another one."""
+    file, other = top / "file", top / "other"
+    file.write_text("one")
+    other.write_text("two")
+    seen = [identity(file.stat(), other.stat())]
+
+    def differs() -> None:
+        now = identity(file.stat(), other.stat())
+        assert now not in seen
+        seen.append(now)
+    info = file.stat()
+    time.sleep(0.02)   # the resolution of ctime
+    file.write_text("six")
+    os.utime(file, ns=(info.st_atime_ns, info.st_mtime_ns))
+    differs()
+    shutil.copy2(file, top / "new")
+    (top / "new").rename(file)
+    differs()
+    time.sleep(0.02)
+    other.write_text("three")
+    differs()
+
+
+# --- what can't be replaced ----------------------------------------------------------------------
+
+def attribute(path: Path, flag: int) -> None:
+    """Set attributes as chattr(1) does; skips where the file system has none."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        before, = struct.unpack("i", fcntl.ioctl(descriptor, GETFLAGS, struct.pack("i", 0)))
+        fcntl.ioctl(descriptor, SETFLAGS, struct.pack("i", before & ~0x30 | flag))
+    except OSError as exc:
+        pytest.skip(f"no attributes here: {exc.strerror}")
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("name", sorted(FLAGS))
+@pytest.mark.parametrize("whose", ["file", "directory"])
+def test_attributes(whose: str, name: str, top: Path) -> None:
+    """They are found before anything is written, and nothing is left behind."""
+    file = top / "cert.pem"
+    file.write_text("old")
+    marked = file if whose == "file" else top
+    attribute(marked, FLAGS[name])
+    try:
+        with pytest.raises(Error, match=f"^{file}: cannot be replaced: it.* attribute "
+                                        rf"immutable or append-only \(chattr -i -a {marked}\)$"):
+            files.rehearse([str(file)])
+    finally:
+        attribute(marked, 0)
+    assert os.listdir(top) == ["cert.pem"]
+    files.rehearse([str(file)])
+    assert os.listdir(top) == ["cert.pem"] and file.read_text() == "old"
+
+
+def test_a_mount_point(top: Path) -> None:
+    file, other = top / "cert.pem", top / "other"
+    file.write_text("old")
+    other.write_text("other")
+    done = subprocess.run(["mount", "--bind", other, file], check=False, capture_output=True)
+    if done.returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        with pytest.raises(Error, match=f"^{file}: cannot be replaced: it is a mount point "):
+            files.rehearse([str(file)])
+        with pytest.raises(Error, match="busy"):   # so it would have been
+            files.install([files.File(str(file), b"new")])
+    finally:
+        subprocess.run(["umount", file], check=True)
+    files.rehearse([str(file)])
+    assert sorted(os.listdir(top)) == ["cert.pem", "other"]
+
+
+def test_a_file_that_is_not_there_yet(top: Path) -> None:
+    files.rehearse([f"{top}/new"])
+    assert os.listdir(top) == []

@@ -72,14 +72,23 @@ class Certificates:
                       "CERTIFICATE")
 
 
-def nothing_due(site: Site, server: Pebble, make: Certificates, size: int) -> list[str]:
-    """Give a site so many certificates, all valid for long; return the argv of a daily run."""
+def nothing_due(site: Site, server: Pebble, make: Certificates, size: int, plain: bool = False
+                ) -> list[str]:
+    """Give a site so many certificates, all valid for long; return the argv of a daily run.
+
+    Each is in a version of its section's directory, as it was installed; or in a ``plain`` one.
+    """
     site.use(server)
     for number in range(size):
         name, pem = make.name(number), make.certificate(number)
         site.certificate(name, [name])
         directory = site.file(name).parent
-        directory.mkdir()
+        if not plain:
+            version = directory.parent / f".{name}" / "2026-11-25T012644Z"
+            version.mkdir(parents=True)
+            directory.symlink_to(version.relative_to(directory.parent))
+        else:
+            directory.mkdir()
         key = directory / "privkey.pem"
         key.write_text(make.key)
         key.chmod(0o600)  # before the certificate is there: nobody changes a key afterwards

@@ -4,6 +4,7 @@ from .claims import row
 
 KEYS, NEW, DUAL = ("integration/test_keys.py", "integration/test_new_keys.py",
                    "integration/test_dual.py")
+PLACING, SWITCH = "unit/test_placing.py", "integration/test_switch.py"
 TOKENS, ACCOUNT = "integration/test_tokens.py", "integration/test_account_token.py"
 
 SERVER_KEYS = (
@@ -32,9 +33,24 @@ SERVER_KEYS = (
     row("a compromised key is no next one", "master/commands/next_keys.py",
         "csr.digest(spki) not in journal.revoked().keys", "True",
         f"{KEYS}::test_a_compromised_key_with_a_next_one"),
-    row("two certificates change together", "master/commands/install.py",
-        "together = len(group) > 1 or group", "together = group",
-        f"{DUAL}::test_killed_at_any_step"),
+    row("key and certificates change together", "master/store/placing.py",
+        "if known.usable():\n                found", "if False:\n                found",
+        f"{PLACING}::test_the_short_form_is_switched", f"{SWITCH}::test_from_the_first_on"),
+    row("… in a row, whoever is killed", "master/store/placing.py", "        elif entry.ready:",
+        "        elif False:", f"{PLACING}::test_files_in_a_row_killed_anywhere",
+        f"{SWITCH}::test_a_row_that_is_cut_short"),
+    row("… with what was written for it alone", "master/store/placing.py",
+        "if _is_written(waiting, directory, step.digest):", "if True:",
+        f"{PLACING}::test_what_waits_and_is_another_is_not_renamed"),
+    row("… and a switch leaves nothing half", "master/store/placing.py",
+        "        known.discard(step.version)\n        known.remove_old(entry.keep)", "        pass",
+        f"{PLACING}::test_the_short_form_killed_anywhere"),
+    row("no key is in place without its certificate", "master/pki/csr.py",
+        "pending.create(path, pem, csr.spki)", "keys.create(section.key, pem, section.trusted)",
+        f"{SWITCH}::test_a_failed_order_leaves_no_key"),
+    row("the way to a version is looked at", "master/store/vicinity.py",
+        "self._is_plain(os.stat(shelf, dir_fd=above, follow_symlinks=False))", "True",
+        "unit/test_vicinity.py::test_a_version_of_somebody_else"),
     row("… one alone is kept", "master/commands/install.py",
         "len(group) < 2 and waiting[0].life.twin is not None", "False",
         f"{DUAL}::test_one_is_refused"),

@@ -51,7 +51,7 @@ def check_short_form(site: Site, section: str, names: list[str], roots: Path) ->
     """Check the four files of the short form, and all there is to say of them."""
     directory = site.file(section, "")
     assert set(os.listdir(directory)) == FILES
-    assert judge.mode(directory) == 0o755
+    assert judge.mode(directory.resolve()) == 0o755
     for name in FILES:
         info = (directory / name).lstat()
         assert (info.st_uid, info.st_gid) == (0, 0)

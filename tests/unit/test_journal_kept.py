@@ -127,27 +127,24 @@ def test_together(top: Path) -> None:
     """All are renamed by another process; a failure names the file that is at fault."""
     files.install([files.File(f"{top}/{name}", name.encode()) for name in "abc"], together=True)
     assert {path.name: path.read_text() for path in top.iterdir()} == {n: n for n in "abc"}
-    written = [files._write(files.File(f"{top}/{name}", b"new")) for name in "abc"]
-    (top / "b").unlink()
-    (top / "b").mkdir()
-    files._rename_together(written)
-    assert [item.renamed for item in written] == [True, False, False]
-    for item in written:
-        item.close()
+    with files.Prepared([files.File(f"{top}/{name}", b"new") for name in "abc"]) as prepared:
+        (top / "b").unlink()
+        (top / "b").mkdir()
+        with pytest.raises(Error, match=f"^{top}/b: cannot install it: Is a directory"):
+            prepared.rename(together=True)
     assert sorted(os.listdir(top)) == ["a", "b", "c"] and (top / "a").read_text() == "new"
+    assert (top / "c").read_text() == "c", "in order: none after the one that can't be"
 
 
 def test_replacement_of_a_key(top: Path) -> None:
     path = top / "key"
-    assert keys.replacement(str(path), b"new") == files.File(str(path), b"new", None, 0o600)
+    assert keys.replacement(str(path), b"new") == [files.File(str(path), b"new", None, 0o600)]
     path.write_bytes(b"old")
     os.chown(path, 0, 4)
     path.chmod(0o644)
     new = keys.replacement(str(path), b"new")
-    assert new == files.File(str(path), b"new", (0, 4), 0o640), "never open to everybody"
-    assert path.read_bytes() == b"old"
-    kept = top / "key.old"
-    assert kept.read_bytes() == b"old" and stat.S_IMODE(kept.stat().st_mode) == 0o640
-    files.install([new])
-    keys.replacement(str(path), b"new")
-    assert kept.read_bytes() == b"old", "what is in its place already replaces nothing"
+    kept = files.File(f"{path}.old", b"old", (0, 4), 0o640)
+    assert new == [kept, files.File(str(path), b"new", (0, 4), 0o640)], "never open to everybody"
+    assert os.listdir(top) == ["key"] and path.read_bytes() == b"old"
+    files.install(new)
+    assert keys.replacement(str(path), b"new") == [], "it is in its place already"

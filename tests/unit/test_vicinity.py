@@ -156,3 +156,52 @@ def test_what_many_share_is_learnt_once() -> None:
     with Vicinity() as vicinity:
         assert [vicinity.remembered(learn, path) for path in "aba"] == ["A", "B", "A"]
     assert learnt == ["a", "b"]
+
+
+STAMP = "2026-11-25T012644Z"
+
+
+def switched(top: Path) -> Path:
+    """Make a version of a, with our link to it; return its directory."""
+    (top / ".a").mkdir()
+    os.rename(top / "a", top / ".a" / STAMP)
+    (top / "a").symlink_to(f".a/{STAMP}")
+    return top / ".a" / STAMP
+
+
+def test_a_version_is_no_walk(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where hundreds of sections have their directories by our links, none costs a walk."""
+    switched(top)
+    walked = walks(monkeypatch)
+    with Vicinity() as vicinity:
+        for name in "abab":
+            assert content(vicinity, top / name / "file") == name
+            assert vicinity.directory(f"{top}/{name}", 0).look(f"{top}/{name}/file").st_size == 1
+    assert walked == [str(top)]
+
+
+@pytest.mark.parametrize("change", ["chmod .a", "chmod version", "chown .a", "chown version"])
+def test_a_version_of_somebody_else(top: Path, change: str) -> None:
+    """What could be swapped is not read, be it the version or the way to it."""
+    version = switched(top)
+    path = version if change.endswith("version") else version.parent
+    if change.startswith("chmod"):
+        path.chmod(0o777)
+    else:
+        os.chown(path, 65534, -1)
+    with Vicinity() as vicinity, pytest.raises(trusted.Untrusted, match=f"^{path}: "):
+        vicinity.directory(f"{top}/a", 0)
+
+
+@pytest.mark.parametrize("target", ["b", ".a/../b", ".a/x/y", "/b", ".a/.", ".a/"])
+def test_other_links_are_walked(top: Path, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    switched(top)
+    (top / "a").unlink()
+    (top / "a").symlink_to(target)
+    walked = walks(monkeypatch)
+    with Vicinity() as vicinity:
+        try:
+            vicinity.directory(f"{top}/a", 0)
+        except (OSError, Error):
+            pass
+    assert f"{top}/a" in walked

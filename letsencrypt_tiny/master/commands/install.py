@@ -1,7 +1,7 @@
 """What has arrived -> verified -> installed; then whoever uses the files is told.
 
-A new key is installed with its certificate: both are written beside their places, then renamed,
-the key first, by a process that does nothing else and that a kill of this one does not end.
+A new key is installed with its certificate: by one switch in the short form; else both are written
+beside their places, then renamed, the key first (``store/placing.py``).
 """
 
 import time
@@ -22,6 +22,7 @@ from ..settings.keys import written
 from ..settings.main import Config
 from ..store import files, keys
 from ..store.journal import Journal
+from ..store.placing import Target
 from . import twins, wishes
 from .chain import Chain, Good
 from .life import Life
@@ -97,8 +98,9 @@ def _install(config: Config, group: Sequence[Good], report: Report) -> list[Chai
         one.life.happens(lifecycle.VERIFIED, Facts(notify=bool(one.life.section.notify)))
     try:
         contents = [file for one, chain in group for file in _files(one, chain)]
-        together = len(group) > 1 or group[0][0].plan.new_key is not None
-        files.install(contents, together=together, owner=group[0][0].life.section.trusted)
+        section = group[0][0].life.section
+        Target(config.state_directory, config.certs_directory).install(
+            written(section), contents, section.trusted, section.keep_versions)
     except Error as exc:
         for one in waiting:
             report.failed(one.life.name, str(exc))
@@ -153,8 +155,7 @@ def _files(one: Chain, chain: Sequence[Certificate]) -> list[files.File]:
     pem = [encode_pem(item.der) for item in chain]
     contents = ((section.fullchain, b"".join(pem)), (section.certificate, pem[0]),
                 (section.chain, b"".join(pem[1:])))
-    found = [] if new_key is None else [
-        keys.replacement(section.key, new_key, section.trusted)]
+    found = [] if new_key is None else keys.replacement(section.key, new_key, section.trusted)
     return found + [files.File(path, data, section.owner, section.mode)
                     for path, data in contents if path]
 

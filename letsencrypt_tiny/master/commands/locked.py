@@ -31,6 +31,10 @@ class Locked:
             log.info(f"{exc} (no hindrance: there is nothing to do)")
             return
         remove_stale(self._config)
+        from ..store.entry import is_there
+        if is_there(self._config.state_directory):
+            from ..store.placing import repair
+            repair(self._config.state_directory)
 
     def __exit__(self, *_: object) -> None:
         if self._descriptor >= 0:

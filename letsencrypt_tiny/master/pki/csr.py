@@ -11,7 +11,7 @@ from ..peers import parallel
 from ..plan.keytype import key_type
 from ..settings.certificates import Section
 from ..settings.main import Config
-from ..store import files, keys, pending
+from ..store import files, keys, pending, placing
 from ..store.journal import Journal
 from ..store.requests import Requests
 from . import check, openssl
@@ -53,9 +53,13 @@ def make_all(config: Config, wanted: Sequence[Want], compromised: frozenset[str]
     made: dict[int, Made | Error] = {}
 
     def work(group: list[int]) -> None:
+        new = ""   # digest of a key that was made: who shares it takes it, whatever his key-type
         for index in group:
+            want = wanted[index]
             try:
-                made[index] = make(config, wanted[index], compromised)
+                one = made[index] = make(config, want if want.kept_key else want._replace(
+                    kept_key=new), compromised)
+                new = digest(one.csr.spki) if one.new_key else ""
             except Error as exc:
                 made[index] = exc
             except OSError as exc:   # nobody else's failure
@@ -69,14 +73,14 @@ def make_all(config: Config, wanted: Sequence[Want], compromised: frozenset[str]
 def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) -> Made:
     """Make the CSR, and before it the key if there is none yet.  Raises Error.
 
-    A key that takes the place of another one, or of one that a certificate is there for, waits in
-    the state directory until its own certificate is installed: whatever happens meanwhile, the
-    old pair stays whole.
+    A new key waits in the state directory until its certificate is installed: whatever happens
+    meanwhile, the old pair stays whole, and at its place is no key without a certificate.
     """
     section = want.section
     for path in section.outputs:   # rather now than with a certificate in hand
         _make_parent(config, path)
     files.rehearse(section.outputs, section.owner, section.trusted)
+    placing.rehearse(config.certs_directory, section.outputs)
     if section.in_token:
         return _in_token(config, want, compromised)
     keys.tidy(section.key, section.trusted)
@@ -94,8 +98,7 @@ def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) 
     usual = csr is not None and csr.spki == want.spent and not want.new_key
     (log.debug if usual else log.info)(
         f"{section.name}: generating the private key {section.key} ({section.key_type})")
-    return _with_new_key(config, section,
-                         section.key if csr is None and not want.certificate else waiting)
+    return _with_new_key(config, section, waiting)
 
 
 def keep(config: Config, section: Section, made: Made) -> None:
@@ -189,20 +192,14 @@ def _pending(config: Config, section: Section, waiting: str) -> Made:
 
 
 def _with_new_key(config: Config, section: Section, path: str) -> Made:
-    """Make a key at ``path``, and a CSR with it."""
-    owner = section.trusted if path == section.key else 0
+    """Make a key that waits at ``path``, and a CSR with it."""
     _try_place(config, section)
     pem = openssl.generate_key(config.openssl, section.key_type)
     if not 0 < len(pem) <= keys.MAX_KEY:
         raise Error(f"{config.openssl} genpkey made no private key ({len(pem)} bytes)")
     # before it is in place: what isn't a key would be in the way of the next run's
-    key = keys.in_memory(pem)
-    seen = keys.fingerprint(key)
-    csr = _request(config, section, key, path)
+    csr = _request(config, section, keys.in_memory(pem), path)
     check.check_type(csr, section)
-    if path == section.key:
-        keys.create(path, pem, owner)
-        return Made(csr, seen=seen)
     pending.create(path, pem, csr.spki)
     return Made(csr, pem)
 
@@ -231,6 +228,10 @@ def _make_parent(config: Config, path: str) -> None:
     parent = os.path.dirname(path)
     if not parent.startswith(config.certs_directory + "/") or os.path.isdir(parent):
         return
+    if os.path.islink(parent):   # somebody removed what it leads to
+        from ..store.versions import Versions
+        with Versions(parent) as known:
+            known.mend()
     for directory in (config.certs_directory, parent):
         try:
             trusted.make_directory(directory)

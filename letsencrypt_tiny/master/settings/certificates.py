@@ -61,6 +61,7 @@ class Section(NamedTuple):
     reuse_key: bool | None = True            # whether a renewal keeps the key; None is no
     next_key: bool = False                   # whether the key of the next one is made ahead
     twin: str = ""                           # the section for the other type of key, if any
+    keep_versions: int = 3                   # of its directory, this one counted
 
     @property
     def where(self) -> str:
@@ -122,13 +123,6 @@ def _hash(text: str) -> str:
     return inifile.choice(text, HASHES + tuple(map(str.upper, HASHES))).lower() if text else ""
 
 
-def _challenges(text: str) -> tuple[str, ...]:
-    """Parse “auto”, which is none, or types of challenges."""
-    if text == "auto":
-        return ()
-    return tuple(dict.fromkeys(inifile.choice(word, proofs.TYPES) for word in values.split(text)))
-
-
 SECTION = Table(
     Setting("names", "names", identifiers.name_list, "", "host names and addresses"),
     Setting("certificate", "certificate", values.file, "", "file of the certificate alone"),
@@ -153,8 +147,10 @@ SECTION = Table(
             "CN of an issuer in the chain that is wanted"),
     Setting("owner", "owner", values.owner, "", "USER[:GROUP] of the files", old=("chown",)),
     Setting("mode", "mode", values.mode, "0644", "octal mode of the files", old=("chmod",)),
+    Setting("keep-versions", "keep_versions", values.integer(1, 1000), "3",
+            "how many versions of its directory stay"),
     Setting("notify", "notify", str, "", "command after new files have been installed"),
-    Setting("challenge", "challenges", _challenges, "auto",
+    Setting("challenge", "challenges", proofs.types, "auto",
             "how to prove that the names are ours"),
     Setting("ca", "issuers", values.words, "default", "CAs to ask, one after the other"),
     Setting("preferred-profile", "preferred_profile", values.profile, "",

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ...common import inifile
 from ...common.names import Identifier, in_zone, shown
+from . import values
 
 if TYPE_CHECKING:
     from .main import Config
@@ -12,6 +14,13 @@ if TYPE_CHECKING:
 TYPES = ("http-01", "dns-01", "tls-alpn-01", "dns-persist-01", "stateless")
 _FOR_ADDRESSES = ("http-01", "tls-alpn-01", "stateless")    # RFC 8738 §4
 _FOR_WILDCARDS = ("dns-01", "dns-persist-01")
+
+
+def types(text: str) -> tuple[str, ...]:
+    """Parse “auto”, which is none, or types of challenges; raises ValueError."""
+    if text == "auto":
+        return ()
+    return tuple(dict.fromkeys(inifile.choice(word, TYPES) for word in values.split(text)))
 
 
 def listens(config: "Config") -> bool:

@@ -2,24 +2,14 @@
 
 import errno
 import os
-import stat
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 from ...common import trusted
 from ...common.errors import Error
-
+from .written import File as File, Written, exists, is_directory, open_parent, \
+    temporary as temporary, unlink, write
 
 TRIAL = 16 << 10   # bytes that must find room before anything is ordered
-
-
-class File(NamedTuple):
-    """A file to install."""
-
-    path: str
-    data: bytes
-    owner: tuple[int, int] | None = None      # uid, gid; -1 leaves it
-    mode: int = 0o644
 
 
 def install(files: Sequence[File], durable: bool = True, together: bool = False, owner: int = 0
@@ -32,22 +22,74 @@ def install(files: Sequence[File], durable: bool = True, together: bool = False,
     the first.  ``owner`` is a uid that may, besides root and that of a file, own directories on
     the way.  Raises Error naming the file.
     """
-    written: list[_Written] = []
-    try:
-        for file in files:
-            written.append(_write(file, durable, owner))
+    with Prepared(files, durable, owner) as prepared:
+        prepared.rename(together)
+
+
+class Prepared:
+    """Files that are written, and wait beside their places.  To be closed, as with ``with``:
+    those that are not in place then are removed."""
+
+    def __init__(self, files: Sequence[File], durable: bool = True, owner: int = 0) -> None:
+        """``durable`` and ``owner`` are those of ``install``.  Raises Error naming the file."""
+        self._files = files
+        self._durable = durable
+        self._written: list[Written] = []
+        try:
+            for file in files:
+                self._written.append(write(file, durable, owner))
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Prepared":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self, remove: bool = True) -> None:
+        """``remove`` what is not in place, or leave it waiting."""
+        for item in self._written:
+            item.close(remove)
+        self._written = []
+
+    def rename(self, together: bool = False) -> None:
+        """Let all take their places, in order; see ``install``.  Raises Error naming the file."""
+        def work() -> None:
+            for number in range(len(self._written)):
+                self.one(number)
         if together:
-            _rename_together(written)
-        for item in written:
+            self.together(work)
+        work()
+        self.sync()
+
+    def one(self, number: int) -> None:
+        """Let one take its place, unless it has.  Raises Error naming it."""
+        item = self._written[number]
+        try:
             if not item.renamed:
                 item.rename()
-            if durable:
-                os.fsync(item.directory)
-    except OSError as exc:
-        raise Error(f"{_culprit(written, files)}: cannot install it: {exc.strerror}") from exc
-    finally:
-        for item in written:
-            item.close()
+        except OSError as exc:
+            raise Error(f"{self._files[number].path}: cannot install it: {exc.strerror}") from exc
+
+    def together(self, work: Callable[[], object]) -> None:
+        """Do ``work``, which lets files take their places, as the function of this name does."""
+        together(work)
+        for item in self._written:
+            item.renamed = not exists(item.temporary, item.directory)
+
+    def sync(self) -> None:
+        """See that all are in place after a power cut, too.  Raises Error."""
+        seen: set[str] = set()
+        for item, file in zip(self._written, self._files if self._durable else ()):
+            parent = os.path.dirname(file.path)
+            if parent not in seen:
+                try:
+                    os.fsync(item.directory)
+                except OSError as exc:
+                    raise Error(f"{file.path}: cannot install it: {exc.strerror}") from exc
+            seen.add(parent)
 
 
 def create(file: File, owner: int = 0) -> None:
@@ -55,7 +97,7 @@ def create(file: File, owner: int = 0) -> None:
 
     ``owner`` is a uid that may, besides root, own directories on the way.
     """
-    item = _write(file, True, owner)
+    item = write(file, True, owner)
     try:
         # link(2), unlike rename(2), fails if the name is taken
         os.link(item.temporary, item.name, src_dir_fd=item.directory, dst_dir_fd=item.directory,
@@ -74,7 +116,7 @@ def tidy(path: str, owner: int = 0) -> None:
     except FileNotFoundError:
         return
     try:
-        _remove(_temporary(name), directory)
+        unlink(temporary(name), directory)
     except OSError:
         pass   # it does no harm; and it may be a read-only file system
     finally:
@@ -88,7 +130,7 @@ def remove(path: str) -> None:
     except (FileNotFoundError, Error):
         return
     try:
-        _remove(name, directory)
+        unlink(name, directory)
     except OSError:
         pass
     finally:
@@ -105,12 +147,12 @@ def rehearse(paths: Sequence[str], owner: tuple[int, int] | None = None, trusted
     """
     from . import obstacles   # with ctypes, where there is something to do
     last = {os.path.dirname(path): path for path in paths}   # each directory is synced once
-    written: list[_Written] = []
+    written: list[Written] = []
     try:
         for path in paths:
             obstacles.check_path(path, trusted_owner or (owner[0] if owner else 0))
-            written.append(_write(File(path, bytes(TRIAL), owner, 0o600), path in last.values(),
-                                  trusted_owner))
+            written.append(write(File(path, bytes(TRIAL), owner, 0o600), path in last.values(),
+                                 trusted_owner))
         for item, path in zip(written, paths):
             item.rehearse(path in last.values())
     except OSError as exc:
@@ -122,48 +164,18 @@ def rehearse(paths: Sequence[str], owner: tuple[int, int] | None = None, trusted
 
 def check(path: str, owner: tuple[int, int] | None = None) -> None:
     """Raise Error if a file of ``owner`` could not be installed at ``path``."""
-    directory, name = _open_parent(path, owner[0] if owner else 0)
+    directory, name = open_parent(path, owner[0] if owner else 0)
     try:
-        if _is_directory(name, directory):
+        if is_directory(name, directory):
             raise Error(f"{path}: cannot install it: {os.strerror(errno.EISDIR)}")
     finally:
         os.close(directory)
 
 
-class _Written:
-    """A temporary file that waits beside the place of the file it is for."""
+def together(work: Callable[[], object]) -> None:
+    """Do ``work`` in a process of its own that no signal and no kill of this one stops half-way.
 
-    def __init__(self, directory: int, name: str, temporary: str) -> None:
-        self.directory = directory
-        self.name = name
-        self.temporary = temporary
-        self.renamed = False
-
-    def rename(self) -> None:
-        os.rename(self.temporary, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
-        self.renamed = True
-
-    def rehearse(self, durable: bool) -> None:
-        """Rename it as ``rename`` would, but to a name that nobody looks for."""
-        aside = f".{self.name}.try"
-        os.rename(self.temporary, aside, src_dir_fd=self.directory, dst_dir_fd=self.directory)
-        self.temporary = aside
-        if durable:
-            os.fsync(self.directory)
-
-    def close(self) -> None:
-        if not self.renamed:
-            try:
-                os.unlink(self.temporary, dir_fd=self.directory)
-            except OSError:
-                pass
-        os.close(self.directory)
-
-
-def _rename_together(written: "list[_Written]") -> None:
-    """Rename all, in a process of its own that no signal and no kill of this one stops half-way.
-
-    A failure leaves some that are not ``renamed``: renaming those again tells why.
+    What it can't do is to be done once more, which tells why.
     """
     import signal
     mask = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
@@ -172,99 +184,11 @@ def _rename_together(written: "list[_Written]") -> None:
         if pid == 0:
             try:
                 os.setsid()
-                for item in written:
-                    item.rename()
+                work()
             finally:
                 os._exit(0)
         os.waitpid(pid, 0)
-    except OSError:   # no process more (ulimit -u, pids.max): this one renames
+    except OSError:   # no process more (ulimit -u, pids.max): this one does it
         pass
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    for item in written:
-        item.renamed = not _exists(item.temporary, item.directory)
-
-
-def _open_parent(path: str, owner: int) -> tuple[int, str]:
-    try:
-        return trusted.open_parent(path, owner)
-    except FileNotFoundError as exc:
-        raise Error(f"{exc.filename}: no such directory, needed for {path}") from exc
-
-
-def _write(file: File, durable: bool = True, owner: int = 0) -> _Written:
-    directory, name = _open_parent(file.path, owner or (file.owner[0] if file.owner else 0))
-    temporary = _temporary(name)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    item = _Written(directory, name, temporary)
-    try:
-        _remove(temporary, directory)
-        if _is_directory(name, directory):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        # no bit more than asked for, at no moment, whatever the umask
-        descriptor = os.open(temporary, flags, file.mode & 0o600, dir_fd=directory)
-        try:
-            data = memoryview(file.data)
-            while data:
-                data = data[os.write(descriptor, data):]
-            if file.owner:
-                os.fchown(descriptor, *file.owner)
-            os.fchmod(descriptor, file.mode)
-            if not file.mode & 0o004:
-                _remove_list(descriptor)
-            if durable:
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as exc:
-        item.close()
-        raise Error(f"{file.path}: cannot write it: {exc.strerror}") from exc
-    except BaseException:   # a signal
-        item.close()
-        raise
-    return item
-
-
-def _temporary(name: str) -> str:
-    """Where ``name`` is written first.  Always the same: the lock keeps other runs out, and what
-    a killed one left is replaced.
-    """
-    return f".{name}.new"
-
-
-def _remove(name: str, directory: int) -> None:
-    try:
-        os.unlink(name, dir_fd=directory)
-    except FileNotFoundError:
-        pass
-
-
-def _remove_list(descriptor: int) -> None:
-    """A directory's default access control list (acl(5)) would let others in by the group's."""
-    try:
-        os.removexattr(descriptor, "system.posix_acl_access")
-    except OSError:
-        pass   # there is none
-
-
-def _exists(name: str, parent: int) -> bool:
-    try:
-        os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _is_directory(name: str, parent: int) -> bool:
-    """True for what rename(2) would refuse to replace, when other files are replaced already."""
-    try:
-        return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return False
-
-
-def _culprit(written: list[_Written], files: Sequence[File]) -> str:
-    for item, file in zip(written, files):
-        if not item.renamed:
-            return file.path
-    return files[-1].path

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection
 
+from ...common.errors import Error
 from ..settings.certificates import Section
 from ..settings.main import Config
 from . import files, sectionfile
@@ -30,14 +31,20 @@ def remove(config: Config, section: Section, shared: Collection[str] = ()) -> li
     A key in a token stays, and one that others have, too: those ``shared``.  Raises Error.
     """
     found = [path for path in section.outputs if os.path.lexists(path)]
-    if not section.in_token and section.key not in shared and os.path.lexists(section.key):
-        found.append(section.key)
+    if not section.in_token and section.key not in shared:
+        found += filter(os.path.lexists, (section.key, f"{section.key}.old"))
     for path in found:
         sectionfile.remove(path, section.trusted)
     own = os.path.dirname(section.outputs[0])
     if os.path.dirname(own) == config.certs_directory:
+        from .versions import Versions
         try:
-            os.rmdir(own)
-        except OSError:
-            pass   # whatever else is in it is not ours
+            with Versions(own) as known:
+                known.remove_old(1)
+                if not os.listdir(own):   # whatever else is in it is not ours
+                    known.remove()
+            if os.path.lexists(own):
+                os.rmdir(own)
+        except (OSError, Error):
+            pass
     return found

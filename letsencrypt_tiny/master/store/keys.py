@@ -24,8 +24,9 @@ def tidy(path: str, owner: int = 0) -> None:
     files.tidy(path + ".old", owner)
 
 
-def replacement(path: str, pem: bytes, owner: int = 0) -> files.File:
-    """Return the file that takes the place of the key at ``path``, with owner and mode of that.
+def replacement(path: str, pem: bytes, owner: int = 0) -> list[files.File]:
+    """Return what is to be installed for a key to take the place of the one at ``path``: with
+    owner and mode of that; nothing if it has.
 
     ``owner`` is a uid that may, besides root, own directories on the way, and the key in them.
     The old key is kept as PATH.old, for whoever needs it once more: to revoke certificates with,
@@ -34,16 +35,16 @@ def replacement(path: str, pem: bytes, owner: int = 0) -> files.File:
     try:
         descriptor = _open(path, owner)
     except FileNotFoundError:
-        return files.File(path, pem, None, 0o600)
+        return [files.File(path, pem, None, 0o600)]
     try:
         info = os.fstat(descriptor)
         old = os.read(descriptor, MAX_KEY)
     finally:
         os.close(descriptor)
+    if old == pem:
+        return []
     new = files.File(path, pem, (info.st_uid, info.st_gid), stat.S_IMODE(info.st_mode) & 0o770)
-    if old != pem:   # else it is in place already
-        files.install([new._replace(path=path + ".old", data=old)], owner=owner)
-    return new
+    return [new._replace(path=path + ".old", data=old), new]
 
 
 def open_key(path: str, owner: int = 0, group: int = -1) -> int:

@@ -1,8 +1,8 @@
 """Directories beside each other, as those of many sections are: the way to them is walked once.
 
 What is at the end of the way is looked at as ``common.trusted`` does, each time.  Whatever isn't
-plainly a directory of root's (or ours), and a plain file in it, is left to ``trusted``: links,
-other owners, and all that is a fault.
+plainly a directory of root's (or ours), or our own link to a version of it, and a plain file in it,
+is left to ``trusted``: other links, other owners, and all that is a fault.
 """
 
 import os
@@ -25,6 +25,7 @@ class Vicinity:
         self._facts: dict[tuple[Callable[[str], str], str], str] = {}
         self._place = "", -1    # whose what is above, and its owner
         self._above: _Above | None = None
+        self._links = False     # whether the last one was a link
 
     def __enter__(self) -> "Vicinity":
         return self
@@ -45,15 +46,41 @@ class Vicinity:
         if self._place != (above, owner):
             self._place, self._above = (above, owner), _above(above, owner)
         if self._above is not None and name not in _PARTS:
-            try:
-                info = os.stat(name, dir_fd=self._above.descriptor, follow_symlinks=False)
-            except OSError:   # why, the walk tells
-                info = None
-            if info is not None and stat.S_ISDIR(info.st_mode) and not info.st_mode & 0o022 \
-                    and info.st_uid in self._ours and self._above.ours:
-                # nobody else can put anything in its place: so it needs no descriptor
-                return Directory(path, owner, self._above, f"{name}/")
+            # nobody else can put anything in its place: so it needs no descriptor
+            if self._above.ours and (prefix := self._prefix(name, self._above.descriptor)):
+                return Directory(path, owner, self._above, prefix)
         return Directory(path, owner, _Above(trusted.open_directory(path, owner), False), "")
+
+    def _prefix(self, name: str, above: int) -> str:
+        """Return the way from the directory ``above`` into that of a ``name``, or into the version
+        that our link of this name leads to (as ``versions`` makes them), if nobody else can change
+        anything there, nor on the way; else ""."""
+        try:
+            if self._links:   # as that of the one before
+                try:
+                    target = os.readlink(name, dir_fd=above)
+                except OSError:
+                    self._links = False
+            if not self._links:
+                info = os.stat(name, dir_fd=above, follow_symlinks=False)
+                if not stat.S_ISLNK(info.st_mode):
+                    return f"{name}/" if self._is_plain(info) else ""
+                target = os.readlink(name, dir_fd=above)
+                self._links = True
+            shelf = f".{name}"
+            if target[:len(shelf) + 1] == f"{shelf}/" \
+                    and (version := target[len(shelf) + 1:]) not in _PARTS and "/" not in version \
+                    and self._is_plain(os.stat(shelf, dir_fd=above, follow_symlinks=False)) \
+                    and self._is_plain(os.stat(target, dir_fd=above, follow_symlinks=False)):
+                return f"{target}/"
+        except OSError:   # why, the walk tells
+            pass
+        return ""
+
+    def _is_plain(self, info: os.stat_result) -> bool:
+        """Say whether it is a directory in which nobody else can change anything."""
+        return stat.S_ISDIR(info.st_mode) and not info.st_mode & 0o022 \
+            and info.st_uid in self._ours
 
 
 class _Above:

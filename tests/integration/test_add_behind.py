@@ -2,14 +2,18 @@
 anything is ordered."""
 
 import re
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from harness.daemon import Daemon
 
 from harness.frontends import Frontend
 from harness.hostile import Hostile
 from harness.judge import names
-from harness.run import Prefix, Site
+from harness.run import PARENT, Prefix, Site
 from harness.verdict import only_error, tidy
 
 CURES = {"nginx": r"add “include \S+/nginx\.conf;” to its server {} of the name, and run "
@@ -61,3 +65,62 @@ def test_with_it(kind: str, behind: Site, prefix: Prefix) -> None:
         assert done.returncode == 0, done.stderr
     assert names(behind.file("b.example")) == {"b.example"}
     tidy(behind)
+
+
+# --- add --web-server ----------------------------------------------------------------------------
+
+MAIN = """\
+daemon off;
+user www-data;
+worker_processes 1;
+pid {path}/nginx.pid;
+error_log stderr;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path {path}/body;
+    proxy_temp_path {path}/proxy;
+    fastcgi_temp_path {path}/fastcgi;
+    uwsgi_temp_path {path}/uwsgi;
+    scgi_temp_path {path}/scgi;
+    include {path}/sites/*;
+}}
+"""
+MINE = "\nserver {\n    listen 80;\n    server_name mine.example;\n    return 404;\n}\n"
+
+
+@pytest.fixture
+def sites() -> Iterator[Path]:
+    """Where Debian's nginx has its sites: the package's, and one of the administrator's."""
+    with tempfile.TemporaryDirectory(prefix="nginx-", dir=PARENT) as directory:
+        path = Path(directory)
+        path.chmod(0o755)
+        (path / "sites").mkdir()
+        (path / "sites/default").write_bytes(
+            Path("/etc/nginx/sites-available/default").read_bytes())
+        (path / "sites/mine").write_text(MINE)
+        (path / "main").write_text(MAIN.format(path=path))
+        daemon = Daemon(["/usr/sbin/nginx", "-e", "stderr", "-c", str(path / "main")],
+                        path / "log", [80])
+        try:
+            yield path / "sites"
+        finally:
+            daemon.stop()
+
+
+def test_nginx_is_told(behind: Site, sites: Path) -> None:
+    """In a file of its own, for names that are nobody's; what is the administrator's stays so."""
+    before = {path.name: path.read_bytes() for path in sites.iterdir()}
+    done = behind.run("add", "--web-server", "--tos-agreed", "new.example", "www.new.example")
+    assert done.returncode == 0, done.stderr
+    written = sites / "zz-letsencrypt-tiny-new.example.conf"
+    assert f"web server: {written} written" in done.stderr
+    assert "passes challenges on: it was tried" in done.stderr
+    assert "server_name new.example www.new.example;" in written.read_text()
+    assert names(behind.file("new.example")) == {"new.example", "www.new.example"}
+    line = only_error(behind.run("add", "--web-server", "mine.example"))
+    assert f"{sites}/mine:2 answers for mine.example and is yours, and not changed: add “include " \
+        in line
+    assert not (behind.etc / "certs.conf.d/mine.example.conf").exists()
+    written.unlink()
+    assert {path.name: path.read_bytes() for path in sites.iterdir()} == before

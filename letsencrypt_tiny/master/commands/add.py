@@ -9,6 +9,7 @@ attempt needs them.
 """
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ from .locked import Locked
 
 # option -> the field of a Section that its setting becomes
 _FIELDS = {"notify": "notify", "challenge": "challenges", "ca": "issuers"}
+_RELOADS, _PAUSE = 10, 0.5   # how often to look whether a web server has reloaded, and seconds
 
 
 class Options(NamedTuple):
@@ -198,6 +200,10 @@ def _adapt(config: Config, section: Section) -> None:
         log.info("web server: none has port 80 that challenges are to pass")
     elif through.trial(config, names):
         frontend.adapt(config, section)
+        for _ in range(_RELOADS):   # a server that is told to reload does so when it likes
+            if not through.trial(config, names):
+                break
+            time.sleep(_PAUSE)
 
 
 def _checked_and_ordered(config: Config, section: Section) -> int:

@@ -29,6 +29,7 @@ from letsencrypt_tiny.common.x509.certid import cert_id
 from letsencrypt_tiny.common.x509.certificate import Certificate, parse_chain
 from letsencrypt_tiny.master import main as master
 from letsencrypt_tiny.master.commands import ordering, suggestions
+from letsencrypt_tiny.master.store.journal import Journal
 
 from . import schedule
 from .pebble import Pebble
@@ -354,6 +355,12 @@ class World:
     def left(self, name: str) -> float:
         """Return the seconds that a section's certificate is valid for yet."""
         return self.installed[name].certificate.not_after - self.truth()
+
+    def state(self, name: str) -> str:
+        """Return what is remembered of a section, for who wonders."""
+        journal = Journal(str(self.site.lib / "state"))
+        return (f"{journal.section(name)}, it is {self.truth():.0f}, which ends "
+                f"{self.installed[name].certificate.not_after}")
 
     def files(self) -> "tuple[int, int]":
         """Return how many files there are, and how large the state is (bytes)."""

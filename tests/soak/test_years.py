@@ -142,7 +142,7 @@ class Book:
             self.least[lifetime(name) // DAY] = min(self.least[lifetime(name) // DAY], left)
             if left < renewal.latest(lifetime(name)) - PERIOD:
                 self.wrong.append(f"{self.at(run)}: {name} has {left / HOUR:.0f} h left, and "
-                                  "nothing is wrong")
+                                  f"nothing is wrong: {world.state(name)}")
 
     def weeks(self) -> "list[tuple[Fault, int, float]]":
         """Return outages of a day at least, the requests in each, and those by the week."""

@@ -25,7 +25,7 @@ COMMANDS = {"account": "account", "neworder": "newOrder", "newcert": "newOrder",
             "status": "status", "check": "check", "records": "records", "tidy": "tidy",
             "help": "help", "version": "version"}
 # what other clients call what has another name here
-ELSEWHERE = {"certonly": "newOrder", "run": "newOrder", "order": "newOrder",
+ELSEWHERE = {"certonly": "add", "run": "add", "obtain": "add", "order": "newOrder",
              "register": "account --register", "unregister": "account --deactivate",
              "certificates": "status", "show": "status", "test": "check",
              "configtest": "check", "certs": "status"}

@@ -77,6 +77,8 @@ def _run(argv: list[str]) -> int:
     options, unknown = parse(argv)
     if options.help:
         return _help(options.words)
+    if unknown and options.words and not meant(options.words[0]):
+        parser().error(unknown_command(options.words[0]))   # whose options they are
     if unknown:
         parser().error(unknown_option(unknown[0]))
     if not options.words:

@@ -135,6 +135,13 @@ def test_kinds(kind: str, target: str, hosts: tuple[str, ...], told: str, refusi
     assert failed(refusing, "v.example").endswith(f" {told}")
 
 
+def test_a_limit_that_is_reached(refusing: Site, hostile: Hostile) -> None:
+    """Of orders, which no validation follows."""
+    hostile.on["newOrder"] = lambda _request, _default: Response.problem(
+        "rateLimited", "Too many.", 429, {"Retry-After": "3600"})
+    assert failed(refusing, "v.example").endswith(f"; {sentence('rateLimited')}")
+
+
 def test_of_several_names(refusing: Site, hostile: Hostile) -> None:
     refuse(hostile, "connection", hostile.http_port, "", "b.example", "c.example")
     line = failed(refusing, *(f"{letter}.example" for letter in "bcdefgh"))

@@ -95,9 +95,12 @@ class Answering(Generic[L]):
                 self._give_up(responder)
                 yield responder, exc
 
-    def why(self, plan: OrderPlan, failed: Failed) -> Iterator[str]:
-        """Yield what to say of a validation that failed, if that is what happened."""
-        if failed.outcome != lifecycle.REFUSED or failed.type in validation.REACHING \
+    def why(self, plan: OrderPlan, failed: Failed, ordered: bool) -> Iterator[str]:
+        """Yield what to say of a limit that is reached or, where there was an order (``ordered``),
+        of a validation that failed, if that is what happened."""
+        if failed.type == "rateLimited":
+            yield validation.sentence(failed.type)
+        if not ordered or failed.outcome != lifecycle.REFUSED or failed.type in validation.REACHING \
                 and not validation.REACHED.intersection(plan.challenges):
             return
         if sentence := validation.sentence(failed.type):

@@ -228,7 +228,7 @@ class Run:
             self._report.goes_on(failed.section, f"{message}; {issuer.called} is asked instead")
             life.happens(failed.outcome)
             return
-        why = self._answering.why(plan, failed) if failed.section in self._ordered else ()
+        why = self._answering.why(plan, failed, failed.section in self._ordered)
         message = "; ".join(filter(None, [message, self._others.hint(plan, failed), *why]))
         if life.unwritten:   # which is why: it was told
             log.debug(f"{failed.section}: {message}")

@@ -1,4 +1,4 @@
-"""What a validation that failed says to an administrator (RFC 8555 §6.7), in a sentence."""
+"""What a problem says to an administrator (RFC 8555 §6.7), in a sentence."""
 
 _SENTENCES = {
     "connection": "the CA cannot connect to port 80 of the addresses that the name has in public "
@@ -6,6 +6,8 @@ _SENTENCES = {
     "dns": "the CA finds no address of the name in public DNS, or its name servers fail",
     "unauthorized": "what answers at port 80 of the name is not the challenge: another host has "
                     "the address, or a web server does not pass /.well-known/acme-challenge/ on",
+    "rateLimited": "a limit of the CA is reached: the next runs wait as long as it says, there is "
+                   "nothing to mend, and “newOrder --dry-run” is for trying",
     "caa": "a CAA record of the name, or of a domain above it, allows other CAs only",
 }
 _SENTENCES["incorrectResponse"] = _SENTENCES["unauthorized"]

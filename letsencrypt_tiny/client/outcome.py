@@ -67,14 +67,20 @@ def elsewhere(error: Error, where: int) -> str:
         problem = error.problem
         if problem.type == "rateLimited" or problem.status == 429:
             return "limited"
-        if isinstance(error, ProblemError) and (
-                error.busy or problem.type == "badNonce" or where != ORDER and not problem.type):
-            return "down"    # or somebody before it, who says nothing of what was asked for
+        if isinstance(error, ProblemError) and _is_down(error, where):
+            return "down"
         return "refused" if ELSEWHERE.intersection(
             {problem.type, *(item.type for item in problem.subproblems)}) else ""
     if isinstance(error, TransportError) or where == RUN and isinstance(error, ProtocolError):
         return "down"
     return ""
+
+
+def _is_down(error: ProblemError, where: int) -> bool:
+    """Say whether a server is out of order, or somebody before it, who says nothing of what was
+    asked for."""
+    kind = error.problem.type
+    return error.busy or kind == "badNonce" or where != ORDER and not kind
 
 
 def failed(section: str, error: Error, where: int, asked: bool = False) -> Failed:

@@ -46,8 +46,7 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
     earlier = Earlier(sum(isinstance(request, Order) and request.asked for request in requests))
     standing = Standing(config.doubted)
     shared = Shared(pace, written, standing)
-    if config.doubted:
-        _doubt(session, config.directory)
+    _doubt(session, config)
     # that it has a directory does not mean that it takes orders
     patience = Patience("", config.access.timeout, quietly(replies), pace,
                         standing=Standing(config.doubted))
@@ -61,7 +60,7 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
 
     def perform(request: Request, patience: Patience) -> Steps[Answer]:
         if isinstance(request, Order):
-            return (yield from order(request, patience))
+            return (yield from _order(session, request, solvers, patience, earlier))
         if isinstance(request, AccountUpdate):
             from . import update    # which has been loaded (``main``)
             return (yield from update.update(session, request, patience, replies))
@@ -69,18 +68,6 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
             raise LocalProtocolError("a question among other requests")
         return (yield from certificate.revoke(session, request, prove(request, patience), patience,
                                               replies))
-
-    def order(request: Order, patience: Patience) -> Steps[Answer]:
-        remembered = session.remembers
-        try:
-            return (yield from Ordering(session, request, solvers, patience, earlier).run())
-        except Error as exc:
-            if not remembered or patience.url is not None or not _has_moved(exc):
-                raise
-            log.debug(f"{request.section}: {exc}; the directory is fetched")
-        if session.remembers:
-            yield from patience.busy(session.fetch_directory)
-        return (yield from Ordering(session, request, solvers, patience, earlier).run())
 
     def prove(request: Revocation, patience: Patience) -> Steps[None]:
         """Find the account and, if that is wanted, have it authorized for a certificate's names."""
@@ -98,16 +85,34 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
         replies(told._replace(document=session.document))
 
 
+def _order(session: Session, request: Order, solvers: Solvers, patience: Patience,
+           earlier: Earlier) -> Steps[Answer]:
+    """Order, and once more if what was remembered of the directory isn't so any more."""
+    remembered = session.remembers
+    try:
+        return (yield from Ordering(session, request, solvers, patience, earlier).run())
+    except Error as exc:
+        if not remembered or patience.url is not None or not _has_moved(exc):
+            raise
+        log.debug(f"{request.section}: {exc}; the directory is fetched")
+    if session.remembers:
+        yield from patience.busy(session.fetch_directory)
+    return (yield from Ordering(session, request, solvers, patience, earlier).run())
+
+
 def _has_moved(error: Error) -> bool:
     """Say whether the directory may have changed since it was remembered."""
     return isinstance(error, ProtocolError) or isinstance(error, ProblemError) and (
         error.gone or error.problem.status == 405)
 
 
-def _doubt(session: Session, document: str) -> None:
-    """The server was out of order; ``document`` is its directory, if that was remembered."""
+def _doubt(session: Session, config: ClientConfig) -> None:
+    """Say so to the session if the server was out of order, and what its directory was then, if
+    that was remembered."""
+    if not config.doubted:
+        return
     try:
-        session.doubt(document)
+        session.doubt(config.directory)
     except ProtocolError as exc:    # what a client gone wrong made the master remember
         log.debug(exc)
 

@@ -44,8 +44,9 @@ def test_nothing_due(machine: Machine) -> None:
     done = machine.run("newOrder")
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == (
-        "no certificate is configured: add a section such as [example.org] with names = "
-        f"example.org to {machine.path}/certs.conf\n"), "not a word less, and not one more"
+        "no certificate is configured: run “letsencrypt-tiny add example.org”, or add a section "
+        f"[example.org] with names = example.org to {machine.path}/certs.conf\n"), \
+        "not a word less, and not one more"
     done = machine.run("--quiet", "newOrder")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     done = machine.run("status")
@@ -274,8 +275,9 @@ def test_umask_and_environment(machine: Machine) -> None:
         "PATH": str(evil), "IFS": "/", "TMPDIR": str(evil), "HOME": str(evil)})
     assert done.returncode == 1 and "cannot connect to the signer" in done.stderr
     made = machine.path / "lib/certs/a"
-    assert os.listdir(made) == ["privkey.pem"]
-    assert stat.S_IMODE((made / "privkey.pem").stat().st_mode) == 0o600
+    assert not os.listdir(made)    # it waits for its certificate
+    key, = (machine.path / "lib/state").glob("key-*.pem")
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
     for path in (made, machine.rundir):
         assert stat.S_IMODE(path.stat().st_mode) == 0o755
     assert sorted(os.listdir(machine.rundir)) == ["lock"] and not (machine.path / "www").exists()

@@ -51,8 +51,8 @@ class Verdict(NamedTuple):
 
     def __str__(self) -> str:
         asked = f"\n    asked: {', '.join(self.asked)}" if self.asked else ""
-        told = asked + "".join(f"\n    {line}" for run in self.runs for line in run.stderr.splitlines())
-        return f"{self.case.name}: {'; '.join(self.wrong)}{told}"
+        told = "".join(f"\n    {line}" for run in self.runs for line in run.stderr.splitlines())
+        return f"{self.case.name}: {'; '.join(self.wrong)}{asked}{told}"
 
 
 def singles() -> Iterator[Case]:

@@ -100,7 +100,9 @@ class Answering(Generic[L]):
         of a validation that failed, if that is what happened."""
         if failed.type == "rateLimited":
             yield validation.sentence(failed.type)
-        if not ordered or failed.outcome != lifecycle.REFUSED or failed.type in validation.REACHING \
+        if not ordered or failed.outcome != lifecycle.REFUSED:
+            return
+        if failed.type in validation.REACHING \
                 and not validation.REACHED.intersection(plan.challenges):
             return
         if sentence := validation.sentence(failed.type):

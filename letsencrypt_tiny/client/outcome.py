@@ -67,14 +67,19 @@ def elsewhere(error: Error, where: int) -> str:
         problem = error.problem
         if problem.type == "rateLimited" or problem.status == 429:
             return "limited"
-        if isinstance(error, ProblemError) and (
-                error.busy or problem.type == "badNonce" or where != ORDER and not problem.type):
-            return "down"    # or somebody before it, who says nothing of what was asked for
+        if isinstance(error, ProblemError) and _is_down(error, where):
+            return "down"
         return "refused" if ELSEWHERE.intersection(
             {problem.type, *(item.type for item in problem.subproblems)}) else ""
     if isinstance(error, TransportError) or where == RUN and isinstance(error, ProtocolError):
         return "down"
     return ""
+
+
+def _is_down(error: ProblemError, where: int) -> bool:
+    """Say whether the server, or somebody before it, says nothing of what was asked for."""
+    return (error.busy or error.problem.type == "badNonce"
+            or where != ORDER and not error.problem.type)
 
 
 def failed(section: str, error: Error, where: int, asked: bool = False) -> Failed:

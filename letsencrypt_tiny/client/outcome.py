@@ -77,10 +77,9 @@ def elsewhere(error: Error, where: int) -> str:
 
 
 def _is_down(error: ProblemError, where: int) -> bool:
-    """Say whether a server is out of order, or somebody before it, who says nothing of what was
-    asked for."""
-    kind = error.problem.type
-    return error.busy or kind == "badNonce" or where != ORDER and not kind
+    """Say whether the server, or somebody before it, says nothing of what was asked for."""
+    return (error.busy or error.problem.type == "badNonce"
+            or where != ORDER and not error.problem.type)
 
 
 def failed(section: str, error: Error, where: int, asked: bool = False) -> Failed:

@@ -1,23 +1,22 @@
 """The run as a task: directory, account, then all of the master's requests at once."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from ..common import log
-from ..common.errors import Error, LocalProtocolError, ProtocolError
+from ..common.errors import LocalProtocolError
 from ..common.names import Identifier
 from ..common.wire.account import AccountUpdate
 from ..common.wire.order import (Answer, ClientConfig, Directory, Log, Order, Progress, Request,
                                  Revocation)
 from ..common.wire.probe import Probe
 from ..common.wire.renewal import RenewalQuery
-from . import account, certificate, outcome, reaching, renewalinfo
+from . import account, certificate, outcome, reaching, remembered, renewalinfo
 from .challenges.table import Solvers
 from .earlier import Earlier
 from .ordering import Ordering
 from .pace import Pace
 from .patience import Patience
-from .problem import ProblemError
 from .replies import Replies
 from .scheduler import Steps, Task
 from .session import Session
@@ -46,7 +45,7 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
     earlier = Earlier(sum(isinstance(request, Order) and request.asked for request in requests))
     standing = Standing(config.doubted)
     shared = Shared(pace, written, standing)
-    _doubt(session, config)
+    remembered.recall(session, config)
     # that it has a directory does not mean that it takes orders
     patience = Patience("", config.access.timeout, quietly(replies), pace,
                         standing=Standing(config.doubted))
@@ -60,7 +59,8 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
 
     def perform(request: Request, patience: Patience) -> Steps[Answer]:
         if isinstance(request, Order):
-            return (yield from _order(session, request, solvers, patience, earlier))
+            ordering = partial(Ordering, session, request, solvers, patience, earlier)
+            return (yield from remembered.twice(session, patience, lambda: ordering().run()))
         if isinstance(request, AccountUpdate):
             from . import update    # which has been loaded (``main``)
             return (yield from update.update(session, request, patience, replies))
@@ -81,40 +81,8 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
     for ended in (yield tasks):
         if ended.error is not None:
             raise ended.error
-    if standing.failing and session.document:
+    if standing.failing and session.document:    # which the next run is to have
         replies(told._replace(document=session.document))
-
-
-def _order(session: Session, request: Order, solvers: Solvers, patience: Patience,
-           earlier: Earlier) -> Steps[Answer]:
-    """Order, and once more if what was remembered of the directory isn't so any more."""
-    remembered = session.remembers
-    try:
-        return (yield from Ordering(session, request, solvers, patience, earlier).run())
-    except Error as exc:
-        if not remembered or patience.url is not None or not _has_moved(exc):
-            raise
-        log.debug(f"{request.section}: {exc}; the directory is fetched")
-    if session.remembers:
-        yield from patience.busy(session.fetch_directory)
-    return (yield from Ordering(session, request, solvers, patience, earlier).run())
-
-
-def _has_moved(error: Error) -> bool:
-    """Say whether the directory may have changed since it was remembered."""
-    return isinstance(error, ProtocolError) or isinstance(error, ProblemError) and (
-        error.gone or error.problem.status == 405)
-
-
-def _doubt(session: Session, config: ClientConfig) -> None:
-    """Say so to the session if the server was out of order, and what its directory was then, if
-    that was remembered."""
-    if not config.doubted:
-        return
-    try:
-        session.doubt(config.directory)
-    except ProtocolError as exc:    # what a client gone wrong made the master remember
-        log.debug(exc)
 
 
 def quietly(replies: Replies) -> Callable[[Answer], None]:

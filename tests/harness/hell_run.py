@@ -47,12 +47,12 @@ class Verdict(NamedTuple):
     case: Case
     runs: tuple[Run, ...]
     wrong: tuple[str, ...]
-    asked: tuple[str, ...] = ()     # what Pebble, or the proxy, was asked for, if anything is wrong
+    asked: tuple[str, ...] = ()     # what was asked for, if anything is wrong
 
     def __str__(self) -> str:
-        asked = f"\n    asked: {', '.join(self.asked)}" if self.asked else ""
-        told = "".join(f"\n    {line}" for run in self.runs for line in run.stderr.splitlines())
-        return f"{self.case.name}: {'; '.join(self.wrong)}{asked}{told}"
+        told = [f"asked: {', '.join(self.asked)}"] if self.asked else []
+        told += [line for run in self.runs for line in run.stderr.splitlines()]
+        return "\n    ".join([f"{self.case.name}: {'; '.join(self.wrong)}", *told])
 
 
 def singles() -> Iterator[Case]:

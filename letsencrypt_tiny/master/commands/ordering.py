@@ -233,7 +233,7 @@ class Run:
         if life.unwritten:   # which is why: it was told
             log.debug(f"{failed.section}: {message}")
         elif down or ours or failed.section not in self._ordered:
-            self._report.failed_alike(failed.section, message, "" if ours else plan.issuer.called)
+            self._report.failed_alike(failed.section, message, plan.issuer.called if down else "")
         else:
             self._report.failed(failed.section, message)
         life.fails(failed.outcome, failed.message, self._others.not_before(plan, failed)

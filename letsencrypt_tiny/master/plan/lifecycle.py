@@ -54,7 +54,7 @@ class Facts(NamedTuple):
     failed: int = 0              # when an order failed, for a reason of the section's own
     why: str = ""
     wish: str = ""
-    heard: bool = False          # the client knows of no order but those that were told of
+    heard: bool = False          # the client knows of no other order than those it told of
 
 
 Edit = Callable[[SectionState, Facts], SectionState]

@@ -154,7 +154,7 @@ def test_files_without_end(ground: Ground) -> None:
     ground.machine.main["webserver"]["challenge-directory"] = str(directory)
     enough = [Failed(section, "enough", "unfinished") for section in "ab"]
     few = words.create("n", 100), Progress("a", "new"), words.sleep(0.3)
-    assert "ca.example: enough" in ground.run(*few, *enough)    # both alike, so in one line
+    assert "a, b: enough" in ground.run(*few, *enough)    # both alike, so in one line
     found = ends(ground.run(words.create("m", 1000), Progress("a", "new"), words.silence()))
     assert found == {section: ["the client makes files without end"] for section in "ab"}
 

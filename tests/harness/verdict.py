@@ -63,8 +63,16 @@ def only_error(done: "Result[str]", status: int = 1) -> str:
 def tidy(site: Site) -> None:
     """Check that a run left neither a challenge directory nor a socket, and no temporary file."""
     assert set(os.listdir(site.rundir)) <= {"lock"}
-    for path in snapshot(site.lib):
-        assert not os.path.basename(path).startswith("."), path
+    assert not temporary(site)
+
+
+def temporary(site: Site) -> list[str]:
+    """Return what is called as temporary files are, versions of directories left out."""
+    def is_shelf(path: str) -> bool:
+        above, name = os.path.split(path)
+        return os.path.islink(f"{above}/{name[1:]}")
+    return [path for path in snapshot(site.lib) if path.endswith((".new", ".try"))
+            or os.path.basename(path).startswith(".") and not is_shelf(path)]
 
 
 def refused(site: Site, status: int, *args: str, env: dict[str, str] | None = None,

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from harness import ca, daemon, judge, proc, soak
+from harness import ca, daemon, judge, proc, soak, verdict
 from harness.hostile import Default, Hostile, Request, Response
 from harness.judge import INSTALLED, NEW, expect
 from harness.run import ENVIRONMENT, Result, Site, does_nothing
@@ -68,7 +68,7 @@ def tidy(site: Site, processes: Any = ()) -> None:
         assert time.monotonic() < deadline, [proc.read(pid) for pid in processes if alive(pid)]
         time.sleep(0.01)
     assert judge.tree(site.rundir) == {"lock"}
-    assert not [name for name in judge.tree(site.lib) if os.path.basename(name).startswith(".")]
+    assert not verdict.temporary(site)
 
 
 def alive(pid: int) -> bool:

@@ -13,7 +13,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ..common import encoding, log, output
+from ..common import encoding, log, output, shortage
 from ..common.errors import Error, LockedError, UsageError, reason
 from .arguments import (OPTIONS, VERSION, Arguments, meant, parse, parser, unknown_command,
                         unknown_option)
@@ -45,7 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as exc:   # of the system's, or of whoever reads standard output
         if debug:
             log.trace()
-        if not output.is_unread(exc):
+        if shortage.is_shortage(exc):
+            log.error(shortage.MESSAGE)
+        elif not output.is_unread(exc):
             log.error(f"cannot go on: {reason(exc)}{_unprivileged(exc)}")
         output.forget()
         return 1

@@ -27,6 +27,7 @@ from .run import ENVIRONMENT, Prefix, Site
 WANTING = ("alpha", "bravo")
 SECTIONS = (*WANTING, "carol")
 FIRSTS = (1, 2, 3, 5, 8)       # connections that something happens to
+_KEPT = ("expired", "no intermediate")
 _LATER = ("Retry-After", "429", "503")    # faults after which somebody may be told to wait
 
 
@@ -147,8 +148,8 @@ class Ground:
         proxy.tell()
         runs = [first]
         if failed:
-            if any(rule.fault == "expired" for rule in case.rules):
-                await asyncio.to_thread(self._hours_later)
+            if any(rule.fault in _KEPT for rule in case.rules):
+                await asyncio.to_thread(self._days_later)
             # who was told to wait does, unless it is named
             named = any(word in rule.fault for word in _LATER for rule in case.rules)
             runs.append(await self._run("--quiet", "newOrder", *(failed if named else ())))
@@ -175,12 +176,12 @@ class Ground:
             if kind in kinds:
                 (self._site.lib / "state" / file).unlink(missing_ok=True)
 
-    def _hours_later(self) -> None:
-        """What was issued, and has expired, is kept for a while: our clock may be ahead."""
+    def _days_later(self) -> None:
+        """What was issued is kept as long as it may be our clock, or our CAfile, that is wrong."""
         for path in (self._site.lib / "state").glob("cert-*.json"):
             state = json.loads(path.read_text())
             if state.get("kept"):
-                path.write_text(json.dumps({**state, "kept": state["kept"] - 86400}))
+                path.write_text(json.dumps({**state, "kept": state["kept"] - 8 * 86400}))
 
     def _installed(self, before: dict[str, dict[str, bytes]]) -> tuple[dict[str, bool], list[str]]:
         """Return which sections have what they want, and what is wrong with what they have."""

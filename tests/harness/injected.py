@@ -177,7 +177,8 @@ class Injected:
 
     def _tree(self) -> set[str]:
         # a CSR that could not be kept is made again by the next renewal
-        return {f"{base.name}/{name}" for base in (self._site.lib, self._site.rundir, self._out)
+        return {judge.timeless(f"{base.name}/{name}")
+                for base in (self._site.lib, self._site.rundir, self._out)
                 for name in judge.tree(base) if not name.startswith("state/requests")}
 
     def _put_back(self) -> None:

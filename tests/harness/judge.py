@@ -12,6 +12,7 @@ from . import ca, proc
 
 NEW = "there is no certificate yet"
 INSTALLED = r"certificate installed, valid until [-0-9]{10} [:0-9]{5} UTC"
+_MOMENT = re.compile(r"/\d{4}-\d\d-\d\dT\d{6}Z\b")
 
 Ended = Union["subprocess.CompletedProcess[str]", proc.Watched]
 
@@ -63,6 +64,12 @@ def verify(certificate: Path, chain: Path, roots: Path) -> None:
 def mode(path: Path) -> int:
     """Return the permission bits."""
     return stat.S_IMODE(path.lstat().st_mode)
+
+
+def timeless(name: str) -> str:
+    """Return the path of a file of a version, which is called after the moment it was made at,
+    without that moment."""
+    return _MOMENT.sub("/MOMENT", name)
 
 
 def tree(path: Path) -> set[str]:

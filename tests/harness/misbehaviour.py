@@ -195,10 +195,10 @@ def retry_after(server: Hostile, value: str | None, polls: int = 1) -> None:
 
 
 def busy(server: Hostile, resource: str, value: str | None, status: int = 503,
-         times: int | None = None) -> None:
+         times: int | None = None, detail: str = "too busy") -> None:
     """A9: 503 (or 429) with this Retry-After, ``times`` times or for ever."""
     _sometimes(server, resource, times, lambda: Response.problem(
-        "rateLimited", "too busy", status, {"Retry-After": value}))
+        "rateLimited", detail, status, {"Retry-After": value}))
 
 
 def bad_nonce(server: Hostile, resource: str, times: int | None = None) -> None:

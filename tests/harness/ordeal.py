@@ -33,7 +33,6 @@ ALL = "all"
 WHO = ("letsencrypt-tiny", "client", "webserver", "letsencrypt-tiny-accountd", ALL)
 SECTION = "a"
 _CALL = re.compile(r"([a-z0-9_]+)\(")
-_MOMENT = re.compile(r"/\d{4}-\d\d-\d\dT\d{6}Z\b")
 _READS = re.compile(r"O_RDONLY|O_PATH")
 
 
@@ -176,8 +175,7 @@ class Ordeal:
                         time.sleep(0.02)
 
     def _tree(self) -> set[str]:
-        # a version is called after the moment at which it was made
-        return {_MOMENT.sub("/MOMENT", f"{base.name}/{name}")
+        return {judge.timeless(f"{base.name}/{name}")
                 for base in (self._site.lib, self._site.rundir) for name in judge.tree(base)}
 
     def _count(self) -> int:

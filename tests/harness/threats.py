@@ -72,7 +72,8 @@ for number, value in enumerate(m.RETRY_AFTER):
     far = value == "1000000000" or "9999" in value and "Dec" in value
     case(f"a9-retry-{number}", "still processing, and the CA asks to come back in 86400 s"
          if far else None, m.retry_after, value)
-    case(f"a9-busy-{number}", "too busy", m.busy, "newOrder", value)
+    # else they fail alike, and are told of in one line
+    case(f"a9-busy-{number}", "too busy", m.busy, "newOrder", value, detail=f"too busy {number}")
 case("a9-processing", "still processing, and the 5 seconds", m.retry_after, "0", 1000)
 
 case("a11-key", "is for another key", m.certificate_for_another_key)

@@ -35,6 +35,23 @@ def snapshot(*paths: Path) -> Tree:
     return tree
 
 
+def as_read(tree: Tree) -> Tree:
+    """Return a snapshot as whoever reads sees it: where a link leads to a version of a directory is
+    that directory, and versions alone are left out."""
+    links = {f"{os.path.dirname(path)}/{entry[-1]}": path for path, entry in tree.items()
+             if stat.S_ISLNK(entry[0])}
+    found: Tree = {}
+    for path, entry in tree.items():
+        parent, name = os.path.split(path)
+        if path in links:
+            found[links[path]] = entry
+        elif parent in links:
+            found[f"{links[parent]}/{name}"] = entry
+        elif not re.search(r"/certs/\.", path) and path not in links.values():
+            found[path] = entry
+    return found
+
+
 def errors(done: "Result[str]") -> list[str]:
     """Return the ``error:`` lines of a run, after checking that all it wrote is fit to be read.
 

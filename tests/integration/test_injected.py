@@ -1,4 +1,4 @@
-"""Some of a run's system calls fail, one at a time; all of them do in tests/soak/test_injected.py."""
+"""Some of a run's system calls fail, one at a time; all of them in tests/soak/test_injected.py."""
 
 from harness.hostile import Hostile
 from harness.injected import injected

@@ -86,9 +86,13 @@ def test_short_form(ready: Site, pebble: Pebble) -> None:
     assert "ASN1 OID: prime256v1" in text
     # nothing else was written anywhere
     assert judge.tree(ready.rundir) == {"lock"}
+    version, = os.listdir(ready.lib / "certs/.short.example")
+    assert os.readlink(ready.lib / "certs/short.example") == f".short.example/{version}"
+    within = f"certs/.short.example/{version}"
     assert judge.tree(ready.lib) == {
-        "certs", "certs/short.example", *(f"certs/short.example/{name}" for name in FILES),
-        "state", "state/accounts.json", "state/cert-short.example.json", "accountd",
+        "certs", "certs/short.example", "certs/.short.example", within,
+        *(f"{within}/{name}" for name in FILES), "state", "state/accounts.json",
+        "state/cert-short.example.json", "accountd",
         "accountd/account.key"}
     for path in (ready.lib / "state").iterdir():
         assert judge.mode(path) == 0o600
@@ -134,7 +138,7 @@ def test_named_sections_only(ready: Site) -> None:
     for section in ("one", "two"):
         ready.certificate(section, [f"{section}.named.example"])
     expect(ready.run("newOrder", "two"), 0, *first(ready, "two"))
-    assert os.listdir(ready.lib / "certs") == ["two"]
+    assert set(os.listdir(ready.lib / "certs")) == {"two", ".two"}
     expect(ready.run("newOrder", "three"), 2,
            r"error: there is no section \[three\] in the certificates' configuration")
 

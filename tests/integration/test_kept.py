@@ -47,8 +47,8 @@ def state(site: Site) -> "dict[str, object]":
 
 
 def kept(site: Site) -> list[str]:
-    """Return the names of the chains and keys that wait."""
-    return [name for name in os.listdir(site.lib / "state") if name.endswith(".pem")]
+    """Return the names of the chains that wait."""
+    return [name for name in os.listdir(site.lib / "state") if name.startswith("issued-")]
 
 
 def ahead(seconds: float) -> datetime.datetime:
@@ -140,7 +140,8 @@ def test_a_clock_that_makes_it_look_expired(days: int, lifetime: int, ready: Sit
         expect(ready.run("--quiet", "newOrder"), 1, failed)
     assert orders(hostile) == 1 and kept(ready) == ["issued-a.pem"]
     # put right, it is valid, and came in the future
-    key = ready.file("a", "privkey.pem").read_text()
+    waiting, = (ready.lib / "state").glob("key-*.pem")
+    key = waiting.read_text()
     (ready.lib / "state/issued-a.pem").write_text(
         hostile.issue(ca.request(["a.example"], key), days=lifetime))
     (ready.lib / "state/cert-a.json").write_text(json.dumps(
@@ -185,7 +186,10 @@ def test_an_order_of_long_ago(ready: Site, hostile: Hostile, other: Path) -> Non
 
 def test_a_destination_that_vanishes(ready: Site, hostile: Hostile) -> None:
     """What can't be written today is installed tomorrow."""
-    target = ready.file("a", "cert.pem")
+    target = ready.path / "out" / "cert.pem"
+    target.parent.mkdir()
+    ready.certs["a"].update({"certificate": str(target),
+                             "certificate-key": str(target.parent / "key.pem")})
 
     def handler(_request: Request, default: Default) -> Response:
         target.mkdir(exist_ok=True)

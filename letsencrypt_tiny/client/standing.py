@@ -113,5 +113,7 @@ class Standing:
         if self._asking is who:
             with self._lock:
                 self._asking = None
-                # that nonces are refused again and again is about nobody's order
-                self._vain = self._most if _is_nonce(self._error) else self._vain + 1
+                # that nonces are refused again and again is about nobody's order, unless the
+                # server has taken those of others
+                at_once = _is_nonce(self._error) and self._most == VAIN
+                self._vain = self._most if at_once else self._vain + 1

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness import sid
+from harness import sid, soak
 from harness.judge import INSTALLED, NEW, expect
 from harness.pebble import Pebble
 from harness.run import SIGNER_USER, Site
@@ -49,9 +49,9 @@ def tell(site: Site, kid: str, ca: str = "client", **settings: str) -> None:
     path.chmod(0o640)
 
 
-@pytest.mark.parametrize("kid, algorithm, padded", [
+@pytest.mark.parametrize("kid, algorithm, padded", soak.some([
     ("kid-1", "", False), ("kid-1", "HS256", True), ("kid-2", "HS384", False),
-    ("kid-3", "HS512", True)])
+    ("kid-3", "HS512", True)], 2))
 def test_registration(kid: str, algorithm: str, padded: bool, customer: Site) -> None:
     """By a key of the signer's; the account is found again without it."""
     key = KEYS[kid] + "=" * (-len(KEYS[kid]) % 4 if padded else 0)

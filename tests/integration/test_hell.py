@@ -7,12 +7,10 @@ from harness.hell_run import Case, Rule
 from harness.run import Prefix
 
 SAMPLE = {
-    "directory": ("cut in the header", "deep"), "newNonce": ("no nonce",),
-    "newAccount": ("reset in the body",), "newOrder": ("reset", "other origin", "closed"),
-    "authz": ("nulls", "token of a path"), "challenge": ("502 page",),
-    "finalize": ("closed", "not UTF-8"), "order": ("two answers", "302"),
-    "certificate": ("other key", "a key in it", "junk between", "no intermediate"),
-    "renewalInfo": ("numbers",), "connection": ("reset in the handshake", "untrusted")}
+    "directory": ("cut in the header",), "newNonce": ("no nonce",), "newOrder": ("reset",),
+    "authz": ("token of a path",), "challenge": ("502 page",), "finalize": ("closed",),
+    "order": ("two answers",), "certificate": ("other key", "no intermediate"),
+    "renewalInfo": ("numbers",), "connection": ("reset in the handshake",)}
 
 
 def cases() -> list[Case]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from harness import ca, judge
+from harness import ca, judge, soak
 from harness.hostile import Default, Hostile, Request, Response
 from harness.judge import INSTALLED, expect
 from harness.run import Site
@@ -89,11 +89,11 @@ def test_a_key_that_was_there_before_the_certificate(good: Site, server: Hostile
     assert judge.matches(cert, key) and len(server.asked("newOrder")) == 1
 
 
-@pytest.mark.parametrize("action", [
+@pytest.mark.parametrize("action", soak.some([
     "echo garbage", "true", "head -c 100000000 /dev/zero", "head -c 60000 /dev/zero",
     "echo '-----BEGIN PRIVATE KEY-----'; echo AAAA; echo '-----END PRIVATE KEY-----'",
     "exec /usr/bin/openssl \"$@\" | head -c 100", "exec /usr/bin/openssl pkey -in /nonexistent",
-    "kill -9 $$"])
+    "kill -9 $$"], 2))
 def test_an_openssl_that_makes_no_key(action: str, good: Site, server: Hostile) -> None:
     """One line and no file; the next run, with a good openssl, succeeds."""
     fake = good.path / "openssl"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness import judge
+from harness import judge, soak
 from harness import misbehaviour as bad
 from harness.hostile import Default, Hostile, Request, Response
 from harness.mortal import Mortal, mortal as made_mortal
@@ -130,8 +130,9 @@ def state(site: Site) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("row", SCENES)
+@pytest.mark.parametrize("row, when", [
+    (row, when) for number, row in enumerate(SCENES) for when in soak.some(
+        ("before", "after")[number % 2:] + ("before", "after")[:number % 2], 2)])
 def test_killed(mortal: Mortal, host: Site, hostile: Hostile, row: str, when: str) -> None:
     """The pair is whole; what was ordered is taken up; who is to be notified is."""
     if row == "ordering, unfinished":   # it only writes if there was a wait

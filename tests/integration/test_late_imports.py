@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import (accountd, client, late, misbehaviour, oddities, policies, run, tlsserver,
+from harness import (accountd, client, late, misbehaviour, oddities, policies, run, soak, tlsserver,
                      updater, webserver)
 from harness.accountd import GOOD, HELLO, Running, conf, request, signing_input, write_key
 from harness.bind import PRIMARY, Bind
@@ -149,7 +149,8 @@ def master(hostile: Hostile, users: Users) -> Iterator[Master]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("word", ["", "nulls", "html-502", "skewed-date", "interim", "spaces"])
+@pytest.mark.parametrize("word", soak.some(
+    ["", "nulls", "html-502", "skewed-date", "interim", "spaces"], 2))
 def test_the_client(mode: str, word: str, hostile: Hostile, master: Master) -> None:
     master.config["confine"] = mode
     outcome = master.register()
@@ -180,7 +181,7 @@ REFUSED = {
        for fault in ("500 html", "reset", "garbage", "cut in the header", "429 much later")}}
 
 
-@pytest.mark.parametrize("words", REFUSED)
+@pytest.mark.parametrize("words", soak.some(REFUSED, 3))
 def test_what_the_client_refuses(words: str, hostile: Hostile, master: Master) -> None:
     master.access["timeout"] = 3
     master.register()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import accountd, ca, client as harness_client, tlsserver
+from harness import accountd, ca, client as harness_client, soak, tlsserver
 from harness.client import Master
 from harness.hostile import Hostile
 from harness.run import ENVIRONMENT, SIGNER_USER, Prefix, Site, Users
@@ -238,7 +238,7 @@ def test_the_tlsserver_without(call: str, error: str, prefix: Prefix, tmp_path: 
     assert mode == "auto" or told[0].startswith("error: tlsserver: confine = required, ")
 
 
-@pytest.mark.parametrize("call, error", REFUSED)
+@pytest.mark.parametrize("call, error", soak.some(REFUSED, 2))
 def test_the_client_without(call: str, error: str, hostile: Hostile, users: Users,
                             monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harness_client, "PROGRAM",

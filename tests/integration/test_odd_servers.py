@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness import oddities
+from harness import oddities, soak
 from harness.client import Master, names_of
 from harness.hostile import Hostile, Request, Response
 from harness.run import Users
@@ -20,8 +20,9 @@ def master(users: Users) -> Iterator[Master]:
 
 
 # The others have one run of the whole program together: test_odd_servers_whole.py
-@pytest.mark.parametrize("word", [word for word in oddities.WORDS if word not in
-                                  oddities.OF_AN_ORDER or word in oddities.WAITING])
+@pytest.mark.parametrize("word", soak.some(
+    [word for word in oddities.WORDS
+     if word not in oddities.OF_AN_ORDER or word in oddities.WAITING], 2))
 def test_a_certificate_can_be_had(hostile: Hostile, master: Master, word: str) -> None:
     oddities.WORDS[word](hostile)
     master.use(hostile)

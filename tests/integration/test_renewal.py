@@ -331,7 +331,7 @@ def test_killed_at_every_change_of_a_file(ready: Site, hostile: Hostile) -> None
     ready.certs["a"]["notify"] = f"echo >>{told}"
     kills = 0
     for call in ("fsync", "renameat"):
-        number = 1 if call == "renameat" else soak.stride(2)
+        number = 1 if call == "renameat" else soak.stride(3)
         killed = True
         while killed:
             for path in [*ready.file("a", "").iterdir(), ready.lib / "state/cert-a.json", told]:
@@ -345,7 +345,7 @@ def test_killed_at_every_change_of_a_file(ready: Site, hostile: Hostile) -> None
             assert told.exists()
             assert orders(hostile) - before <= 2
             kills += killed
-            number += soak.stride(2)
+            number += soak.stride(3)
     assert kills >= 5
 
 

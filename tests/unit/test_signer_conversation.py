@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import soak
 from harness.accountd import (GOOD, HELLO, KID, URL, Client, b64, command, conf, openssl, pem,
                               request, run, signing_input, talk, verified, write_key)
 
@@ -130,7 +131,7 @@ BAD = {
 NO_LINE = ("bare LF", "66 kB")   # nobody knows where the next one begins
 
 
-@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("case", soak.some(BAD, 2))
 def test_refusal(case: str, key: Path) -> None:
     """Who does not say that it knows what a refusal is hears nothing more."""
     line, reason = BAD[case]

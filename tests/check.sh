@@ -186,6 +186,7 @@ for stage in "${stages[@]}"; do
         installed-2) INSTALLED=1 tests tests/installed ;;
         soak)
             tests tests/soak
+            SOAK=yes tests tests/unit
             CONFINE=no SOAK=yes tests tests/integration
             ;;
         *) echo "no such stage: $stage" >&2; exit 2 ;;

@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     except Error as exc:
         if debug:
             log.trace()
-        log.error(f"{exc}{_unprivileged(exc)}")
+        log.error(_missing() or f"{exc}{_unprivileged(exc)}")
         return exc.exit_status
     except signals.Interrupted as exc:
         log.error(f"stopped by {exc}; what was not finished is taken up by the next run")
@@ -51,6 +51,11 @@ def main(argv: list[str] | None = None) -> int:
             log.error(f"cannot go on: {reason(exc)}{_unprivileged(exc)}")
         output.forget()
         return 1
+
+
+def _missing() -> str:
+    from .commands import surroundings
+    return surroundings.missing()
 
 
 def _unprivileged(exc: BaseException) -> str:

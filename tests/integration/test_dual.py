@@ -253,7 +253,7 @@ def test_one_waits(issued: Site, hostile: Hostile) -> None:
 
 
 @pytest.mark.parametrize("call, stride", [("renameat", soak.stride(4)),
-                                          ("wait4", soak.stride(12))])
+                                          ("wait4", soak.stride(6))])
 def test_killed_at_any_step(call: str, stride: int, issued: Site, hostile: Hostile) -> None:
     """Both are new, or none is; and no order is made twice."""
     number, was_killed, kills = 1, True, 0

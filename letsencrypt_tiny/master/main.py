@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     except Error as exc:
         if debug:
             log.trace()
-        return _failed(_missing() or f"{exc}{_unprivileged(exc)}", exc.exit_status, monitored)
+        return _failed(_words(exc), exc.exit_status, monitored)
     except SystemExit as exc:   # argparse's, who has told
         if not monitored or exc.code != 2:
             raise
@@ -69,9 +69,10 @@ def _failed(text: str, exit_status: int, monitored: bool) -> int:
     return UNKNOWN
 
 
-def _missing() -> str:
+def _words(exc: Error) -> str:
+    """Return what is to be said of what has failed all."""
     from .commands import surroundings
-    return surroundings.missing()
+    return surroundings.missing() or f"{exc}{_unprivileged(exc)}"
 
 
 def _unprivileged(exc: BaseException) -> str:

@@ -43,13 +43,13 @@ datadir       := $(prefix)/share/$(PACKAGE)
 confdir       := $(sysconfdir)/$(PACKAGE)
 
 PATHS    := letsencrypt_tiny/common/paths.py
-MODULES  := $(wildcard $(addprefix letsencrypt_tiny/,*.py */*.py */*/*.py))
+MODULES  := $(wildcard $(addprefix letsencrypt_tiny/,*.py */*.py */*/*.py */*/*/*.py))
 CONFFILES := letsencrypt-tiny.conf accountd.conf nginx.conf nginx-static.conf \
              nginx-stream.conf nginx-stateless.conf apache2.conf apache2-static.conf \
              apache2-stateless.conf haproxy.cfg haproxy-tls.cfg haproxy-stateless.cfg \
              caddy-stateless.conf
 MAN := letsencrypt-tiny-accountd.1 letsencrypt-tiny.conf.5 letsencrypt-tiny-certs.conf.5 \
-       letsencrypt-tiny-accountd.conf.5 letsencrypt-tiny.8
+       letsencrypt-tiny-accountd.conf.5 letsencrypt-tiny-migrate.7 letsencrypt-tiny.8
 DOCS := $(wildcard README.md SECURITY.md RELIABILITY.md)
 EXAMPLES := $(wildcard examples/*)
 
@@ -94,7 +94,7 @@ install: all
 	  $(DESTDIR)$(confdir)/certs.conf.d \
 	  $(DESTDIR)$(confdir)/letsencrypt-tiny.conf.d $(DESTDIR)$(docdir) \
 	  $(addprefix $(DESTDIR)$(datadir)/,$(sort $(dir $(MODULES)))) \
-	  $(addprefix $(DESTDIR)$(mandir)/man,1 5 8)
+	  $(addprefix $(DESTDIR)$(mandir)/man,1 5 7 8)
 	@echo "installing for prefix=$(prefix) sysconfdir=$(sysconfdir) below “$(DESTDIR)/”"
 	@set -e; for f in $(MODULES); do install -m 0644 $$f $(DESTDIR)$(datadir)/$$f; done
 	@$(call put,0644,$(PATHS),$(datadir)/$(PATHS))

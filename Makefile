@@ -77,6 +77,8 @@ DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor bind9 bind9-utils caddy devscrip
               mandoc mmdebstrap mypy nginx openssh-client openssh-server pycodestyle pyflakes3 \
               ?p11-kit-modules ?pkcs11-provider python3-dnspython python3-idna ?python3-lexicon \
               python3-hypothesis python3-pytest python3-venv softhsm2 strace systemd
+# what “make soak” tries besides: the clients that certificates are taken over from
+DEBS_SOAK  := acme-tiny certbot dehydrated lego
 DEBS_BENCH := ca-certificates debian-archive-keyring iproute2 mmdebstrap nftables openssl pebble \
               python3-configobj python3-pycryptodome python3-seccomp strace
 DEBS_PEERS := acme-tiny curl dehydrated lacme lego libcrypt-openssl-rsa-perl nginx uacme
@@ -166,7 +168,7 @@ check:
 
 # what takes too long for every day
 soak:
-	@tests/setup.sh $(DEBS_CHECK)
+	@tests/setup.sh $(DEBS_CHECK) $(DEBS_SOAK)
 	tests/check.sh soak
 
 # MUTANTS: options, see tests/mutants.py
@@ -190,7 +192,7 @@ bench:
 	@tests/setup.sh $(DEBS_BENCH)
 	cd tests && $(SUDO) env PYTHONPATH=.. $(PYTHON) -B -m bench $(BENCH)
 
-# certbot and this package exclude each other: it gets a root directory of its own (bench/chroot.py)
+# certbot gets a root directory of its own (bench/chroot.py)
 bench-peers:
 	@tests/setup.sh $(DEBS_PEERS)
 

@@ -189,5 +189,5 @@ def unknown_command(word: str) -> str:
     """Suggest what is spelled alike, or what other clients call so."""
     known = ELSEWHERE.get(word.lower())
     hint = f": did you mean “{known}”?" if known else did_you_mean(word, COMMANDS.values())
-    return (f"there is no command “{log.printable(word)}”{hint} (valid: add, remove, import, "
-            "account, newOrder, revokeCert, status, records, check, tidy, help)")
+    return (f"there is no command “{log.printable(word)}”{hint} (valid: add, remove, account, "
+            "import, newOrder, revokeCert, status, records, check, tidy, help)")

@@ -20,7 +20,7 @@ from .config import KeySource
 
 _BITS = 8192   # of the largest RSA key that account_key.py takes
 # What pycryptodome raises where the numbers of a key make no sense
-_MALFORMED = (ValueError, TypeError, IndexError, ArithmeticError, AttributeError)
+_MALFORMED = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 
 
 def take(other: str, place: KeySource, dry_run: bool) -> int:

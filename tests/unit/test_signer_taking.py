@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from harness.accountd import b64_text, openssl, pem, run
+from letsencrypt_tiny.common.errors import Error
+from letsencrypt_tiny.signer import taking
 
 FORMS = {"PKCS#8 RSA": ("RSA:2048", ()), "PKCS#1": ("RSA:2048", ("rsa", "-traditional")),
          "PKCS#8 EC": ("EC:P-256", ()), "SEC1": ("EC:P-384", ("ec",))}
@@ -57,8 +59,7 @@ def taken(source: Path, place: Path, *options: str) -> tuple[int, str, str]:
     return done.returncode, printed.group(1), printed.group(3)
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("umask", (0, 0o777))
+@pytest.mark.parametrize("form, umask", zip(FORMS, (0, 0o777, 0o22, 0o777)))
 def test_pem(form: str, umask: int, tmp_path: Path) -> None:
     kind, options = FORMS[form]
     text = openssl(*options, data=pem(kind)) if options else pem(kind)
@@ -76,7 +77,7 @@ def test_pem(form: str, umask: int, tmp_path: Path) -> None:
     assert f'"jwk-thumbprint":"{done.stdout.decode()[-44:-1]}"' in greeting
 
 
-@pytest.mark.parametrize("kind", ["RSA:2048", "RSA:4096", "EC:P-256", "EC:P-384"])
+@pytest.mark.parametrize("kind", ["RSA:2048", "EC:P-256", "EC:P-384"])
 def test_json_web_key(kind: str, tmp_path: Path) -> None:
     theirs, ours = tmp_path / "private_key.json", tmp_path / "ours"
     theirs.write_text("\n" + json.dumps(jwk(kind)))
@@ -123,7 +124,7 @@ def broken() -> dict[str, tuple[bytes, str]]:
     """What is no account key -> what is said of it."""
     good = jwk("RSA:2048")
     one = jwk("EC:P-256")
-    huge = b64_text((1 << 20000) + 1)
+    huge = b64_text(((1 << 20000) + 1).to_bytes(2501, "big"))
 
     def text(key: dict[str, Any], **changes: Any) -> bytes:
         return json.dumps({name: value for name, value in {**key, **changes}.items()
@@ -137,7 +138,7 @@ def broken() -> dict[str, tuple[bytes, str]]:
         "Ed25519": (pem("ED25519"), "Ed25519"), "RSA 1024": (pem("RSA:1024"), "1024 bits"),
         "no JSON": (b"{", "not valid JSON"), "no kty": (text(good, kty=None), "“kty” is missing"),
         "oct": (text(good, kty="oct"), "neither of RSA nor EC"),
-        "public only": (text(good, d=None), "“d” is missing"),
+        "public only": (text(good, d=None), "“d”"),
         "padded": (text(good, d="AQAB="), "“d”"), "number": (text(good, d=5), "“d”"),
         "other d": (text(good, d=good["e"]), "malformed JSON Web Key"),
         "other p": (text(good, p=good["q"]), "malformed JSON Web Key"),
@@ -147,22 +148,30 @@ def broken() -> dict[str, tuple[bytes, str]]:
         "other point": (text(one, x=one["y"]), "malformed JSON Web Key"),
         "d = 0": (text(one, d="AA"), ""), "other d of EC": (text(one, d="AQ"), ""),
         "P-521": (text(one, crv="P-521"), ""), "curve": (text(one, crv="x"), "malformed"),
-        "large": (pem("EC:P-256") + b"\n" * 70000, "larger than"),
         "nested": (b'{"a":' * 5000, "nested too deeply")}
 
 
-@pytest.mark.parametrize("what", broken())
-def test_what_is_no_account_key(what: str, tmp_path: Path) -> None:
-    text, message = broken()[what]
+def test_what_is_no_account_key() -> None:
+    """One line says why, and nothing of it."""
+    secrets = [value for kind in ("RSA:2048", "EC:P-256") for value in jwk(kind).values()
+               if len(value) > 9]
+    for what, (text, message) in broken().items():
+        with pytest.raises(Error) as raised:
+            taking.read(text, "file:theirs")
+        told = str(raised.value)
+        assert message in told and told.startswith("file:theirs: "), (what, told)
+        assert "\n" not in told and not any(value in told for value in secrets), (what, told)
+
+
+@pytest.mark.parametrize("text, message", [
+    (b"{" + b"}" * 5, "is not valid JSON"), (b"-----BEGIN", "not a private key in PEM format"),
+    (b"x" * 70000, "larger than")])
+def test_nothing_is_written(text: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "theirs").write_bytes(text)
     (tmp_path / "theirs").chmod(0o400)
     done = run(f"--import=file:{tmp_path}/theirs", f"--privkey=file:{tmp_path}/ours")
-    told = done.stderr.decode()
-    assert (done.returncode, done.stdout) == (1, b"") and told.count("\n") == 1, done
-    assert message in told and f"{tmp_path}/theirs" in told, told
-    assert os.listdir(tmp_path) == ["theirs"]
-    if text.startswith(b"{"):   # nothing of a key is shown
-        assert not any(value in told for value in jwk("RSA:2048").values() if len(value) > 9)
+    assert (done.returncode, done.stdout) == (1, b"") and done.stderr.count(b"\n") == 1, done
+    assert message in done.stderr.decode() and os.listdir(tmp_path) == ["theirs"]
 
 
 def test_no_part_of_a_file_is_left(tmp_path: Path) -> None:

@@ -37,7 +37,9 @@ def read(directory: str, servers: Mapping[str, str]) -> Estate:
         try:
             values = _shell(found, path)
             if values.get("Le_Domain"):
-                made = _certificate(path, name, values)
+                plain = name.removesuffix("_ecc")   # unless there is one of each kind
+                made = _certificate(path, name if os.path.lexists(
+                    f"{home}/{plain}/{plain}.conf") else plain, values)
                 urls[made.server] = None
                 found.certificates.append(made)
         except Error as exc:
@@ -65,13 +67,13 @@ def _certificate(path: str, name: str, values: Shell) -> Found:
     place = os.path.dirname(path)
     domain = values.get("Le_Domain")
     others = [word for word in values.get("Le_Alt").split(",") if word not in ("", "no")]
-    challenge, left = _challenge(path, values.get("Le_Webroot"))
+    challenge, left = _challenge(values.get("Le_Webroot"))
     copies = [values.get(setting) for setting in _COPIES if values.get(setting)]
     if copies:
-        left.append(f"{path}: acme.sh copies key and certificate to {', '.join(copies)}: let the "
+        left.append(f"acme.sh copies key and certificate to {', '.join(copies)}: let the "
                     "server read them where they are now, or set certificate-key and "
                     "certificate-chain")
-    left += [f"{path}: {setting}: no such setting here" for setting in ("Le_ChallengeAlias",)
+    left += [f"{setting}: no such setting here" for setting in ("Le_ChallengeAlias",)
              if values.get(setting)]
     settings = {"key-type": _key_type(values.get("Le_Keylength")),
                 "reuse-key": "" if values.get("Le_ForceNewDomainKey") == "1" else "yes",
@@ -86,17 +88,17 @@ def _certificate(path: str, name: str, values: Shell) -> Found:
             for setting, when in _HOOKS.items() if values.get(setting)), tuple(left))
 
 
-def _challenge(path: str, webroot: str) -> tuple[str, list[str]]:
+def _challenge(webroot: str) -> tuple[str, list[str]]:
     """Return the type of challenge that Le_Webroot means, and what can't be taken over of it."""
     kinds = {word.partition(":")[0] for word in webroot.split(",") if word}
     if dns := sorted(kind for kind in kinds if kind.startswith("dns")):
-        return "dns-01", [f"{path}: {', '.join(dns)}: [dns] of letsencrypt-tiny.conf says how "
+        return "dns-01", [f"{', '.join(dns)}: [dns] of letsencrypt-tiny.conf says how "
                           "records are published (lexicon knows many hosters)"]
     if kinds & {"alpn", "tls"}:
         return "tls-alpn-01", []
     if kinds <= {"no"}:
         return "", []
-    return "", [f"{path}: webroot {webroot}: challenges are answered on port 80, or behind the web "
+    return "", [f"webroot {webroot}: challenges are answered on port 80, or behind the web "
                 "server that has it (“letsencrypt-tiny check” says how)"]
 
 

@@ -45,18 +45,27 @@ def read(directory: str, servers: Mapping[str, str]) -> Estate:
     for path, request in requests:
         names = tuple(value for kind, value in request.names if kind in ("dns", "ip")) \
             or request.common_names
+        if not names:
+            found.left.append(f"{path}: has no name in it")
+            continue
         found.certificates.append(Found(
-            os.path.basename(path).removesuffix(".csr"), path, names, "",
+            names[0], path, names, "",
             keys.get(request.spki, ""), chains.get(request.spki, (0, ""))[1],
             {"reuse-key": "yes"}, "", (),
             ("acme-dir and what is done with the certificate are said by what runs acme-tiny "
              "(cron?): see there",)))
-    if len(found.accounts) > 1:
-        found.left += [f"{account.key}: one of several account keys: name the right one account.key"
-                       for account in found.accounts if not account.key.endswith("/account.key")]
-        found.accounts = [account for account in found.accounts
-                          if account.key.endswith("/account.key")]
+    found.accounts = _the_one(found)
     return found
+
+
+def _the_one(found: Estate) -> list[Account]:
+    """Return the account that is meant, if there are several keys."""
+    if len(found.accounts) < 2:
+        return found.accounts
+    chosen = [account for account in found.accounts if account.key.endswith("/account.key")]
+    found.left += [f"{account.key}: one of several account keys: call the right one account.key"
+                   for account in found.accounts if account not in chosen]
+    return chosen
 
 
 def _look(path: str, requests: list[tuple[str, CSR]], keys: dict[bytes, str],

@@ -65,31 +65,35 @@ def read(directory: str, servers: Mapping[str, str]) -> Estate:
 
 def _certificate(path: str, top: Mapping[str, str], params: Mapping[str, str],
                  nested: Mapping[str, str]) -> Found:
-    if params.get("autorenew", "True") == "False":
+    if params.get("autorenew") == "False":
         raise Error("certbot doesn't renew it (autorenew = False)")
     chain = top.get("fullchain", "")
     if not chain:
         raise Error("doesn't say where the certificate is (fullchain)")
-    settings = {"key-type": _key_type(params), "preferred-chain": params.get("preferred_chain", ""),
-                "preferred-profile": params.get("preferred_profile", ""),
-                "required-profile": params.get("required_profile", ""),
-                "reuse-key": "yes" if params.get("reuse_key") == "True" else "",
-                "tlsfeature": "status_request" if params.get("must_staple") == "True" else ""}
+    settings = {"key-type": _key_type(params), **{
+        name.replace("_", "-"): params.get(name, "")
+        for name in ("preferred_chain", "preferred_profile", "required_profile")},
+        **{name: value if params.get(key) == "True" else "" for name, key, value in (
+            ("reuse-key", "reuse_key", "yes"), ("tlsfeature", "must_staple", "status_request"))}}
     challenge, left = _challenge(params, nested)
-    if params.get("installer", "None") != "None":
-        left.append(f"installer = {params['installer']}: what it wrote into the server's "
-                    "configuration stays there")
-    if "renew_before_expiry" in top:
-        left.append(f"renew_before_expiry = {top['renew_before_expiry']}: see min-days")
-    # of those that nobody here knows the names alone: there may be a secret
-    left += [f"{name}: no such setting here" for name in params
-             if name not in _READ | _NOTHING and not name.startswith(("dns_", "manual_"))]
+    server = params.get("server", _DEFAULT)
     return Found(
         os.path.basename(path).removesuffix(".conf"), path, reading.names(chain),
-        _OLD.get(params.get("server", ""), params.get("server", _DEFAULT)),
-        top.get("privkey", ""), chain, settings, challenge,
+        _OLD.get(server, server), top.get("privkey", ""), chain, settings, challenge,
         tuple(Hook(when, params[name], f"{path} ({name})") for name, when in _HOOKS.items()
-              if params.get(name, "None") != "None"), tuple(left))
+              if params.get(name, "None") != "None"), (*left, *_others(top, params)))
+
+
+def _others(top: Mapping[str, str], params: Mapping[str, str]) -> Iterator[str]:
+    """Yield what has no counterpart here."""
+    if params.get("installer", "None") != "None":
+        yield (f"installer = {params['installer']}: what it wrote into the server's configuration "
+               "stays there")
+    if "renew_before_expiry" in top:
+        yield f"renew_before_expiry = {top['renew_before_expiry']}: see min-days"
+    for name in params:   # the name alone: there may be a secret
+        if name not in _READ | _NOTHING and not name.startswith(("dns_", "manual_")):
+            yield f"{name}: no such setting here"
 
 
 def _key_type(params: Mapping[str, str]) -> str:
@@ -105,7 +109,7 @@ def _challenge(params: Mapping[str, str], nested: Mapping[str, str]) -> tuple[st
     """Return the type of challenge, and what of the plugin for it can't be taken over."""
     plugin = params.get("authenticator", "")
     wanted = [word for word in _list(params.get("pref_challs", "")) if word in _CHALLENGES]
-    if plugin == "standalone" or plugin == "":
+    if plugin in ("standalone", ""):
         return "", []
     if plugin == "webroot":
         roots = dict.fromkeys([*_list(params.get("webroot_path", "")), *nested.values()])

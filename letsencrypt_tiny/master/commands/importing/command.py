@@ -108,7 +108,7 @@ def _jobs(config: Config, client: Client, estate: Estate, loaded: certificates.C
             continue
         except Error as exc:
             estate.left.append(f"{found.source}: {found.name}: {exc}")
-            estate.left += found.left
+            estate.left += [f"{found.name}: {line}" for line in found.left]
             continue
         name = planned.section.name
         estate.left += [f"{name}: {line}" for line in (*found.left, *planned.left)]

@@ -98,8 +98,8 @@ def _certificate(found: Estate, common: Shell, base: str, server: str, name: str
         "preferred-chain": values.get("PREFERRED_CHAIN"),
         "preferred-profile": values.get("ACME_PROFILE"),
         "tlsfeature": "status_request" if values.get("OCSP_MUST_STAPLE") == "yes" else ""}
-    hooks = (Hook("at each step (deploy_cert: after a renewal)", hook, f"{path} (HOOK)"),) \
-        if hook else ()
+    hooks = (Hook("at each step (deploy_cert: after a renewal)", hook,
+                  f"{path if hook != common.get('HOOK') else 'config'} (HOOK)"),) if hook else ()
     return Found(name, f"{base}/domains.txt", names, server, f"{place}/privkey.pem",
                  f"{place}/fullchain.pem", settings, challenge.replace("http-01", ""), hooks,
                  tuple(left))

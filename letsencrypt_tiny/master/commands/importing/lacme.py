@@ -43,8 +43,8 @@ def read(directory: str, servers: Mapping[str, str]) -> Estate:
         others = [key for key in dict(main[name].items()) if key != "server"] \
             if name in main else []
         if others:
-            found.left.append(f"{path}, [{name}]: {', '.join(others)}: set them in [{name}] of "
-                              "letsencrypt-tiny.conf if they are wanted there, too")
+            found.left.append(f"{path}, [{name}]: {', '.join(others)}: see the settings of that "
+                              f"name in [{name}] of letsencrypt-tiny.conf")
     return found
 
 

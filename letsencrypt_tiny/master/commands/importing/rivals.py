@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ....common import log
 from ....common.errors import Error
-from ...settings import identifiers
 from ...settings.certificates import Section
 from ...settings.main import Config
 from . import reading
 from .accounts import servers
-from .model import Found
+from .sections import names_of
 from .table import CLIENTS, Client
 
 _TIMERS = "/etc/systemd/system/timers.target.wants"
@@ -34,7 +33,7 @@ def found(sections: Iterable[Section], known: Mapping[str, str], root: str = "",
     ``known`` are the directories of CAs by host; ``root`` is put before all paths but those in
     the clients' own files.
     """
-    ours = {value for section in sections for _, value in section.identifiers}
+    ours = {name for section in sections for name in section.identifiers}
     for client in clients:
         where = _active(client, root)
         if not where:
@@ -44,28 +43,15 @@ def found(sections: Iterable[Section], known: Mapping[str, str], root: str = "",
                 estate = client.read(f"{root}{place}", known)
             except Error:   # nothing there, or nothing for us to read
                 continue
-            both = {name: one.source for one in estate.certificates for name in _names(one)
+            both = {name: one.source for one in estate.certificates for name in names_of(one)
                     if name in ours}
             if both:
-                names = ", ".join(sorted(both)[:SHOWN])
+                names = ", ".join(value for _, value in sorted(both)[:SHOWN])
                 more = f" and {len(both) - SHOWN} more" if len(both) > SHOWN else ""
                 yield (f"{client.name}, which {where} starts, renews {names}{more}, too "
                        f"({next(iter(both.values()))}): let one of both do it; {client.name} is "
                        f"stopped so: {client.stop}")
                 break
-
-
-def _names(one: Found) -> Iterator[str]:
-    """Yield the names of a certificate, as sections have them; what is none is passed over."""
-    words = one.names or [
-        word.partition(":")[2] for word in one.settings.get("subjectAltName", "").split(",")] + [
-        word.removeprefix("CN=") for word in one.settings.get("subject", "").split("/")
-        if word.startswith("CN=")]
-    for word in words:
-        try:
-            yield identifiers.parse_identifier(word, public=False)[1]
-        except ValueError:
-            continue
 
 
 def _active(client: Client, root: str) -> str:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from ....common.errors import Error
 from ....common.log import printable
+from ....common.names import Identifier
 from ...settings import certificates, choice, identifiers
-from ...settings.authorities import DEFAULT
 from ...settings.certificates import SECTION, Certificates, Section
 from ...settings.keys import KEY_TYPES
 from ...settings.main import Config
@@ -49,10 +49,7 @@ def plan(config: Config, client: str, loaded: Certificates, found: Found, pair: 
 
     Raises Present, and Error, which says why it can't be taken over.
     """
-    name = _name(found)
-    _check_present(loaded, found, name)
-    if name in taken:
-        raise Error(f"another certificate is called [{name}], too: take it over by hand")
+    name = _free_name(loaded, found, taken)
     settings, left = _settings(config, found, pair)
     path = f"{sectionfile.place(loaded)}/{name}.conf"
     if os.path.lexists(path):
@@ -68,75 +65,98 @@ def plan(config: Config, client: str, loaded: Certificates, found: Found, pair: 
     return Planned(tried.sections[name], path, text, tuple(left))
 
 
-def _name(found: Found) -> str:
-    """Return what the section is called: as there, if that may name a directory; else after its
+def _names(found: Found) -> Iterator[str]:
+    """Yield what a section may be called: as there, if that may name a directory; or after its
     first name."""
-    if _NAME.match(found.name):
-        return found.name
-    name = sectionfile.name_for(found.names[0]) if found.names else ""
-    if not _NAME.match(name):
-        raise Error(f"“{printable(found.name, 100)}” can't be the name of a section here: take it "
-                    "over by hand")
-    return name
+    for name in (found.name, *map(sectionfile.name_for, found.names[:1])):
+        if _NAME.match(name):
+            yield name
 
 
-def _check_present(loaded: Certificates, found: Found, name: str) -> None:
-    """Raise Present, or Error, if there is such a section, or one for the same names."""
-    names = set(_identifiers(found))
+def _free_name(loaded: Certificates, found: Found, taken: Collection[str]) -> str:
+    """Return what the section is to be called.
+
+    Raises Present, or Error, if there is one that is for its names already, or some of them.
+    """
+    names = set(names_of(found))
     for section in loaded.sections.values():
-        if names and set(section.identifiers) == names or not names and section.name == name:
+        if names == set(section.identifiers):
             raise Present(f"{section.where} is there already")
-    if name in loaded.sections:
-        more = names - set(loaded.sections[name].identifiers)
-        what = f"add {', '.join(value for _, value in sorted(more))} to its names" if more else \
-            "it has more names"
-        raise Error(f"{loaded.sections[name].where} is yours, and not changed: {what}")
-    if name in loaded.faults:
-        raise Error(f"there is such a section, and it is wrong: {loaded.faults[name]}")
+    if wrong := [word for word in found.names if _identifier(word) is None]:
+        raise Error(f"“{printable(wrong[0], 100)}” is not a name that a certificate can be for")
+    why = "that can't be the name of a section here"
+    for name in _names(found):
+        if name in loaded.sections and names & set(loaded.sections[name].identifiers):
+            more = names - set(loaded.sections[name].identifiers)
+            what = f"add {', '.join(value for _, value in sorted(more))} to its names" if more \
+                else "it has more names"
+            raise Error(f"{loaded.sections[name].where} is yours, and not changed: {what}")
+        if name not in taken and name not in loaded.sections and name not in loaded.faults:
+            return name
+        why = f"there is another section [{name}]"
+    raise Error(f"{why}: take it over by hand")
 
 
-def _identifiers(found: Found) -> Iterator[tuple[str, str]]:
-    for word in found.names:
-        try:
-            yield identifiers.parse_identifier(word, public=False)
-        except ValueError as exc:
-            raise Error(str(exc)) from exc
+def names_of(found: Found) -> Iterator[Identifier]:
+    """Yield the names of a certificate, as sections have them; what is none is passed over."""
+    words = found.names or [
+        word.strip().partition(":")[2]
+        for word in found.settings.get("subjectAltName", "").split(",")] + [
+        word.removeprefix("CN=") for word in found.settings.get("subject", "").split("/")
+        if word.startswith("CN=")]
+    yield from filter(None, map(_identifier, words))
+
+
+def _identifier(word: str) -> Identifier | None:
+    try:
+        return identifiers.parse_identifier(word, public=False)
+    except ValueError:
+        return None
 
 
 def _settings(config: Config, found: Found, pair: Pair | None
               ) -> tuple[dict[str, str], list[str]]:
     """Return the settings to write, and what there is to be told of others."""
     settings = {name: value for name, value in found.settings.items() if value}
-    left: list[str] = []
     if found.names:
-        settings["names"] = ", ".join(dict.fromkeys(value for _, value in _identifiers(found)))
+        settings["names"] = ", ".join(dict.fromkeys(value for _, value in names_of(found)))
     if found.challenge:
         settings["challenge"] = found.challenge
-    if found.server:
-        try:
-            word = choice.resolve(config, found.server)
-        except ValueError as exc:
-            raise Error(f"its CA, {printable(found.server, 300)}: {exc}") from exc
-        if word:
-            settings["ca"] = word
-    if "key-type" not in settings and pair is not None:
-        settings["key-type"] = pair.key_type
-    kind = settings.get("key-type", "")
-    if "certificate-key" not in settings and kind in (*KEY_TYPES[:1], ""):
-        settings.pop("key-type", None)    # what there would be, anyhow
-    elif kind not in KEY_TYPES and " " not in kind and "," not in kind and kind:
-        left.append(f"key-type = {settings.pop('key-type')}: not one of {', '.join(KEY_TYPES)}: "
-                    f"new keys are {KEY_TYPES[0]}")
+    if found.server and (word := _authority(config, found.server)):
+        settings["ca"] = word
+    left = _judge_key_type(settings, pair)
     for name, value in settings.items():
         if not value.isprintable():
             raise Error(f"its {name} is not of one line")
     return settings, left
 
 
+def _authority(config: Config, server: str) -> str:
+    """Return what the setting “ca” calls the CA with this directory; "" for that of [client]."""
+    try:
+        return choice.resolve(config, server)
+    except ValueError as exc:
+        raise Error(f"its CA, {printable(server, 300)}: {exc}") from exc
+
+
+def _judge_key_type(settings: dict[str, str], pair: Pair | None) -> list[str]:
+    """Set key-type, by the key that there is if nobody says it, and not to what it would be anyhow;
+    return what is to be told of one that there is not here."""
+    if "certificate-key" in settings:
+        return []
+    kind = settings.pop("key-type", "") or (pair.key_type if pair is not None else "")
+    if kind in KEY_TYPES[1:]:
+        settings["key-type"] = kind
+    elif kind not in KEY_TYPES[:1] and kind:
+        return [f"key-type = {printable(kind, 100)}: not one of {', '.join(KEY_TYPES)}: new keys "
+                f"are {KEY_TYPES[0]}"]
+    return []
+
+
 def _lines(settings: dict[str, str]) -> Iterator[str]:
     for name in _ORDER:
         value = settings.get(name, "")
-        if value and not (name == "ca" and value == DEFAULT):
+        if value:
             yield f"{name} = {value}"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness import ca, foreign, judge
-from harness.run import SIGNER_USER, Site
+from harness.run import SIGNER_USER, Site, run
 from harness.verdict import errors, only_error, snapshot, tidy
 
 
@@ -167,3 +167,60 @@ def test_what_is_not_believed(bare: Site) -> None:
     assert sorted(os.listdir(bare.etc / "certs.conf.d")) == ["certbot.example.conf"]
     assert done.stderr.count("not taken over: ") >= 8
     tidy(bare)
+
+
+def test_what_is_there_stays(bare: Site) -> None:
+    """A run that was killed is gone on with; another key is nobody's to replace; an account key of
+    no use keeps no certificate from being taken over."""
+    theirs = foreign.copied("lego", bare.path / "theirs")
+    account, = theirs.glob("accounts/*/*/keys/*.key")
+    encrypted = ca.openssl("pkcs8", "-topk8", "-passout", "pass:x", "-in", str(account))
+    account.write_bytes(encrypted)
+    for name in ("lego.example", "mail.lego.example"):
+        bare.file(name).parent.mkdir()
+        bare.file(name, "privkey.pem").touch(0o600)
+    half, other = (bare.file(name, "privkey.pem") for name in ("lego.example", "mail.lego.example"))
+    half.write_bytes((theirs / "certificates/lego.example.key").read_bytes())
+    other.write_text(ca.genkey())
+    kept = other.read_text()
+    done = bare.run("import", "lego", str(theirs))
+    assert done.returncode == 1 and "is encrypted" in done.stderr
+    assert all("account key" in line or "encrypted" in line for line in errors(done)), done.stderr
+    assert not bare.account_key.exists()
+    assert judge.matches(bare.file("lego.example"), half)
+    assert other.read_text() == kept and not bare.file("mail.lego.example").exists()
+    assert "mail.lego.example: key and certificate are not copied: " in done.stderr
+    assert conf(bare, "mail.lego.example") and conf(bare, "lego.example")
+    account.write_bytes(ca.openssl("pkey", "-in", str(account), "-passin", "pass:x"))
+    assert bare.run("import", "lego", str(theirs)).returncode == 0 and bare.account_key.exists()
+
+
+def test_dns_01(bare: Site) -> None:
+    """What needs dns-01 waits until it is said how."""
+    theirs = foreign.copied("certbot", bare.path / "theirs")
+    file = theirs / "renewal/mail.conf"
+    file.write_text(file.read_text().replace(
+        "authenticator = standalone",
+        "authenticator = dns-rfc2136\ndns_rfc2136_credentials = /root/rfc.ini"))
+    done = bare.run("import", "certbot", str(theirs))
+    assert done.returncode == 0 and errors(done) == [], done.stderr
+    assert "the challenge dns-01 needs a section [dns]" in done.stderr
+    assert "dns_rfc2136_credentials = /root/rfc.ini" in done.stderr
+    assert os.listdir(bare.etc / "certs.conf.d") == ["certbot.example.conf"]
+    assert os.listdir(bare.lib / "certs") == ["certbot.example"]
+    bare.main["dns"] = {"server": "127.0.0.1"}
+    done = bare.run("import", "certbot", str(theirs))
+    assert done.returncode == 0 and "challenge = dns-01\n" in conf(bare, "mail"), done.stderr
+
+
+def test_nobody_reads_the_account_key_but_its_manager(bare: Site) -> None:
+    """The master opens it, and has the kernel copy it."""
+    theirs = foreign.copied("certbot", bare.path / "theirs")
+    log = bare.path / "log"
+    done = run(["strace", "-f", "-y", "-s0", "-e",
+                "trace=openat,open,read,pread64,readv,mmap,sendfile", "-o", str(log),
+                *bare.command("import", "certbot", str(theirs))], timeout=120)
+    assert done.returncode == 0 and bare.account_key.exists(), done.stderr
+    calls = [line for line in log.read_text().splitlines() if "private_key.json" in line]
+    assert any("sendfile(" in line for line in calls), calls
+    assert not [line for line in calls if re.search(r"\b(read|pread64|readv|mmap)\(", line)]

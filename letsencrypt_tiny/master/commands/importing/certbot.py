@@ -50,8 +50,7 @@ def read(directory: str, servers: Mapping[str, str]) -> Estate:
             top, params, nested = _options(reading.text(path))
             found.certificates.append(_certificate(path, top, params, nested))
             server = params.get("server", _DEFAULT)
-            if _is_word(params.get("account", "")):
-                accounts[server, params["account"]] = None
+            accounts[server, params.get("account") or _only_account(directory, server)] = None
         except Error as exc:
             found.left.append(f"{path}: {str(exc).removeprefix(f'{path}: ')}")
     for server, identifier in accounts:
@@ -129,8 +128,9 @@ def _challenge(params: Mapping[str, str], nested: Mapping[str, str]) -> tuple[st
 
 
 def _account(found: Estate, directory: str, server: str, identifier: str) -> None:
-    place = f"{directory}/accounts/{server.partition('://')[2].strip('/')}/{identifier}"
-    if ".." in place.split("/") or not os.path.lexists(f"{place}/private_key.json"):
+    place = f"{_accounts(directory, server)}/{identifier}"
+    if not (identifier.isascii() and identifier.isalnum()) or ".." in place.split("/") \
+            or not os.path.lexists(f"{place}/private_key.json"):
         found.left.append(f"{place}: there is no account")
         return
     try:
@@ -141,8 +141,15 @@ def _account(found: Estate, directory: str, server: str, identifier: str) -> Non
     found.accounts.append(Account(_OLD.get(server, server), f"{place}/private_key.json", url))
 
 
-def _is_word(text: str) -> bool:
-    return text.isascii() and text.isalnum()
+def _accounts(directory: str, server: str) -> str:
+    """Return the directory of the accounts at a CA."""
+    return f"{directory}/accounts/{server.partition('://')[2].strip('/')}"
+
+
+def _only_account(directory: str, server: str) -> str:
+    """Return which account is meant where nothing says so: the only one at the CA, or "?"."""
+    found = reading.listing(_accounts(directory, server))
+    return found[0] if len(found) == 1 else "?"
 
 
 def _list(value: str) -> list[str]:

@@ -15,7 +15,7 @@ from ....common.errors import ConfigError, Error, UsageError, did_you_mean
 from ...settings import certificates
 from ...settings.main import Config
 from ...store import sectionfile
-from ...store.journal import Journal, SectionState
+from ...store.journal import Journal
 from ...store.written import File
 from ..locked import Locked
 from . import accounts, pairs, sections
@@ -141,7 +141,8 @@ def _write(config: Config, job: Job, thumbprint: str) -> None:
                      f"{os.path.dirname(section.key)}")
             directory = accounts.directory_of(config, job.found)
             if directory:
-                Journal(config.state_directory).remember(section.name, SectionState(
+                journal = Journal(config.state_directory)
+                journal.remember(section.name, journal.section(section.name)._replace(
                     issuer=directory, issuer_account=thumbprint or None))
     sectionfile.Written(job.planned.path, job.planned.text, None)
     log.info(f"{section.name}: {job.planned.path} written")

@@ -106,8 +106,8 @@ def _run(argv: list[str]) -> int:
     if unknown:
         parser().error(unknown_option(unknown[0]))
     if not options.words:
-        parser().error("no command: say add, remove, account, newOrder, revokeCert, status, "
-                       "records or check")
+        parser().error("no command: say add, remove, import, account, newOrder, revokeCert, "
+                       "status, records or check")
     word, *options.arguments = options.words
     command = meant(word)
     if command == "help":
@@ -270,6 +270,11 @@ def _add(config: "Config", options: Arguments) -> int:
         options.tos_agreed, options.web_server))
 
 
-_RUN = {"add": _add, "remove": _remove, "account": _account, "newOrder": _new_order,
-        "revokeCert": _revoke, "status": _status, "records": _records, "check": _check,
-        "tidy": _tidy}
+def _import(config: "Config", options: Arguments) -> int:
+    from .commands.importing.command import import_
+    return import_(config, options.arguments, options.dry_run)
+
+
+_RUN = {"add": _add, "remove": _remove, "import": _import, "account": _account,
+        "newOrder": _new_order, "revokeCert": _revoke, "status": _status, "records": _records,
+        "check": _check, "tidy": _tidy}

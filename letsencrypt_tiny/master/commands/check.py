@@ -124,6 +124,8 @@ def _check_certificates(config: Config, findings: Findings, only: Collection[str
     if found.empty:
         findings.add(Error(found.hint))
     _tell_of_lacme(config, found)
+    from .importing import rivals
+    rivals.warn(config, found.sections.values())
     return found.sections
 
 

@@ -24,7 +24,7 @@ from ..store.installed import Busy, check_authorities
 from ..store.journal import Journal, SectionState
 from ..store.renewals import Renewals
 from ..store.vicinity import Vicinity
-from . import due
+from . import due, troubles
 from .life import Life
 from .waits import Wait, Waits
 from .wishes import settle
@@ -68,6 +68,10 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
     if any(life.phase == lifecycle.INSTALLED for life in lives):
         from .install import notify
         notify(lives, report)
+    if any(life.state.hooks for life in lives):
+        from .hooks import run_hooks
+        run_hooks(config, lives, report)
+    troubles.settle(config, report, lives, options.sections or None)
     report.summary()
     return report.exit_status
 
@@ -100,7 +104,7 @@ def _look(config: Config, options: Options, lives: Iterable[Life],
                     and not _waits(options, life, verdict, waits, waiting):
                 wanted.append((number, life, verdict))
             if life.due is not False or life.section.twin or life.section.next_key \
-                    or life.phase == lifecycle.INSTALLED:
+                    or life.phase == lifecycle.INSTALLED or life.state.hooks:
                 kept.append((number, life))
     kept.sort(key=itemgetter(0))
     wanted.sort(key=itemgetter(0))

@@ -58,6 +58,7 @@ class Config(NamedTuple):
     library_directory: str
     run_directory: str
     openssl: str
+    run_hooks: str                            # a directory, or ""
     client: Client
     webserver: Webserver
     accountd: Accountd | None                 # None: an existing signer on client.socket
@@ -118,7 +119,9 @@ MAIN = Table(
             "certificates of the short form, and state"),
     Setting("run-directory", "run_directory", values.own_directory, paths.RUN_DIR,
             "lock and sockets"),
-    Setting("openssl", "openssl", values.absolute, paths.OPENSSL, "the program"))
+    Setting("openssl", "openssl", values.absolute, paths.OPENSSL, "the program"),
+    Setting("run-hooks", "run_hooks", values.absolute, "",
+            "directory of programs for run-parts after a run that has installed something"))
 
 CLIENT = Table(
     *CA,

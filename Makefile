@@ -51,7 +51,8 @@ CONFFILES := letsencrypt-tiny.conf accountd.conf nginx.conf nginx-static.conf \
 MAN := letsencrypt-tiny-accountd.1 letsencrypt-tiny.conf.5 letsencrypt-tiny-certs.conf.5 \
        letsencrypt-tiny-accountd.conf.5 letsencrypt-tiny.8
 DOCS := $(wildcard README.md SECURITY.md RELIABILITY.md)
-EXAMPLES := $(wildcard examples/*)
+EXAMPLES := $(wildcard examples/dns-*)
+SERVERS := $(wildcard examples/certs-*.conf)
 
 # The sources are written for prefix=/usr; this says in every installed file where it went.
 REWRITE := sed \
@@ -113,6 +114,7 @@ ifneq ($(DOCS),)
 endif
 	install -d $(DESTDIR)$(docdir)/examples
 	install -m 0755 -t $(DESTDIR)$(docdir)/examples $(EXAMPLES)
+	@set -e; for f in $(SERVERS); do $(call put,0644,$$f,$(docdir)/$$f); done
 	@$(call put,0644,config/certs.conf,$(docdir)/examples/certs.conf)
 ifneq ($(unitdir),)
 	install -d $(DESTDIR)$(unitdir)

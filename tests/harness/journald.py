@@ -1,7 +1,6 @@
 """systemd's journal daemon, where there is no systemd: in a mount namespace with a /run of its own.
 
-It takes entries by the native protocol, from syslog(3), and from the standard error of what runs
-under systemd-cat(1), as services do.
+It takes entries by the native protocol, from syslog(3), and from the standard error of services.
 """
 
 import json
@@ -29,6 +28,17 @@ mount --bind /dev/pts /run/dev/pts
 mount --move /run/dev /dev
 ln -s /run/systemd/journal/dev-log /dev/log
 exec {JOURNALD}
+"""
+# What systemd does before it starts a service (systemd.exec(5), StandardError=journal)
+_SERVICE = """import os, socket, sys
+stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+stream.connect("/run/systemd/journal/stdout")
+stream.sendall(b"stream\\n\\n6\\n1\\n0\\n0\\n0\\n")
+for name in 1, 2:
+    os.dup2(stream.fileno(), name)
+info = os.fstat(2)
+os.environ["JOURNAL_STREAM"] = f"{info.st_dev}:{info.st_ino}"
+os.execv(sys.argv[1], sys.argv[1:])
 """
 _SOCKETS = ("socket", "dev-log", "stdout")
 
@@ -59,8 +69,7 @@ class Journald:
         """Return an argv that runs ``argv`` beside the daemon; as a ``service`` its standard error
         is the journal's."""
         nsenter = ["/usr/bin/nsenter", f"--mount=/proc/{self._process.pid}/ns/mnt", "--"]
-        return [*nsenter, *(["/usr/bin/systemd-cat", "--identifier=stream", "--"] * service),
-                *argv]
+        return [*nsenter, *(["/usr/bin/python3", "-I", "-c", _SERVICE] * service), *argv]
 
     def run(self, argv: Sequence[str], service: bool = False, **kwargs: Any) -> "Result[str]":
         """Run a command beside the daemon."""

@@ -87,6 +87,11 @@ def cron(site: Site) -> "Result[str]":
     return done
 
 
+def unwrapped(text: str) -> str:
+    """Return what is told, a line each thing."""
+    return text.replace("\n    ", " ")
+
+
 def fields(entry: dict[str, Any]) -> tuple[object, ...]:
     """Return what an entry says of itself."""
     return (entry["PRIORITY"], entry.get("ACME_SECTION"), entry.get("ACME_CA"),
@@ -120,7 +125,7 @@ def test_nothing_is_forged(host: Site, hostile: Hostile, journald: Journald) -> 
     assert len(found) == 1, found
     name = hostile.directory.split("/")[2]
     assert fields(found[0])[:3] == (ERROR, "a", name)
-    assert found[0]["MESSAGE"].startswith("error: a: No\\x0aPRIORITY=0\\x0aMESSAGE=forged")
+    assert found[0]["MESSAGE"].startswith("error: a: newOrder: No\\x0aPRIORITY=0\\x0aMESSAGE=forged")
     assert found[0]["ACME_PROBLEM"] == f"caa{forged}"[:200] or \
         bytes(found[0]["ACME_PROBLEM"]).decode() == f"caa{forged}"
     assert "X" not in found[0] and not journald.entries("MESSAGE=forged")
@@ -182,7 +187,7 @@ def test_syslog_elsewhere(host: Site, hostile: Hostile, journald: Journald) -> N
         found = journald.entries()[before:]
         assert {entry["_TRANSPORT"] for entry in found} == {"syslog"}
         assert [(entry["PRIORITY"], entry["MESSAGE"]) for entry in found] == [
-            (ERROR, f"error: {name}: No\\x0a<0>forged (caa)") for name in ("a", "b")]
+            (ERROR, "error: a, b: newOrder: No\\x0a<0>forged (caa)")]
         assert {entry["SYSLOG_IDENTIFIER"] for entry in found} == {"letsencrypt-tiny"}
     finally:
         journald.run(["/bin/mv", "/run/systemd/journal/moved", "/run/systemd/journal/socket"])
@@ -214,16 +219,16 @@ def test_one_mail_a_day(host: Site, hostile: Hostile) -> None:
     assert [number for number, _ in mails][:1] == [0] and 3 <= len(mails) <= 4, mails
     assert all(after - before >= 4 for (before, _), (after, _) in zip(mails, mails[1:]))
     first, last = mails[0][1], mails[-1][1]
-    assert re.match(r"a, b: Order https://ca\.example/order/1 is no good\. \(caa\)", first)
+    assert re.match(r"a, b: newOrder: Order https://ca\.example/order/1 is no good\. \(caa\)", first)
     assert first.count("no good") == 1, "what is alike is told once"
     expiry = datetime.datetime.strptime(
-        judge.x509(host.file("a"), "-enddate"), "notAfter=%b %d %H:%M:%S %Y GMT"
+        judge.x509(host.file("a"), "-enddate").strip(), "notAfter=%b %d %H:%M:%S %Y GMT"
     ).strftime("%Y-%m-%d %H:%M UTC")
-    assert f"the first certificate of them expires {expiry}, in 89 days" in first.replace(
-        "\n    ", " ")
+    assert f"the first certificate of them expires {expiry}, in 89 days" in unwrapped(first)
     since = [re.search(r"since (\S+ \S+) UTC", text) for text in (first, last)]
     assert since[0] and since[1] and since[1][1] < since[0][1]
-    assert re.search(r"tried again by the (next run|first run after \S+ \S+ UTC)", first)
+    assert re.search(r"tried again by the (next run|first run after \S+ \S+ UTC)",
+                     unwrapped(first))
     # another one begins to fail: that is told at once, and the others with it
     host.certificate("c", ["c.example"])
     pass_by(host, 1)
@@ -273,7 +278,8 @@ def test_notification_that_fails(host: Site, hostile: Hostile) -> None:
     host.certificate("a", ["a.example"], notify=f"echo >> {host.path}/notified; exit 3")
     done = cron(host)
     assert done.stdout.startswith("a: the notification failed: “echo"), done.stdout
-    assert "ended with status 3" in done.stdout and "tried again by the next run" in done.stdout
+    text = unwrapped(done.stdout)
+    assert "exit 3” ended with status 3" in text and "tried again by the next run" in text
     for _ in range(3):
         pass_by(host, 6)
         assert cron(host).stdout == ""
@@ -289,7 +295,7 @@ def test_the_command_says_the_same(host: Site, hostile: Hostile) -> None:
     refuse(hostile)
     told = cron(host).stdout
     done = host.run("failures")
-    assert (done.returncode, done.stdout) == (1, told) and "a, b: No. (caa)" in told
+    assert (done.returncode, done.stdout) == (1, told) and "a, b: newOrder: No. (caa)" in told
     assert host.run("failures", "x").returncode == host.run("failures", "--json").returncode == 2
     host.write("letsencrypt-tiny.conf", "nonsense = 1\n")
     assert host.run("failures").returncode == 0, "of another state directory"

@@ -21,8 +21,8 @@ def lines(troubles: Mapping[str, Trouble], now: float) -> Iterator[str]:
         for line in _details(list(those.values()), whole, now):
             yield from _wrapped(line, "  ", "    ")
         yield ""
-    yield "“letsencrypt-tiny status” shows all; what is named is tried at once:"
-    yield "“letsencrypt-tiny newOrder SECTION”.  This is told once a day as long as it lasts."
+    yield "“letsencrypt-tiny status” shows all; “letsencrypt-tiny newOrder SECTION” tries"
+    yield "at once.  This is told once a day as long as it lasts."
 
 
 def subject(troubles: Mapping[str, Trouble], host: str) -> str:

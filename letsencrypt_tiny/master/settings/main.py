@@ -121,7 +121,7 @@ MAIN = Table(
             "lock and sockets"),
     Setting("openssl", "openssl", values.absolute, paths.OPENSSL, "the program"),
     Setting("run-hooks", "run_hooks", values.absolute, "",
-            "directory of programs for run-parts after a run that has installed something"))
+            "programs to run after a run that has installed something"))
 
 CLIENT = Table(
     *CA,

@@ -125,7 +125,8 @@ def test_nothing_is_forged(host: Site, hostile: Hostile, journald: Journald) -> 
     assert len(found) == 1, found
     name = hostile.directory.split("/")[2]
     assert fields(found[0])[:3] == (ERROR, "a", name)
-    assert found[0]["MESSAGE"].startswith("error: a: newOrder: No\\x0aPRIORITY=0\\x0aMESSAGE=forged")
+    assert found[0]["MESSAGE"].startswith(
+        "error: a: newOrder: No\\x0aPRIORITY=0\\x0aMESSAGE=forged")
     assert found[0]["ACME_PROBLEM"] == f"caa{forged}"[:200] or \
         bytes(found[0]["ACME_PROBLEM"]).decode() == f"caa{forged}"
     assert "X" not in found[0] and not journald.entries("MESSAGE=forged")
@@ -219,7 +220,8 @@ def test_one_mail_a_day(host: Site, hostile: Hostile) -> None:
     assert [number for number, _ in mails][:1] == [0] and 3 <= len(mails) <= 4, mails
     assert all(after - before >= 4 for (before, _), (after, _) in zip(mails, mails[1:]))
     first, last = mails[0][1], mails[-1][1]
-    assert re.match(r"a, b: newOrder: Order https://ca\.example/order/1 is no good\. \(caa\)", first)
+    assert re.match(r"a, b: newOrder: Order https://ca\.example/order/1 is no good\. \(caa\)",
+                    first)
     assert first.count("no good") == 1, "what is alike is told once"
     expiry = datetime.datetime.strptime(
         judge.x509(host.file("a"), "-enddate").strip(), "notAfter=%b %d %H:%M:%S %Y GMT"

@@ -101,7 +101,7 @@ class Example:
                     done = command("/bin/sh", "-c", line)
                     assert done.returncode == 0, (line, done)
                 continue
-            kind, path = re.fullmatch(r"(File|Add to) (/\S+?),?(?: .*)?", head).groups()  # type: ignore[union-attr]
+            kind, path = re.findall(r"(File|Add to) (/[^ ,]+)", head)[0]
             if RELEASE != "12":
                 path = path.replace("/postgresql/15/", "/postgresql/17/")
             with open(path, "w" if kind == "File" else "a") as file:

@@ -65,12 +65,7 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
         order(config, journal, report, wanting,
               patient=not options.sections and options.min_days is None)
     _make_next_keys(config, lives)
-    if any(life.phase == lifecycle.INSTALLED for life in lives):
-        from .install import notify
-        notify(lives, report)
-    if any(life.state.hooks for life in lives):
-        from .hooks import run_hooks
-        run_hooks(config, lives, report)
+    _notify(config, lives, report)
     troubles.settle(config, report, lives, options.sections or None)
     report.summary()
     return report.exit_status
@@ -208,6 +203,16 @@ def _make_next_keys(config: Config, lives: Sequence[Life]) -> None:
         if life.section.next_key:
             from .next_keys import make
             make(config, life)
+
+
+def _notify(config: Config, lives: Sequence[Life], report: Report) -> None:
+    """Tell whoever uses what is new."""
+    if any(life.phase == lifecycle.INSTALLED for life in lives):
+        from .install import notify
+        notify(lives, report)
+    if any(life.state.hooks for life in lives):
+        from .hooks import run_hooks
+        run_hooks(config, lives, report)
 
 
 def _usable(life: Life, report: Report) -> bool:

@@ -24,6 +24,7 @@ mkdir -m 1777 "$1/dev/shm" "$1/run/lock"
 mkdir "$1/dev/pts"
 mount --bind /dev/pts "$1/dev/pts"
 ln -s /proc/self/fd "$1/dev/fd"
+ln -s /proc/self/fd/0 "$1/dev/stdin"
 ln -s /proc/self/fd/1 "$1/dev/stdout"
 ln -s /proc/self/fd/2 "$1/dev/stderr"
 root=$1; shift

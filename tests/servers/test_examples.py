@@ -71,8 +71,8 @@ def host(pebble: Pebble, users: Users) -> Iterator[None]:
         f"[webserver]\nlisten = 127.0.0.1:{pebble.http_port}\niptables = no\n")
     (ETC / "certs.conf.d/00-pebble.conf").write_text(f"CAfile = {ETC}/roots.pem\nari = no\n")
     done = command("/usr/bin/setpriv", f"--reuid={SIGNER_USER}", f"--regid={SIGNER_USER}",
-                   "--clear-groups", "/usr/bin/letsencrypt-tiny-accountd", "--genkey=ec:P-256", "--if-none",
-                   f"--privkey=file:{LIB}/accountd/account.key")
+                   "--clear-groups", "/usr/bin/letsencrypt-tiny-accountd", "--genkey=ec:P-256",
+                   "--if-none", f"--privkey=file:{LIB}/accountd/account.key")
     assert done.returncode == 0, done.stderr
     done = master("account", "--register", "--tos-agreed")
     assert done.returncode == 0, done.stderr
@@ -168,8 +168,9 @@ def service(name: str, verb: str) -> None:
         prosody(verb)
         return
     with tempfile.TemporaryFile("w+") as output:   # no pipe: a daemon may keep it
-        done = subprocess.run(["/usr/sbin/service", name, verb], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                              timeout=120, check=False, env=ENVIRONMENT)
+        done = subprocess.run(["/usr/sbin/service", name, verb], stdin=subprocess.DEVNULL,
+                              stdout=output, stderr=output, timeout=120, check=False,
+                              env=ENVIRONMENT)
         output.seek(0)
         assert done.returncode == 0 or verb == "stop", output.read()
     deadline = time.monotonic() + 20

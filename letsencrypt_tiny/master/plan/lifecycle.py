@@ -39,7 +39,6 @@ class Facts(NamedTuple):
     order_key: str = ""          # what the order is for: SHA-256 of the SubjectPublicKeyInfo
     not_before: int = 0          # when to ask again, Unix time
     notify: bool = False         # there is a notification to deliver
-    hooks: bool = False          # … and hooks of the whole run to run
     finalize: str | None = None  # where the order is finalized
     issued: int = 0              # when the chain came that was written down; 0 if it couldn't be
     told: int = 0                # see SectionState
@@ -56,6 +55,7 @@ class Facts(NamedTuple):
     why: str = ""
     wish: str = ""
     heard: bool = False          # the client knows of no other order than those it told of
+    hooks: bool = False          # there are hooks of the whole run to run
 
 
 Edit = Callable[[SectionState, Facts], SectionState]

@@ -38,7 +38,6 @@ class SectionState(NamedTuple):
     order_key: str | None = None         # SHA-256 of the SubjectPublicKeyInfo it is for
     installing: bool = False             # a certificate was being installed
     notify: bool = False                 # a notification is not yet delivered
-    hooks: bool = False                  # nor were hooks run since it was installed
     not_before: int = 0                  # the server asked not to order again before (Unix time)
     finalize: str | None = None          # where the order is finalized: not all say it twice
     kept: int = 0                        # when a chain was issued that is not installed yet
@@ -61,6 +60,7 @@ class SectionState(NamedTuple):
     why: str | None = None
     wish: str | None = None
     asked: str | None = None             # the directory that an order is asked of, not heard of yet
+    hooks: bool = False                  # those of a run were not run since it was installed
 
 
 class Revoked(NamedTuple):

@@ -53,12 +53,12 @@ def refuse(server: Hostile, detail: str = "No.", kind: str = "caa") -> None:
 def pass_by(site: Site, hours: float) -> None:
     """So many hours go by."""
     later(site.lib / "state", int(hours * HOUR))
-    path = site.lib / "state/troubles.json"
+    path = site.lib / "state/told.json"
     if path.exists():
         found = json.loads(path.read_text())
-        for trouble in found["sections"].values():
+        for failure in found["sections"].values():
             for name in "since", "told", "again":
-                trouble[name] = max(0, trouble[name] - int(hours * HOUR))
+                failure[name] = max(0, failure[name] - int(hours * HOUR))
         found["lines"] = {line: moment - hours * HOUR // 1
                           for line, moment in found["lines"].items()}
         path.write_text(json.dumps(found).replace(".0", ""))
@@ -201,7 +201,7 @@ def test_silent_when_well(host: Site, hostile: Hostile) -> None:
         done = cron(host)
         assert (done.returncode, done.stdout) == (0, "")
     assert judge.matches(host.file("a"), host.file("a", "privkey.pem"))
-    assert not (host.lib / "state/troubles.json").exists()
+    assert not (host.lib / "state/told.json").exists()
 
 
 def test_one_mail_a_day(host: Site, hostile: Hostile) -> None:
@@ -240,7 +240,7 @@ def test_one_mail_a_day(host: Site, hostile: Hostile) -> None:
     hostile.on.clear()
     pass_by(host, 30)
     assert (cron(host).stdout, cron(host).stdout) == ("", "")
-    assert not json.loads((host.lib / "state/troubles.json").read_text())["sections"]
+    assert not json.loads((host.lib / "state/told.json").read_text())["sections"]
 
 
 def test_a_run_that_cannot_be(host: Site, hostile: Hostile) -> None:
@@ -259,7 +259,7 @@ def test_a_run_that_cannot_be(host: Site, hostile: Hostile) -> None:
         host.write("letsencrypt-tiny.conf", host.config.read_text().replace("[nonsense]\n", ""))
         assert cron(host).returncode == 0 and good
         assert host.run("failures").returncode == 0
-        assert not json.loads((state / "troubles.json").read_text())["sections"]
+        assert not json.loads((state / "told.json").read_text())["sections"]
     finally:
         shutil.rmtree(state.parent)
 

@@ -7,9 +7,9 @@ from ...common import log, paths
 from ...common.environment import search_path
 from ...common.errors import ConfigError, Error, UsageError
 from ..peers.spawn import sealed
-from ..report import troubles as text
+from ..report import failing as text
 from ..settings import main as settings
-from ..store.troubles import Troubles
+from ..store.told import Failing
 
 SENDMAIL = "/usr/sbin/sendmail"   # of any mail transport agent (Debian Policy §11.6)
 _SECONDS = 60
@@ -22,7 +22,7 @@ def failures(config: str | None, mail: str | None) -> int:
     Raises Error if the mail can't be sent.
     """
     now = time.time()
-    known = Troubles(_state_directory(config))
+    known = Failing(_state_directory(config))
     result = os.environ.get("MONITOR_SERVICE_RESULT", "")
     if mail is not None and result not in ("", "success", "exit-code"):
         known.run_failed(f"the run was ended by systemd: {log.printable(result, 40)} (journalctl "

@@ -24,7 +24,7 @@ from ..store.installed import Busy, check_authorities
 from ..store.journal import Journal, SectionState
 from ..store.renewals import Renewals
 from ..store.vicinity import Vicinity
-from . import due, troubles
+from . import due, failing
 from .life import Life
 from .waits import Wait, Waits
 from .wishes import settle
@@ -66,7 +66,7 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
               patient=not options.sections and options.min_days is None)
     _make_next_keys(config, lives)
     _notify(config, lives, report)
-    troubles.settle(config, report, lives, options.sections or None)
+    failing.settle(config, report, lives, options.sections or None)
     report.summary()
     return report.exit_status
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from ...common import log, paths, shortage
 from ...common.errors import Error, LockedError, reason
 from ...common.log import About, printable
-from ..report import troubles as text
+from ..report import failing as text
 from ..settings.main import Config
-from ..store.troubles import MAX_WHY, Trouble, Troubles
+from ..store.told import MAX_WHY, Failure, Failing
 
 
 def unattended(load: Callable[[], Config], command: Callable[[Config], int]) -> int:
@@ -27,7 +27,7 @@ def unattended(load: Callable[[], Config], command: Callable[[Config], int]) -> 
         config = load()
         directory = config.state_directory
         if directory != usual:   # where it was told that there is no configuration
-            Troubles(usual).settle({}, (), ())
+            Failing(usual).settle({}, (), ())
         return command(config)
     except LockedError as exc:   # there is a run, and next time there may be none
         log.warning(exc)
@@ -47,7 +47,7 @@ def _tell(directory: str, held: Sequence[tuple[str, About]], why: str) -> None:
     ``directory`` is that of the state.
     """
     now = time.time()
-    known = Troubles(directory)
+    known = Failing(directory)
     try:
         if why:
             known.run_failed(why, int(now))
@@ -63,7 +63,7 @@ def _tell(directory: str, held: Sequence[tuple[str, About]], why: str) -> None:
             log.show(line)
 
 
-def _others(held: Sequence[tuple[str, About]], troubles: Mapping[str, Trouble]) -> list[str]:
+def _others(held: Sequence[tuple[str, About]], failures: Mapping[str, Failure]) -> list[str]:
     """Return the lines that are about none of what fails."""
     return [line for line, about in held if not about.sections
-            or not troubles.keys() >= set(about.sections)]
+            or not failures.keys() >= set(about.sections)]

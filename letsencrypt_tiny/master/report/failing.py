@@ -4,17 +4,17 @@ from collections.abc import Iterator, Mapping
 
 from ...common.clock import DAY, when
 from ...common.log import printable
-from ..store.troubles import RUN, Trouble
+from ..store.told import RUN, Failure
 from .run import listed
 
 WIDTH = 78   # characters of a line; nothing is broken that has no blank
 
 
-def lines(troubles: Mapping[str, Trouble], now: float) -> Iterator[str]:
+def lines(failures: Mapping[str, Failure], now: float) -> Iterator[str]:
     """Yield a paragraph for each cause, what expires first before the others, then what to do."""
-    alike: dict[tuple[str, bool], dict[str, Trouble]] = {}
-    for name, trouble in troubles.items():
-        alike.setdefault((trouble.why, name == RUN), {})[name] = trouble
+    alike: dict[tuple[str, bool], dict[str, Failure]] = {}
+    for name, failure in failures.items():
+        alike.setdefault((failure.why, name == RUN), {})[name] = failure
     for (why, whole), those in sorted(alike.items(), key=lambda item: _urgency(item[1])):
         who = "" if whole else f"{listed(sorted(those))}: "
         yield from _wrapped(f"{who}{why}", "", "    ")
@@ -25,24 +25,24 @@ def lines(troubles: Mapping[str, Trouble], now: float) -> Iterator[str]:
     yield "at once.  This is told once a day as long as it lasts."
 
 
-def subject(troubles: Mapping[str, Trouble], host: str) -> str:
+def subject(failures: Mapping[str, Failure], host: str) -> str:
     """Return what the mail is about."""
-    sections = [name for name in troubles if name != RUN]
-    what = "nothing is renewed" if RUN in troubles else \
+    sections = [name for name in failures if name != RUN]
+    what = "nothing is renewed" if RUN in failures else \
         f"{sections[0]} fails" if len(sections) == 1 else f"{len(sections)} sections fail"
     return printable(f"letsencrypt-tiny on {host}: {what}", 200)
 
 
-def _urgency(those: Mapping[str, Trouble]) -> tuple[bool, int]:
-    return RUN not in those, min(trouble.expires for trouble in those.values())
+def _urgency(those: Mapping[str, Failure]) -> tuple[bool, int]:
+    return RUN not in those, min(failure.expires for failure in those.values())
 
 
-def _details(those: list[Trouble], whole: bool, now: float) -> Iterator[str]:
-    yield f"since {when(min(trouble.since for trouble in those))}"
-    known = [trouble.expires for trouble in those if trouble.known]
+def _details(those: list[Failure], whole: bool, now: float) -> Iterator[str]:
+    yield f"since {when(min(failure.since for failure in those))}"
+    known = [failure.expires for failure in those if failure.known]
     if known:
         yield _expiry(min(known), len(those) > 1, now)
-    again = min(trouble.again for trouble in those)
+    again = min(failure.again for failure in those)
     yield ("tried again by the next run" if again <= now or whole else
            f"tried again by the first run after {when(again)}")
 

@@ -7,7 +7,7 @@ from ...common.log import printable
 from ..plan import lifecycle
 from ..report.run import Report
 from ..settings.main import Config
-from ..store.troubles import MAX_WHY, Trouble, Troubles
+from ..store.told import MAX_WHY, Failure, Failing
 from .life import Life
 from .waits import Waits
 
@@ -19,7 +19,7 @@ def settle(config: Config, report: Report, lives: Sequence[Life],
     ``lives`` are those that there was something to be done for, ``covered`` the sections that it
     was about, None for all.
     """
-    known = Troubles(config.state_directory)
+    known = Failing(config.state_directory)
     failed = report.failures
     if not failed and not known.all():
         return
@@ -27,16 +27,16 @@ def settle(config: Config, report: Report, lives: Sequence[Life],
     by_name = {life.name: life for life in lives}
     waits = Waits(config)
     known.settle(
-        {name: _trouble(reasons, by_name.get(name), waits, now)
+        {name: _failure(reasons, by_name.get(name), waits, now)
          for name, reasons in failed.items()},
         # due, and put off
         [life.name for life in lives if life.due and life.phase == lifecycle.DUE], covered)
 
 
-def _trouble(reasons: Sequence[str], life: Life | None, waits: Waits, now: float) -> Trouble:
+def _failure(reasons: Sequence[str], life: Life | None, waits: Waits, now: float) -> Failure:
     why = printable("; ".join(reasons), MAX_WHY)
     if life is None or life.due is None:
-        return Trouble(int(now), why)
+        return Failure(int(now), why)
     wait = waits.of(life.section, life.state, life.certificate, now) if life.due else None
-    return Trouble(int(now), why, expires=life.certificate.not_after if life.certificate else 0,
+    return Failure(int(now), why, expires=life.certificate.not_after if life.certificate else 0,
                    known=life.phase == lifecycle.DUE, again=wait.moment if wait else 0)

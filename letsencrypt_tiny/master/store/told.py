@@ -1,4 +1,4 @@
-"""What fails, since when, and when that was told last: ``troubles.json``.
+"""What fails, since when, and when that was told last: ``told.json``.
 
 One that can't be read or written costs no more than a message that somebody has had already.
 """
@@ -22,7 +22,7 @@ AGAIN = DAY - 3600
 RUN = ""               # what stands for the run itself, among names of sections
 
 
-class Trouble(NamedTuple):
+class Failure(NamedTuple):
     """A section that fails; moments are Unix time."""
 
     since: int             # when that was seen first
@@ -33,14 +33,14 @@ class Trouble(NamedTuple):
     again: int = 0         # when it is tried again; 0: by the next run
 
 
-class Troubles(Remembered):
+class Failing(Remembered):
     """Those of all sections, and lines of other matters that were told."""
 
     def __init__(self, directory: str) -> None:
         """``directory`` is the state directory."""
-        super().__init__(StateFile(directory, "troubles.json", MAX_SIZE))
+        super().__init__(StateFile(directory, "told.json", MAX_SIZE))
 
-    def all(self) -> dict[str, Trouble]:
+    def all(self) -> dict[str, Failure]:
         """Return what fails, by section; RUN is for what has failed the whole run."""
         found = {}
         for name, value in self._part("sections").items():
@@ -50,7 +50,7 @@ class Troubles(Remembered):
                 log.debug(f"{self._file.path}: ignored: {exc}")
         return found
 
-    def settle(self, failed: Mapping[str, Trouble], lasting: Collection[str],
+    def settle(self, failed: Mapping[str, Failure], lasting: Collection[str],
                covered: Collection[str] | None) -> None:
         """A run is over, in which those in ``failed`` did; those ``lasting`` were not tried.
 
@@ -58,28 +58,28 @@ class Troubles(Remembered):
         these is over.
         """
         before = self.all()
-        left = {name: trouble for name, trouble in before.items()
+        left = {name: failure for name, failure in before.items()
                 if name in lasting or covered is not None and name not in covered and name != RUN}
-        for name, trouble in failed.items():
-            old = before.get(name, trouble)
-            left[name] = trouble._replace(since=min(old.since, trouble.since), told=old.told)
+        for name, failure in failed.items():
+            old = before.get(name, failure)
+            left[name] = failure._replace(since=min(old.since, failure.since), told=old.told)
         if left != before:
             self._write(left, self._part("lines"))
 
     def run_failed(self, why: str, now: int) -> None:
         """A run has failed as a whole, for what it says."""
         before = self.all()
-        old = before.get(RUN, Trouble(now, why))
+        old = before.get(RUN, Failure(now, why))
         self._write({**before, RUN: old._replace(why=why)}, self._part("lines"))
 
     def untold(self, now: float) -> bool:
         """Say whether something fails that nobody was told of for a day."""
-        return any(not now - AGAIN < trouble.told <= now for trouble in self.all().values())
+        return any(not now - AGAIN < failure.told <= now for failure in self.all().values())
 
     def told(self, now: float) -> None:
         """All of it was told."""
-        self._write({name: trouble._replace(told=int(now))
-                     for name, trouble in self.all().items()}, self._part("lines"))
+        self._write({name: failure._replace(told=int(now))
+                     for name, failure in self.all().items()}, self._part("lines"))
 
     def fresh(self, lines: Iterable[str], now: float) -> list[str]:
         """Return those of ``lines`` that were not told for a day, numbers in them aside; they are
@@ -100,13 +100,13 @@ class Troubles(Remembered):
         found = self._all().get(name)
         return found if isinstance(found, dict) else {}
 
-    def _write(self, sections: Mapping[str, Trouble], lines: Mapping[str, object]) -> None:
-        self._remember({"sections": {name: trouble._asdict() for name, trouble in sections.items()},
+    def _write(self, sections: Mapping[str, Failure], lines: Mapping[str, object]) -> None:
+        self._remember({"sections": {name: failure._asdict() for name, failure in sections.items()},
                         "lines": dict(lines)})
 
 
-def _parse(value: object) -> Trouble:
+def _parse(value: object) -> Failure:
     obj = value if isinstance(value, dict) else {}
-    return Trouble(get_int(obj, "since", 0, MAX_MOMENT), get_str(obj, "why", 12 * MAX_WHY),
+    return Failure(get_int(obj, "since", 0, MAX_MOMENT), get_str(obj, "why", 12 * MAX_WHY),
                    get_int(obj, "told", 0, MAX_MOMENT), get_int(obj, "expires", 0, MAX_MOMENT),
                    obj.get("known") is True, get_int(obj, "again", 0, MAX_MOMENT))

@@ -10,8 +10,8 @@ import pytest
 
 from letsencrypt_tiny.common.clock import DAY
 from letsencrypt_tiny.master.commands import failures
-from letsencrypt_tiny.master.report import troubles as text
-from letsencrypt_tiny.master.store.troubles import RUN, Trouble, Troubles
+from letsencrypt_tiny.master.report import failing as text
+from letsencrypt_tiny.master.store.told import RUN, Failure, Failing
 
 NOW = 1_800_000_000
 HOUR = 3600
@@ -26,80 +26,80 @@ def state() -> Iterator[str]:
 
 def test_since_the_first_time(state: str) -> None:
     """Until it doesn't fail any more; who wasn't looked at, or waits, stays."""
-    Troubles(state).settle({"a": Trouble(NOW, "x"), "b": Trouble(NOW, "x")}, (), None)
-    Troubles(state).told(NOW)
-    Troubles(state).settle({"a": Trouble(NOW + 9, "y", expires=5)}, ["b"], None)
-    assert Troubles(state).all() == {"a": Trouble(NOW, "y", NOW, 5), "b": Trouble(NOW, "x", NOW)}
-    Troubles(state).settle({}, (), ["c"])
-    assert set(Troubles(state).all()) == {"a", "b"}
-    Troubles(state).settle({}, (), ["a"])
-    assert set(Troubles(state).all()) == {"b"}
-    Troubles(state).settle({}, (), None)
-    assert Troubles(state).all() == {}
-    Troubles(state).settle({"a": Trouble(NOW + 99, "y")}, (), None)
-    assert Troubles(state).all()["a"] == Trouble(NOW + 99, "y")
+    Failing(state).settle({"a": Failure(NOW, "x"), "b": Failure(NOW, "x")}, (), None)
+    Failing(state).told(NOW)
+    Failing(state).settle({"a": Failure(NOW + 9, "y", expires=5)}, ["b"], None)
+    assert Failing(state).all() == {"a": Failure(NOW, "y", NOW, 5), "b": Failure(NOW, "x", NOW)}
+    Failing(state).settle({}, (), ["c"])
+    assert set(Failing(state).all()) == {"a", "b"}
+    Failing(state).settle({}, (), ["a"])
+    assert set(Failing(state).all()) == {"b"}
+    Failing(state).settle({}, (), None)
+    assert Failing(state).all() == {}
+    Failing(state).settle({"a": Failure(NOW + 99, "y")}, (), None)
+    assert Failing(state).all()["a"] == Failure(NOW + 99, "y")
 
 
 def test_a_run_that_failed_is_over_with_the_next(state: str) -> None:
-    Troubles(state).settle({"a": Trouble(NOW, "x")}, (), None)
-    Troubles(state).run_failed("w", NOW)
-    Troubles(state).run_failed("v", NOW + 9)
-    assert Troubles(state).all() == {"a": Trouble(NOW, "x"), RUN: Trouble(NOW, "v")}
-    Troubles(state).settle({}, ["a"], ["b"])
-    assert set(Troubles(state).all()) == {"a"}
+    Failing(state).settle({"a": Failure(NOW, "x")}, (), None)
+    Failing(state).run_failed("w", NOW)
+    Failing(state).run_failed("v", NOW + 9)
+    assert Failing(state).all() == {"a": Failure(NOW, "x"), RUN: Failure(NOW, "v")}
+    Failing(state).settle({}, ["a"], ["b"])
+    assert set(Failing(state).all()) == {"a"}
 
 
 def test_once_a_day(state: str) -> None:
     """Runs each six hours, for a week, each some seconds early or late: seven mails."""
-    Troubles(state).settle({"a": Trouble(NOW, "x")}, (), None)
+    Failing(state).settle({"a": Failure(NOW, "x")}, (), None)
     told = []
     for number in range(7 * 4):
         now = NOW + number * 6 * HOUR + (number % 3) * 40
-        if Troubles(state).untold(now):
+        if Failing(state).untold(now):
             told.append(now)
-            Troubles(state).told(now)
+            Failing(state).told(now)
     assert len(told) == 7 and all(after - before > 23 * HOUR
                                   for before, after in zip(told, told[1:]))
-    assert Troubles(state).untold(NOW - DAY), "told in the future, by a clock gone wrong"
+    assert Failing(state).untold(NOW - DAY), "told in the future, by a clock gone wrong"
 
 
 def test_lines_once_a_day(state: str) -> None:
     """Numbers in them are no reason to tell them again."""
     line = "warning: order https://ca.example/1f3/7 at 08:00"
-    assert Troubles(state).fresh([line, "other", line], NOW) == [line, "other"]
-    assert Troubles(state).fresh([line.replace("7", "8"), "third"], NOW + HOUR) == ["third"]
-    assert Troubles(state).fresh([line], NOW + DAY) == [line]
-    assert len(Troubles(state)._part("lines")) <= 2, "what is long ago is forgotten"
+    assert Failing(state).fresh([line, "other", line], NOW) == [line, "other"]
+    assert Failing(state).fresh([line.replace("7", "8"), "third"], NOW + HOUR) == ["third"]
+    assert Failing(state).fresh([line], NOW + DAY) == [line]
+    assert len(Failing(state)._part("lines")) <= 2, "what is long ago is forgotten"
 
 
 @pytest.mark.parametrize("content", [
     "", "{", "[]", '{"sections": [], "lines": 3}',
     '{"sections": {"a": 3, "b": {"since": -1}}, "lines": {"x": ""}}'])
 def test_a_file_that_is_none(state: str, content: str) -> None:
-    (Path(state) / "troubles.json").write_text(content)
-    assert Troubles(state).all() == {} and not Troubles(state).untold(NOW)
-    assert Troubles(state).fresh(["x"], NOW) == ["x"]
-    Troubles(state).run_failed("x", NOW)
-    assert Troubles(state).all() == {RUN: Trouble(NOW, "x")}
+    (Path(state) / "told.json").write_text(content)
+    assert Failing(state).all() == {} and not Failing(state).untold(NOW)
+    assert Failing(state).fresh(["x"], NOW) == ["x"]
+    Failing(state).run_failed("x", NOW)
+    assert Failing(state).all() == {RUN: Failure(NOW, "x")}
 
 
 def test_nothing_is_written_where_nothing_fails(state: str) -> None:
-    Troubles(state).settle({}, (), None)
+    Failing(state).settle({}, (), None)
     assert not os.listdir(state)
 
 
-def told(**troubles: Trouble) -> str:
+def told(**failures: Failure) -> str:
     """Return the text, unwrapped."""
-    lines = "\n".join(text.lines({name.replace("_", ""): trouble
-                                  for name, trouble in troubles.items()}, NOW))
+    lines = "\n".join(text.lines({name.replace("_", ""): failure
+                                  for name, failure in failures.items()}, NOW))
     return re.sub(r"\n {4}", " ", lines)
 
 
 def test_the_text() -> None:
-    shown = told(b=Trouble(NOW - 9 * DAY, "No.", expires=NOW + 3 * DAY + 9, known=True,
+    shown = told(b=Failure(NOW - 9 * DAY, "No.", expires=NOW + 3 * DAY + 9, known=True,
                            again=NOW + HOUR),
-                 a=Trouble(NOW - DAY, "No.", expires=NOW + 9 * DAY, known=True),
-                 c=Trouble(NOW, "Other.", known=True), d=Trouble(NOW, "Third."))
+                 a=Failure(NOW - DAY, "No.", expires=NOW + 9 * DAY, known=True),
+                 c=Failure(NOW, "Other.", known=True), d=Failure(NOW, "Third."))
     first, second, third, last = shown.split("\n\n")
     assert first.splitlines() == ["c: Other.", "  since 2027-01-15 08:00 UTC",
                                   "  there is no valid certificate",
@@ -111,25 +111,25 @@ def test_the_text() -> None:
         "  tried again by the next run"]
     assert "once a day" in last
     assert "has expired: 2027-01-15 07:00 UTC" in told(
-        a=Trouble(NOW, "x", expires=NOW - HOUR, known=True))
-    assert "in 47 hours" in told(a=Trouble(NOW, "x", expires=NOW + 2 * DAY - 9, known=True)) \
-        or "in 1 days" not in told(a=Trouble(NOW, "x", expires=NOW + 2 * DAY - 9, known=True))
-    assert "first run after 2027-01-15 09:00 UTC" in told(a=Trouble(NOW, "x", again=NOW + HOUR))
+        a=Failure(NOW, "x", expires=NOW - HOUR, known=True))
+    assert "in 47 hours" in told(a=Failure(NOW, "x", expires=NOW + 2 * DAY - 9, known=True)) \
+        or "in 1 days" not in told(a=Failure(NOW, "x", expires=NOW + 2 * DAY - 9, known=True))
+    assert "first run after 2027-01-15 09:00 UTC" in told(a=Failure(NOW, "x", again=NOW + HOUR))
 
 
 def test_the_text_is_lines_of_ours() -> None:
     """Whatever a server has said."""
     bad = "No.\n\n.\nSubject: x\n\x1b[31m " + "long " * 400 + "y" * 5000
-    lines = list(text.lines({"a": Trouble(NOW, bad)}, NOW))
+    lines = list(text.lines({"a": Failure(NOW, bad)}, NOW))
     assert all(line.isprintable() for line in lines) and "." not in lines
     assert max(map(len, lines)) < 5100 and sum(len(line) > text.WIDTH for line in lines) == 1
     assert lines[0].startswith("a: No.\\x0a\\x0a.\\x0aSubject:")
-    many = {f"s{number}": Trouble(NOW, "x") for number in range(5000)}
+    many = {f"s{number}": Failure(NOW, "x") for number in range(5000)}
     assert len(list(text.lines(many, NOW))) < 10
 
 
 def test_the_subject() -> None:
-    one = {"a": Trouble(NOW, "x")}
+    one = {"a": Failure(NOW, "x")}
     assert text.subject(one, "host") == "letsencrypt-tiny on host: a fails"
     assert text.subject({**one, "b": one["a"]}, "host").endswith("2 sections fail")
     assert text.subject({**one, RUN: one["a"]}, "host").endswith("nothing is renewed")
@@ -151,7 +151,7 @@ def mta(state: str, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_mail(mta: Path, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One a day; its head is ours alone; none when nothing fails."""
     assert failures.failures(None, "root") == 0 and not (Path(state) / "mail").exists()
-    Troubles(state).settle({"ü": Trouble(NOW, "No.\nBcc: x@y.example")}, (), None)
+    Failing(state).settle({"ü": Failure(NOW, "No.\nBcc: x@y.example")}, (), None)
     for _ in range(3):
         assert failures.failures(None, "root@b.example") == 0
     assert (Path(state) / "argv").read_text() == "-oi -t\n"
@@ -162,7 +162,7 @@ def test_the_mail(mta: Path, state: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert body.startswith("ü: No.\\x0aBcc: x@y.example\n  since ")
     (Path(state) / "mail").unlink()
     monkeypatch.setenv("MONITOR_SERVICE_RESULT", "timeout")
-    Troubles(state).settle({}, (), None)
+    Failing(state).settle({}, (), None)
     assert failures.failures(None, "root") == 0
     assert "the run was ended by systemd: timeout" in " ".join(
         (Path(state) / "mail").read_text().split())
@@ -170,7 +170,7 @@ def test_the_mail(mta: Path, state: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_mail_that_is_not_sent(mta: Path, state: str) -> None:
     """It is tried again."""
-    Troubles(state).settle({"a": Trouble(NOW, "x")}, (), None)
+    Failing(state).settle({"a": Failure(NOW, "x")}, (), None)
     good = mta.read_text()
     for script in ("#!/bin/sh\nexit 75\n", None):
         if script is None:
@@ -186,7 +186,7 @@ def test_a_mail_that_is_not_sent(mta: Path, state: str) -> None:
 
 @pytest.mark.parametrize("address", ["", "-oQ/tmp", "a\nBcc: b", "a b", "a,b", "a\x7f"])
 def test_addresses_that_are_none(mta: Path, state: str, address: str) -> None:
-    Troubles(state).settle({"a": Trouble(NOW, "x")}, (), None)
+    Failing(state).settle({"a": Failure(NOW, "x")}, (), None)
     with pytest.raises(failures.UsageError):
         failures.failures(None, address)
     assert not (Path(state) / "mail").exists()

@@ -126,14 +126,14 @@ class System:
         """Look for it now."""
         if self._looked:
             return
-        self._looked = True
         kinds: "Sequence[Callable[[str], Journal | Syslog]]" = (Journal, Syslog)
         for kind in kinds:
             try:
                 self._found = kind(self._identifier)
-                return
+                break
             except OSError:
                 pass
+        self._looked = True   # last: another thread that is as early looks, too
 
     def send(self, priority: int, line: str, about: About) -> bool:
         """Make an entry of one ``line``; False if it could not be delivered."""

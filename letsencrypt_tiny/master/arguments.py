@@ -37,7 +37,8 @@ OPTIONS: dict[str, set[str]] = {
     "newOrder": {"config_certs", "min_days", "force", "new_key", "dry_run", "tos_agreed", "ca",
                  "unattended"},
     "revokeCert": {"config_certs", "reason", "certificate_key", "force", "authorize", "ca"},
-    "status": {"config_certs", "json"}, "records": {"config_certs"}, "check": {"online", "json"},
+    "status": {"config_certs", "json", "check", "warning", "critical", "metrics"},
+    "records": {"config_certs"}, "check": {"online", "json"},
     "add": {"notify", "challenge", "ca", "contact", "tos_agreed", "web_server"},
     "remove": {"purge"}, "tidy": set(), "failures": {"mail"}}
 
@@ -63,7 +64,8 @@ _GROUPS: dict[str, dict[str, tuple[int, str]]] = {
         "--reason": (_TEXT, "REASON"), "--certificate-key": (_TEXT, "FILE"),
         "--authorize": (_FLAG, "")},
     "status [SECTION ...], records [SECTION ...], check [--online [NAME ...]]": {
-        "--json": (_FLAG, ""), "--online": (_FLAG, "")},
+        "--json": (_FLAG, ""), "--check": (_FLAG, ""), "--warning": (_TEXT, "DAYS"),
+        "--critical": (_TEXT, "DAYS"), "--metrics": (_TEXT, "FILE"), "--online": (_FLAG, "")},
 }
 _KINDS = {name: kind for options in _GROUPS.values() for name, (kind, _) in options.items()}
 _SHORT = {"-q": "--quiet"}
@@ -79,13 +81,16 @@ class Arguments:
     notify: str | None = None
     mail: str | None = None
     challenge: str | None = None
+    warning: str | None = None
+    critical: str | None = None
+    metrics: str | None = None
     contact: list[str] | None = None
     ca: list[str] | None = None
     config_certs: list[str] | None = None
     min_days: int | None = None
     quiet = debug = register = tos_agreed = orders = rollover = deactivate = yes = False
     thumbprint = force = new_key = dry_run = authorize = json = online = help = False
-    web_server = purge = unattended = False
+    web_server = purge = check = unattended = False
 
     def __init__(self, words: list[str]) -> None:
         self.words = words

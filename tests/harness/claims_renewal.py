@@ -61,7 +61,7 @@ RENEWAL = (
         "integration/test_told.py::test_nothing_is_forged"),
     row("what lasts is told once a day", "master/store/told.py",
         "not now - AGAIN < failure.told <= now", "True",
-        "unit/test_told.py::test_once_a_day", "integration/test_told.py::test_one_mail_a_day"),
+        "unit/test_told_once.py::test_once_a_day", "integration/test_told.py::test_one_mail_a_day"),
     row("hooks of others are not run", "master/commands/hooks.py",
         "        trusted.check_program(os.path.join(directory, name))", "        pass",
         "integration/test_told.py::test_hooks_of_others"),

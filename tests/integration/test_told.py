@@ -53,6 +53,12 @@ def refuse(server: Hostile, detail: str = "No.", kind: str = "caa") -> None:
 def pass_by(site: Site, hours: float) -> None:
     """So many hours go by."""
     later(site.lib / "state", int(hours * HOUR))
+    path = site.lib / "state/troubles.json"
+    if path.exists():
+        sections = json.loads(path.read_text())
+        for failure in sections.values():
+            failure["since"] -= int(hours * HOUR)
+        path.write_text(json.dumps(sections))
     path = site.lib / "state/told.json"
     if path.exists():
         found = json.loads(path.read_text())

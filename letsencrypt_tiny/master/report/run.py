@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ...common import log
@@ -22,7 +22,12 @@ _WITHOUT = "there is no valid certificate, and "
 class Report:
     """What became of each section in a run, and on a terminal what is going on."""
 
-    def __init__(self) -> None:
+    def __init__(self, troubled: Collection[str] = ()) -> None:
+        """``troubled`` are the sections that have failed before."""
+        self._troubled = troubled
+        self._mended: set[str] = set()
+        self._undelivered: dict[str, str] = {}   # section -> what became of its notification
+        self._waiting: set[str] = set()
         self._failed: dict[str, list[str]] = {}
         # reason, whose it is, and what about -> sections that it is not told of yet
         self._alike: dict[tuple[str, str, About], list[str]] = {}
@@ -114,8 +119,14 @@ class Report:
                 self._failed.setdefault(section, []).append(reason)
             log.error(f"{listed(sections)}: {reason}", about._replace(sections=tuple(sections)))
 
+    def well(self, section: str) -> None:
+        """A section has what it wants, and nothing is due."""
+        if section in self._troubled:
+            self._mended.add(section)
+
     def waits(self, section: str, why: str) -> None:
         """A section waits without a valid certificate: that is a failure."""
+        self._waiting.add(section)
         self._failed.setdefault(section, []).append(f"{_WITHOUT}{why}")
 
     @staticmethod
@@ -129,6 +140,7 @@ class Report:
         for section in sections:
             self._failed.setdefault(section, []).append(
                 f"the notification failed: “{command}” {why}")
+            self._undelivered[section] = f"the notification “{command}” {why}"
         log.error(f"{', '.join(sections)}: “{command}” {why}; "
                   "it is tried again by the next run", About(tuple(sections)))
 
@@ -146,9 +158,21 @@ class Report:
                      f"  {listed(sections)}: {reason}")
 
     @property
-    def failures(self) -> dict[str, list[str]]:
-        """The sections that failed, and why."""
+    def reasons(self) -> dict[str, list[str]]:
+        """The sections that failed, those that wait counted, and why."""
         return self._failed
+
+    @property
+    def mended(self) -> set[str]:
+        """The sections that are well, of those that had failed before."""
+        return self._mended.union(self._installed).difference(self.failures)
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """What was tried and has failed, by section, and why."""
+        return {section: self._undelivered.get(section) or "; ".join(reasons)
+                for section, reasons in self._failed.items()
+                if section in self._undelivered or section not in self._waiting}
 
     @property
     def exit_status(self) -> int:

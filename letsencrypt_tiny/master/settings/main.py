@@ -66,6 +66,7 @@ class Config(NamedTuple):
     dns: "dict[str, Dns]"                     # by zone; "" is for all names
     tlsserver: "Tlsserver | None"             # None: as the defaults say
     signer_user: str = paths.ACCOUNTD_USER    # who runs the signer; "" is the master's
+    metrics_file: str = ""                    # that is written after each run; "": none
 
     @property
     def programs(self) -> list[Program]:
@@ -121,7 +122,9 @@ MAIN = Table(
             "lock and sockets"),
     Setting("openssl", "openssl", values.absolute, paths.OPENSSL, "the program"),
     Setting("run-hooks", "run_hooks", values.absolute, "",
-            "programs to run after a run that has installed something"))
+            "programs to run after a run that has installed something"),
+    Setting("metrics-file", "metrics_file", values.file, "",
+            "where each run writes metrics for Prometheus"))
 
 CLIENT = Table(
     *CA,

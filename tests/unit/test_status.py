@@ -17,10 +17,12 @@ from harness.standing import DAY, SCHEMA, Ground, many, on_terminal
 from letsencrypt_tiny.common.clock import parse_timestamp
 from letsencrypt_tiny.master.commands.standing import Wanted, overview
 from letsencrypt_tiny.master.commands.status import Options, status
+from letsencrypt_tiny.master.report import document as forms_of
 from letsencrypt_tiny.master.report.picture import Picture
+from letsencrypt_tiny.master.report.standing import Limits
 from letsencrypt_tiny.master.report.terminal import Terminal, width
 from letsencrypt_tiny.master.settings import certificates, main as settings
-from letsencrypt_tiny.master.store.journal import SectionState
+from letsencrypt_tiny.master.store.journal import SectionState, filename_of
 
 jsonschema = pytest.importorskip("jsonschema", reason="python3-jsonschema is not installed")
 pytestmark = pytest.mark.root
@@ -98,6 +100,38 @@ def test_json(ground: Ground) -> None:
     assert found["wrong"]["paths"] is None and "a_.b..example" in found["wrong"]["fault"]
     assert [(left["name"], len(left["paths"])) for left in whole["leftovers"]] == [
         ("gone", 2), ("gone as well", 1)]
+
+
+def test_what_is_left(machine: Machine) -> None:
+    """All that is called after a section that is no more, and nothing of one that is wrong."""
+    ground = Ground(machine)
+    for name in ("a", "gone", "wrong"):
+        ground.stands(name, 10)
+        (machine.lib / f"certs/.{name}").mkdir()
+        key = f"{machine.lib}/certs/{name}/privkey.pem"
+        for file in (filename_of(name, "issued-", ".pem"), filename_of(key, "key-", ".pem"),
+                     filename_of(name, "requests/csr-")):
+            (machine.lib / "state/requests").mkdir(exist_ok=True)
+            ground.write(file, "x")
+    del machine.certs["gone"]
+    machine.certs["wrong"]["names"] = "a_.b..example"
+    left, = document(machine)["leftovers"]
+    lib = machine.lib
+    assert left["name"] == "gone" and set(left["paths"]) == {
+        f"{lib}/certs/gone", f"{lib}/certs/.gone", f"{lib}/state/cert-gone.json",
+        f"{lib}/state/issued-gone.pem", f"{lib}/state/requests/csr-gone.json",
+        f"{lib}/state/" + filename_of(f"{lib}/certs/gone/privkey.pem", "key-", ".pem")}
+    assert parse_timestamp(left["expires"]) == pytest.approx(time.time() + 80 * DAY, abs=60)
+
+
+def test_json_of_many(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line a section, and the same."""
+    config = settings.load(str(ground.machine.configure()))
+    shown = overview(config, certificates.load(config), Wanted(chains=True, leftovers=True))
+    whole = forms_of.document(shown, Limits())
+    monkeypatch.setattr(forms_of, "MANY", 0)
+    lines = forms_of.document(shown, Limits())
+    assert json.loads(lines) == json.loads(whole) and lines.count("\n") < 20 < whole.count("\n")
 
 
 def test_json_of_named_sections(ground: Ground) -> None:

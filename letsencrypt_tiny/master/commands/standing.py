@@ -6,11 +6,13 @@ Nothing is changed, and no lock is needed.  Whoever is not root sees what everyb
 import os
 import time
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ...common import log
 from ...common.errors import Error
-from ...common.x509.certificate import Certificate
+from ...common.x509.certificate import Certificate, parse_chain
+from ...common.x509.der import MAX_PEM, read_block
 from ..plan import ari, backoff, issuers, renewal
 from ..plan.keytype import key_type
 from ..plan.moment import moment
@@ -18,7 +20,6 @@ from ..plan.renewal import Due
 from ..report.standing import Overview, Standing, Waiting
 from ..settings.certificates import Certificates, Section
 from ..settings.main import Config
-from ..store import installed
 from ..store.installed import Busy
 from ..store.journal import Journal, SectionState
 from ..store.renewals import NOTHING, Renewal, Renewals
@@ -57,6 +58,7 @@ class _Look:
         self._config = config
         self._chains = chains
         self._now = now
+        self._vicinity = vicinity
         self._judge = due.Judge(config, vicinity)
         self._known = issuers.configured(config)
         self._journal = Journal(config.state_directory)
@@ -92,7 +94,7 @@ class _Look:
         return made._replace(
             certificate=verdict.certificate, profile=state.profile or "",
             key_type=key_type(verdict.certificate.spki),
-            chain=_chain(section) if self._chains else (),
+            chain=_chain(section, self._vicinity) if self._chains else (),
             **_times(section, state, verdict, verdict.certificate, suggested))
 
     def _without(self, section: Section, state: SectionState, certificate: Certificate | None
@@ -123,17 +125,27 @@ def _times(section: Section, state: SectionState, verdict: Due, certificate: Cer
             moment(section, certificate, enough, known, state.installed)}
 
 
-def _chain(section: Section) -> tuple[Certificate, ...]:
+def _chain(section: Section, vicinity: Vicinity) -> tuple[Certificate, ...]:
     """Return the chain that is installed, as far as it can be read."""
     path = section.chain or section.fullchain
     if not path:
         return ()
     try:
-        chain = installed.read_chain(path, section.trusted)
+        near = vicinity.directory(os.path.dirname(path), section.trusted)
+        with open(near.open(path), "rb") as file:
+            chain = _parsed(file.read(MAX_PEM + 1), not section.chain)
     except (OSError, Error) as exc:
         log.debug(exc)
         return ()
-    return tuple(chain if section.chain else chain[1:])
+    return chain
+
+
+@lru_cache(16)   # the intermediates are the same in very many
+def _parsed(text: bytes, is_whole: bool) -> tuple[Certificate, ...]:
+    """Return the certificates of a chain; of one that ``is_whole``, the first is another's."""
+    if is_whole:
+        return _parsed(text[read_block(text, 0)[2]:].strip(), False)
+    return tuple(parse_chain(text)) if text.strip() else ()
 
 
 def _is_readable(directory: str) -> bool:

@@ -17,7 +17,10 @@ from typing import Any
 from letsencrypt_tiny.common.x509.certid import cert_id
 from letsencrypt_tiny.common.x509.certificate import parse_certificate
 from letsencrypt_tiny.common.x509.der import read_block
+from letsencrypt_tiny.master.settings import certificates, main as settings
+from letsencrypt_tiny.master.store import installed
 from letsencrypt_tiny.master.store.journal import Journal, SectionState
+from letsencrypt_tiny.master.store.pairs import Pairs
 from letsencrypt_tiny.master.store.renewals import Renewal, Renewals
 from . import ca
 from .machine import SERVER, Machine
@@ -70,6 +73,16 @@ class Ground:
             cert_id(leaf), leaf.not_after, first, last, (first + last) // 2, int(now) + 3600, 0, 0,
             0, "https://ca.example/why")}, now)
 
+    def compared(self) -> None:
+        """The certificates were seen to be for their keys, as after a run."""
+        config = settings.load(str(self.machine.configure()))
+        pairs = Pairs(config.state_directory)
+        for section in certificates.load(config).sections.values():
+            found = installed.read(section)
+            if found.uncompared:
+                pairs.seen(section.outputs[0], found.pair, found.changed, time.time() + DAY)
+        pairs.keep()
+
     def write(self, file: str, text: str | bytes) -> None:
         """Write a file of the state directory."""
         path = self.machine.lib / "state" / file
@@ -101,6 +114,7 @@ def many(machine: Machine) -> Ground:
     untold = "the notification “systemctl reload nginx” ended with status 1"
     ground.trouble(near=failed, untold={**failed, "runs": 2, "why": untold},
                    never={**failed, "runs": 1})
+    ground.compared()
     return ground
 
 

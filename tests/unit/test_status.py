@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,12 +16,14 @@ import pytest
 from harness.machine import Machine
 from harness.standing import DAY, SCHEMA, Ground, many, on_terminal
 from letsencrypt_tiny.common.clock import parse_timestamp
+from letsencrypt_tiny.master.arguments import plain
 from letsencrypt_tiny.master.commands.standing import Wanted, overview
 from letsencrypt_tiny.master.commands.status import Options, status
 from letsencrypt_tiny.master.report import document as forms_of
+from letsencrypt_tiny.master.report.metrics import exposition
 from letsencrypt_tiny.master.report.picture import Picture
-from letsencrypt_tiny.master.report.standing import Limits
-from letsencrypt_tiny.master.report.terminal import Terminal, width
+from letsencrypt_tiny.master.report.standing import Limits, Overview, Standing
+from letsencrypt_tiny.master.report.terminal import Terminal, _is_utf8, width
 from letsencrypt_tiny.master.settings import certificates, main as settings
 from letsencrypt_tiny.master.store.journal import SectionState, filename_of
 
@@ -57,10 +60,27 @@ def rows(machine: Machine, *arguments: str, status: int = 1) -> dict[str, Any]:
     return {row["section"]: row for row in document(machine, *arguments, status=status)["sections"]}
 
 
-@pytest.fixture
-def ground(machine: Machine) -> Ground:
-    """Sections that stand in every way."""
-    return many(machine)
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Ground]:
+    """Sections that stand in every way, to be looked at only."""
+    machine = Machine()
+    try:
+        yield many(machine)
+    finally:
+        machine.remove()
+
+
+@pytest.fixture(scope="module")
+def near() -> Iterator[Ground]:
+    """One section, whose state is to be whatever a test makes it."""
+    machine = Machine()
+    try:
+        ground = Ground(machine)
+        ground.stands("near", 86)
+        ground.compared()
+        yield ground
+    finally:
+        machine.remove()
 
 
 def test_the_schema_is_one() -> None:
@@ -173,41 +193,44 @@ def forms(machine: Machine, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize("content", HOSTILE, ids=range(len(HOSTILE)))
-def test_state_that_is_half_written_or_worse(content: bytes, machine: Machine,
+def test_state_that_is_half_written_or_worse(content: bytes, near: Ground,
                                              capsys: pytest.CaptureFixture[str]) -> None:
     """What is readable of it is shown, and nothing that a terminal would obey."""
-    ground = Ground(machine)
-    ground.stands("near", 86)
+    state = near.machine.lib / "state"
     for file in ("troubles.json", "renewals.json", "outages.json", "cert-near.json", "pairs.json",
                  "tally.json", "revoked.json"):
-        ground.write(file, content)
-        text = forms(machine, capsys)
+        before = (state / file).read_bytes() if (state / file).exists() else None
+        near.write(file, content)
+        text = forms(near.machine, capsys)
         assert not CONTROL.search(text) and "near" in text, text
-        (machine.lib / "state" / file).unlink()
+        (state / file).unlink()
+        if before is not None:
+            near.write(file, before)
 
 
 @pytest.mark.parametrize("file", ["troubles.json", "cert-near.json"])
-def test_state_that_somebody_else_could_have_written(file: str, machine: Machine) -> None:
-    Ground(machine).stands("near", 86)
-    path = machine.lib / "state" / file
-    path.write_text("{}")
+def test_state_that_somebody_else_could_have_written(file: str, near: Ground) -> None:
+    machine, path = near.machine, near.machine.lib / "state" / file
+    before = path.read_text() if path.exists() else "{}"
+    path.write_text(before)
     path.chmod(0o666)
-    for arguments in ((), ("--json",), ("--metrics=-",)):
-        done = machine.run("status", *arguments)
-        assert (done.returncode, done.stdout) == (1, ""), done
-        assert done.stderr == f"error: {path}: writable by everybody (chmod o-w it)\n"
-    done = machine.run("status", "--check")
-    assert (done.returncode, done.stderr) == (3, "")
-    assert done.stdout == ("LETSENCRYPT-TINY UNKNOWN - "
-                           f"{path}: writable by everybody (chmod o-w it)\n")
+    try:
+        for arguments in ((), ("--json",), ("--metrics=-",)):
+            done = machine.run("status", *arguments)
+            assert (done.returncode, done.stdout) == (1, ""), done
+            assert done.stderr == f"error: {path}: writable by everybody (chmod o-w it)\n"
+        done = machine.run("status", "--check")
+        assert (done.returncode, done.stderr) == (3, "")
+        assert done.stdout == ("LETSENCRYPT-TINY UNKNOWN - "
+                               f"{path}: writable by everybody (chmod o-w it)\n")
+    finally:
+        path.chmod(0o600)
 
 
-def test_names_that_are_hostile(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of sections that are no more, and in certificates."""
-    ground = Ground(machine)
-    ground.stands("near", 86)
-    odd = 'x\x1b[2J"\\\n|' + "ü"
-    ground.remembers(odd, SectionState())
+def test_names_that_are_hostile(near: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of sections that are no more, and of directories."""
+    machine, odd = near.machine, 'x\x1b[2J"\\\n|' + "ü"
+    near.remembers(odd, SectionState())
     (machine.lib / "certs" / "\x1b[2J\udcff").mkdir()
     (machine.lib / "certs/.hidden").mkdir()
     (machine.lib / "certs/file").write_text("")
@@ -219,9 +242,9 @@ def test_names_that_are_hostile(machine: Machine, capsys: pytest.CaptureFixture[
 
 # --- who else may look ---------------------------------------------------------------------------
 
-def test_who_is_not_root(machine: Machine) -> None:
+def test_who_is_not_root(ground: Ground) -> None:
     """Sees what is installed, and is told that there is more to see."""
-    ground = many(machine)
+    machine = ground.machine
 
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -275,7 +298,7 @@ def test_colours(ground: Ground) -> None:
     styled = on_terminal(machine, "status", raw=True, LANG="C.UTF-8")
     assert "\x1b[31m✗" in styled and "\x1b[32m●" in styled and "\x1b[33m▲" in styled
     plain = on_terminal(machine, "status", LANG="C.UTF-8")
-    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}, {"TERM": ""}):
+    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
         shown = on_terminal(machine, "status", raw=True, **{"LANG": "C.UTF-8", **environment})
         assert "\x1b" not in shown
     assert "\x1b[32m●" in on_terminal(machine, "status", raw=True, NO_COLOR="", LANG="C.UTF-8")
@@ -283,16 +306,19 @@ def test_colours(ground: Ground) -> None:
     assert "\x1b" not in machine.run("status", env={"TERM": "xterm", "LANG": "C.UTF-8"}).stdout
 
 
-@pytest.mark.parametrize("environment, is_ascii", [
-    ({}, True), ({"LANG": "C"}, True), ({"LC_ALL": "POSIX", "LANG": "de_DE.UTF-8"}, True),
-    ({"LANG": "de_DE.ISO-8859-1"}, True), ({"LC_ALL": "C.UTF-8", "LANG": "C"}, False),
-    ({"LC_CTYPE": "en_US.utf8"}, False)])
-def test_locales(environment: dict[str, str], is_ascii: bool, machine: Machine) -> None:
-    ground = Ground(machine)
-    ground.stands("a", 30)
-    shown = on_terminal(machine, "status", **environment)
-    assert shown.isascii() == is_ascii, shown
-    assert ("=" if is_ascii else "━") * 10 in shown
+@pytest.mark.parametrize("environment, is_utf8", [
+    ({}, False), ({"LANG": "C"}, False), ({"LC_ALL": "POSIX", "LANG": "de_DE.UTF-8"}, False),
+    ({"LANG": "de_DE.ISO-8859-1"}, False), ({"LC_ALL": "C.UTF-8", "LANG": "C"}, True),
+    ({"LC_CTYPE": "en_US.utf8"}, True), ({"LC_ALL": "", "LANG": "sr_RS.UTF-8@latin"}, True)])
+def test_locales(environment: dict[str, str], is_utf8: bool) -> None:
+    assert _is_utf8(environment) == is_utf8
+
+
+def test_a_terminal_without_unicode(ground: Ground) -> None:
+    """The locale C is not what Python makes of it."""
+    for environment in ({"LANG": "C"}, {}):
+        shown = on_terminal(ground.machine, "status", "www.example.org", **environment)
+        assert shown.isascii() and "=" * 10 in shown, shown
 
 
 # --- monitoring ----------------------------------------------------------------------------------
@@ -301,19 +327,24 @@ PERFORMANCE = re.compile(r"(?:'(?:[^'=]|'')+'|[^\s'=]+)=-?\d+(?:\.\d+)?s?;(?:\d+
                          r"\d*;\d*\Z")
 
 
-def check(machine: Machine, *arguments: str) -> tuple[int, str, list[str]]:
-    """Return exit status, the line up to its bar, and what follows the line."""
-    done = machine.run("status", "--check", *arguments)
-    assert done.stderr == "" and done.stdout.startswith("LETSENCRYPT-TINY "), done
-    line, *more = done.stdout.splitlines()
+def said(text: str, code: int) -> tuple[str, list[str]]:
+    """Return the line up to its bar, and what follows it."""
+    line, *more = text.splitlines()
     head, bar, data = line.partition(" | ")
     for one in re.findall(r"(?:'(?:[^']|'')*'|[^\s'])+", data):
         assert PERFORMANCE.match(one), one
-    assert bool(bar) == (done.returncode != 3)
-    return done.returncode, head.removeprefix("LETSENCRYPT-TINY "), more
+    assert bool(bar) == (code != 3) and head.startswith("LETSENCRYPT-TINY ")
+    return head.removeprefix("LETSENCRYPT-TINY "), more
 
 
-@pytest.mark.parametrize("arguments, status, line", [
+def check(machine: Machine, *arguments: str) -> tuple[int, str, list[str]]:
+    """Return exit status, and that."""
+    done = machine.run("status", "--check", *arguments)
+    assert done.stderr == "", done
+    return done.returncode, *said(done.stdout, done.returncode)
+
+
+@pytest.mark.parametrize("arguments, code, line", [
     (("www.example.org",), 0, r"OK - 1 certificate, which expires in (59|60) d"),
     (("www.example.org", "due", "six-days"), 0,
      r"OK - 3 certificates, the first to expire in 5 d: six-days"),
@@ -330,18 +361,35 @@ def check(machine: Machine, *arguments: str) -> tuple[int, str, list[str]]:
     (("near", "--critical=2", "--warning=12.5"), 1, "WARNING - near: expires in .*"),
     (("near", "--critical=1h", "--warning=2h"), 1, "WARNING - near: has failed for 3 d: the CA .*"),
     (("six-days", "--warning=150h"), 1, "WARNING - six-days: expires in 5 d"),
-    (("nowhere",), 3, r"UNKNOWN - there is no section \[nowhere\] .*"),
-    (("--warning=x",), 3, "UNKNOWN - status: --warning: “x” is not a number of days, .*"),
-    (("--warning=5", "--critical=6"), 3, "UNKNOWN - status: --warning=5 comes later than .*"),
-    (("--bogus",), 3, "UNKNOWN - there are no such options .*")])
-def test_monitoring(arguments: tuple[str, ...], status: int, line: str, ground: Ground) -> None:
-    if arguments == ("--bogus",):
-        done = ground.machine.run("status", "--check", *arguments)
-        assert done.returncode == 3 and re.fullmatch(f"LETSENCRYPT-TINY {line}\n", done.stdout)
-        return
-    code, head, more = check(ground.machine, *arguments)
-    assert code == status and re.fullmatch(line, head), head
-    assert len(more) == (5 if not arguments else 0), more
+    (("--warning=0h",), 2, "CRITICAL - 3 CRITICAL and 2 WARNING of 9 certificates")])
+def test_monitoring(arguments: tuple[str, ...], code: int, line: str, ground: Ground,
+                    capsys: pytest.CaptureFixture[str]) -> None:
+    given = plain(["status", "--check", *arguments])
+    assert given is not None
+    config = settings.load(str(ground.machine.configure()))
+    found = status(config, Options(given.words[1:], check=True, warning=given.warning,
+                                   critical=given.critical))
+    head, more = said(capsys.readouterr().out, found)
+    assert found == code and re.fullmatch(line, head), head
+    assert len(more) == (0 if given.words[1:] else 5), more
+
+
+@pytest.mark.parametrize("arguments, line", [
+    (("nowhere",), r"UNKNOWN - there is no section \[nowhere\] .*"),
+    (("--warning=x",), "UNKNOWN - status: --warning: “x” is not a number of days, .*"),
+    (("--warning=5", "--critical=6"), "UNKNOWN - status: --warning=5 comes later than .*"),
+    (("--json",), "UNKNOWN - status: --json and --check exclude each other")])
+def test_monitoring_what_makes_no_sense(arguments: tuple[str, ...], line: str, ground: Ground
+                                        ) -> None:
+    code, head, _ = check(ground.machine, *arguments)
+    assert code == 3 and re.fullmatch(line, head), head
+
+
+def test_monitoring_with_no_such_option(near: Ground) -> None:
+    """Standard error says which; the exit status is not 2, which would be CRITICAL."""
+    done = near.machine.run("status", "--check", "--bogus")
+    assert done.returncode == 3 and "there is no option --bogus" in done.stderr
+    assert done.stdout.startswith("LETSENCRYPT-TINY UNKNOWN - ")
 
 
 def test_monitoring_what_cannot_be_known(machine: Machine) -> None:
@@ -349,8 +397,6 @@ def test_monitoring_what_cannot_be_known(machine: Machine) -> None:
     machine.main["client"]["colour"] = "blue"
     code, head, _ = check(machine)
     assert code == 3 and "[client]: unknown setting “colour”" in head
-    done = machine.run("status", "--check", "--json")
-    assert done.returncode == 3
 
 
 def test_the_lasting_is_told_apart_from_the_passing(machine: Machine) -> None:
@@ -399,6 +445,14 @@ def test_metrics(ground: Ground) -> None:
     if shutil.which("promtool") is None:
         pytest.skip("promtool (package prometheus) is not installed")
     subprocess.run(["promtool", "check", "metrics"], input=done.stdout, text=True, check=True)
+
+
+def test_labels_of_odd_names() -> None:
+    """Quotes, backslashes, controls and lone surrogates, of sections that have them."""
+    odd = 'a"b\\c\nd\x1be\udcfff'
+    text = exposition(Overview([Standing(odd, fault="x")], [], 5), "1.0")
+    assert text.encode().isascii() and len(samples(text)) > 3
+    assert 'letsencrypt_tiny_section_fault{section="a\\"b\\\\c\\\\x0ad\\\\x1be\\\\udcfff"} 1\n' in text
 
 
 def test_metrics_in_a_file(machine: Machine) -> None:

@@ -101,6 +101,7 @@ def many(machine: Machine) -> Ground:
     ground.suggested("suggested", 20, 24)
     ground.stands("six-days", 1, 6.67, state=SectionState(profile="shortlived"))
     ground.stands("due", 61)
+    ground.stands("waiting", 61, state=SectionState(not_before=now + 3600))
     ground.stands("near", 86)
     ground.stands("expired", 95)
     ground.stands("untold", 3, state=SectionState(notify=True), notify="systemctl reload nginx")

@@ -113,7 +113,10 @@ def test_json(ground: Ground) -> None:
     assert {name: row["level"] for name, row in found.items()} == {
         "www.example.org": "OK", "suggested": "OK", "six-days": "OK", "due": "OK",
         "near": "CRITICAL", "expired": "CRITICAL", "untold": "WARNING", "never": "CRITICAL",
-        "wrong": "WARNING"}
+        "waiting": "OK", "wrong": "WARNING"}
+    waiting = found["waiting"]
+    assert parse_timestamp(waiting["waits"]) == pytest.approx(now + 3600, abs=60)
+    assert waiting["waits_why"] == "the server asked not to order again"
     assert found["untold"]["notify"] == {"command": "systemctl reload nginx", "pending": True}
     assert found["near"]["trouble"]["runs"] == 12 and good["trouble"] is None
     assert found["expired"]["days_left"] < 0 and found["never"]["expires"] is None
@@ -125,6 +128,7 @@ def test_json(ground: Ground) -> None:
 def test_what_is_left(machine: Machine) -> None:
     """All that is called after a section that is no more, and nothing of one that is wrong."""
     ground = Ground(machine)
+    ground.remembers("wrong (rsa)", SectionState())
     for name in ("a", "gone", "wrong"):
         ground.stands(name, 10)
         (machine.lib / f"certs/.{name}").mkdir()
@@ -287,7 +291,7 @@ def test_a_terminal(columns: int, arguments: tuple[str, ...], ground: Ground) ->
         assert "CN=Throw-away Intermediate" in words and "serial" in words
     else:
         for word in ("six-days", "shortlived", "59 of 90 days", "136 of 160 h", "a third left",
-                     "as its CA suggests", "┃", "✗", "gone as well: no such section",
+                     "as its CA suggests", "┃", "✗", "waits until", "gone as well: no such section",
                      "to be ordered by the next run: there is no certificate yet", "expired",
                      "a_.b..example", "www.example.org example.org", "ec:P-256"):
             assert word in words, (word, shown)
@@ -354,14 +358,14 @@ def check(machine: Machine, *arguments: str) -> tuple[int, str, list[str]]:
     (("never",), 2, "CRITICAL - never: there is no certificate: the CA cannot .*"),
     (("untold",), 1, "WARNING - untold: the notification “systemctl reload nginx” ended with .*"),
     (("wrong",), 1, "WARNING - wrong: .*a_.b..example.*"),
-    ((), 2, "CRITICAL - 3 CRITICAL and 2 WARNING of 9 certificates"),
+    ((), 2, "CRITICAL - 3 CRITICAL and 2 WARNING of 10 certificates"),
     (("due", "--warning=31"), 1, "WARNING - due: expires in (28|29) d"),
     (("due", "--warning=28", "--critical=10"), 0, "OK - .*"),
     (("due", "--warning=40:", "--critical=30:"), 2, "CRITICAL - due: expires in (28|29) d"),
     (("near", "--critical=2", "--warning=12.5"), 1, "WARNING - near: expires in .*"),
     (("near", "--critical=1h", "--warning=2h"), 1, "WARNING - near: has failed for 3 d: the CA .*"),
     (("six-days", "--warning=150h"), 1, "WARNING - six-days: expires in 5 d"),
-    (("--warning=0h",), 2, "CRITICAL - 3 CRITICAL and 2 WARNING of 9 certificates")])
+    (("--warning=0h",), 2, "CRITICAL - 3 CRITICAL and 2 WARNING of 10 certificates")])
 def test_monitoring(arguments: tuple[str, ...], code: int, line: str, ground: Ground,
                     capsys: pytest.CaptureFixture[str]) -> None:
     given = plain(["status", "--check", *arguments])
@@ -404,7 +408,7 @@ def test_the_lasting_is_told_apart_from_the_passing(machine: Machine) -> None:
     ground, now = Ground(machine), int(time.time())
     ground.stands("a", 61)
     for since, wanted in ((now - 3600, 0), (now - DAY - 60, 1)):
-        ground.trouble(a={"since": since, "last": now, "runs": 3, "why": "x"})
+        ground.trouble(a={"since": since, "last": now, "runs": 3, "why": "x | 'y=1"})
         code, head, _ = check(machine)
         assert code == wanted and ("failed in the last run" in head) == (not wanted)
 
@@ -432,7 +436,7 @@ def test_metrics(ground: Ground) -> None:
     done = machine.run("status", "--metrics=-")
     found = {name.removeprefix("letsencrypt_tiny_"): value
              for name, value in samples(done.stdout).items()}
-    assert found["sections"] == 9 and found["leftovers"] == 2 and found["state_readable"] == 1
+    assert found["sections"] == 10 and found["leftovers"] == 2 and found["state_readable"] == 1
     left = found['certificate_not_after_timestamp_seconds{section="www.example.org"}'] - time.time()
     assert left == pytest.approx(60 * DAY, abs=60)
     assert found['section_certificate_missing{section="never"}'] == 1
@@ -452,7 +456,8 @@ def test_labels_of_odd_names() -> None:
     odd = 'a"b\\c\nd\x1be\udcfff'
     text = exposition(Overview([Standing(odd, fault="x")], [], 5), "1.0")
     assert text.encode().isascii() and len(samples(text)) > 3
-    assert 'letsencrypt_tiny_section_fault{section="a\\"b\\\\c\\\\x0ad\\\\x1be\\\\udcfff"} 1\n' in text
+    shown = r'a\"b\\c\\x0ad\\x1be\\udcfff'
+    assert f'letsencrypt_tiny_section_fault{{section="{shown}"}} 1\n' in text
 
 
 def test_metrics_in_a_file(machine: Machine) -> None:

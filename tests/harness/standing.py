@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import struct
 import subprocess
 import termios
@@ -56,6 +57,14 @@ class Ground:
             machine.file(name, file).write_text(text)
         machine.file(name, "privkey.pem").chmod(0o600)
         self.remembers(name, state or SectionState(), age)
+
+    def copies(self, name: str, number: int) -> None:
+        """Have so many sections more that stand as one does."""
+        machine = self.machine
+        for copy in (f"{name}-{i}" for i in range(number)):
+            machine.certs[copy] = dict(machine.certs[name])
+            shutil.copytree(machine.file(name, ""), machine.file(copy, ""))
+            self.remembers(copy, self.journal.section(name), 1)
 
     def remembers(self, name: str, state: SectionState, age: float = 0) -> None:
         """Have that in the journal, of a certificate that was installed so many days ago."""

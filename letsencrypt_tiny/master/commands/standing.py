@@ -13,7 +13,7 @@ from ...common import log
 from ...common.errors import Error
 from ...common.x509.certificate import Certificate, parse_chain
 from ...common.x509.der import MAX_PEM, read_block
-from ..plan import ari, backoff, issuers, renewal
+from ..plan import ari, backoff, issuers, limits, renewal
 from ..plan.keytype import key_type
 from ..plan.moment import moment
 from ..plan.renewal import Due
@@ -27,6 +27,7 @@ from ..store.troubles import Troubles
 from ..store.vicinity import Vicinity
 from . import due, next_keys
 from .leftovers import leftovers
+from .limits import Limits
 from .waits import Waits
 
 
@@ -65,6 +66,7 @@ class _Look:
         self._renewals = Renewals(config.state_directory)
         self._troubles = Troubles(config.state_directory)
         self._waits = Waits(config)
+        self._tally = Limits(config.state_directory)
 
     def all(self, sections: Sequence[Section]) -> Iterator[Standing]:
         """Yield how they stand."""
@@ -87,8 +89,7 @@ class _Look:
         made = self._without(section, state, verdict.certificate)._replace(
             due=verdict.due, reason=verdict.reason)
         if verdict.due:
-            wait = self._waits.of(section, state, verdict.certificate, self._now)
-            made = made._replace(waiting=wait and Waiting(wait.moment, wait.why))
+            made = made._replace(waiting=self._waiting(section, state, verdict))
         if verdict.certificate is None:
             return made
         return made._replace(
@@ -96,6 +97,21 @@ class _Look:
             key_type=key_type(verdict.certificate.spki),
             chain=_chain(section, self._vicinity) if self._chains else (),
             **_times(section, state, verdict, verdict.certificate, suggested))
+
+    def _waiting(self, section: Section, state: SectionState, verdict: Due) -> Waiting | None:
+        """Return what the next run would not order it for, though it is due."""
+        wait = self._waits.of(section, state, verdict.certificate, self._now)
+        if wait is not None:
+            return Waiting(wait.moment, wait.why)
+        if state.order or state.kept:   # these count for no limit any more
+            return None
+        exempt = state.issuer if verdict.welcome and state.issuer_account else None
+        full = [self._tally.full(directory, section.identifiers, directory == exempt)
+                for directory in (self._known[name].directory for name in section.issuers)]
+        if None in full:   # one of them can be asked
+            return None
+        return min(Waiting(int(moment), limits.reached(limit))
+                   for limit, moment in filter(None, full))
 
     def _without(self, section: Section, state: SectionState, certificate: Certificate | None
                  ) -> Standing:

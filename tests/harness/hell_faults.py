@@ -371,5 +371,5 @@ FAULTS: dict[str, Fault] = {
         "half a chain": _body(lambda body: body[:len(body) // 3]),
         "a key in it": _key_in_it, "other key": _other_key, "other names": _other_names,
         "more names": _more_names, "expired": _expired}.items()},
-    "text between": Fault(_chain(lambda items: [b"subject=x\n", *items]), _CERT),
+    "text between": Fault(_chain(lambda items: [b"subject=x\n", *items]), _CERT, harmless=True),
 }

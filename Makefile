@@ -43,13 +43,13 @@ datadir       := $(prefix)/share/$(PACKAGE)
 confdir       := $(sysconfdir)/$(PACKAGE)
 
 PATHS    := letsencrypt_tiny/common/paths.py
-MODULES  := $(wildcard $(addprefix letsencrypt_tiny/,*.py */*.py */*/*.py))
+MODULES  := $(wildcard $(addprefix letsencrypt_tiny/,*.py */*.py */*/*.py */*/*/*.py))
 CONFFILES := letsencrypt-tiny.conf accountd.conf nginx.conf nginx-static.conf \
              nginx-stream.conf nginx-stateless.conf apache2.conf apache2-static.conf \
              apache2-stateless.conf haproxy.cfg haproxy-tls.cfg haproxy-stateless.cfg \
              caddy-stateless.conf
 MAN := letsencrypt-tiny-accountd.1 letsencrypt-tiny.conf.5 letsencrypt-tiny-certs.conf.5 \
-       letsencrypt-tiny-accountd.conf.5 letsencrypt-tiny.8
+       letsencrypt-tiny-accountd.conf.5 letsencrypt-tiny-migrate.7 letsencrypt-tiny.8
 DOCS := $(wildcard README.md SECURITY.md RELIABILITY.md)
 EXAMPLES := $(wildcard examples/*)
 SCHEMAS := share/status.schema.json
@@ -79,6 +79,8 @@ DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor bind9 bind9-utils caddy devscrip
               ?p11-kit-modules ?pkcs11-provider python3-dnspython python3-idna ?python3-lexicon \
               python3-hypothesis python3-jsonschema python3-pytest python3-venv softhsm2 strace \
               systemd
+# what “make soak” tries besides: the clients that certificates are taken over from
+DEBS_SOAK  := acme-tiny certbot dehydrated lego
 DEBS_BENCH := ca-certificates debian-archive-keyring iproute2 mmdebstrap nftables openssl pebble \
               python3-configobj python3-pycryptodome python3-seccomp strace
 DEBS_PEERS := acme-tiny curl dehydrated lacme lego libcrypt-openssl-rsa-perl nginx uacme
@@ -96,7 +98,7 @@ install: all
 	  $(DESTDIR)$(confdir)/certs.conf.d \
 	  $(DESTDIR)$(confdir)/letsencrypt-tiny.conf.d $(DESTDIR)$(docdir) \
 	  $(addprefix $(DESTDIR)$(datadir)/,$(sort $(dir $(MODULES)))) \
-	  $(addprefix $(DESTDIR)$(mandir)/man,1 5 8)
+	  $(addprefix $(DESTDIR)$(mandir)/man,1 5 7 8)
 	@echo "installing for prefix=$(prefix) sysconfdir=$(sysconfdir) below “$(DESTDIR)/”"
 	@set -e; for f in $(MODULES); do install -m 0644 $$f $(DESTDIR)$(datadir)/$$f; done
 	@$(call put,0644,$(PATHS),$(datadir)/$(PATHS))
@@ -171,7 +173,7 @@ check:
 
 # what takes too long for every day
 soak:
-	@tests/setup.sh $(DEBS_CHECK)
+	@tests/setup.sh $(DEBS_CHECK) $(DEBS_SOAK)
 	tests/check.sh soak
 
 # MUTANTS: options, see tests/mutants.py
@@ -195,7 +197,7 @@ bench:
 	@tests/setup.sh $(DEBS_BENCH)
 	cd tests && $(SUDO) env PYTHONPATH=.. $(PYTHON) -B -m bench $(BENCH)
 
-# certbot and this package exclude each other: it gets a root directory of its own (bench/chroot.py)
+# certbot gets a root directory of its own (bench/chroot.py)
 bench-peers:
 	@tests/setup.sh $(DEBS_PEERS)
 

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from harness import proc
 from harness.claims import ACCOUNTS, CHALLENGES, CONFINE, REDTEAM, Mutant, row as _row
+from harness.claims_import import IMPORTED
 from harness.claims_keys import SERVER_KEYS
 from harness.claims_renewal import RENEWAL
 from harness.claims_signer import FLEET
@@ -359,7 +360,7 @@ TABLE = (
     _row("no misspelt field", "webserver/http.py", "if _FIELDS.match(fields) is None:", "if False:",
          f"{WEB}::test_malformed"),
 
-    *ACCOUNTS, *SERVER_KEYS, *CHALLENGES, *RENEWAL, *FLEET,
+    *ACCOUNTS, *SERVER_KEYS, *CHALLENGES, *RENEWAL, *FLEET, *IMPORTED,
 )
 
 

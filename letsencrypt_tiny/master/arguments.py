@@ -21,7 +21,7 @@ VERSION = f"letsencrypt-tiny {__version__}"
 COMMANDS = {"account": "account", "neworder": "newOrder", "newcert": "newOrder",
             "renew": "newOrder", "issue": "newOrder", "list": "status",
             "revokecert": "revokeCert", "revoke": "revokeCert",
-            "add": "add", "remove": "remove", "delete": "remove",
+            "add": "add", "remove": "remove", "delete": "remove", "import": "import",
             "status": "status", "check": "check", "records": "records", "tidy": "tidy",
             "failures": "failures",
             "help": "help", "version": "version"}
@@ -29,7 +29,7 @@ COMMANDS = {"account": "account", "neworder": "newOrder", "newcert": "newOrder",
 ELSEWHERE = {"certonly": "add", "run": "add", "obtain": "add", "order": "newOrder",
              "register": "account --register", "unregister": "account --deactivate",
              "certificates": "status", "show": "status", "test": "check",
-             "configtest": "check", "certs": "status"}
+             "configtest": "check", "certs": "status", "migrate": "import"}
 # command -> the options that it knows besides the general ones
 OPTIONS: dict[str, set[str]] = {
     "account": {"register", "tos_agreed", "deactivate", "thumbprint", "ca", "contact", "orders",
@@ -40,7 +40,7 @@ OPTIONS: dict[str, set[str]] = {
     "status": {"config_certs", "json", "check", "warning", "critical", "metrics"},
     "records": {"config_certs"}, "check": {"online", "json"},
     "add": {"notify", "challenge", "ca", "contact", "tos_agreed", "web_server"},
-    "remove": {"purge"}, "tidy": set(), "failures": {"mail"}}
+    "remove": {"purge"}, "import": {"dry_run"}, "tidy": set(), "failures": {"mail"}}
 
 # What an option takes: nothing, or a value: of several the last counts, or all do
 _FLAG, _TEXT, _NUMBER, _LIST = range(4)
@@ -56,7 +56,7 @@ _GROUPS: dict[str, dict[str, tuple[int, str]]] = {
         "--register": (_FLAG, ""), "--tos-agreed": (_FLAG, ""), "--contact": (_LIST, "URL"),
         "--orders": (_FLAG, ""), "--rollover": (_FLAG, ""), "--deactivate": (_FLAG, ""),
         "--yes": (_FLAG, ""), "--thumbprint": (_FLAG, ""), "--ca": (_LIST, "NAME")},
-    "newOrder [SECTION ...]": {
+    "newOrder [SECTION ...], import CLIENT [DIRECTORY]": {
         "--config-certs": (_LIST, "FILE"), "--min-days": (_NUMBER, "DAYS"), "--force": (_FLAG, ""),
         "--new-key": (_FLAG, ""), "--dry-run": (_FLAG, ""), "--unattended": (_FLAG, "")},
     "failures": {"--mail": (_TEXT, "ADDRESS")},
@@ -175,9 +175,9 @@ def parser(command: str = "", known: Container[str] | None = None) -> "argparse.
                                help=helping.option(command, "--version"))
     if not command:
         made.add_argument("words", metavar="COMMAND", nargs="*",
-                          help="one of add, remove, account, newOrder, revokeCert, status, "
-                               "records, failures, check, tidy and what it is about; --help after "
-                               "it says more")
+                          help="one of add, remove, import, account, newOrder, revokeCert, "
+                               "status, records, failures, check, tidy and what it is about; "
+                               "--help after it says more")
     return made
 
 
@@ -199,4 +199,4 @@ def unknown_command(word: str) -> str:
     known = ELSEWHERE.get(word.lower())
     hint = f": did you mean “{known}”?" if known else did_you_mean(word, COMMANDS.values())
     return (f"there is no command “{log.printable(word)}”{hint} (valid: add, remove, account, "
-            "newOrder, revokeCert, status, records, failures, check, tidy, help)")
+            "import, newOrder, revokeCert, status, records, failures, check, tidy, help)")

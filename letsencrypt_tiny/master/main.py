@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     except Error as exc:
         if debug:
             log.trace()
-        return _failed(f"{exc}{_unprivileged(exc)}", exc.exit_status, monitored)
+        return _failed(_words(exc), exc.exit_status, monitored)
     except SystemExit as exc:   # argparse's, who has told
         if not monitored or exc.code != 2:
             raise
@@ -68,6 +68,12 @@ def _failed(text: str, exit_status: int, monitored: bool) -> int:
     from .report.monitoring import unknown
     print(unknown(text), flush=True)
     return UNKNOWN
+
+
+def _words(exc: Error) -> str:
+    """Return what is to be said of what has failed all."""
+    from .commands import surroundings
+    return surroundings.missing() or f"{exc}{_unprivileged(exc)}"
 
 
 def _unprivileged(exc: BaseException) -> str:
@@ -101,8 +107,8 @@ def _run(argv: list[str]) -> int:
     if unknown:
         parser().error(unknown_option(unknown[0]))
     if not options.words:
-        parser().error("no command: say add, remove, account, newOrder, revokeCert, status, "
-                       "records, failures or check")
+        parser().error("no command: say add, remove, import, account, newOrder, revokeCert, "
+                       "status, records, failures or check")
     word, *options.arguments = options.words
     command = meant(word)
     if command == "help":
@@ -284,6 +290,11 @@ def _add(config: "Config", options: Arguments) -> int:
         options.tos_agreed, options.web_server))
 
 
-_RUN = {"add": _add, "remove": _remove, "account": _account, "newOrder": _new_order,
-        "revokeCert": _revoke, "status": _status, "records": _records, "check": _check,
-        "tidy": _tidy}
+def _import(config: "Config", options: Arguments) -> int:
+    from .commands.importing.command import import_
+    return import_(config, options.arguments, options.dry_run)
+
+
+_RUN = {"add": _add, "remove": _remove, "import": _import, "account": _account,
+        "newOrder": _new_order, "revokeCert": _revoke, "status": _status, "records": _records,
+        "check": _check, "tidy": _tidy}

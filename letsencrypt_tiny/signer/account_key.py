@@ -142,6 +142,11 @@ def load(text: bytes, where: str, ask: Callable[[str], bytes]) -> AccountKey:
 
     ``where`` is for messages; ``ask(prompt)`` returns a passphrase.  Raises Error.
     """
+    return load_both(text, where, ask)[0]
+
+
+def load_both(text: bytes, where: str, ask: Callable[[str], bytes]) -> tuple[AccountKey, Any]:
+    """Return what ``load`` does, and pycryptodome's key, which can be written anew (``export``)."""
     blocks = [match for match in _BLOCK.finditer(text.decode("latin-1"))
               if match.group(1) != "EC PARAMETERS"]
     block = next((match for match in blocks if match.group(1).endswith("PRIVATE KEY")), None)
@@ -151,9 +156,11 @@ def load(text: bytes, where: str, ask: Callable[[str], bytes]) -> AccountKey:
                         else "not a private key in PEM format")
         label, pem = block.group(1), block.group(0)
         if label == "ENCRYPTED PRIVATE KEY" or "Proc-Type: 4,ENCRYPTED" in pem:
-            return AccountKey(_decrypt(label, pem, where, ask))
+            key = _decrypt(label, pem, where, ask)
+            return AccountKey(key), key
         try:
-            return AccountKey(_parse(label, pem))
+            key = _parse(label, pem)
+            return AccountKey(key), key
         except _MALFORMED as exc:
             raise Error(f"a malformed {label.lower()} ({log.printable(exc, 100)})") from exc
     except Error as exc:
@@ -253,9 +260,14 @@ def generate(kind: str) -> bytes:
     program gets to see the key.
     """
     method, _, parameter = kind.partition(":")
-    if method == "rsa":
-        text: bytes = _module("PublicKey.RSA").generate(int(parameter)).export_key("PEM", pkcs=8)
+    return export(_module("PublicKey.RSA").generate(int(parameter)) if method == "rsa" else
+                  _module("PublicKey.ECC").generate(curve=parameter))
+
+
+def export(key: Any) -> bytes:
+    """Return the PEM text (PKCS#8) of pycryptodome's private ``key``."""
+    if hasattr(key, "n"):
+        text: bytes = key.export_key("PEM", pkcs=8)
         return text + b"\n"
-    pem: str = _module("PublicKey.ECC").generate(curve=parameter).export_key(
-        format="PEM", use_pkcs8=True)
+    pem: str = key.export_key(format="PEM", use_pkcs8=True)
     return pem.encode("ascii") + b"\n"

@@ -15,6 +15,7 @@ USAGE = f"""\
 Usage: {NAME} [OPTION]…
        {NAME} --genkey=KIND [--next | --if-none] [OPTION]…
        {NAME} --adopt-next [OPTION]…
+       {NAME} --import=KEY [--dry-run] [OPTION]…
        {NAME} --explain=FILE [OPTION]…
 Hold the account key of an ACME client, and sign what it asks for.
 
@@ -31,6 +32,9 @@ Hold the account key of an ACME client, and sign what it asks for.
   --next            with --genkey: make the key that is to take its place, FILE.next
   --if-none         with --genkey: make none where there is an account key
   --adopt-next      have FILE.next take the place of FILE, which becomes FILE.old, and end
+  --import=KEY      take over the account key of another client, and end: file:PATH or fd:N,
+                    in PEM format or as a JSON Web Key, goes where --privkey=file:PATH says
+  --dry-run         with --import: change nothing, say what would be
   --confine=MODE    auto, required or no: give up what the kernel can take
   -q, --quiet       show problems only
       --debug       show details
@@ -41,7 +45,8 @@ See {NAME}(1).
 """
 
 _LONG = ["config=", "privkey=", "socket=", "stdio", "policy=", "explain=", "genkey=",
-         "next", "if-none", "adopt-next", "confine=", "quiet", "debug", "help", "version"]
+         "next", "if-none", "adopt-next", "import=", "dry-run", "confine=", "quiet", "debug",
+         "help", "version"]
 
 
 class Arguments(NamedTuple):
@@ -55,6 +60,8 @@ class Arguments(NamedTuple):
     next: bool = False
     adopt: bool = False
     if_none: bool = False
+    taken: str | None = None    # where another client's account key is
+    dry_run: bool = False
 
 
 def parse(argv: Sequence[str]) -> Arguments | None:
@@ -85,15 +92,15 @@ def parse(argv: Sequence[str]) -> Arguments | None:
                 policies=tuple(value for name, value in given if name == "--policy")),
         stdio="stdio" in values, genkey=values.get("genkey"), explain=values.get("explain"),
         debug="debug" in values, next="next" in values, adopt="adopt-next" in values,
-        if_none="if-none" in values)
+        if_none="if-none" in values, taken=values.get("import"), dry_run="dry-run" in values)
 
 
 def _check(values: Collection[str]) -> None:
     """Raise UsageError for options of which one makes no sense beside another, or without it."""
-    for names in ("stdio", "genkey", "explain", "adopt-next"), ("next", "if-none"):
+    for names in ("stdio", "genkey", "explain", "adopt-next", "import"), ("next", "if-none"):
         given = [f"--{name}" for name in names if name in values]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} exclude each other (try --help)")
-    for name in ("next", "if-none"):
-        if name in values and "genkey" not in values:
-            raise UsageError(f"--{name} needs --genkey (try --help)")
+    for name, other in ("next", "genkey"), ("if-none", "genkey"), ("dry-run", "import"):
+        if name in values and other not in values:
+            raise UsageError(f"--{name} needs --{other} (try --help)")

@@ -27,7 +27,8 @@ def generate(kind: str, source: KeySource, following: bool) -> int:
                          f"{source}")
     path = source.where
     account_key.check_kind(kind)
-    directory = nextkey.check(source, kind) if following else keyfile.check_new(path, kind)
+    directory = nextkey.check(source, kind) if following else keyfile.check_new(
+        path, f"--genkey={kind}")
     text = account_key.generate(kind)
     key = account_key.load(text, path, keyfile.ask_passphrase)
     if following:

@@ -85,11 +85,11 @@ def ask_passphrase(prompt: str) -> bytes:
         raise Error("no passphrase for the account key was given") from exc
 
 
-def check_new(path: str, kind: str) -> int:
+def check_new(path: str, option: str) -> int:
     """Return a descriptor of the directory in which ``path`` may be created.
 
-    ``kind`` is for the message.  Raises Error if the path exists, or if this user must not
-    write there.
+    ``option``, which has it made, is for the message.  Raises Error if the path exists, or if
+    this user must not write there.
     """
     directory, name = os.path.split(path)
     if not name:
@@ -104,7 +104,7 @@ def check_new(path: str, kind: str) -> int:
         if os.getuid() == 0 and owner != 0:
             raise Error(f"{directory or '.'} belongs to another user, who has to create the key: "
                         f"runuser -u {_user(owner)} -- letsencrypt-tiny-accountd "
-                        f"--genkey={kind} --privkey={shlex.quote(f'file:{path}')}")
+                        f"{option} --privkey={shlex.quote(f'file:{path}')}")
         _refuse_existing(fd, name, path)
     except BaseException:
         os.close(fd)

@@ -3,6 +3,7 @@
     letsencrypt-tiny-accountd [--config=FILE] [--privkey=KEY] [--socket=PATH | --stdio] …
     letsencrypt-tiny-accountd --genkey=KIND [--next | --if-none]
     letsencrypt-tiny-accountd --adopt-next
+    letsencrypt-tiny-accountd --import=KEY [--dry-run]
     letsencrypt-tiny-accountd --explain=FILE [--policy=NAME] …
 
 Runs as any user that may read the account key, on any host; the master starts it as
@@ -60,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.adopt:
             from . import genkey
             return genkey.adopt(config.privkey)
+        if arguments.taken is not None:
+            from . import taking
+            return taking.take(arguments.taken, config.privkey, arguments.dry_run)
         signer = _load_key(config, arguments.stdio or arguments.explain is not None)
         if arguments.explain is not None:
             return _explain(arguments.explain, config, signer)

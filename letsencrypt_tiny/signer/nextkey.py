@@ -47,7 +47,7 @@ def check(source: KeySource, kind: str) -> int:
     if _is_encrypted(path):
         raise Error(f"{path} is encrypted, which a new key would not be: make {path}{NEXT} with "
                     "openssl genpkey -aes256")
-    return keyfile.check_new(path + NEXT, f"{kind} --next")
+    return keyfile.check_new(path + NEXT, f"--genkey={kind} --next")
 
 
 def write(directory: int, source: KeySource, text: bytes) -> str:

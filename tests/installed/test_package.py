@@ -19,8 +19,9 @@ pytestmark = pytest.mark.root
 LIBRARY = Path("/var/lib/letsencrypt-tiny")
 CONFIG = Path("/etc/letsencrypt-tiny")
 MASTER = "/usr/sbin/letsencrypt-tiny"
-MANUALS = ("letsencrypt-tiny.8", "letsencrypt-tiny-accountd.1", "letsencrypt-tiny.conf.5",
-           "letsencrypt-tiny-certs.conf.5", "letsencrypt-tiny-accountd.conf.5")
+MANUALS = ("letsencrypt-tiny.8", "letsencrypt-tiny-migrate.7", "letsencrypt-tiny-accountd.1",
+           "letsencrypt-tiny.conf.5", "letsencrypt-tiny-certs.conf.5",
+           "letsencrypt-tiny-accountd.conf.5")
 
 
 def run(*argv: str, status: int = 0) -> str:

@@ -368,13 +368,17 @@ def test_metrics(ground: Ground) -> None:
 
 
 def test_metrics_in_a_file(machine: Machine) -> None:
-    """It is replaced as a whole, a link in its place too; whoever owns the directory."""
+    """It is replaced as a whole, a link in its place too; whoever owns the directory, or the one
+    above, as in Debian."""
     Ground(machine).stands("a", 30)
-    directory = machine.path / "textfile"
-    directory.mkdir()
+    directory = machine.path / "prometheus/textfile"
+    directory.mkdir(parents=True)
+    os.chown(directory.parent, 65534, 65534)
+    assert machine.run("status", f"--metrics={directory}/x.prom").returncode == 0
     os.chown(directory, 65534, 65534)
     file, victim = directory / "x.prom", machine.path / "victim"
     victim.write_text("old")
+    (directory / "x.prom").unlink()
     file.symlink_to(victim)
     done = machine.run("status", f"--metrics={file}")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -387,9 +391,12 @@ def test_metrics_in_a_file(machine: Machine) -> None:
                       ("/proc/x", "cannot write it"), (str(directory), "Is a directory")):
         done = machine.run("status", f"--metrics={path}")
         assert done.returncode == 1 and why in done.stderr and done.stderr.count("\n") == 1, done
-    directory.chmod(0o777)
-    done = machine.run("status", f"--metrics={file}")
-    assert done.returncode == 1 and "writable by everybody" in done.stderr
+    for change, why in ((lambda: os.chown(directory, 65533, 0), "belongs to uid "),
+                        (lambda: directory.chmod(0o777), "writable by everybody")):
+        change()
+        done = machine.run("status", f"--metrics={file}")
+        assert done.returncode == 1 and why in done.stderr, done
+        os.chown(directory, 65534, 65534)
 
 
 def test_metrics_after_each_run(machine: Machine) -> None:

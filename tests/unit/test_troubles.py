@@ -31,7 +31,7 @@ def test_since_and_how_often(known: Troubles, tmp_path: Any) -> None:
     known.learn({"a": "third"}, {"a", "b"}, NOW + 200)
     assert known.known() == {"a"} and known.of("a") == Trouble(NOW, NOW + 200, 3, "third")
     known.learn({}, {"a"}, NOW + 300)
-    assert Troubles(str(tmp_path)).known() == set()
+    assert Troubles(str(tmp_path)).known() == set() and not list(tmp_path.iterdir())
 
 
 def test_clocks_and_old_ones(known: Troubles) -> None:

@@ -8,6 +8,9 @@ COMMANDS = {
     "add": ("NAME ...", "Get a certificate for these names, and all that it needs: account key, "
                         "account, configuration; say where it is."),
     "remove": ("SECTION", "Forget a certificate that add has got; its files stay."),
+    "import": ("CLIENT [DIRECTORY]", "Take over account and certificates of certbot, lacme, "
+                                     "dehydrated, acme-tiny, acme.sh or lego, of which nothing is "
+                                     "changed."),
     "account": ("[CONTACT ...]", "Show, register, change or deactivate the account that belongs "
                                  "to the account key."),
     "newOrder": ("[SECTION ...]", "Obtain, renew and install the certificates that are due: of "
@@ -64,6 +67,7 @@ _OPTIONS = {
 # what it does in one command only
 _ESPECIALLY = {
     ("add", "--ca"): "the CA to ask: a section [ca NAME], or such as letsencrypt-staging",
+    ("import", "--dry-run"): "show what would be written, and write nothing",
     ("account", "--ca"): "the CA meant, a section [ca NAME]; may be repeated",
     ("newOrder", "--ca"): "with --dry-run: the CA for trials, a section [ca NAME]",
     ("newOrder", "--tos-agreed"): "with --dry-run: agree to the terms of service of that CA",

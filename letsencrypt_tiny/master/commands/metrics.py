@@ -18,7 +18,8 @@ def write(overview: Overview, path: str, run: Run | None = None) -> None:
     """Write a file that is at any moment the old one or the new one, or on standard output for
     ``-``.  Raises Error.
 
-    Its directory may belong to the user whose program reads it, to whom nothing in it matters.
+    Directories on the way may belong to one other user, such as the one who reads it: nothing in it
+    is a secret, or believed by us.
     """
     text = exposition(overview, __version__, run)
     if path == "-":
@@ -26,13 +27,24 @@ def write(overview: Overview, path: str, run: Run | None = None) -> None:
         return
     path = trusted.absolute(path)
     try:
-        owner = os.stat(os.path.dirname(path)).st_uid
+        owner = _owner(os.path.dirname(path))
     except FileNotFoundError as exc:
         raise Error(f"{path}: there is no directory {exc.filename}: create it, or name another "
                     "file") from exc
     except OSError as exc:
         raise Error(f"{path}: cannot write it: {exc.strerror}") from exc
     files.install([files.File(path, text.encode("utf-8"))], durable=False, owner=owner)
+
+
+def _owner(directory: str) -> int:
+    """Return the one, besides root, to whom it and those above belong; 0 if there are none, or more
+    than one.  Debian's /var/lib/prometheus is that user's, and what is below it root's."""
+    owners = {os.stat(directory).st_uid}
+    while directory != "/":
+        directory = os.path.dirname(directory)
+        owners.add(os.stat(directory).st_uid)
+    owners.discard(0)
+    return owners.pop() if len(owners) == 1 else 0
 
 
 def after_run(config: Config, found: Certificates, began: float, exit_status: int) -> None:

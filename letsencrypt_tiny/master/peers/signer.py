@@ -156,19 +156,19 @@ def _arguments(settings: Accountd, key: int | None) -> list[str]:
 
 
 def manage(settings: Accountd, stderr: Callable[[str], int], *options: str,
-           stdout: int | None = None) -> int:
+           stdout: int | None = None, key: int | None = None) -> int:
     """Have the signer's program do something with its key files instead; return its status.
 
     Nobody speaks with it but through ``stderr``; what it prints goes to the descriptor ``stdout``,
-    if there is one.  Raises Error.
+    if there is one.  A ``key`` is lent to it as descriptor 3.  Raises Error.
     """
     nothing = os.open("/dev/null", os.O_RDWR)
     descriptors = [nothing, nothing if stdout is None else stdout, stderr("accountd")]
     arguments = [word for word in _arguments(settings, None) if word != "--stdio"]
     try:
         child = spawn.spawn(settings.program, identity(settings.program), [*arguments, *options],
-                            descriptors, signer=True, network=False,
-                            extra=spawn.inherited(TERMINAL))
+                            [*descriptors, *([] if key is None else [key])], signer=True,
+                            network=False, extra=spawn.inherited(TERMINAL))
     finally:
         for descriptor in (nothing, descriptors[2]):
             os.close(descriptor)

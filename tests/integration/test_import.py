@@ -155,7 +155,6 @@ def test_what_is_not_believed(bare: Site) -> None:
             "junk": "\0\1\2[[[", "loop": good.replace("live/mail/fullchain", "live/../loop"),
             "huge": good + "#" * (1 << 21), "secret": good.replace(
                 f"{theirs}/live/mail/fullchain.pem", str(secret)),
-            "line": good.replace("reuse_key", "preferred_chain = a\x0bnotify = touch x\nreuse_key"),
             }.items():
         (theirs / f"renewal/{name}.conf").write_text(text)
     os.mkfifo(theirs / "renewal/fifo.conf")
@@ -165,8 +164,28 @@ def test_what_is_not_believed(bare: Site) -> None:
     assert done.returncode == 0 and errors(done) == [], done.stderr
     assert "a secret" not in done.stderr
     assert sorted(os.listdir(bare.etc / "certs.conf.d")) == ["certbot.example.conf"]
+    assert f"{theirs}/renewal/huge.conf: larger than 1048576 bytes" in done.stderr
     assert done.stderr.count("not taken over: ") >= 8
     tidy(bare)
+
+
+def test_nothing_is_smuggled_in(bare: Site) -> None:
+    """A value of several lines is none, whoever encoded it."""
+    theirs = foreign.copied("acme.sh", bare.path / "theirs")
+    two_lines = base64.b64encode(f"x\nnotify = touch {bare.path}/x".encode()).decode()
+    encoded = f"__ACME_BASE64__START_{two_lines}__ACME_BASE64__END_"
+    first, second = sorted(theirs.glob("*acmesh*/*.conf"))
+    first.write_text(f"{first.read_text()}Le_Preferred_Chain='{encoded}'\n")
+    second.write_text(f"{second.read_text()}Le_ReloadCmd='{encoded}'\nLe_Alt='a.example\x0b,b c'\n")
+    done = bare.run("import", "acme.sh", str(theirs))
+    assert done.returncode == 0 and errors(done) == [], done.stderr
+    assert "its preferred-chain is not of one line" in done.stderr
+    assert "is not a name that a certificate can be for" in done.stderr
+    assert os.listdir(bare.etc / "certs.conf.d") == []
+    second.write_text(second.read_text().replace("a.example\x0b,b c", "no"))
+    assert bare.run("import", "acme.sh", str(theirs)).returncode == 0
+    assert conf(bare, "mail.acmesh.example").splitlines()[-1] == \
+        f"# notify = x; notify = touch {bare.path}/x"
 
 
 def test_what_is_there_stays(bare: Site) -> None:

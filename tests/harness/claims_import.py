@@ -27,7 +27,7 @@ IMPORTED = (
         "    if False:", f"{IMPORT}::test_what_is_not_believed"),
     row("nothing but one line gets into a setting", "master/commands/importing/sections.py",
         "        if not value.isprintable():", "        if False:",
-        f"{IMPORT}::test_what_is_not_believed"),
+        f"{IMPORT}::test_nothing_is_smuggled_in"),
     row("a key that is there stays", "master/commands/importing/pairs.py", "        if not same:",
         "        if False:", f"{IMPORT}::test_what_is_there_stays"),
 )

@@ -52,6 +52,7 @@ MAN := letsencrypt-tiny-accountd.1 letsencrypt-tiny.conf.5 letsencrypt-tiny-cert
        letsencrypt-tiny-accountd.conf.5 letsencrypt-tiny-migrate.7 letsencrypt-tiny.8
 DOCS := $(wildcard README.md SECURITY.md RELIABILITY.md)
 EXAMPLES := $(wildcard examples/*)
+SCHEMAS := share/status.schema.json
 
 # The sources are written for prefix=/usr; this says in every installed file where it went.
 REWRITE := sed \
@@ -76,7 +77,8 @@ DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor bind9 bind9-utils caddy devscrip
               libnginx-mod-stream lintian locales \
               mandoc mmdebstrap mypy nginx openssh-client openssh-server pycodestyle pyflakes3 \
               ?p11-kit-modules ?pkcs11-provider python3-dnspython python3-idna ?python3-lexicon \
-              python3-hypothesis python3-pytest python3-venv softhsm2 strace systemd
+              python3-hypothesis python3-jsonschema python3-pytest python3-venv softhsm2 strace \
+              systemd
 # what “make soak” tries besides: the clients that certificates are taken over from
 DEBS_SOAK  := acme-tiny certbot dehydrated lego
 DEBS_BENCH := ca-certificates debian-archive-keyring iproute2 mmdebstrap nftables openssl pebble \
@@ -100,6 +102,7 @@ install: all
 	@echo "installing for prefix=$(prefix) sysconfdir=$(sysconfdir) below “$(DESTDIR)/”"
 	@set -e; for f in $(MODULES); do install -m 0644 $$f $(DESTDIR)$(datadir)/$$f; done
 	@$(call put,0644,$(PATHS),$(datadir)/$(PATHS))
+	install -m 0644 -t $(DESTDIR)$(datadir) $(SCHEMAS)
 	@$(call put,0755,programs/letsencrypt-tiny,$(sbindir)/letsencrypt-tiny)
 	@$(call put,0755,programs/letsencrypt-tiny-accountd,$(bindir)/letsencrypt-tiny-accountd)
 	@$(call put,0755,programs/client,$(libexecdir)/client)
@@ -114,7 +117,8 @@ ifneq ($(DOCS),)
 	install -m 0644 -t $(DESTDIR)$(docdir) $(DOCS)
 endif
 	install -d $(DESTDIR)$(docdir)/examples
-	install -m 0755 -t $(DESTDIR)$(docdir)/examples $(EXAMPLES)
+	@set -e; for f in $(EXAMPLES); do \
+	  install -m $$([ -x $$f ] && echo 0755 || echo 0644) -t $(DESTDIR)$(docdir)/examples $$f; done
 	@$(call put,0644,config/certs.conf,$(docdir)/examples/certs.conf)
 ifneq ($(unitdir),)
 	install -d $(DESTDIR)$(unitdir)

@@ -55,6 +55,14 @@ tests() {  # tests PATH…: run pytest there, keep its last line
     rm -f "$out"
 }
 
+part() {  # part PATH…: the same, but for what is tried on the installed package
+    local path paths=()
+    for path; do
+        [[ " ${INSTALLED_TESTS[*]} " = *" $path "* ]] || paths+=("$path")
+    done
+    tests "${paths[@]}"
+}
+
 # Runs of pytest have a network namespace each, and don't meet; much of any is waiting.  So the
 # parts of integration run beside each other, as long as each other, and they are told of at the end.
 beside() {  # beside STAGE…: start them, one after another
@@ -123,14 +131,16 @@ package() {
         --fail-on error,warning,info,pedantic build/*.changes
 }
 
+# What depends on the machine is tried on the package, as it is installed; the rest of these files
+# in the tree.
+INSTALLED_TESTS=(tests/integration/test_{environment,neighbours,privileges,redteam}.py)
 installed() {
     local before
     before=$(dpkg-query -W -f '${db:Status-Status}' letsencrypt-tiny 2>/dev/null || true)
     step root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends --no-remove \
         --reinstall --allow-downgrades -o Dpkg::Options::=--force-confold install ./build/*.deb
     beside installed-2
-    INSTALLED=1 tests -m "not once" \
-        tests/integration/test_{environment,neighbours,privileges,redteam}.py
+    INSTALLED=1 tests -m "not once" "${INSTALLED_TESTS[@]}"
     told
     [ "$before" = installed ] || step root dpkg --purge letsencrypt-tiny
 }
@@ -165,27 +175,35 @@ other() {
     rm -f "$out"
 }
 
+among() { printf '%s\n' "${stages[@]}" | grep -xE "$1"; }  # among PATTERN: of the stages asked for
+
+started=()
 if [[ " ${stages[*]} " = *" integration "* ]]; then
-    mapfile -t first < <(printf '%s\n' "${stages[@]}" | grep -xE 'unit|other')
-    beside "${first[@]}" integration-4
+    mapfile -t started < <(among 'unit|package|other')
+    among unit >/dev/null && beside unit
     beside integration-2
     beside integration-3
+    mapfile -t rest < <(among 'package|other')
+    beside integration-4 "${rest[@]}"
 fi
 for stage in "${stages[@]}"; do
-    [[ " ${first[*]:-} " != *" $stage "* ]] || continue
-    # it is built where they lie, and its users are theirs
-    case $stage in package|installed) told ;; esac
+    [[ " ${started[*]:-} " != *" $stage "* ]] || continue
+    [ "$stage" != installed ] || told  # its users are theirs
     printf '\n=== %s ===\n' "$stage"
     case $stage in
         lint|types|package|installed|other) "$stage" ;;
         unit) tests tests/unit ;;
-        integration) tests tests/integration/test_{[a-c],d[nu]}*.py ;;
-        integration-2) tests tests/integration/test_[e-n]*.py ;;
-        integration-3) tests tests/integration/test_{d[!nu],[p-z]}*.py ;;
-        integration-4) tests tests/integration/test_o*.py ;;
+        integration) part tests/integration/test_{[a-c],d[nu]}*.py ;;
+        integration-2) part tests/integration/test_[e-n]*.py ;;
+        integration-3) part tests/integration/test_{d[!nu],[p-z]}*.py ;;
+        integration-4)
+            part tests/integration/test_o*.py
+            tests -m once "${INSTALLED_TESTS[@]}"
+            ;;
         installed-2) INSTALLED=1 tests tests/installed ;;
         soak)
             tests tests/soak
+            SOAK=yes tests tests/unit
             CONFINE=no SOAK=yes tests tests/integration
             ;;
         *) echo "no such stage: $stage" >&2; exit 2 ;;

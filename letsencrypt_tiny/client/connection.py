@@ -19,6 +19,10 @@ from .stream import MAX_HEAD, Ended, Timed
 from .transport import CutOff, NoAnswer, Route, TransportError, proxy_authorization
 
 
+# How a connection ends before the answer is complete
+_ENDED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+
+
 class Response(NamedTuple):
     """A complete response; field names are in lower case."""
 
@@ -40,18 +44,39 @@ class Response(NamedTuple):
         return (self.get("content-type") or "").split(";")[0].strip().lower()
 
 
+class Keeping:
+    """Whether a server keeps its connections, as HTTP/1.1 has it: all that are to it learn that.
+
+    What is sent as the server closes, without having said so, is lost.  That may happen once; a
+    server that does so again is given a new connection for each request.
+    """
+
+    def __init__(self) -> None:
+        self._broken = 0
+
+    def broke(self) -> None:
+        """One that had been kept was closed under a request."""
+        self._broken += 1
+
+    @property
+    def is_believed(self) -> bool:
+        """True if a connection is to be kept after an answer."""
+        return self._broken < 2
+
+
 class Connection:
     """Opened when needed, through the proxy if there is one; reopened when it was closed."""
 
     def __init__(self, route: Route, context: ssl.SSLContext, timeout: float,
-                 addresses: Addresses | None = None) -> None:
+                 addresses: Addresses | None = None, keeping: Keeping | None = None) -> None:
         """``timeout``: seconds for one answer, connecting and TLS included; ``addresses``: those
-        of the route, if other connections share what is learnt of them."""
+        of the route, if other connections share what is learnt of them, as of ``keeping``."""
         self._route = route
         self._tls = context
         self._seconds = timeout
         self._deadline = 0.0
         self._addresses = addresses or Addresses(route.addresses)
+        self._keeping = keeping or Keeping()
         self._timed: Timed | None = None       # None as long as it is not open
 
     @property
@@ -90,9 +115,12 @@ class Connection:
         self._deadline = time.monotonic() + self._seconds
         if self._timed is not None and not self._timed.quiet():
             self.close()
+        kept = self.is_open
         try:
             return self._attempt(method, target, fields, body, limit)
         except BaseException as exc:
+            if kept and isinstance(exc, _ENDED):
+                self._keeping.broke()
             self.close()
             self._translate(exc)
             raise
@@ -103,7 +131,7 @@ class Connection:
         if isinstance(exc, TimeoutError):
             raise NoAnswer(f"{authority}: no complete answer within {self._seconds:.0f} seconds "
                            "(setting “answer-timeout”)") from exc
-        if isinstance(exc, (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        if isinstance(exc, _ENDED):
             raise CutOff(f"{authority}: {log.printable(exc.strerror or exc, 300)}") from exc
         if isinstance(exc, OSError):
             raise TransportError(f"{authority}: {log.printable(exc.strerror or exc, 300)}"
@@ -122,7 +150,7 @@ class Connection:
             raise ProtocolError(f"not an HTTP response that makes sense: {exc}") from exc
         if len(found.body) > limit:
             raise ProtocolError(f"an HTTP response of more than {limit} bytes")
-        if not found.persists:
+        if not (found.persists and self._keeping.is_believed):
             self.close()
         return Response(found.status, found.fields, found.body)
 

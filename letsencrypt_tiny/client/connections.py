@@ -4,7 +4,7 @@ import ssl
 import threading
 from collections.abc import Sequence
 
-from .connection import Connection
+from .connection import Connection, Keeping
 from .distance import Distance
 from .eyeballs import Addresses
 from .transport import Route
@@ -26,6 +26,7 @@ class Connections:
         self.distance = Distance()
         self._addresses = {origin: Addresses(route.addresses, self.distance.connected)
                            for origin, route in self._routes.items()}
+        self._keeping = {origin: Keeping() for origin in self._routes}
         self._context = context
         self._timeout = timeout
         self._local = _Local()
@@ -47,7 +48,8 @@ class Connections:
         connection = self._local.connections.get(origin)
         if connection is None:
             connection = self._local.connections[origin] = Connection(
-                self._routes[origin], self._context, self._timeout, self._addresses[origin])
+                self._routes[origin], self._context, self._timeout, self._addresses[origin],
+                self._keeping[origin])
             self._all.append(connection)
         return connection
 

@@ -7,6 +7,7 @@ import re
 import time
 
 DAY = 86400   # seconds
+_LAST = 253_402_300_799   # the end of the year 9999
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 # IMF-fixdate (RFC 9110 §5.6.7)
@@ -20,6 +21,15 @@ _TIMESTAMP = (r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]
 def when(moment: float) -> str:
     """Return a Unix time as the administrator reads it: ``2026-11-23 08:00 UTC``."""
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(moment))
+
+
+def timestamp(moment: float) -> str:
+    """Return a Unix time as programs read it (RFC 3339 §5.6): ``2026-11-23T08:00:00Z``.
+
+    What has no such form, as its year has more than four digits, is the last that has one.
+    """
+    year, *rest = time.gmtime(min(moment, _LAST))[:6]
+    return "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z".format(year, *rest)
 
 
 def days(year: int, month: int, day: int) -> int:

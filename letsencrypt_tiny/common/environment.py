@@ -18,7 +18,7 @@ _GPG = ("GNUPGHOME", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "DBUS_SESSION_B
         "PINENTRY_USER_DATA")
 
 # What each program keeps.  The master hands on PROXIES to the client, TERMINAL to the signer
-_KEPT = {"master": (*_USER, *_DIRECTORIES, *PROXIES, *TERMINAL),
+_KEPT = {"master": (*_USER, *_DIRECTORIES, *PROXIES, *TERMINAL, "NO_COLOR"),
          "signer": (*_USER, *_DIRECTORIES, *TERMINAL, *_GPG),
          "client": (*_USER, *PROXIES), "webserver": _USER, "dns": _USER, "tlsserver": _USER}
 # They become part of the names of files that libraries read: a word, never a path

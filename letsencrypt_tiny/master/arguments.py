@@ -35,7 +35,8 @@ OPTIONS: dict[str, set[str]] = {
                 "rollover", "yes"},
     "newOrder": {"config_certs", "min_days", "force", "new_key", "dry_run", "tos_agreed", "ca"},
     "revokeCert": {"config_certs", "reason", "certificate_key", "force", "authorize", "ca"},
-    "status": {"config_certs", "json"}, "records": {"config_certs"}, "check": {"online", "json"},
+    "status": {"config_certs", "json", "check", "warning", "critical", "metrics"},
+    "records": {"config_certs"}, "check": {"online", "json"},
     "add": {"notify", "challenge", "ca", "contact", "tos_agreed", "web_server"},
     "remove": {"purge"}, "import": {"dry_run"}, "tidy": set()}
 
@@ -60,7 +61,8 @@ _GROUPS: dict[str, dict[str, tuple[int, str]]] = {
         "--reason": (_TEXT, "REASON"), "--certificate-key": (_TEXT, "FILE"),
         "--authorize": (_FLAG, "")},
     "status [SECTION ...], records [SECTION ...], check [--online [NAME ...]]": {
-        "--json": (_FLAG, ""), "--online": (_FLAG, "")},
+        "--json": (_FLAG, ""), "--check": (_FLAG, ""), "--warning": (_TEXT, "DAYS"),
+        "--critical": (_TEXT, "DAYS"), "--metrics": (_TEXT, "FILE"), "--online": (_FLAG, "")},
 }
 _KINDS = {name: kind for options in _GROUPS.values() for name, (kind, _) in options.items()}
 _SHORT = {"-q": "--quiet"}
@@ -75,13 +77,16 @@ class Arguments:
     certificate_key: str | None = None
     notify: str | None = None
     challenge: str | None = None
+    warning: str | None = None
+    critical: str | None = None
+    metrics: str | None = None
     contact: list[str] | None = None
     ca: list[str] | None = None
     config_certs: list[str] | None = None
     min_days: int | None = None
     quiet = debug = register = tos_agreed = orders = rollover = deactivate = yes = False
     thumbprint = force = new_key = dry_run = authorize = json = online = help = False
-    web_server = purge = False
+    web_server = purge = check = False
 
     def __init__(self, words: list[str]) -> None:
         self.words = words

@@ -22,10 +22,13 @@ from .peers import signals
 if TYPE_CHECKING:
     from .settings.main import Config
 
+UNKNOWN = 3   # of a monitoring system's plugin: for it 1 and 2 are of certificates
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv``; returns the exit status."""
-    debug = "--debug" in (sys.argv if argv is None else argv)
+    given = sys.argv if argv is None else argv
+    debug, monitored = "--debug" in given, "--check" in given
     try:
         if argv is None:
             encoding.use_utf8()
@@ -37,8 +40,11 @@ def main(argv: list[str] | None = None) -> int:
     except Error as exc:
         if debug:
             log.trace()
-        log.error(f"{exc}{_unprivileged(exc)}")
-        return exc.exit_status
+        return _failed(_words(exc), exc.exit_status, monitored)
+    except SystemExit as exc:   # argparse's, who has told
+        if not monitored or exc.code != 2:
+            raise
+        return _failed("there are no such options (standard error has more)", 2, monitored)
     except signals.Interrupted as exc:
         log.error(f"stopped by {exc}; what was not finished is taken up by the next run")
         signals.die(exc.number)
@@ -50,7 +56,23 @@ def main(argv: list[str] | None = None) -> int:
         elif not output.is_unread(exc):
             log.error(f"cannot go on: {reason(exc)}{_unprivileged(exc)}")
         output.forget()
-        return 1
+        return UNKNOWN if monitored else 1
+
+
+def _failed(text: str, exit_status: int, monitored: bool) -> int:
+    """Tell of an error; returns the exit status: to a monitoring system nothing can be said."""
+    if not monitored:
+        log.error(text)
+        return exit_status
+    from .report.monitoring import unknown
+    print(unknown(text), flush=True)
+    return UNKNOWN
+
+
+def _words(exc: Error) -> str:
+    """Return what is to be said of what has failed all."""
+    from .commands import surroundings
+    return surroundings.missing() or f"{exc}{_unprivileged(exc)}"
 
 
 def _unprivileged(exc: BaseException) -> str:
@@ -123,8 +145,10 @@ def _command(command: str, options: Arguments) -> int:
 
 
 def _status(config: "Config", options: Arguments) -> int:
-    from .commands.status import status
-    return status(config, options.arguments, options.config_certs, options.json)
+    from .commands.status import Options, status
+    return status(config, Options(options.arguments, options.config_certs, options.json,
+                                  options.check, options.warning, options.critical,
+                                  options.metrics))
 
 
 def _records(config: "Config", options: Arguments) -> int:

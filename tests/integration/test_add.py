@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import stat
 from pathlib import Path
 
@@ -134,7 +135,10 @@ def test_removed(bare: Site) -> None:
     done = bare.run("remove", "gone.example")
     assert done.returncode == 0 and "is not revoked" in done.stderr, done.stderr
     assert os.listdir(bare.etc / "certs.conf.d") == [] and snapshot(bare.lib / "certs") == files
-    assert "gone.example" not in bare.run("status").stdout
+    left = rf"{bare.lib}/certs/\.gone\.example {bare.lib}/certs/gone\.example " \
+           rf"{bare.lib}/state/cert-gone\.example\.json"
+    assert re.fullmatch("SECTION .*\ngone\\.example: no such section, its certificate expires "
+                        rf".* UTC: {left}\n", bare.run("status").stdout)
     done = bare.run("add", "gone.example")
     assert done.returncode == 0 and snapshot(bare.lib / "certs") == files, done.stderr
     done = bare.run("remove", "--purge", "gone.example")

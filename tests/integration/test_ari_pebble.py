@@ -61,7 +61,7 @@ def test_from_the_question_to_the_replacement(issued: Site, newest: Pebble) -> N
     assert known.start < known.moment < known.end < known.expires
     assert 21000 < known.again - time.time() <= 21601
     expect(issued.run("newOrder"), 0, PLANNED)
-    shown, = json.loads(issued.run("status", "--json").stdout)
+    shown, = json.loads(issued.run("status", "--json").stdout)["sections"]
     assert shown["renewal"]["start"] < shown["renewal"]["moment"] < shown["renewal"]["end"]
     assert "valid, to be renewed" in issued.run("status").stdout
     forget_the_answer(issued)

@@ -176,7 +176,7 @@ def test_status_shows_lifetime_profile_and_ca(two: Site, first: Pebble, second: 
     lines = two.run("status").stdout.splitlines()
     assert lines[0].split()[2:5] == ["LIFETIME", "CA", "PROFILE"]
     assert lines[2].split()[-4] == "other"
-    (a, b) = json.loads(two.run("status", "--json").stdout)
+    (a, b) = json.loads(two.run("status", "--json").stdout)["sections"]
     assert (a["ca"], a["profile"], a["lifetime"]) == (host(first), "short", 518399)
     assert b["ca"] == "other"
 

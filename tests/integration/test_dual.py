@@ -78,7 +78,7 @@ def test_both(site: Site, pebble: Pebble) -> None:
     assert done.returncode == 0, done.stderr
     first = pair(site)
     assert (site.path / "notified").read_text() == "a\n"
-    rows = json.loads(site.run("status", "--json").stdout)
+    rows = json.loads(site.run("status", "--json").stdout)["sections"]
     assert [(row["section"], row["due"]) for row in rows] == [(name, False) for name in NAMES]
     expect(site.run("newOrder"), 0, "a: valid until .*", r"a \(rsa\): valid until .*")
     # either name is both
@@ -122,7 +122,7 @@ def test_one_type_becomes_two(site: Site, pebble: Pebble) -> None:
     site.file("a", "privkey.pem").unlink()
     expect(site.run("--quiet", "newOrder"), 0)
     pair(site)
-    rows = json.loads(site.run("status", "--json").stdout)
+    rows = json.loads(site.run("status", "--json").stdout)["sections"]
     coming = [row["next_key"] for row in rows]
     expect(site.run("--quiet", "newOrder", "--force"), 0)
     pair(site)
@@ -147,7 +147,7 @@ def test_a_section_of_the_other_name(order: tuple[str, str], site: Site) -> None
         site.certificate(name, ["a.example"], certificate=f"{site.path}/{name}",
                          certificate_key=f"{site.path}/{name}.key")
     site.certs["a"]["key-type"] = "rsa:2048, ec:P-256"
-    rows = json.loads(site.run("status", "--json").stdout)
+    rows = json.loads(site.run("status", "--json").stdout)["sections"]
     assert {row["section"]: row["fault"] is not None for row in rows} == {
         "a": True, "a (rsa)": False}
     assert "there is a section [a (rsa)], too" in site.run("status").stdout
@@ -253,7 +253,7 @@ def test_one_waits(issued: Site, hostile: Hostile) -> None:
 
 
 @pytest.mark.parametrize("call, stride", [("renameat", soak.stride(4)),
-                                          ("wait4", soak.stride(12))])
+                                          ("wait4", soak.stride(6))])
 def test_killed_at_any_step(call: str, stride: int, issued: Site, hostile: Hostile) -> None:
     """Both are new, or none is; and no order is made twice."""
     number, was_killed, kills = 1, True, 0

@@ -54,7 +54,7 @@ def pair(site: Site) -> str:
 
 def next_key(site: Site, *sections: str) -> str | None:
     """Return what status says of the next key."""
-    row, = json.loads(site.run("status", "--json", *sections).stdout)
+    row, = json.loads(site.run("status", "--json", *sections).stdout)["sections"]
     found: str | None = row["next_key"]
     return found
 

@@ -107,7 +107,7 @@ def test_a_wait_without_a_certificate_is_told_once_a_day(site: Site, hostile: Ho
     assert len(hostile.requests) == asked, "the server is not troubled"
     done = site.run("status")
     assert len(re.findall(rf"^s\d+ .* waits until {moment}", done.stdout, re.M)) == 20, done.stdout
-    assert json.loads(site.run("status", "--json").stdout)[0]["waits"]
+    assert json.loads(site.run("status", "--json").stdout)["sections"][0]["waits"]
     # a day later
     for name in names:
         path = site.lib / f"state/cert-{name}.json"

@@ -88,7 +88,7 @@ def test_one_asks_for_all(site: Site, hostile: Hostile, fault: str) -> None:
     # … nor, within a day, says it again
     done = site.run("newOrder", "--quiet")
     assert (done.returncode, done.stderr, hostile.requests) == (1, "", [])
-    rows = json.loads(site.run("status", "--json").stdout)
+    rows = json.loads(site.run("status", "--json").stdout)["sections"]
     assert all(row["waits"] and "out of order" in row["waits_why"] for row in rows)
 
     # the timer's next one asks once
@@ -201,7 +201,7 @@ def test_a_section_that_fails_waits(site: Site, hostile: Hostile) -> None:
     assert done.returncode == 1 and not hostile.requests
     assert len(errors(done.stderr)) == 1 and "s03: there is no valid certificate, and its order " \
         "has failed" in done.stderr and "Not that name." in done.stderr, done.stderr
-    row = next(row for row in json.loads(site.run("status", "--json").stdout)
+    row = next(row for row in json.loads(site.run("status", "--json").stdout)["sections"]
                if row["section"] == "s03")
     assert row["failures"] == 1 and row["failed"] and row["waits"]
     assert "s03: waits until" in site.run("status").stdout

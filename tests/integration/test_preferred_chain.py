@@ -128,7 +128,7 @@ def test_a_changed_setting(ready: Site, hostile: Hostile, made: Authorities) -> 
     assert len(hostile.orders) == 1
     ready.certs["a"]["preferred-chain"] = "Root Two"
     reason = "its preferred-chain has changed, to Root Two"
-    row, = json.loads(ready.run("status", "--json").stdout)
+    row, = json.loads(ready.run("status", "--json").stdout)["sections"]
     assert (row["due"], row["reason"]) == (True, reason)
     expect(ready.run("newOrder"), 0, f"a: {reason}", f"a: {INSTALLED}")
     installed(ready, made, "lower two")

@@ -33,7 +33,7 @@ def issued(site: Site, hostile: Hostile) -> Site:
 
 def due(site: Site) -> dict[str, str]:
     """Return section -> why it is due, as status says it."""
-    rows = json.loads(site.run("status", "--json").stdout)
+    rows = json.loads(site.run("status", "--json").stdout)["sections"]
     return {row["section"]: row["reason"] for row in rows if row["due"]}
 
 

@@ -103,7 +103,7 @@ def test_wishes_records_and_revocation(section: Site, hostile: Hostile) -> None:
     section.certs["a"]["mode"] = "0640"
     expect(section.run("--quiet", "newOrder"), 0)
     assert judge.mode(section.file("a")) == 0o640 and len(versions(section)) == 2
-    row, = json.loads(section.run("status", "--json").stdout)
+    row, = json.loads(section.run("status", "--json").stdout)["sections"]
     assert row["due"] is False and "TLSA" in section.run("records").stdout
     expect(section.run("--quiet", "revokeCert", "--reason=keyCompromise", "a"), 0)
     old = section.file("a", "privkey.pem").read_bytes()

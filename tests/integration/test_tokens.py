@@ -153,6 +153,6 @@ def test_what_is_not_there(what: str, ready: Site, token: Token) -> None:
      "key-type of two kinds: certificate-key names one key")])
 def test_bad_settings(uri: str, settings: dict[str, str], why: str, site: Site) -> None:
     use(site, uri, **settings)
-    row, = json.loads(site.run("status", "--json").stdout)
+    row, = json.loads(site.run("status", "--json").stdout)["sections"]
     assert "/certs.conf, [a]: " in row["fault"] and why in row["fault"]
     assert "4711" not in row["fault"]

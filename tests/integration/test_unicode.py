@@ -21,7 +21,7 @@ def test_from_the_configuration_to_the_certificate(site: Site, pebble: Pebble) -
     assert judge.names(site.file("a")) == {ASCII, f"www.{ASCII}", "xn--wgv71a119e.example"}
     shown = site.run("status").stdout
     assert f"www.{UNICODE} (www.{ASCII}) {UNICODE} ({ASCII}) 日本語.example" in shown
-    row, = json.loads(site.run("status", "--json").stdout)
+    row, = json.loads(site.run("status", "--json").stdout)["sections"]
     assert set(row["names"]) == judge.names(site.file("a"))
     tidy(site)
 

@@ -51,7 +51,7 @@ def test_nothing_due(machine: Machine) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     done = machine.run("status")
     assert done.returncode == 0 and "no certificate is configured: " in done.stderr
-    assert json.loads(machine.run("status", "--json").stdout) == []
+    assert json.loads(machine.run("status", "--json").stdout)["sections"] == []
     assert not started(machine)
 
 
@@ -152,7 +152,7 @@ def test_options_at_any_place(machine: Machine) -> None:
                       ["status", "a", "--json", "b"], ["status", "--json", "a", "-q", "b"],
                       [f"--config-certs={machine.path}/certs.conf", "status", "a", "--json", "b"]):
         done = machine.run(*arguments)
-        assert [row["section"] for row in json.loads(done.stdout)] == ["a", "b"], done
+        assert [row["section"] for row in json.loads(done.stdout)["sections"]] == ["a", "b"], done
     done = machine.run("status", "--", "a")
     assert done.stdout.splitlines()[1].split()[:4] == ["a", "-", "-", "due:"]
 

@@ -124,8 +124,9 @@ def test_the_socket_option_beats_accountd(file: Path) -> None:
 
 
 @pytest.mark.parametrize("section, line, problem", [
-    ("", "user = x", "unknown setting “user” (valid: config-certs, library-directory, openssl, "
-     "run-directory)"),
+    ("", "user = x", "unknown setting “user” (valid: config-certs, library-directory, "
+     "metrics-file, openssl, run-directory)"),
+    ("", "metrics-file = x.prom", "absolute"), ("", "metrics-file = /", "absolute"),
     ("", "library-directory = lib", "absolute"), ("", "library-directory = /", "absolute"),
     ("", "library-directory = /a/../b", "absolute"), ("", "run-directory = //", "absolute"),
     ("", "run-directory = ./x", "absolute"), ("", "run-directory = ///..", "absolute"),

@@ -28,7 +28,7 @@ from ..settings.presets import Preset
 from ..settings.program import Program
 from ..store import installed, keys
 from ..store.installed import check_authorities
-from . import account, programs
+from . import account, programs, surroundings
 from .locked import Locked
 
 
@@ -81,6 +81,7 @@ def check(config: Config, only: Collection[str] = ()) -> int:
     for program in config.programs:
         findings.attempt(partial(_check_program, config, program))
     actions: tuple[Callable[[], object], ...] = (
+        surroundings.check_null,
         lambda: programs.check_executable(config.openssl, f"{config.file}: openssl"),
         lambda: os.close(trusted.open_directory(config.library_directory)),
         lambda: trusted.make_directory(config.run_directory),

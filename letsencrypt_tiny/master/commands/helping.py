@@ -54,6 +54,10 @@ _OPTIONS = {
     "--certificate-key": "sign by the certificate's own key, not by the account's",
     "--authorize": "prove the names first, where another account had the certificate",
     "--json": "print JSON",
+    "--check": "print a line for a monitoring system, and end as its plugins do",
+    "--warning": "with --check: how many days, or hours (36h), must be left",
+    "--critical": "the same for what is critical",
+    "--metrics": "write metrics for Prometheus into this file; - is standard output",
     "--online": "ask the CA and the DNS, and try challenges, too",
 }
 # what it does in one command only

@@ -23,6 +23,7 @@ from ..settings.main import Config
 from ..store.installed import Busy, check_authorities
 from ..store.journal import Journal, SectionState
 from ..store.renewals import Renewals
+from ..store.troubles import Troubles
 from ..store.vicinity import Vicinity
 from . import due
 from .life import Life
@@ -50,7 +51,9 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
     """
     if options.new_key and options.min_days is None:
         options = options._replace(min_days=renewal.FORCED)
-    journal, report = Journal(config.state_directory), Report()
+    began = time.time()
+    journal, troubles = Journal(config.state_directory), Troubles(config.state_directory)
+    report = Report(troubles.known())
     if certificates.empty and not options.sections:
         log.info(certificates.hint)
     waiting: list[tuple[Life, Wait]] = []
@@ -69,6 +72,10 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
         from .install import notify
         notify(lives, report)
     report.summary()
+    troubles.learn(report.failures, report.mended, time.time())
+    if config.metrics_file:
+        from .metrics import after_run
+        after_run(config, certificates, began, report.exit_status)
     return report.exit_status
 
 
@@ -146,6 +153,7 @@ def _wants(options: Options, life: Life, verdict: Due, vicinity: Vicinity) -> bo
     life.due, life.certificate = verdict.due, verdict.certificate
     if not verdict.due:
         log.info(f"{life.name}: {verdict.reason}")
+        life.report.well(life.name)
         settle(life, verdict.access, vicinity)
         return False
     life.renew(forced=options.min_days is not None and options.min_days < 0)

@@ -34,6 +34,7 @@ class Due(NamedTuple):
     timely: bool = False     # nothing but the time decides: so the CA may be asked (plan/ari.py)
     welcome: bool = False    # the CA wishes it to be renewed right now
     access: Access = ()      # of the files that are installed
+    enough: float | None = None    # ``timely``: seconds before its end that it is renewed
 
 
 def decide(section: Section, installed: Installed, state: SectionState, now: float,
@@ -74,15 +75,17 @@ def _by_time(certificate: Certificate, enough: float, installed: int, now: float
     end = certificate.not_after
     left = end - now
     if ari.due(known, certificate, installed, now):
-        return Due(True, ari.reason(known), certificate, True, ari.open_now(known, now))
+        return Due(True, ari.reason(known), certificate, True, ari.open_now(known, now),
+                   enough=enough)
     waits = may_wait and ari.suggested(known) and now < known.moment \
         and left > latest(end - certificate.not_before)
     if left <= enough and not waits:
         verb = "expires" if left > 0 else "expired"
-        return Due(True, f"it {verb} {when(end)}", certificate, True)
+        return Due(True, f"it {verb} {when(end)}", certificate, True, enough=enough)
     moment = f", to be renewed {when(known.moment)}" if ari.suggested(known) \
         and now < known.moment < end else ""
-    return Due(False, f"valid until {when(end)}{moment}", certificate, True, access=access)
+    return Due(False, f"valid until {when(end)}{moment}", certificate, True, access=access,
+               enough=enough)
 
 
 def _change(section: Section, certificate: Certificate, state: SectionState,

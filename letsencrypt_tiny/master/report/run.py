@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ...common import log
@@ -21,7 +21,12 @@ _WITHOUT = "there is no valid certificate, and "
 class Report:
     """What became of each section in a run, and on a terminal what is going on."""
 
-    def __init__(self) -> None:
+    def __init__(self, troubled: Collection[str] = ()) -> None:
+        """``troubled`` are the sections that have failed before."""
+        self._troubled = troubled
+        self._mended: set[str] = set()
+        self._undelivered: dict[str, str] = {}   # section -> what became of its notification
+        self._waiting: set[str] = set()
         self._failed: dict[str, list[str]] = {}
         # reason, and whose it is -> sections that it is not told of yet
         self._alike: dict[tuple[str, str], list[str]] = {}
@@ -113,8 +118,14 @@ class Report:
                 self._failed.setdefault(section, []).append(reason)
             log.error(f"{_listed(sections)}: {reason}")
 
+    def well(self, section: str) -> None:
+        """A section has what it wants, and nothing is due."""
+        if section in self._troubled:
+            self._mended.add(section)
+
     def waits(self, section: str, why: str) -> None:
         """A section waits without a valid certificate: that is a failure."""
+        self._waiting.add(section)
         self._failed.setdefault(section, []).append(f"{_WITHOUT}{why}")
 
     @staticmethod
@@ -126,6 +137,7 @@ class Report:
         """A notification was not delivered; the next run tries again."""
         for section in sections:
             self._failed.setdefault(section, []).append("the notification failed")
+            self._undelivered[section] = f"the notification “{command}” {why}"
         log.error(f"{', '.join(sections)}: “{command}” {why}; "
                   "it is tried again by the next run")
 
@@ -141,6 +153,18 @@ class Report:
         for reason, sections in alike.items():
             log.info(f"  {_line(sections[0], reason)}" if len(sections) == 1 else
                      f"  {_listed(sections)}: {reason}")
+
+    @property
+    def mended(self) -> set[str]:
+        """The sections that are well, of those that had failed before."""
+        return self._mended.union(self._installed).difference(self.failures)
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """What was tried and has failed, by section, and why."""
+        return {section: self._undelivered.get(section) or "; ".join(reasons)
+                for section, reasons in self._failed.items()
+                if section in self._undelivered or section not in self._waiting}
 
     @property
     def exit_status(self) -> int:

@@ -23,6 +23,10 @@ class UnsupportedError(Error):
     """The machine has no such kind of address."""
 
 
+class NoFamilyError(UnsupportedError):
+    """The kernel knows no addresses of that family at all: IPv6, with ipv6.disable=1."""
+
+
 class Listener:
     """Listening sockets, from ``bind`` or ``automatic`` to ``close``."""
 
@@ -36,10 +40,16 @@ class Listener:
     def bind(self, addresses: Sequence[Address]) -> None:
         """Listen on each of ``addresses``.  Raises Error; what was opened is there to ``close``.
 
-        ``[::]`` serves IPv4 too, as is the kernel's default, unless 0.0.0.0 has that port.
+        ``[::]`` serves IPv4 too, as is the kernel's default, unless 0.0.0.0 has that port.  Where
+        the kernel knows no IPv6 nobody can come that way, and the other addresses suffice.
         """
         for address in addresses:
-            self._bind(address, _beside_ipv4(address, addresses))
+            try:
+                self._bind(address, _beside_ipv4(address, addresses))
+            except NoFamilyError as exc:
+                if all(each.family == address.family for each in addresses):
+                    raise
+                log.debug(str(exc))
 
     def automatic(self, port: int, otherwise: str) -> Sequence[Address]:
         """Listen on ``port`` of every address, or on the path ``otherwise`` if that is taken.
@@ -99,7 +109,8 @@ class Listener:
         try:
             sock = socket.socket(address.family, socket.SOCK_STREAM)
         except OSError as exc:
-            raise UnsupportedError(f"cannot listen on {address}: {exc.strerror}") from exc
+            raise NoFamilyError(f"{self._where}: cannot listen on {address}: {exc.strerror}"
+                                ) from exc
         try:
             if address.family == socket.AF_UNIX:
                 self._bind_path(sock, address.host)

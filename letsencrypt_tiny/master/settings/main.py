@@ -65,6 +65,7 @@ class Config(NamedTuple):
     dns: "dict[str, Dns]"                     # by zone; "" is for all names
     tlsserver: "Tlsserver | None"             # None: as the defaults say
     signer_user: str = paths.ACCOUNTD_USER    # who runs the signer; "" is the master's
+    metrics_file: str = ""                    # that is written after each run; "": none
 
     @property
     def programs(self) -> list[Program]:
@@ -118,7 +119,9 @@ MAIN = Table(
             "certificates of the short form, and state"),
     Setting("run-directory", "run_directory", values.own_directory, paths.RUN_DIR,
             "lock and sockets"),
-    Setting("openssl", "openssl", values.absolute, paths.OPENSSL, "the program"))
+    Setting("openssl", "openssl", values.absolute, paths.OPENSSL, "the program"),
+    Setting("metrics-file", "metrics_file", values.file, "",
+            "where each run writes metrics for Prometheus"))
 
 CLIENT = Table(
     *CA,

@@ -142,6 +142,12 @@ def test_nothing_to_import(bare: Site) -> None:
     assert "did you mean “certbot”?" in only_error(bare.run("import", "certbo"), 2)
     assert "say whose" in only_error(bare.run("import"), 2)
     assert snapshot(bare.etc, bare.lib) == before
+    bare.main[""]["config-certs"] = "certs.conf"
+    bare.configure()
+    before = snapshot(bare.etc, bare.lib)
+    theirs = foreign.copied("lego", bare.path / "theirs")
+    assert "names no directory" in only_error(bare.run("import", "lego", str(theirs)), 2)
+    assert snapshot(bare.etc, bare.lib) == before
 
 
 def test_what_is_not_believed(bare: Site) -> None:

@@ -71,6 +71,7 @@ def _chosen(words: Sequence[str]) -> tuple[Client, str]:
 
 def _take(config: Config, client: Client, estate: Estate, dry_run: bool) -> int:
     loaded = certificates.load(config)
+    sectionfile.place(loaded)   # or it is said that there is none, before anything is touched
     jobs = _jobs(config, client, estate, loaded)
     status, thumbprint = 0, ""
     account = accounts.main_one(config, estate)
@@ -89,7 +90,9 @@ def _take(config: Config, client: Client, estate: Estate, dry_run: bool) -> int:
         except Error as exc:
             log.error(f"{job.section.name}: not taken over: {exc}")
             status = 1
-    _tell(config, client, estate, jobs, dry_run)
+    if not dry_run:
+        sectionfile.tidy(loaded)
+    _tell(client, estate, jobs, dry_run)
     return status
 
 
@@ -162,8 +165,7 @@ def _write(config: Config, job: Job, thumbprint: str) -> None:
     log.info(f"{section.name}: {job.section.source} written")
 
 
-def _tell(config: Config, client: Client, estate: Estate, jobs: Sequence[Job], dry_run: bool
-          ) -> None:
+def _tell(client: Client, estate: Estate, jobs: Sequence[Job], dry_run: bool) -> None:
     for hook in dict.fromkeys([*(hook for job in jobs for hook in job.found.hooks),
                                *estate.hooks]):
         log.info(f"hook, for you to decide: {hook.when}: {_command(hook)}")

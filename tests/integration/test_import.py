@@ -220,19 +220,26 @@ def test_what_is_there_stays(bare: Site) -> None:
     assert bare.run("import", "lego", str(theirs)).returncode == 0 and bare.account_key.exists()
 
 
-def test_dns_01(bare: Site) -> None:
-    """What needs dns-01 waits until it is said how."""
+def test_dns_01_and_another_ca(bare: Site) -> None:
+    """What needs dns-01 waits until it is said how; who is another one's is asked of that."""
     theirs = foreign.copied("certbot", bare.path / "theirs")
     file = theirs / "renewal/mail.conf"
     file.write_text(file.read_text().replace(
         "authenticator = standalone",
         "authenticator = dns-rfc2136\ndns_rfc2136_credentials = /root/rfc.ini"))
+    other = theirs / "renewal/certbot.example.conf"
+    other.write_text(other.read_text().replace(
+        foreign.server(), "https://acme-staging-v02.api.letsencrypt.org/directory"))
     done = bare.run("import", "certbot", str(theirs))
     assert done.returncode == 0 and errors(done) == [], done.stderr
     assert "the challenge dns-01 needs a section [dns]" in done.stderr
     assert "dns_rfc2136_credentials = /root/rfc.ini" in done.stderr
     assert os.listdir(bare.etc / "certs.conf.d") == ["certbot.example.conf"]
     assert os.listdir(bare.lib / "certs") == ["certbot.example"]
+    assert "ca = letsencrypt-staging\n" in conf(bare, "certbot.example")
+    assert "acme-staging-v02.api.letsencrypt.org/directory/" in done.stderr   # has no account
+    state = json.loads((bare.lib / "state/cert-certbot.example.json").read_text())
+    assert state["issuer"] == "https://acme-staging-v02.api.letsencrypt.org/directory"
     bare.main["dns"] = {"server": "127.0.0.1"}
     done = bare.run("import", "certbot", str(theirs))
     assert done.returncode == 0 and "challenge = dns-01\n" in conf(bare, "mail"), done.stderr
@@ -249,3 +256,24 @@ def test_nobody_reads_the_account_key_but_its_manager(bare: Site) -> None:
     calls = [line for line in log.read_text().splitlines() if "private_key.json" in line]
     assert any("sendfile(" in line for line in calls), calls
     assert not [line for line in calls if re.search(r"\b(read|pread64|readv|mmap)\(", line)]
+
+
+@pytest.mark.skipif(not os.path.isdir("/etc/cron.daily") or not os.path.isdir("/usr/local/etc"),
+                    reason="needs /etc/cron.daily and /usr/local/etc")
+def test_check_warns_of_two_renewers(bare: Site) -> None:
+    """On a host, as far as it is another one, that has dehydrated in cron's hands."""
+    theirs = foreign.copied("dehydrated", bare.path / "theirs")
+    assert bare.run("import", "dehydrated", str(theirs)).returncode == 0
+    host = bare.path / "host"
+    for name in ("etc", "cron"):
+        (host / name).mkdir(parents=True)
+    (host / "etc/dehydrated").symlink_to(theirs)
+    script = (f"mount --bind {host}/etc /usr/local/etc && mount --bind {host}/cron "
+              '/etc/cron.daily && exec "$@"')
+    command = ["unshare", "--mount", "/bin/sh", "-c", script, "sh", *bare.command("check")]
+    assert "warning: dehydrated" not in run(command).stderr
+    (host / "cron/local").write_text("#!/bin/sh\nexec dehydrated --cron\n")
+    done = run(command)
+    assert "warning: dehydrated, which /etc/cron.daily/local starts, renews dehydrated.example, " \
+        "mail.dehydrated.example, www.dehydrated.example, too" in done.stderr, done.stderr
+    assert done.returncode == 0 or errors(done), done.stderr

@@ -105,12 +105,17 @@ def _pages(session: Session, first: str, patience: Patience, urls: list[str]) ->
 
 
 def look(session: Session, url: str, patience: Patience) -> Steps[Response | None]:
-    """Return what the server says of an order; None if it says nothing of it."""
-    try:
-        return (yield from patience.busy(lambda: session.post_as_get(url, "an order")))
-    except (ProblemError, ProtocolError) as exc:
-        log.debug(f"{patience.section}: {exc}")
-        return None
+    """Return what the server says of an order; None if it says nothing of it, or what can't be
+    understood, twice."""
+    for _ in range(2):
+        try:
+            return (yield from patience.busy(lambda: session.post_as_get(url, "an order")))
+        except ProblemError as exc:
+            log.debug(f"{patience.section}: {exc}")
+            break
+        except ProtocolError as exc:
+            log.debug(f"{patience.section}: {exc}")
+    return None
 
 
 def fits(session: Session, request: Order, response: Response, order: OrderObject) -> bool:

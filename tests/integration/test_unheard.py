@@ -84,6 +84,20 @@ def test_found_again(site: Site, hostile: Hostile) -> None:
         assert "asked" not in state(site, name)
 
 
+def test_looked_at_twice(site: Site, hostile: Hostile) -> None:
+    """What can't be understood of it once is asked for again, before there is another order."""
+    killed(site, hostile, "a")
+    looks: list[Request] = []
+
+    def garbled(request: Request, default: Default) -> Response:
+        looks.append(request)
+        return Response(200, {"Content-Type": "application/json"}, b"{") if len(looks) == 1 \
+            else default()
+    hostile.on["order"] = garbled
+    done = site.run("newOrder", "a")
+    assert done.returncode == 0 and len(hostile.orders) == 1, done.stderr
+
+
 def test_looked_for_only_then(site: Site, hostile: Hostile) -> None:
     assert site.run("newOrder").returncode == 0
     assert not hostile.asked("orders") and not hostile.asked("account")

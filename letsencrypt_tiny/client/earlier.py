@@ -109,7 +109,9 @@ def look(session: Session, url: str, patience: Patience) -> Steps[Response | Non
     understood, twice."""
     for _ in range(2):
         try:
-            return (yield from patience.busy(lambda: session.post_as_get(url, "an order")))
+            response = yield from patience.busy(lambda: session.post_as_get(url, "an order"))
+            session.json(response, "an order")
+            return response
         except ProblemError as exc:
             log.debug(f"{patience.section}: {exc}")
             break

@@ -29,6 +29,9 @@ localstatedir = /var
 runstatedir   = /run
 mandir        = $(prefix)/share/man
 docdir        = $(prefix)/share/doc/$(PACKAGE)
+# Where shells look for what completes command lines; zsh is told so by “fpath”.
+bashdir       = $(prefix)/share/bash-completion/completions
+zshdir        = $(prefix)/share/zsh/vendor-completions
 # Where systemd finds units, sysusers.d and tmpfiles.d below /usr and /usr/local.
 # Empty: install none of them.
 unitdir       = $(prefix)/lib/systemd/system
@@ -78,7 +81,7 @@ DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor bind9 bind9-utils caddy devscrip
               mandoc mmdebstrap mypy nginx openssh-client openssh-server pycodestyle pyflakes3 \
               ?p11-kit-modules ?pkcs11-provider python3-dnspython python3-idna ?python3-lexicon \
               python3-hypothesis python3-jsonschema python3-pytest python3-venv softhsm2 strace \
-              systemd
+              systemd zsh
 # what “make soak” tries besides: the clients that certificates are taken over from
 DEBS_SOAK  := acme-tiny certbot dehydrated lego
 DEBS_BENCH := ca-certificates debian-archive-keyring iproute2 mmdebstrap nftables openssl pebble \
@@ -103,6 +106,8 @@ install: all
 	@set -e; for f in $(MODULES); do install -m 0644 $$f $(DESTDIR)$(datadir)/$$f; done
 	@$(call put,0644,$(PATHS),$(datadir)/$(PATHS))
 	install -m 0644 -t $(DESTDIR)$(datadir) $(SCHEMAS)
+	install -D -m 0644 share/letsencrypt-tiny.bash $(DESTDIR)$(bashdir)/letsencrypt-tiny
+	install -D -m 0644 share/_letsencrypt-tiny $(DESTDIR)$(zshdir)/_letsencrypt-tiny
 	@$(call put,0755,programs/letsencrypt-tiny,$(sbindir)/letsencrypt-tiny)
 	@$(call put,0755,programs/letsencrypt-tiny-accountd,$(bindir)/letsencrypt-tiny-accountd)
 	@$(call put,0755,programs/client,$(libexecdir)/client)
@@ -143,7 +148,8 @@ endif
 # Users, configuration, keys and certificates stay.
 uninstall:
 	rm -f $(foreach f,$(MAN),$(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(f)))/$(f)) \
-	  $(DESTDIR)$(sbindir)/letsencrypt-tiny $(DESTDIR)$(bindir)/letsencrypt-tiny-accountd
+	  $(DESTDIR)$(sbindir)/letsencrypt-tiny $(DESTDIR)$(bindir)/letsencrypt-tiny-accountd \
+	  $(DESTDIR)$(bashdir)/letsencrypt-tiny $(DESTDIR)$(zshdir)/_letsencrypt-tiny
 	rm -rf $(DESTDIR)$(libexecdir) $(DESTDIR)$(datadir) $(DESTDIR)$(docdir)
 ifneq ($(unitdir),)
 	rm -f $(addprefix $(DESTDIR)$(unitdir)/$(PACKAGE),.service .timer -accountd.service -failures.service)

@@ -142,6 +142,12 @@ def test_nothing_to_import(bare: Site) -> None:
     assert "did you mean “certbot”?" in only_error(bare.run("import", "certbo"), 2)
     assert "say whose" in only_error(bare.run("import"), 2)
     assert snapshot(bare.etc, bare.lib) == before
+    bare.main[""]["config-certs"] = "certs.conf"
+    bare.configure()
+    before = snapshot(bare.etc, bare.lib)
+    theirs = foreign.copied("lego", bare.path / "theirs")
+    assert "names no directory" in only_error(bare.run("import", "lego", str(theirs)), 2)
+    assert snapshot(bare.etc, bare.lib) == before
 
 
 def test_what_is_not_believed(bare: Site) -> None:
@@ -155,7 +161,6 @@ def test_what_is_not_believed(bare: Site) -> None:
             "junk": "\0\1\2[[[", "loop": good.replace("live/mail/fullchain", "live/../loop"),
             "huge": good + "#" * (1 << 21), "secret": good.replace(
                 f"{theirs}/live/mail/fullchain.pem", str(secret)),
-            "line": good.replace("reuse_key", "preferred_chain = a\x0bnotify = touch x\nreuse_key"),
             }.items():
         (theirs / f"renewal/{name}.conf").write_text(text)
     os.mkfifo(theirs / "renewal/fifo.conf")
@@ -165,8 +170,28 @@ def test_what_is_not_believed(bare: Site) -> None:
     assert done.returncode == 0 and errors(done) == [], done.stderr
     assert "a secret" not in done.stderr
     assert sorted(os.listdir(bare.etc / "certs.conf.d")) == ["certbot.example.conf"]
+    assert f"{theirs}/renewal/huge.conf: larger than 1048576 bytes" in done.stderr
     assert done.stderr.count("not taken over: ") >= 8
     tidy(bare)
+
+
+def test_nothing_is_smuggled_in(bare: Site) -> None:
+    """A value of several lines is none, whoever encoded it."""
+    theirs = foreign.copied("acme.sh", bare.path / "theirs")
+    two_lines = base64.b64encode(f"x\nnotify = touch {bare.path}/x".encode()).decode()
+    encoded = f"__ACME_BASE64__START_{two_lines}__ACME_BASE64__END_"
+    first, second = sorted(theirs.glob("*acmesh*/*.conf"))
+    first.write_text(f"{first.read_text()}Le_Preferred_Chain='{encoded}'\n")
+    second.write_text(f"{second.read_text()}Le_ReloadCmd='{encoded}'\nLe_Alt='a.example\x0b,b c'\n")
+    done = bare.run("import", "acme.sh", str(theirs))
+    assert done.returncode == 0 and errors(done) == [], done.stderr
+    assert "its preferred-chain is not of one line" in done.stderr
+    assert "is not a name that a certificate can be for" in done.stderr
+    assert os.listdir(bare.etc / "certs.conf.d") == []
+    second.write_text(second.read_text().replace("a.example\x0b,b c", "no"))
+    assert bare.run("import", "acme.sh", str(theirs)).returncode == 0
+    assert conf(bare, "mail.acmesh.example").splitlines()[-1] == \
+        f"# notify = x; notify = touch {bare.path}/x"
 
 
 def test_what_is_there_stays(bare: Site) -> None:
@@ -195,19 +220,26 @@ def test_what_is_there_stays(bare: Site) -> None:
     assert bare.run("import", "lego", str(theirs)).returncode == 0 and bare.account_key.exists()
 
 
-def test_dns_01(bare: Site) -> None:
-    """What needs dns-01 waits until it is said how."""
+def test_dns_01_and_another_ca(bare: Site) -> None:
+    """What needs dns-01 waits until it is said how; who is another one's is asked of that."""
     theirs = foreign.copied("certbot", bare.path / "theirs")
     file = theirs / "renewal/mail.conf"
     file.write_text(file.read_text().replace(
         "authenticator = standalone",
         "authenticator = dns-rfc2136\ndns_rfc2136_credentials = /root/rfc.ini"))
+    other = theirs / "renewal/certbot.example.conf"
+    other.write_text(other.read_text().replace(
+        foreign.server(), "https://acme-staging-v02.api.letsencrypt.org/directory"))
     done = bare.run("import", "certbot", str(theirs))
     assert done.returncode == 0 and errors(done) == [], done.stderr
     assert "the challenge dns-01 needs a section [dns]" in done.stderr
     assert "dns_rfc2136_credentials = /root/rfc.ini" in done.stderr
     assert os.listdir(bare.etc / "certs.conf.d") == ["certbot.example.conf"]
     assert os.listdir(bare.lib / "certs") == ["certbot.example"]
+    assert "ca = letsencrypt-staging\n" in conf(bare, "certbot.example")
+    assert "acme-staging-v02.api.letsencrypt.org/directory/" in done.stderr   # has no account
+    state = json.loads((bare.lib / "state/cert-certbot.example.json").read_text())
+    assert state["issuer"] == "https://acme-staging-v02.api.letsencrypt.org/directory"
     bare.main["dns"] = {"server": "127.0.0.1"}
     done = bare.run("import", "certbot", str(theirs))
     assert done.returncode == 0 and "challenge = dns-01\n" in conf(bare, "mail"), done.stderr
@@ -224,3 +256,24 @@ def test_nobody_reads_the_account_key_but_its_manager(bare: Site) -> None:
     calls = [line for line in log.read_text().splitlines() if "private_key.json" in line]
     assert any("sendfile(" in line for line in calls), calls
     assert not [line for line in calls if re.search(r"\b(read|pread64|readv|mmap)\(", line)]
+
+
+@pytest.mark.skipif(not os.path.isdir("/etc/cron.daily") or not os.path.isdir("/usr/local/etc"),
+                    reason="needs /etc/cron.daily and /usr/local/etc")
+def test_check_warns_of_two_renewers(bare: Site) -> None:
+    """On a host, as far as it is another one, that has dehydrated in cron's hands."""
+    theirs = foreign.copied("dehydrated", bare.path / "theirs")
+    assert bare.run("import", "dehydrated", str(theirs)).returncode == 0
+    host = bare.path / "host"
+    for name in ("etc", "cron"):
+        (host / name).mkdir(parents=True)
+    (host / "etc/dehydrated").symlink_to(theirs)
+    script = (f"mount --bind {host}/etc /usr/local/etc && mount --bind {host}/cron "
+              '/etc/cron.daily && exec "$@"')
+    command = ["unshare", "--mount", "/bin/sh", "-c", script, "sh", *bare.command("check")]
+    assert "warning: dehydrated" not in run(command).stderr
+    (host / "cron/local").write_text("#!/bin/sh\nexec dehydrated --cron\n")
+    done = run(command)
+    assert "warning: dehydrated, which /etc/cron.daily/local starts, renews dehydrated.example, " \
+        "mail.dehydrated.example, www.dehydrated.example, too" in done.stderr, done.stderr
+    assert done.returncode == 0 or errors(done), done.stderr

@@ -113,6 +113,18 @@ def test_no_plain_files(client: str, tmp_path: Path) -> None:
         assert "a secret" not in str(exc)
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+def test_a_link_of_others(tmp_path: Path) -> None:
+    directory = foreign.copied("dehydrated", tmp_path / "x")
+    (tmp_path / "secret").write_text("secret.example\n")
+    (directory / "domains.txt").unlink()
+    (directory / "domains.txt").symlink_to(tmp_path / "secret")
+    assert [one.name for one in read("dehydrated", directory).certificates] == ["secret.example"]
+    os.chown(directory, 65534, -1)
+    with pytest.raises(Error, match="a symbolic link in a directory that is not root's"):
+        read("dehydrated", directory)
+
+
 def test_certbots_settings(tmp_path: Path) -> None:
     """Of certbot's settings those that have a counterpart; of others the names alone."""
     directory = foreign.copied("certbot", tmp_path / "x")

@@ -83,6 +83,20 @@ class Written:
             files.install([_file(self._path, self._before)])
 
 
+def tidy(found: Certificates) -> None:
+    """Remove what a run that was killed has left beside files of sections that it had just put in
+    place."""
+    directory = place(found)
+    try:
+        names = [name for name in os.listdir(directory) if name.endswith(".conf")]
+        for name in names:
+            left = f"{directory}/{files.temporary(name)}"
+            if os.path.lexists(left) and os.path.samefile(left, f"{directory}/{name}"):
+                files.remove(left)
+    except OSError:
+        pass   # it does no harm
+
+
 def remove(path: str, owner: int = 0) -> None:
     """Remove a file; ``owner`` is a uid that may, besides root, own directories on the way.
     Raises Error if it can't be removed."""

@@ -29,7 +29,7 @@ class Shell:
 
     def read(self, text: str, path: str) -> None:
         """Read the text of one more file; ``path`` is for messages."""
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
             where = f"{path}, line {number}"

@@ -169,7 +169,7 @@ def _options(text: str) -> tuple[dict[str, str], dict[str, str], dict[str, str]]
 
 def _lines(text: str) -> Iterator[tuple[str, str, str]]:
     """Yield header, "", "" or "", name, value."""
-    for line in map(str.strip, text.splitlines()):
+    for line in map(str.strip, text.split("\n")):
         if line.startswith("["):
             yield line.strip("[] "), "", ""
         elif line and not line.startswith("#") and "=" in line:

@@ -7,12 +7,13 @@ Repeated, it does what is new: sections that are there stay as they are.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ....common import log
 from ....common.errors import ConfigError, Error, UsageError, did_you_mean
 from ...settings import certificates
+from ...settings.certificates import Section
 from ...settings.main import Config
 from ...store import sectionfile
 from ...store.journal import Journal
@@ -20,7 +21,8 @@ from ...store.written import File
 from ..locked import Locked
 from . import accounts, pairs, sections
 from .model import Estate, Found, Hook
-from .sections import Planned
+from .pairs import Pair
+from .sections import Draft
 from .table import CLIENTS, Client
 
 
@@ -28,7 +30,8 @@ class Job(NamedTuple):
     """A certificate to take over."""
 
     found: Found
-    planned: Planned
+    section: Section
+    text: str             # of its file
     files: list[File]     # its key and certificates; none: they are ordered anew
 
 
@@ -68,6 +71,7 @@ def _chosen(words: Sequence[str]) -> tuple[Client, str]:
 
 def _take(config: Config, client: Client, estate: Estate, dry_run: bool) -> int:
     loaded = certificates.load(config)
+    sectionfile.place(loaded)   # or it is said that there is none, before anything is touched
     jobs = _jobs(config, client, estate, loaded)
     status, thumbprint = 0, ""
     account = accounts.main_one(config, estate)
@@ -84,16 +88,18 @@ def _take(config: Config, client: Client, estate: Estate, dry_run: bool) -> int:
         try:
             _write(config, job, thumbprint)
         except Error as exc:
-            log.error(f"{job.planned.section.name}: not taken over: {exc}")
+            log.error(f"{job.section.name}: not taken over: {exc}")
             status = 1
-    _tell(config, client, estate, jobs, dry_run)
+    if not dry_run:
+        sectionfile.tidy(loaded)
+    _tell(client, estate, jobs, dry_run)
     return status
 
 
 def _jobs(config: Config, client: Client, estate: Estate, loaded: certificates.Certificates
           ) -> list[Job]:
     """Return what there is to do; what there isn't is told among what is left."""
-    jobs: dict[str, Job] = {}
+    drafts: dict[str, tuple[Found, Pair | None, Draft]] = {}
     for found in estate.certificates:
         pair, why = None, ""
         if found.names:   # else its files stay where they are
@@ -102,35 +108,46 @@ def _jobs(config: Config, client: Client, estate: Estate, loaded: certificates.C
             except Error as exc:
                 why = str(exc)
         try:
-            planned = sections.plan(config, client.name, loaded, found, pair, jobs)
+            draft = sections.draft(config, client.name, loaded, found, pair, drafts)
         except sections.Present as exc:
             log.info(f"{found.name}: nothing to do: {exc}")
             continue
         except Error as exc:
-            estate.left.append(f"{found.source}: {found.name}: {exc}")
-            estate.left += [f"{found.name}: {line}" for line in found.left]
+            estate.left += [f"{found.name}: {line}" for line in (
+                f"{found.source}: {exc}", *found.left)]
             continue
-        name = planned.section.name
-        estate.left += [f"{name}: {line}" for line in (*found.left, *planned.left)]
+        drafts[draft.name] = found, pair, draft
+        estate.left += [f"{draft.name}: {line}" for line in (*found.left, *draft.left)]
         if why:
-            estate.left.append(f"{name}: key and certificate, so others are ordered: {why}")
-        jobs[name] = Job(found, planned,
-                         pairs.contents(config, planned.section, pair) if pair else [])
-    return list(jobs.values())
+            estate.left.append(f"{draft.name}: key and certificate, so others are ordered: {why}")
+    return list(_good(config, estate, loaded, drafts))
+
+
+def _good(config: Config, estate: Estate, loaded: certificates.Certificates,
+          drafts: dict[str, tuple[Found, Pair | None, Draft]]) -> Iterator[Job]:
+    """Yield those with which nothing is wrong."""
+    tried = sections.tried(config, loaded, [draft for _, _, draft in drafts.values()])
+    for found, pair, draft in drafts.values():
+        section = tried[draft.name]
+        if isinstance(section, Error):
+            estate.left.append(f"{draft.name}: {found.source}: {section}")
+        else:
+            yield Job(found, section, draft.text,
+                      pairs.contents(config, section, pair) if pair else [])
 
 
 def _show(job: Job) -> None:
     for file in job.files:
-        source = job.found.key if file.path == job.planned.section.key else job.found.chain
+        source = job.found.key if file.path == job.section.key else job.found.chain
         print(f"{file.path}  (mode {file.mode:04o}, from {log.printable(source)})")
-    print(f"{job.planned.path}:")
-    for line in job.planned.text.splitlines():
+    print(f"{job.section.source}:")
+    for line in job.text.splitlines():
         print(f"    {log.printable(line)}")
 
 
 def _write(config: Config, job: Job, thumbprint: str) -> None:
     """Files first: a section without them has others ordered.  Raises Error."""
-    section = job.planned.section
+    section = job.section
     if job.files:
         try:
             pairs.write(config, section, job.files)
@@ -144,12 +161,11 @@ def _write(config: Config, job: Job, thumbprint: str) -> None:
                 journal = Journal(config.state_directory)
                 journal.remember(section.name, journal.section(section.name)._replace(
                     issuer=directory, issuer_account=thumbprint or None))
-    sectionfile.Written(job.planned.path, job.planned.text, None)
-    log.info(f"{section.name}: {job.planned.path} written")
+    sectionfile.Written(job.section.source, job.text, None)
+    log.info(f"{section.name}: {job.section.source} written")
 
 
-def _tell(config: Config, client: Client, estate: Estate, jobs: Sequence[Job], dry_run: bool
-          ) -> None:
+def _tell(client: Client, estate: Estate, jobs: Sequence[Job], dry_run: bool) -> None:
     for hook in dict.fromkeys([*(hook for job in jobs for hook in job.found.hooks),
                                *estate.hooks]):
         log.info(f"hook, for you to decide: {hook.when}: {_command(hook)}")
@@ -160,10 +176,10 @@ def _tell(config: Config, client: Client, estate: Estate, jobs: Sequence[Job], d
                  f"{client.name}; nothing was changed")
         return
     for job in jobs:
-        if job.files and os.path.lexists(job.planned.section.key):
-            for old, new in ((job.found.key, job.planned.section.key),
-                             (job.found.chain, job.planned.section.outputs[0])):
-                log.info(f"{job.planned.section.name}: servers read {old} now: have them read "
+        if job.files and os.path.lexists(job.section.key):
+            for old, new in ((job.found.key, job.section.key),
+                             (job.found.chain, job.section.outputs[0])):
+                log.info(f"{job.section.name}: servers read {old} now: have them read "
                          f"{new} instead")
     log.info(f"{len(jobs)} certificate{'' if len(jobs) == 1 else 's'} taken over from "
              f"{client.name}; “letsencrypt-tiny newOrder --dry-run” tries to renew them")

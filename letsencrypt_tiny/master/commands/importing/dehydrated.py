@@ -60,7 +60,7 @@ def read(directory: str, servers: Mapping[str, str]) -> Estate:
 def _lines(text: str) -> list[tuple[str, tuple[str, ...]]]:
     """Return name and names of each certificate in domains.txt."""
     found = []
-    for line in text.lower().splitlines():
+    for line in text.lower().split("\n"):
         names, _, alias = line.partition(">")
         words = names.split()
         if words and not words[0].startswith("#"):

@@ -105,3 +105,4 @@ def _missing(section: Section, wanted: list[File]) -> Iterator[File]:
             raise Error(f"{file.path}: {exc.strerror}") from exc
         if not same:
             raise Error(f"{file.path} is there already, and stays")
+        files.tidy(file.path, section.trusted)   # should it be of a run that was killed

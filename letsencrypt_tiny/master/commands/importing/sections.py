@@ -7,7 +7,7 @@ line; a command of the other client's is a comment, for whoever reads it to deci
 
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from ....common.errors import Error
@@ -29,10 +29,10 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,199}\Z")
 _ORDER = tuple(row.name for row in SECTION.rows)
 
 
-class Planned(NamedTuple):
-    """A section that is to be written."""
+class Draft(NamedTuple):
+    """A section that may be written."""
 
-    section: Section
+    name: str
     path: str                   # of its file
     text: str
     left: tuple[str, ...] = ()  # settings that it has not, and why
@@ -42,9 +42,9 @@ class Present(Error):
     """There is a section for these names already: nothing is to be done."""
 
 
-def plan(config: Config, client: str, loaded: Certificates, found: Found, pair: Pair | None,
-         taken: Collection[str]) -> Planned:
-    """Return what is to be written for what was ``found``, whose key and certificate are the
+def draft(config: Config, client: str, loaded: Certificates, found: Found, pair: Pair | None,
+          taken: Collection[str]) -> Draft:
+    """Return what would be written for what was ``found``, whose key and certificate are the
     ``pair``; ``taken`` are the names of sections that are to be written, too.
 
     Raises Present, and Error, which says why it can't be taken over.
@@ -56,13 +56,51 @@ def plan(config: Config, client: str, loaded: Certificates, found: Found, pair: 
         raise Error(f"{path} is there, and not replaced")
     text = _HEADER.format(client=client, name=name) + "".join(
         f"{line}\n" for line in [f"[{name}]", *_lines(settings), *_comments(client, found)])
-    tried = certificates.load(config, new=(path, text))
-    if name in tried.faults:
-        raise Error(str(tried.faults[name]).removeprefix(f"{path}, [{name}]: "))
-    for other, fault in tried.faults.items():
-        if other not in loaded.faults:
+    return Draft(name, path, text, tuple(left))
+
+
+def tried(config: Config, loaded: Certificates, drafts: Sequence[Draft]
+          ) -> dict[str, Section | Error]:
+    """Return by name what each section is once its file is there, or what would be wrong with it,
+    or with others.
+
+    All are tried in one file, which is one look at all that there are; where that goes wrong, each
+    by itself.
+    """
+    if not drafts:
+        return {}
+    try:
+        if len(drafts) > 1:
+            whole = _tried(config, loaded, drafts[0].path, "".join(one.text for one in drafts))
+            if all(one.name in whole for one in drafts):
+                return {one.name: _at(whole[one.name], one.path) for one in drafts}
+    except Error:
+        pass
+    found: dict[str, Section | Error] = {}
+    for one in drafts:
+        try:
+            found.update({one.name: _tried(config, loaded, one.path, one.text)[one.name]})
+        except Error as exc:
+            found[one.name] = exc
+    return found
+
+
+def _at(tried: Section | Error, path: str) -> Section | Error:
+    """Say where a section stands, or what is wrong with one, without where that is."""
+    return tried._replace(source=path) if isinstance(tried, Section) else tried
+
+
+def _tried(config: Config, loaded: Certificates, path: str, text: str
+           ) -> dict[str, Section | Error]:
+    """Return what sections and faults there are with a file; raises Error for what is wrong with
+    others then."""
+    all_of_them = certificates.load(config, new=(path, text))
+    for other, fault in all_of_them.faults.items():
+        if other not in loaded.faults and f"[{other}]\n" not in text:
             raise Error(str(fault))
-    return Planned(tried.sections[name], path, text, tuple(left))
+    return {**all_of_them.sections, **{
+        name: Error(str(fault).removeprefix(f"{path}, [{name}]: "))
+        for name, fault in all_of_them.faults.items()}}
 
 
 def _names(found: Found) -> Iterator[str]:

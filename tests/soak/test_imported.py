@@ -11,8 +11,8 @@ import pytest
 from harness import ca, foreign, judge
 from harness.foreign import Foreign
 from harness.pebble import Pebble
-from harness.run import Site
-from harness.verdict import errors, snapshot, tidy
+from harness.run import Site, run
+from harness.verdict import errors, snapshot, temporary, tidy
 
 # client -> the section of its first certificate, and whether that keeps its key
 FIRST = {"certbot": ("certbot.example", False), "lacme": ("web", True),
@@ -93,3 +93,42 @@ def test_certbot_goes_on(site: Site, pebble_tame: Pebble) -> None:
     made.renew_with_certbot("mail")
     assert judge.serial(made.directory / "live/mail/fullchain.pem") != serial
     assert os.listdir(site.etc / "certs.conf.d") != []
+
+
+def test_killed_at_any_step(site: Site) -> None:
+    """The same command again, and all is as if nobody had died."""
+    site.main[""]["config-certs"] = "certs.conf.d/"
+    site.main["client"]["server"] = foreign.server()
+    (site.etc / "certs.conf.d").mkdir()
+    theirs = foreign.copied("lego", site.path / "theirs")
+    command = site.command("import", "lego", str(theirs))
+
+    def state() -> dict[str, object]:
+        return {path: content[-1][1] if content[-1] else None for path, content in snapshot(
+            site.etc / "certs.conf.d", site.lib / "certs", site.lib / "accountd",
+            site.lib / "state").items() if "lock" not in path}
+
+    def forget() -> None:
+        for name in ("certs", "accountd", "state"):
+            for path in sorted((site.lib / name).rglob("*"), reverse=True):
+                path.rmdir() if path.is_dir() else path.unlink()
+        for path in (site.etc / "certs.conf.d").iterdir():
+            path.unlink()
+
+    assert run(command).returncode == 0
+    wanted = state()
+    for call in ("linkat", "fsync"):
+        step = 0
+        while True:
+            step += 1
+            forget()
+            done = run(["strace", "-o", "/dev/null", "-e", f"trace={call}", "-e",
+                        f"inject={call}:signal=KILL:when={step}", *command], timeout=60)
+            if done.returncode == 0:
+                break
+            assert done.returncode == -9, done.stderr
+            again = run(command)
+            assert again.returncode == 0 and errors(again) == [], (call, step, again.stderr)
+            assert state() == wanted, (call, step)
+            assert not temporary(site), (call, step)
+        assert step > 8, call

@@ -10,7 +10,7 @@ from pathlib import Path
 from . import sid
 from .run import ENVIRONMENT, PARENT, ROOT, Result
 
-# What is mounted in it for each command, which is process 1 there: with it all end that it started
+# What is mounted in it for each command; with that all end that it has started
 _ENTER = """set -e
 mount --make-rprivate /
 mount -t proc proc "$1/proc"
@@ -28,7 +28,8 @@ ln -s /proc/self/fd/0 "$1/dev/stdin"
 ln -s /proc/self/fd/1 "$1/dev/stdout"
 ln -s /proc/self/fd/2 "$1/dev/stderr"
 root=$1; shift
-exec chroot "$root" "$@"
+# a shell is process 1, and buries the daemons that end
+exec chroot "$root" /bin/sh -c '"$@"; exit $?' sh "$@"
 """
 _BASIC = ("ca-certificates", "make", "openssl", "passwd", "pebble", "procps", "python3-configobj",
           "python3-pycryptodome", "python3-pytest", "python3-seccomp", "sysvinit-utils")

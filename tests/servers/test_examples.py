@@ -4,6 +4,7 @@ A certificate is issued, the server configured as the example says, and what it 
 that certificate; it is renewed, and the server shows the new one, having been told by “notify”.
 """
 
+import ctypes
 import os
 import pwd
 import re
@@ -27,6 +28,7 @@ pytestmark = [pytest.mark.root, pytest.mark.skipif(
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 ETC, LIB = Path("/etc/letsencrypt-tiny"), Path("/var/lib/letsencrypt-tiny")
+PR_SET_CHILD_SUBREAPER = 36
 RELEASE = re.findall(r"^VERSION_ID=\"(\d+)\"", Path("/etc/os-release").read_text(), re.M)[0]
 
 
@@ -58,6 +60,8 @@ def master(*argv: str) -> "Result[str]":
 @pytest.fixture(scope="module")
 def host(pebble: Pebble, users: Users) -> Iterator[None]:
     """Installed below /usr, with an account at Pebble."""
+    # conftest.py has orphans become ours; as we don't wait for daemons, they would never be gone
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
     for directory, mode in ((Path("/run/letsencrypt-tiny"), 0o755), (LIB, 0o755),
                             (LIB / "certs", 0o755), (LIB / "state", 0o700),
                             (LIB / "accountd", 0o700)):

@@ -41,10 +41,9 @@ def test_mail(debian: Throwaway) -> None:
 
 
 def test_exim(debian: Throwaway) -> None:
-    """In Postfix's place, the same."""
-    done = debian.run("/usr/bin/apt-get", "-q", "-y", "--no-install-recommends", "install",
-                      "exim4-daemon-light", network=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    done = debian.test("/srv/tree/tests/servers")
-    assert done.returncode == 0 and passed(done.stdout) == len(SERVERS) + 3, \
-        done.stdout + done.stderr
+    """In Postfix's place."""
+    for argv in (["update"], ["--no-install-recommends", "install", "exim4-daemon-light"]):
+        done = debian.run("/usr/bin/apt-get", "-q", "-y", *argv, network=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    done = debian.test("/srv/tree/tests/servers", "-k", "exim4 or mail")
+    assert done.returncode == 0 and passed(done.stdout) == 4, done.stdout + done.stderr

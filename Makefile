@@ -118,13 +118,14 @@ ifneq ($(DOCS),)
 endif
 	install -d $(DESTDIR)$(docdir)/examples
 	@set -e; for f in $(EXAMPLES); do \
-	  install -m $$([ -x $$f ] && echo 0755 || echo 0644) -t $(DESTDIR)$(docdir)/examples $$f; done
+	  $(call put,$$([ -x $$f ] && echo 0755 || echo 0644),$$f,$(docdir)/$$f); done
 	@$(call put,0644,config/certs.conf,$(docdir)/examples/certs.conf)
 ifneq ($(unitdir),)
 	install -d $(DESTDIR)$(unitdir)
 	@$(call put,0644,debian/$(PACKAGE).service,$(unitdir)/$(PACKAGE).service)
 	@$(call put,0644,debian/$(PACKAGE).timer,$(unitdir)/$(PACKAGE).timer)
-	@$(call put,0644,debian/$(PACKAGE).$(PACKAGE)-accountd.service,$(unitdir)/$(PACKAGE)-accountd.service)
+	@set -e; for f in accountd failures; do \
+	  $(call put,0644,debian/$(PACKAGE).$(PACKAGE)-$$f.service,$(unitdir)/$(PACKAGE)-$$f.service); done
 endif
 ifneq ($(sysusersdir),)
 	install -d $(DESTDIR)$(sysusersdir)
@@ -145,7 +146,7 @@ uninstall:
 	  $(DESTDIR)$(sbindir)/letsencrypt-tiny $(DESTDIR)$(bindir)/letsencrypt-tiny-accountd
 	rm -rf $(DESTDIR)$(libexecdir) $(DESTDIR)$(datadir) $(DESTDIR)$(docdir)
 ifneq ($(unitdir),)
-	rm -f $(addprefix $(DESTDIR)$(unitdir)/$(PACKAGE),.service .timer -accountd.service)
+	rm -f $(addprefix $(DESTDIR)$(unitdir)/$(PACKAGE),.service .timer -accountd.service -failures.service)
 endif
 ifneq ($(sysusersdir),)
 	rm -f $(DESTDIR)$(sysusersdir)/$(PACKAGE).conf

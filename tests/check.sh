@@ -99,10 +99,12 @@ lint() {
 
 units() {  # systemd's own opinion, where it is installed; nothing is started
     command -v systemd-analyze >/dev/null || return 0
-    local dir status=0; dir=$(mktemp -d)
+    local dir file status=0; dir=$(mktemp -d)
     install -m 0644 debian/letsencrypt-tiny.service debian/letsencrypt-tiny.timer "$dir"
-    install -m 0644 debian/letsencrypt-tiny.letsencrypt-tiny-accountd.service \
-        "$dir/letsencrypt-tiny-accountd.service"
+    for file in accountd failures; do
+        install -m 0644 "debian/letsencrypt-tiny.letsencrypt-tiny-$file.service" \
+            "$dir/letsencrypt-tiny-$file.service"
+    done
     # the programs and man pages need not be installed yet
     sed -i -e 's,^\(Exec[A-Za-z]*=-\?\)[^ ]*,\1/bin/true,' -e '/^Documentation=/d' "$dir"/*.service
     sed -i -e '/^Documentation=/d' "$dir"/*.timer

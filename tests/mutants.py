@@ -133,7 +133,7 @@ TABLE = (
     _row("… or to standard error", "master/peers/messages.py", "self._total > MAX_CHATTER or",
          "False or", f"{REDTEAM}::test_a_gigabyte"),
     _row("what others say is shown printable", "common/log.py",
-         "    line = printable(text)\n    if to_stderr", "    line = str(text)\n    if to_stderr",
+         "    line = printable(text)\n    delivered", "    line = str(text)\n    delivered",
          "unit/test_log.py::test_no_control_character_passes",
          f"{THREATS}::test_a3_debug_and_log_file"),
     _row("directories of others are not trusted", "common/trusted.py",

@@ -22,6 +22,7 @@ class Nonces:
         self._nonces: list[str] = []
         self._refused = 0    # of them, in a row
         self._few = FEW      # so many, at most
+        self.accepted = False    # one was, at least
         self._invents = 0    # so many that nobody has given, in place of newNonce
 
     def put(self, response: Response) -> None:
@@ -48,6 +49,7 @@ class Nonces:
     def taken(self, busy: bool = False) -> None:
         """One was not refused; ``busy``: it may not have been looked at, nor the next one be."""
         self._refused = 0
+        self.accepted = self.accepted or not busy
         if busy:
             self._invents = max(self._invents, 1)
         else:

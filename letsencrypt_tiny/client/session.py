@@ -119,7 +119,9 @@ class Session:
             except ProblemError as exc:
                 if exc.problem.type != "badNonce":
                     self._nonces.taken(exc.passing)
-                elif self._nonces.refused() and bad_nonces < MOST:
+                # one more, if others' were in a row: it may have been given to them in vain
+                elif self._nonces.refused() and bad_nonces < MOST or \
+                        self._nonces.accepted and not bad_nonces:
                     bad_nonces += 1
                     continue
                 else:

@@ -10,6 +10,10 @@ import os
 
 PROXIES = ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
 TERMINAL = ("TERM", "GPG_TTY")
+# Whether the journal reads our standard error, and how the run ended that there is something to
+# tell of (systemd.exec(5))
+_SYSTEMD = ("JOURNAL_STREAM",)
+_MONITOR = ("MONITOR_SERVICE_RESULT",)
 _USER = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES")
 # Of %-specifiers (common/specifiers.py), and not for root
 _DIRECTORIES = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "TMPDIR")
@@ -18,8 +22,8 @@ _GPG = ("GNUPGHOME", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "DBUS_SESSION_B
         "PINENTRY_USER_DATA")
 
 # What each program keeps.  The master hands on PROXIES to the client, TERMINAL to the signer
-_KEPT = {"master": (*_USER, *_DIRECTORIES, *PROXIES, *TERMINAL, "NO_COLOR"),
-         "signer": (*_USER, *_DIRECTORIES, *TERMINAL, *_GPG),
+_KEPT = {"master": (*_USER, *_DIRECTORIES, *PROXIES, *TERMINAL, "NO_COLOR", *_SYSTEMD, *_MONITOR),
+         "signer": (*_USER, *_DIRECTORIES, *TERMINAL, *_SYSTEMD, *_GPG),
          "client": (*_USER, *PROXIES), "webserver": _USER, "dns": _USER, "tlsserver": _USER}
 # They become part of the names of files that libraries read: a word, never a path
 _WORDS = ("TERM", "LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES")

@@ -1,18 +1,24 @@
-"""Messages for the administrator: standard error and, for the signer, a file.
+"""Messages for the administrator: standard error, the system's log and, for the signer, a file.
 
 No control character of a server or another process ever reaches a terminal or a
-log file: ``printable`` is applied to every line that leaves here.
+log: ``printable`` is applied to every line that leaves here.
 """
 
 import functools
 import os
 import time
 
+from . import journal
+from .journal import NOTHING as NOTHING, About as About
+
 QUIET, NORMAL, DEBUG = 0, 1, 2
 
 level = NORMAL
 _status = ""             # the line that is rewritten in place, on a terminal
 _logfile: int | None = None
+_system: journal.System | None = None    # the system's log, if it is told
+_instead = False         # of standard error, which the journal reads anyway
+_held: list[tuple[str, About]] | None = None   # what standard error is to show later, if so
 _PIECE = 4096            # bytes that a pipe takes at once if it takes any (PIPE_BUF)
 _PATIENCE = 5000         # milliseconds to wait for whoever reads standard error
 _patience = _PATIENCE
@@ -47,18 +53,63 @@ def open_logfile(path: str) -> None:
                        0o600)
 
 
-def _emit(text: str, to_stderr: bool, to_file: bool) -> None:
+def use_system(identifier: str, hold: bool = False) -> None:
+    """Where the journal reads standard error, make entries with priority and fields instead.
+
+    ``hold``: elsewhere, too, tell the system's log, which knows us as ``identifier``, and keep what
+    standard error would show for ``held``.
+    """
+    global _system, _instead, _held
+    _instead = journal.reads(2)
+    _system = journal.System(identifier) if _instead or hold else None
+    _held = [] if hold else None
+
+
+def held() -> list[tuple[str, About]]:
+    """Return what standard error would have shown, and what it was about; it is forgotten here."""
+    found = list(_held or ())
+    if _held is not None:
+        _held.clear()
+    return found
+
+
+def show(line: str) -> None:
+    """Show a line on standard error, and nowhere else; not where the journal reads that."""
+    if not _instead:
+        _write(f"{printable(line)}\n")
+
+
+def prepare_system() -> None:
+    """Connect to the system's log now, as a process that confines itself can't later."""
+    if _system is not None:
+        _system.connect()
+
+
+def _emit(text: str, to_stderr: bool, to_file: bool, priority: int = journal.INFO,
+          about: About = NOTHING) -> None:
     line = printable(text)
+    delivered = _system is not None and (to_stderr or priority == journal.NOTICE) \
+        and _system.send(priority, line, about)
     if to_stderr:
-        before, after = ("\r\x1b[K", _status) if _status else ("", "")
-        _write(f"{before}{line}\n{after}")
+        _show(priority, line, about, delivered)
     if to_file and _logfile is not None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         entry = f"{stamp} [{os.getpid()}] {line}\n"
         try:
             os.write(_logfile, entry.encode("utf-8", "backslashreplace"))
         except OSError as exc:
-            _emit(f"cannot write to the log file: {exc.strerror}", True, False)
+            _emit(f"cannot write to the log file: {exc.strerror}", True, False, journal.ERROR)
+
+
+def _show(priority: int, line: str, about: About, delivered: bool) -> None:
+    if _instead:
+        if not delivered:
+            _write(f"<{priority}>{line}\n")   # see sd-daemon(3)
+    elif _held is not None:
+        _held.append((line, about))
+    else:
+        before, after = ("\r\x1b[K", _status) if _status else ("", "")
+        _write(f"{before}{line}\n{after}")
 
 
 def _write(text: str) -> None:
@@ -97,14 +148,19 @@ def status(text: str) -> None:
         _status = line
 
 
-def error(text: object) -> None:
+def error(text: object, about: About = NOTHING) -> None:
     """Something failed: always shown."""
-    _emit(f"error: {text}", True, True)
+    _emit(f"error: {text}", True, True, journal.ERROR, about)
 
 
-def warning(text: object) -> None:
+def warning(text: object, about: About = NOTHING) -> None:
     """Something wants the administrator's attention: always shown."""
-    _emit(f"warning: {text}", True, True)
+    _emit(f"warning: {text}", True, True, journal.WARNING, about)
+
+
+def notice(text: object, about: About = NOTHING) -> None:
+    """Something was changed: hidden by --quiet, kept in the log file and in the system's log."""
+    _emit(str(text), level >= NORMAL, True, journal.NOTICE, about)
 
 
 def info(text: object) -> None:
@@ -121,14 +177,14 @@ def shows_info() -> bool:
 def debug(text: object) -> None:
     """Details: shown with --debug only."""
     if level >= DEBUG:
-        _emit(str(text), True, True)
+        _emit(str(text), True, True, journal.DEBUG)
 
 
 def trace() -> None:
     """Where the exception that is being handled comes from, a line for each of its lines."""
     import traceback
     for line in traceback.format_exc().splitlines():
-        _emit(line, True, True)
+        _emit(line, True, True, journal.DEBUG)
 
 
 def prepare_trace() -> None:
@@ -144,4 +200,6 @@ def prepare_trace() -> None:
 
 def relay(name: str, text: str) -> None:
     """Pass on a line that a child wrote to its standard error: it decided that it matters."""
-    _emit(f"{name}: {text}", True, True)
+    priority = journal.ERROR if text.startswith("error:") else \
+        journal.WARNING if text.startswith("warning:") else journal.INFO
+    _emit(f"{name}: {text}", True, True, priority)

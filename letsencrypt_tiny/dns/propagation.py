@@ -96,5 +96,8 @@ def lagging(states: States) -> str:
 
 def _mention(place: Place, strange: Sequence[Unreachable]) -> None:
     for state in strange:
-        (log.debug if state.no_route else log.warning)(
-            f"{place.name}: all others have it, but {state}")
+        text = f"{place.name}: all others have it, but {state}"
+        if state.no_route:
+            log.debug(text)
+        else:
+            log.warning(text)

@@ -23,6 +23,7 @@ COMMANDS = {"account": "account", "neworder": "newOrder", "newcert": "newOrder",
             "revokecert": "revokeCert", "revoke": "revokeCert",
             "add": "add", "remove": "remove", "delete": "remove", "import": "import",
             "status": "status", "check": "check", "records": "records", "tidy": "tidy",
+            "failures": "failures",
             "help": "help", "version": "version"}
 # what other clients call what has another name here
 ELSEWHERE = {"certonly": "add", "run": "add", "obtain": "add", "order": "newOrder",
@@ -33,12 +34,13 @@ ELSEWHERE = {"certonly": "add", "run": "add", "obtain": "add", "order": "newOrde
 OPTIONS: dict[str, set[str]] = {
     "account": {"register", "tos_agreed", "deactivate", "thumbprint", "ca", "contact", "orders",
                 "rollover", "yes"},
-    "newOrder": {"config_certs", "min_days", "force", "new_key", "dry_run", "tos_agreed", "ca"},
+    "newOrder": {"config_certs", "min_days", "force", "new_key", "dry_run", "tos_agreed", "ca",
+                 "unattended"},
     "revokeCert": {"config_certs", "reason", "certificate_key", "force", "authorize", "ca"},
     "status": {"config_certs", "json", "check", "warning", "critical", "metrics"},
     "records": {"config_certs"}, "check": {"online", "json"},
     "add": {"notify", "challenge", "ca", "contact", "tos_agreed", "web_server"},
-    "remove": {"purge"}, "import": {"dry_run"}, "tidy": set()}
+    "remove": {"purge"}, "import": {"dry_run"}, "tidy": set(), "failures": {"mail"}}
 
 # What an option takes: nothing, or a value: of several the last counts, or all do
 _FLAG, _TEXT, _NUMBER, _LIST = range(4)
@@ -56,7 +58,8 @@ _GROUPS: dict[str, dict[str, tuple[int, str]]] = {
         "--yes": (_FLAG, ""), "--thumbprint": (_FLAG, ""), "--ca": (_LIST, "NAME")},
     "newOrder [SECTION ...], import CLIENT [DIRECTORY]": {
         "--config-certs": (_LIST, "FILE"), "--min-days": (_NUMBER, "DAYS"), "--force": (_FLAG, ""),
-        "--new-key": (_FLAG, ""), "--dry-run": (_FLAG, "")},
+        "--new-key": (_FLAG, ""), "--dry-run": (_FLAG, ""), "--unattended": (_FLAG, "")},
+    "failures": {"--mail": (_TEXT, "ADDRESS")},
     "revokeCert SECTION|FILE ...": {
         "--reason": (_TEXT, "REASON"), "--certificate-key": (_TEXT, "FILE"),
         "--authorize": (_FLAG, "")},
@@ -76,6 +79,7 @@ class Arguments:
     reason: str | None = None
     certificate_key: str | None = None
     notify: str | None = None
+    mail: str | None = None
     challenge: str | None = None
     warning: str | None = None
     critical: str | None = None
@@ -86,7 +90,7 @@ class Arguments:
     min_days: int | None = None
     quiet = debug = register = tos_agreed = orders = rollover = deactivate = yes = False
     thumbprint = force = new_key = dry_run = authorize = json = online = help = False
-    web_server = purge = check = False
+    web_server = purge = check = unattended = False
 
     def __init__(self, words: list[str]) -> None:
         self.words = words
@@ -172,8 +176,8 @@ def parser(command: str = "", known: Container[str] | None = None) -> "argparse.
     if not command:
         made.add_argument("words", metavar="COMMAND", nargs="*",
                           help="one of add, remove, import, account, newOrder, revokeCert, "
-                               "status, records, check, tidy and what it is about; --help after "
-                               "it says more")
+                               "status, records, failures, check, tidy and what it is about; "
+                               "--help after it says more")
     return made
 
 
@@ -195,4 +199,4 @@ def unknown_command(word: str) -> str:
     known = ELSEWHERE.get(word.lower())
     hint = f": did you mean “{known}”?" if known else did_you_mean(word, COMMANDS.values())
     return (f"there is no command “{log.printable(word)}”{hint} (valid: add, remove, account, "
-            "import, newOrder, revokeCert, status, records, check, tidy, help)")
+            "import, newOrder, revokeCert, status, records, failures, check, tidy, help)")

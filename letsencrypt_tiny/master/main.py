@@ -13,7 +13,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ..common import encoding, log, output, shortage
+from ..common import encoding, log, output, paths, shortage
 from ..common.errors import Error, LockedError, UsageError, reason
 from .arguments import (OPTIONS, VERSION, Arguments, meant, parse, parser, unknown_command,
                         unknown_option)
@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
             encoding.use_utf8()
             output.name()
         _prepare_process()
+        log.use_system(paths.PROGRAM)
         status = _run(list(map(encoding.argument, sys.argv[1:])) if argv is None else argv)
         print(end="", flush=True)
         return status
@@ -107,7 +108,7 @@ def _run(argv: list[str]) -> int:
         parser().error(unknown_option(unknown[0]))
     if not options.words:
         parser().error("no command: say add, remove, import, account, newOrder, revokeCert, "
-                       "status, records or check")
+                       "status, records, failures or check")
     word, *options.arguments = options.words
     command = meant(word)
     if command == "help":
@@ -120,7 +121,8 @@ def _run(argv: list[str]) -> int:
     for name in sorted(set.union(*OPTIONS.values()) - OPTIONS[command]):
         if getattr(options, name) not in (None, False):
             raise UsageError(f"{command} has no option --{name.replace('_', '-')}")
-    log.level = log.DEBUG if options.debug else log.QUIET if options.quiet else log.NORMAL
+    log.level = log.DEBUG if options.debug else \
+        log.QUIET if options.quiet or options.unattended else log.NORMAL
     return _command(command, options)
 
 
@@ -138,10 +140,26 @@ def _help(words: list[str]) -> int:
 
 
 def _command(command: str, options: Arguments) -> int:
+    if command == "failures":   # a configuration that can't be read is one
+        return _failures(options)
+    if options.unattended:
+        from .commands.unattended import unattended
+        return unattended(lambda: _load(options), lambda config: _RUN[command](config, options))
+    return _RUN[command](_load(options), options)
+
+
+def _load(options: Arguments) -> "Config":
     from .settings import main as settings
     config = settings.load(options.config, options.socket)
     log.debug(f"read {config.file}")
-    return _RUN[command](config, options)
+    return config
+
+
+def _failures(options: Arguments) -> int:
+    if options.arguments:
+        raise UsageError("failures takes no argument")
+    from .commands.failures import failures
+    return failures(options.config, options.mail)
 
 
 def _status(config: "Config", options: Arguments) -> int:
@@ -162,6 +180,8 @@ def _remove(config: "Config", options: Arguments) -> int:
 
 
 def _new_order(config: "Config", options: Arguments) -> int:
+    if options.unattended and (options.dry_run or options.arguments):
+        raise UsageError("newOrder: --unattended is for all sections, and no trial")
     if options.dry_run:
         return _dry_run(config, options)
     for name in ("tos_agreed", "ca"):

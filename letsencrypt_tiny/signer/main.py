@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             encoding.use_utf8()
             argv = list(map(encoding.argument, sys.argv[1:]))
         _occupy_standard_descriptors()
+        log.use_system("letsencrypt-tiny-accountd")
         arguments = parse(argv)
         if arguments is None:
             return 0
@@ -206,6 +207,7 @@ def _warm_up() -> None:
     from ..common.sandbox import confine
     confine.warm_up()
     urls.parse("https://[::1]")   # what reads an address
+    log.prepare_system()
     log.prepare_trace()           # for a conversation that fails
 
 

@@ -54,4 +54,15 @@ RENEWAL = (
     row("a limit is waited for", "master/plan/limits.py",
         "    return max(now, whole - limit.period + share)", "    return now",
         f"{RATES}::test_failed_validations", "::test_duplicates", "::test_as_a_ca_counts"),
+    # Being told
+    row("no value makes a field of the journal", "common/journal.py",
+        'b"\\n" + len(value).to_bytes(8, "little") + value', 'b"=" + value',
+        "unit/test_system_log.py::test_no_value_ends_its_field",
+        "integration/test_told.py::test_nothing_is_forged"),
+    row("what lasts is told once a day", "master/store/told.py",
+        "not now - AGAIN < failure.told <= now", "True",
+        "unit/test_told_once.py::test_once_a_day", "integration/test_told.py::test_one_mail_a_day"),
+    row("hooks of others are not run", "master/commands/hooks.py",
+        "        trusted.check_program(os.path.join(directory, name))", "        pass",
+        "integration/test_told.py::test_hooks_of_others"),
 )

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from letsencrypt_tiny.common import shortage
+
 from . import judge
 from .hostile import Hostile
 from .run import Prefix, Result, Site, run
@@ -137,7 +139,9 @@ class Injected:
         if done.returncode and not 1 <= len(told) <= 2:
             yield f"{len(told)} lines"
         for line in told:
-            if "[Errno" in line or not re.search(r"/|\b[ab]: |accountd|client|webserver", line):
+            named = re.search(r"/|\b[ab]: |accountd|client|webserver", line) or \
+                line == f"error: {shortage.MESSAGE}"    # which names what there is too little of
+            if "[Errno" in line or not named:
                 yield f"it names nothing: {line}"
         others = [name for name in SECTIONS if name != call.section]
         for name in SECTIONS:

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import struct
 import subprocess
 import termios
@@ -17,7 +18,10 @@ from typing import Any
 from letsencrypt_tiny.common.x509.certid import cert_id
 from letsencrypt_tiny.common.x509.certificate import parse_certificate
 from letsencrypt_tiny.common.x509.der import read_block
+from letsencrypt_tiny.master.settings import certificates, main as settings
+from letsencrypt_tiny.master.store import installed
 from letsencrypt_tiny.master.store.journal import Journal, SectionState
+from letsencrypt_tiny.master.store.pairs import Pairs
 from letsencrypt_tiny.master.store.renewals import Renewal, Renewals
 from . import ca
 from .machine import SERVER, Machine
@@ -54,6 +58,14 @@ class Ground:
         machine.file(name, "privkey.pem").chmod(0o600)
         self.remembers(name, state or SectionState(), age)
 
+    def copies(self, name: str, number: int) -> None:
+        """Have so many sections more that stand as one does."""
+        machine = self.machine
+        for copy in (f"{name}-{i}" for i in range(number)):
+            machine.certs[copy] = dict(machine.certs[name])
+            shutil.copytree(machine.file(name, ""), machine.file(copy, ""))
+            self.remembers(copy, self.journal.section(name), 1)
+
     def remembers(self, name: str, state: SectionState, age: float = 0) -> None:
         """Have that in the journal, of a certificate that was installed so many days ago."""
         self.journal.remember(name, state._replace(
@@ -69,6 +81,16 @@ class Ground:
         Renewals(f"{self.machine.lib}/state").remember({name: Renewal(
             cert_id(leaf), leaf.not_after, first, last, (first + last) // 2, int(now) + 3600, 0, 0,
             0, "https://ca.example/why")}, now)
+
+    def compared(self) -> None:
+        """The certificates were seen to be for their keys, as after a run."""
+        config = settings.load(str(self.machine.configure()))
+        pairs = Pairs(config.state_directory)
+        for section in certificates.load(config).sections.values():
+            found = installed.read(section)
+            if found.uncompared:
+                pairs.seen(section.outputs[0], found.pair, found.changed, time.time() + DAY)
+        pairs.keep()
 
     def write(self, file: str, text: str | bytes) -> None:
         """Write a file of the state directory."""
@@ -88,6 +110,7 @@ def many(machine: Machine) -> Ground:
     ground.suggested("suggested", 20, 24)
     ground.stands("six-days", 1, 6.67, state=SectionState(profile="shortlived"))
     ground.stands("due", 61)
+    ground.stands("waiting", 61, state=SectionState(not_before=now + 3600))
     ground.stands("near", 86)
     ground.stands("expired", 95)
     ground.stands("untold", 3, state=SectionState(notify=True), notify="systemctl reload nginx")
@@ -101,6 +124,7 @@ def many(machine: Machine) -> Ground:
     untold = "the notification “systemctl reload nginx” ended with status 1"
     ground.trouble(near=failed, untold={**failed, "runs": 2, "why": untold},
                    never={**failed, "runs": 1})
+    ground.compared()
     return ground
 
 

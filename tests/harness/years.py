@@ -356,6 +356,12 @@ class World:
         """Return the seconds that a section's certificate is valid for yet."""
         return self.installed[name].certificate.not_after - self.truth()
 
+    def life(self, name: str) -> int:
+        """Return the lifetime of a section's certificate (seconds), or what the host has seen of
+        it: less, if its clock was ahead when it was installed."""
+        installed = Journal(str(self.site.lib / "state")).section(name).installed
+        return min(lifetime(name), self.installed[name].certificate.not_after - installed)
+
     def state(self, name: str) -> str:
         """Return what is remembered of a section, for who wonders."""
         journal = Journal(str(self.site.lib / "state"))

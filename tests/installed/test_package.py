@@ -1,6 +1,7 @@
 """The package as it was installed: files, owners, users, units, and the demonstration."""
 
 import grp
+import json
 import os
 import pwd
 import re
@@ -175,7 +176,12 @@ def test_conffiles_are_those_of_the_administrator() -> None:
     assert "certs.conf" not in conffiles and not (CONFIG / "certs.conf").exists()
     for name in ("certs.conf.d", "letsencrypt-tiny.conf.d"):
         assert list((CONFIG / name).iterdir()) == []
-    assert Path("/usr/share/doc/letsencrypt-tiny/examples/certs.conf").exists()
+    for name, mode in (("certs.conf", 0o644), ("prometheus-rules.yml", 0o644),
+                       ("grafana-dashboard.json", 0o644), ("dns-acme.sh", 0o755)):
+        example = Path("/usr/share/doc/letsencrypt-tiny/examples") / name
+        assert stat.S_IMODE(example.stat().st_mode) == mode
+    assert "version" in json.loads(
+        Path("/usr/share/letsencrypt-tiny/status.schema.json").read_text())["properties"]
     assert "/etc/cron.d/letsencrypt-tiny" in conffiles
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness import judge
-from harness.hostile import Hostile
+from harness.hostile import Default, Hostile, Request, Response
 from harness.judge import INSTALLED, NEW, expect
 from harness.run import Site, does_nothing
 from harness.suggestions import OF_THE_DIRECTORY, PASSING, WORDS, Suggests
@@ -181,6 +181,19 @@ def test_what_can_not_be_replaced(kind: str, status: int, issued: Site, hostile:
     suggests.refuse_to_replace(kind, status)
     expect(issued.run("newOrder", "--force"), 0, "a: forced", f"a: {INSTALLED}")
     assert suggests.replaced == [before, None]
+
+
+def test_an_error_that_says_nothing(issued: Site, hostile: Hostile, suggests: Suggests) -> None:
+    """The order was made, whatever stands before the server says: it is found."""
+    orders = len(hostile.orders)
+
+    def page(request: Request, default: Default) -> Response:
+        made = default()
+        return Response(500, {"Content-Type": "text/html"}, b"Oops") \
+            if "replaces" in request.payload else made
+    hostile.on["newOrder"] = page
+    expect(issued.run("newOrder", "--force"), 0, "a: forced", f"a: {INSTALLED}")
+    assert len(hostile.orders) == orders + 1
 
 
 def test_a_refusal_of_something_else(issued: Site, suggests: Suggests) -> None:

@@ -21,6 +21,7 @@ from letsencrypt_tiny.master.plan.lifecycle import ROWS
 
 WRITING = [f"{row.phase}, {row.event}" for row in ROWS if row.edit is not lifecycle._keep]
 SETTLING = [row for row in WRITING if row.endswith(lifecycle.SETTLED)]   # without an order
+HOOKING = [row for row in WRITING if row.endswith(lifecycle.HOOKED)]
 STEP = "        self.phase, state = lifecycle.step("
 WRITE = "            self._journal.remember(self.name, state)\n"
 
@@ -117,7 +118,7 @@ TOLD = "due, told"
 
 
 def test_each_row_that_writes_has_a_scene() -> None:
-    assert {*SCENES, *SETTLING, TOLD} == set(WRITING)
+    assert {*SCENES, *SETTLING, *HOOKING, TOLD} == set(WRITING)
 
 
 DONE = {"directory", "account", "issuer", "issuer_account", "key_type", "ca_file", "access",
@@ -201,3 +202,29 @@ def test_killed_while_it_is_told_that_it_waits(mortal: Mortal, host: Site, hosti
     assert len(hostile.asked("newOrder")) == 1 and state(host)["not_before"]
     assert host.run("newOrder", "a").returncode == 0
     assert state(host).keys() <= DONE
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("row", HOOKING)
+def test_killed_once_the_hooks_have_run(mortal: Mortal, host: Site, hostile: Hostile, row: str,
+                                        when: str) -> None:
+    """They are run again where nobody has written down that they were."""
+    hooks, out = host.path / "hooks", host.path / "hooked"
+    hooks.mkdir(mode=0o755)
+    (hooks / "hook").write_text(f"#!/bin/sh\necho >> {out}\n")
+    (hooks / "hook").chmod(0o755)
+    host.main[""]["run-hooks"] = str(hooks)
+    options = ["--force"]
+    if row.startswith(lifecycle.INSTALLED):
+        host.certs["a"]["notify"] = "false"
+    elif row.startswith(lifecycle.DUE):   # left by an earlier run
+        (host.lib / "state/cert-a.json").write_text(json.dumps({**state(host), "hooks": True}))
+        options = []
+    mortal.where.write_text(f"{row}, {when}")
+    assert host.run("newOrder", *options).returncode == -9
+    assert mortal.where.read_text() == "" and out.read_text() == "\n"
+    assert judge.matches(host.file("a"), host.file("a", "privkey.pem"))
+    host.certs["a"]["notify"] = "true"
+    assert host.run("newOrder").returncode == 0
+    assert out.read_text() == ("\n\n" if when == "before" else "\n")
+    assert state(host).keys() <= DONE and len(hostile.asked("newOrder")) == 1 + len(options)

@@ -125,7 +125,7 @@ class Book:
                     self.wrong.append(f"{self.at(run)}: {name} has no certificate")
                     self._best[name] = 0
             return
-        left, due = world.left(name), renewal.margin(lifetime(name), None)
+        left, due = world.left(name), renewal.margin(world.life(name), None)
         if left > due:
             self._chances[name] = self._best[name] = 0
             return
@@ -140,7 +140,7 @@ class Book:
         elif chance and run.moment > RECENT + self._spoilt.get(name, -RECENT):
             # an outage, at most, is what has kept it from being renewed: one run is enough
             self.least[lifetime(name) // DAY] = min(self.least[lifetime(name) // DAY], left)
-            if left < renewal.latest(lifetime(name)) - PERIOD:
+            if left < renewal.latest(world.life(name)) - PERIOD:
                 self.wrong.append(f"{self.at(run)}: {name} has {left / HOUR:.0f} h left, and "
                                   f"nothing is wrong: {world.state(name)}")
 

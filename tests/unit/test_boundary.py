@@ -86,7 +86,7 @@ FLOORS = {
     "master": (("store", "settings"), ("plan", "peers"), ("responders", "report", "pki"),
                ("commands",), ("arguments",), ("main",)),
     "common": (("environment", "process", "record", "shortage", "encoding", "errors", "paths",
-                "names", "urls", "clock", "output", "pycryptodome"),
+                "names", "urls", "clock", "output", "journal", "pycryptodome"),
                ("accounts", "steps", "log", "specifiers", "inifile", "acl", "pkcs11"),
                ("trusted", "complaint"),
                ("wire", "x509", "sandbox", "serving")),

@@ -258,6 +258,22 @@ def test_a_bad_nonce_is_replaced_by_that_of_the_answer(hostile: Hostile,
     assert len(hostile.asked("newNonce")) == 1 and len(hostile.asked("newAccount")) == 3
 
 
+def test_a_bad_nonce_that_another_order_was_given(hostile: Hostile, session: Session) -> None:
+    """Many of another one's were refused in a row; this one's request gets a good one, once."""
+    account(session)
+    while session._nonces.refused():
+        pass
+    session._nonces.put(ConnectionResponse(400, (("replay-nonce", "none"),), b""))
+    account(session)
+    assert [request.protected["nonce"] == "none" for request in hostile.asked("newAccount")] == [
+        False, True, False]
+    while session._nonces.refused():
+        pass
+    misbehaviour.bad_nonce(hostile, "newAccount", times=2)
+    with pytest.raises(ProblemError, match="badNonce"):
+        account(session)
+
+
 def test_a_server_without_nonces(hostile: Hostile, session: Session) -> None:
     for headers in {"Replay-Nonce": None}, {"Replay-Nonce": "not base64url!"}:
         hostile.on["newNonce"] = lambda _request, _default: Response(200, headers)

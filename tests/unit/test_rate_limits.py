@@ -1,5 +1,6 @@
 """Limits of Let's Encrypt's that are known beforehand: a run says so and waits, unless forced."""
 
+import json
 import random
 import re
 import time
@@ -118,10 +119,16 @@ def test_failed_validations(machine: Machine) -> None:
     assert "a: the CA allows 5 failed validations of these names in an hour, which is reached: " \
         "it is not ordered before " in done.stderr and "--force" in done.stderr
     assert len(machine.client.told("requests")) == 5
+    row, = json.loads(machine.run("status", "--json").stdout)["sections"]
+    assert row["waits"] > row["trouble"]["last"] and row["waits_why"] == \
+        "the CA allows 5 failed validations of these names in an hour, which is reached"
     assert failing(machine, "a").returncode == 1
     assert len(machine.client.told("requests")) == 5
     assert "no such name" in failing(machine, "--force").stderr
     assert len(machine.client.told("requests")) == 6
+    machine.section("a", ["b.example"], CAfile="", ari="no", ca="default, letsencrypt-staging")
+    row, = json.loads(machine.run("status", "--json").stdout)["sections"]
+    assert row["due"] and row["waits"] is None, "there is another CA, and other names"
     machine.section("a", ["other.example"], CAfile="", ari="no")    # of other names it says nothing
     assert "no such name" in failing(machine).stderr
     machine.clean()

@@ -91,7 +91,8 @@ def test_every_claim_names_a_test_that_exists() -> None:
     ("`unit/test_webserver.py`: `test_nothing", "`soak/test_frozen_client.py`: `test_nothing",
      "no such test: “soak/"),
     ("`unit/test_webserver.py`: `test_nothing_is_reflected`", "by inspection", "no test: "),
-    ("(`unit/test_shell.py`: `test_shell`)", "", "no test: - `notify`"),
+    ("(`unit/test_shell.py`: `test_shell`; `integration/test_told.py`: `test_hooks_of_others`)", "",
+     "no test: - `notify`"),
     ("\n| 17 |", "\n| |", "attacks: [17]"), ("\n| 17 |", "\n| 16 |", "attacks: [17]"),
     ("| nothing of a request comes back in an answer |", "| nothing |  |", "a broken row")])
 def test_faults_are_found(old: str, new: str, fault: str) -> None:

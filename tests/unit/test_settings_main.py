@@ -58,6 +58,7 @@ def test_everything_set(file: Path) -> None:
     loaded = load(file, """
 config-certs = a.conf  b.d/ /etc/%u.conf
 library-directory = /srv//lib/
+run-hooks = /srv/hooks
 run-directory = /srv/run
 openssl = /opt/openssl
 [client]
@@ -93,6 +94,7 @@ privkey = file:/%h/k
 quiet = no
 """)
     assert loaded.config_certs == ("a.conf", "b.d/", "/etc/%u.conf")
+    assert loaded.run_hooks == "/srv/hooks"
     assert (loaded.library_directory, loaded.run_directory, loaded.openssl) == \
         ("/srv/lib", "/srv/run", "/opt/openssl")
     client = loaded.client
@@ -125,7 +127,7 @@ def test_the_socket_option_beats_accountd(file: Path) -> None:
 
 @pytest.mark.parametrize("section, line, problem", [
     ("", "user = x", "unknown setting “user” (valid: config-certs, library-directory, "
-     "metrics-file, openssl, run-directory)"),
+     "metrics-file, openssl, run-directory, run-hooks)"),
     ("", "metrics-file = x.prom", "absolute"), ("", "metrics-file = /", "absolute"),
     ("", "library-directory = lib", "absolute"), ("", "library-directory = /", "absolute"),
     ("", "library-directory = /a/../b", "absolute"), ("", "run-directory = //", "absolute"),

@@ -2,12 +2,10 @@
 the state directory hold."""
 
 import json
-import os
 import re
-import shutil
-import stat
 import subprocess
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,10 +15,12 @@ from harness.standing import DAY, SCHEMA, Ground, many, on_terminal
 from letsencrypt_tiny.common.clock import parse_timestamp
 from letsencrypt_tiny.master.commands.standing import Wanted, overview
 from letsencrypt_tiny.master.commands.status import Options, status
+from letsencrypt_tiny.master.report import document as forms_of
 from letsencrypt_tiny.master.report.picture import Picture
-from letsencrypt_tiny.master.report.terminal import Terminal, width
+from letsencrypt_tiny.master.report.standing import Limits
+from letsencrypt_tiny.master.report.terminal import Terminal, _is_utf8, width
 from letsencrypt_tiny.master.settings import certificates, main as settings
-from letsencrypt_tiny.master.store.journal import SectionState
+from letsencrypt_tiny.master.store.journal import SectionState, filename_of
 
 jsonschema = pytest.importorskip("jsonschema", reason="python3-jsonschema is not installed")
 pytestmark = pytest.mark.root
@@ -55,10 +55,27 @@ def rows(machine: Machine, *arguments: str, status: int = 1) -> dict[str, Any]:
     return {row["section"]: row for row in document(machine, *arguments, status=status)["sections"]}
 
 
-@pytest.fixture
-def ground(machine: Machine) -> Ground:
-    """Sections that stand in every way."""
-    return many(machine)
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Ground]:
+    """Sections that stand in every way, to be looked at only."""
+    machine = Machine()
+    try:
+        yield many(machine)
+    finally:
+        machine.remove()
+
+
+@pytest.fixture(scope="module")
+def near() -> Iterator[Ground]:
+    """One section, whose state is to be whatever a test makes it."""
+    machine = Machine()
+    try:
+        ground = Ground(machine)
+        ground.stands("near", 86)
+        ground.compared()
+        yield ground
+    finally:
+        machine.remove()
 
 
 def test_the_schema_is_one() -> None:
@@ -91,13 +108,49 @@ def test_json(ground: Ground) -> None:
     assert {name: row["level"] for name, row in found.items()} == {
         "www.example.org": "OK", "suggested": "OK", "six-days": "OK", "due": "OK",
         "near": "CRITICAL", "expired": "CRITICAL", "untold": "WARNING", "never": "CRITICAL",
-        "wrong": "WARNING"}
+        "waiting": "OK", "wrong": "WARNING"}
+    waiting = found["waiting"]
+    assert parse_timestamp(waiting["waits"]) == pytest.approx(now + 3600, abs=60)
+    assert waiting["waits_why"] == "the server asked not to order again"
     assert found["untold"]["notify"] == {"command": "systemctl reload nginx", "pending": True}
     assert found["near"]["trouble"]["runs"] == 12 and good["trouble"] is None
     assert found["expired"]["days_left"] < 0 and found["never"]["expires"] is None
     assert found["wrong"]["paths"] is None and "a_.b..example" in found["wrong"]["fault"]
     assert [(left["name"], len(left["paths"])) for left in whole["leftovers"]] == [
         ("gone", 2), ("gone as well", 1)]
+
+
+def test_what_is_left(machine: Machine) -> None:
+    """All that is called after a section that is no more, and nothing of one that is wrong."""
+    ground = Ground(machine)
+    ground.remembers("wrong (rsa)", SectionState())
+    for name in ("a", "gone", "wrong"):
+        ground.stands(name, 10)
+        (machine.lib / f"certs/.{name}").mkdir()
+        key = f"{machine.lib}/certs/{name}/privkey.pem"
+        for file in (filename_of(name, "issued-", ".pem"), filename_of(key, "key-", ".pem"),
+                     filename_of(name, "requests/csr-")):
+            (machine.lib / "state/requests").mkdir(exist_ok=True)
+            ground.write(file, "x")
+    del machine.certs["gone"]
+    machine.certs["wrong"]["names"] = "a_.b..example"
+    left, = document(machine)["leftovers"]
+    lib = machine.lib
+    assert left["name"] == "gone" and set(left["paths"]) == {
+        f"{lib}/certs/gone", f"{lib}/certs/.gone", f"{lib}/state/cert-gone.json",
+        f"{lib}/state/issued-gone.pem", f"{lib}/state/requests/csr-gone.json",
+        f"{lib}/state/" + filename_of(f"{lib}/certs/gone/privkey.pem", "key-", ".pem")}
+    assert parse_timestamp(left["expires"]) == pytest.approx(time.time() + 80 * DAY, abs=60)
+
+
+def test_json_of_many(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line a section, and the same."""
+    config = settings.load(str(ground.machine.configure()))
+    shown = overview(config, certificates.load(config), Wanted(chains=True, leftovers=True))
+    whole = forms_of.document(shown, Limits())
+    monkeypatch.setattr(forms_of, "MANY", 0)
+    lines = forms_of.document(shown, Limits())
+    assert json.loads(lines) == json.loads(whole) and lines.count("\n") < 20 < whole.count("\n")
 
 
 def test_json_of_named_sections(ground: Ground) -> None:
@@ -139,41 +192,44 @@ def forms(machine: Machine, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize("content", HOSTILE, ids=range(len(HOSTILE)))
-def test_state_that_is_half_written_or_worse(content: bytes, machine: Machine,
+def test_state_that_is_half_written_or_worse(content: bytes, near: Ground,
                                              capsys: pytest.CaptureFixture[str]) -> None:
     """What is readable of it is shown, and nothing that a terminal would obey."""
-    ground = Ground(machine)
-    ground.stands("near", 86)
+    state = near.machine.lib / "state"
     for file in ("troubles.json", "renewals.json", "outages.json", "cert-near.json", "pairs.json",
                  "tally.json", "revoked.json"):
-        ground.write(file, content)
-        text = forms(machine, capsys)
+        before = (state / file).read_bytes() if (state / file).exists() else None
+        near.write(file, content)
+        text = forms(near.machine, capsys)
         assert not CONTROL.search(text) and "near" in text, text
-        (machine.lib / "state" / file).unlink()
+        (state / file).unlink()
+        if before is not None:
+            near.write(file, before)
 
 
 @pytest.mark.parametrize("file", ["troubles.json", "cert-near.json"])
-def test_state_that_somebody_else_could_have_written(file: str, machine: Machine) -> None:
-    Ground(machine).stands("near", 86)
-    path = machine.lib / "state" / file
-    path.write_text("{}")
+def test_state_that_somebody_else_could_have_written(file: str, near: Ground) -> None:
+    machine, path = near.machine, near.machine.lib / "state" / file
+    before = path.read_text() if path.exists() else "{}"
+    path.write_text(before)
     path.chmod(0o666)
-    for arguments in ((), ("--json",), ("--metrics=-",)):
-        done = machine.run("status", *arguments)
-        assert (done.returncode, done.stdout) == (1, ""), done
-        assert done.stderr == f"error: {path}: writable by everybody (chmod o-w it)\n"
-    done = machine.run("status", "--check")
-    assert (done.returncode, done.stderr) == (3, "")
-    assert done.stdout == ("LETSENCRYPT-TINY UNKNOWN - "
-                           f"{path}: writable by everybody (chmod o-w it)\n")
+    try:
+        for arguments in ((), ("--json",), ("--metrics=-",)):
+            done = machine.run("status", *arguments)
+            assert (done.returncode, done.stdout) == (1, ""), done
+            assert done.stderr == f"error: {path}: writable by everybody (chmod o-w it)\n"
+        done = machine.run("status", "--check")
+        assert (done.returncode, done.stderr) == (3, "")
+        assert done.stdout == ("LETSENCRYPT-TINY UNKNOWN - "
+                               f"{path}: writable by everybody (chmod o-w it)\n")
+    finally:
+        path.chmod(0o600)
 
 
-def test_names_that_are_hostile(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of sections that are no more, and in certificates."""
-    ground = Ground(machine)
-    ground.stands("near", 86)
-    odd = 'x\x1b[2J"\\\n|' + "ü"
-    ground.remembers(odd, SectionState())
+def test_names_that_are_hostile(near: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of sections that are no more, and of directories."""
+    machine, odd = near.machine, 'x\x1b[2J"\\\n|' + "ü"
+    near.remembers(odd, SectionState())
     (machine.lib / "certs" / "\x1b[2J\udcff").mkdir()
     (machine.lib / "certs/.hidden").mkdir()
     (machine.lib / "certs/file").write_text("")
@@ -185,9 +241,9 @@ def test_names_that_are_hostile(machine: Machine, capsys: pytest.CaptureFixture[
 
 # --- who else may look ---------------------------------------------------------------------------
 
-def test_who_is_not_root(machine: Machine) -> None:
+def test_who_is_not_root(ground: Ground) -> None:
     """Sees what is installed, and is told that there is more to see."""
-    ground = many(machine)
+    machine = ground.machine
 
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -230,7 +286,7 @@ def test_a_terminal(columns: int, arguments: tuple[str, ...], ground: Ground) ->
         assert "CN=Throw-away Intermediate" in words and "serial" in words
     else:
         for word in ("six-days", "shortlived", "59 of 90 days", "136 of 160 h", "a third left",
-                     "as its CA suggests", "┃", "✗", "gone as well: no such section",
+                     "as its CA suggests", "┃", "✗", "waits until", "gone as well: no such section",
                      "to be ordered by the next run: there is no certificate yet", "expired",
                      "a_.b..example", "www.example.org example.org", "ec:P-256"):
             assert word in words, (word, shown)
@@ -241,7 +297,7 @@ def test_colours(ground: Ground) -> None:
     styled = on_terminal(machine, "status", raw=True, LANG="C.UTF-8")
     assert "\x1b[31m✗" in styled and "\x1b[32m●" in styled and "\x1b[33m▲" in styled
     plain = on_terminal(machine, "status", LANG="C.UTF-8")
-    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}, {"TERM": ""}):
+    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
         shown = on_terminal(machine, "status", raw=True, **{"LANG": "C.UTF-8", **environment})
         assert "\x1b" not in shown
     assert "\x1b[32m●" in on_terminal(machine, "status", raw=True, NO_COLOR="", LANG="C.UTF-8")
@@ -249,174 +305,16 @@ def test_colours(ground: Ground) -> None:
     assert "\x1b" not in machine.run("status", env={"TERM": "xterm", "LANG": "C.UTF-8"}).stdout
 
 
-@pytest.mark.parametrize("environment, is_ascii", [
-    ({}, True), ({"LANG": "C"}, True), ({"LC_ALL": "POSIX", "LANG": "de_DE.UTF-8"}, True),
-    ({"LANG": "de_DE.ISO-8859-1"}, True), ({"LC_ALL": "C.UTF-8", "LANG": "C"}, False),
-    ({"LC_CTYPE": "en_US.utf8"}, False)])
-def test_locales(environment: dict[str, str], is_ascii: bool, machine: Machine) -> None:
-    ground = Ground(machine)
-    ground.stands("a", 30)
-    shown = on_terminal(machine, "status", **environment)
-    assert shown.isascii() == is_ascii, shown
-    assert ("=" if is_ascii else "━") * 10 in shown
+@pytest.mark.parametrize("environment, is_utf8", [
+    ({}, False), ({"LANG": "C"}, False), ({"LC_ALL": "POSIX", "LANG": "de_DE.UTF-8"}, False),
+    ({"LANG": "de_DE.ISO-8859-1"}, False), ({"LC_ALL": "C.UTF-8", "LANG": "C"}, True),
+    ({"LC_CTYPE": "en_US.utf8"}, True), ({"LC_ALL": "", "LANG": "sr_RS.UTF-8@latin"}, True)])
+def test_locales(environment: dict[str, str], is_utf8: bool) -> None:
+    assert _is_utf8(environment) == is_utf8
 
 
-# --- monitoring ----------------------------------------------------------------------------------
-
-PERFORMANCE = re.compile(r"(?:'(?:[^'=]|'')+'|[^\s'=]+)=-?\d+(?:\.\d+)?s?;(?:\d+:?)?;(?:\d+:?)?;"
-                         r"\d*;\d*\Z")
-
-
-def check(machine: Machine, *arguments: str) -> tuple[int, str, list[str]]:
-    """Return exit status, the line up to its bar, and what follows the line."""
-    done = machine.run("status", "--check", *arguments)
-    assert done.stderr == "" and done.stdout.startswith("LETSENCRYPT-TINY "), done
-    line, *more = done.stdout.splitlines()
-    head, bar, data = line.partition(" | ")
-    for one in re.findall(r"(?:'(?:[^']|'')*'|[^\s'])+", data):
-        assert PERFORMANCE.match(one), one
-    assert bool(bar) == (done.returncode != 3)
-    return done.returncode, head.removeprefix("LETSENCRYPT-TINY "), more
-
-
-@pytest.mark.parametrize("arguments, status, line", [
-    (("www.example.org",), 0, r"OK - 1 certificate, which expires in (59|60) d"),
-    (("www.example.org", "due", "six-days"), 0,
-     r"OK - 3 certificates, the first to expire in 5 d: six-days"),
-    (("near", "due"), 2, r"CRITICAL - near: expires in (3|4) d: the CA cannot connect to "
-                         r"192\.0\.2\.7: Connection refused \(and 1 OK\)"),
-    (("expired",), 2, r"CRITICAL - expired: expired (4|5) d ago"),
-    (("never",), 2, "CRITICAL - never: there is no certificate: the CA cannot .*"),
-    (("untold",), 1, "WARNING - untold: the notification “systemctl reload nginx” ended with .*"),
-    (("wrong",), 1, "WARNING - wrong: .*a_.b..example.*"),
-    ((), 2, "CRITICAL - 3 CRITICAL and 2 WARNING of 9 certificates"),
-    (("due", "--warning=31"), 1, "WARNING - due: expires in (28|29) d"),
-    (("due", "--warning=28", "--critical=10"), 0, "OK - .*"),
-    (("due", "--warning=40:", "--critical=30:"), 2, "CRITICAL - due: expires in (28|29) d"),
-    (("near", "--critical=2", "--warning=12.5"), 1, "WARNING - near: expires in .*"),
-    (("near", "--critical=1h", "--warning=2h"), 1, "WARNING - near: has failed for 3 d: the CA .*"),
-    (("six-days", "--warning=150h"), 1, "WARNING - six-days: expires in 5 d"),
-    (("nowhere",), 3, r"UNKNOWN - there is no section \[nowhere\] .*"),
-    (("--warning=x",), 3, "UNKNOWN - status: --warning: “x” is not a number of days, .*"),
-    (("--warning=5", "--critical=6"), 3, "UNKNOWN - status: --warning=5 comes later than .*"),
-    (("--bogus",), 3, "UNKNOWN - there are no such options .*")])
-def test_monitoring(arguments: tuple[str, ...], status: int, line: str, ground: Ground) -> None:
-    if arguments == ("--bogus",):
-        done = ground.machine.run("status", "--check", *arguments)
-        assert done.returncode == 3 and re.fullmatch(f"LETSENCRYPT-TINY {line}\n", done.stdout)
-        return
-    code, head, more = check(ground.machine, *arguments)
-    assert code == status and re.fullmatch(line, head), head
-    assert len(more) == (5 if not arguments else 0), more
-
-
-def test_monitoring_what_cannot_be_known(machine: Machine) -> None:
-    assert check(machine)[:2] == (3, "UNKNOWN - no certificate is configured")
-    machine.main["client"]["colour"] = "blue"
-    code, head, _ = check(machine)
-    assert code == 3 and "[client]: unknown setting “colour”" in head
-    done = machine.run("status", "--check", "--json")
-    assert done.returncode == 3
-
-
-def test_the_lasting_is_told_apart_from_the_passing(machine: Machine) -> None:
-    """What fails for less than a day is mentioned, and no reason to wake anybody."""
-    ground, now = Ground(machine), int(time.time())
-    ground.stands("a", 61)
-    for since, wanted in ((now - 3600, 0), (now - DAY - 60, 1)):
-        ground.trouble(a={"since": since, "last": now, "runs": 3, "why": "x"})
-        code, head, _ = check(machine)
-        assert code == wanted and ("failed in the last run" in head) == (not wanted)
-
-
-# --- metrics -------------------------------------------------------------------------------------
-
-def samples(text: str) -> dict[str, float]:
-    """Return the samples of a text in Prometheus' format, each of a family that is explained."""
-    found, families = {}, set()
-    for line in text.splitlines():
-        if line.startswith("#"):
-            kind, name, rest = re.fullmatch(r"# (HELP|TYPE) (\w+) (.+)", line).groups()
-            assert (kind == "HELP") != (name in families) and (kind == "HELP" or rest == "gauge")
-            families.add(name)
-            continue
-        name, labels, value = re.fullmatch(
-            r'(\w+)((?:\{(?:\w+="(?:[^"\\]|\\[\\"n])*",?)*\})?) (-?[0-9.]+)', line).groups()
-        assert name in families and name + labels not in found
-        found[name + labels] = float(value)
-    return found
-
-
-def test_metrics(ground: Ground) -> None:
-    machine = ground.machine
-    done = machine.run("status", "--metrics=-")
-    found = {name.removeprefix("letsencrypt_tiny_"): value
-             for name, value in samples(done.stdout).items()}
-    assert found["sections"] == 9 and found["leftovers"] == 2 and found["state_readable"] == 1
-    left = found['certificate_not_after_timestamp_seconds{section="www.example.org"}'] - time.time()
-    assert left == pytest.approx(60 * DAY, abs=60)
-    assert found['section_certificate_missing{section="never"}'] == 1
-    assert found['section_fault{section="wrong"}'] == 1
-    assert found['section_notification_pending{section="untold"}'] == 1
-    assert found['section_failing_runs{section="near"}'] == 12
-    assert 'section_failing_runs{section="due"}' not in found
-    assert any(name.startswith('certificate_info{section="six-days",name="six-days.example",')
-               and 'profile="shortlived"' in name for name in found)
-    if shutil.which("promtool") is None:
-        pytest.skip("promtool (package prometheus) is not installed")
-    subprocess.run(["promtool", "check", "metrics"], input=done.stdout, text=True, check=True)
-
-
-def test_metrics_in_a_file(machine: Machine) -> None:
-    """It is replaced as a whole, a link in its place too; whoever owns the directory, or the one
-    above, as in Debian."""
-    Ground(machine).stands("a", 30)
-    directory = machine.path / "prometheus/textfile"
-    directory.mkdir(parents=True)
-    os.chown(directory.parent, 65534, 65534)
-    assert machine.run("status", f"--metrics={directory}/x.prom").returncode == 0
-    os.chown(directory, 65534, 65534)
-    file, victim = directory / "x.prom", machine.path / "victim"
-    victim.write_text("old")
-    (directory / "x.prom").unlink()
-    file.symlink_to(victim)
-    done = machine.run("status", f"--metrics={file}")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert victim.read_text() == "old" and not file.is_symlink() and samples(file.read_text())
-    assert stat.S_IMODE(file.stat().st_mode) == 0o644 and os.listdir(directory) == ["x.prom"]
-    before = file.stat().st_ino
-    machine.run("status", "--metrics=x.prom", cwd=str(directory))
-    assert file.stat().st_ino != before
-    for path, why in ((f"{machine.path}/none/x", "there is no directory"),
-                      ("/proc/x", "cannot write it"), (str(directory), "Is a directory")):
-        done = machine.run("status", f"--metrics={path}")
-        assert done.returncode == 1 and why in done.stderr and done.stderr.count("\n") == 1, done
-    for change, why in ((lambda: os.chown(directory, 65533, 0), "belongs to uid "),
-                        (lambda: directory.chmod(0o777), "writable by everybody")):
-        change()
-        done = machine.run("status", f"--metrics={file}")
-        assert done.returncode == 1 and why in done.stderr, done
-        os.chown(directory, 65534, 65534)
-
-
-def test_metrics_after_each_run(machine: Machine) -> None:
-    """And no run fails because of them."""
-    Ground(machine).stands("a", 30)
-    file = machine.path / "x.prom"
-    machine.main[""]["metrics-file"] = str(file)
-    begin = int(time.time())
-    assert machine.run("--quiet", "newOrder").returncode == 0
-    found = samples(file.read_text())
-    assert begin <= found["letsencrypt_tiny_run_timestamp_seconds"] <= time.time()
-    assert found["letsencrypt_tiny_run_exit_status"] == 0
-    machine.section("b")
-    machine.signer.stops_listening()
-    assert machine.run("--quiet", "newOrder", "b").returncode == 1
-    found = samples(file.read_text())
-    assert (found["letsencrypt_tiny_run_exit_status"], found["letsencrypt_tiny_sections"]) == (1, 2)
-    assert found['letsencrypt_tiny_section_failing_runs{section="b"}'] == 1
-    del machine.certs["b"]
-    machine.main[""]["metrics-file"] = f"{machine.path}/none/x.prom"
-    done = machine.run("--quiet", "newOrder")
-    assert done.returncode == 0 and done.stderr.startswith("warning: metrics-file: ")
-    assert done.stderr.count("\n") == 1
+def test_a_terminal_without_unicode(ground: Ground) -> None:
+    """The locale C is not what Python makes of it."""
+    for environment in ({"LANG": "C"}, {}):
+        shown = on_terminal(ground.machine, "status", "www.example.org", **environment)
+        assert shown.isascii() and "=" * 10 in shown, shown

@@ -1,6 +1,5 @@
 """What has failed stays visible, with since when, until it is mended."""
 
-import json
 from typing import Any
 
 import pytest
@@ -31,7 +30,7 @@ def test_since_and_how_often(known: Troubles, tmp_path: Any) -> None:
     known.learn({"a": "third"}, {"a", "b"}, NOW + 200)
     assert known.known() == {"a"} and known.of("a") == Trouble(NOW, NOW + 200, 3, "third")
     known.learn({}, {"a"}, NOW + 300)
-    assert Troubles(str(tmp_path)).known() == set()
+    assert Troubles(str(tmp_path)).known() == set() and not list(tmp_path.iterdir())
 
 
 def test_clocks_and_old_ones(known: Troubles) -> None:
@@ -45,28 +44,28 @@ def test_clocks_and_old_ones(known: Troubles) -> None:
 
 # --- in whole runs -------------------------------------------------------------------------------
 
-def trouble(machine: Machine, section: str = "a") -> Any:
-    """Return what status has of it."""
-    found = json.loads(machine.run("status", "--json").stdout)["sections"]
-    return {row["section"]: row for row in found}[section]["trouble"]
+def trouble(machine: Machine, section: str = "a") -> Trouble | None:
+    """Return what is known of a section."""
+    return Troubles(f"{machine.lib}/state").of(section)
 
 
 def test_an_order_that_fails(machine: Machine) -> None:
     """While it waits, too; then it is mended."""
     authority = ca.CA(machine.path)
     machine.section("a", CAfile=str(authority.root))
-    since = ""
+    since = 0
     for number, (why, outcome) in enumerate((("no", "refused"), ("later", "unfinished")), 1):
         machine.client.plays(words.receive(), Failed("a", why, outcome))
         assert machine.run("newOrder").returncode == 1
         machine.at_once = True
         found = trouble(machine)
-        assert found["runs"] == number and why in found["why"]
-        assert found["since"] == (since := since or found["since"]) <= found["last"]
+        assert found is not None and found.runs == number and why in found.why
+        assert found.since == (since := since or found.since) <= found.last
         assert machine.run("newOrder").returncode == 1, "it waits, and there is no certificate"
         assert trouble(machine) == found, "nothing was tried"
-        assert f"a: {'failed' if number == 1 else 'fails since'} " in machine.run("status").stdout
         machine.at_once = False
+    shown = machine.run("status").stdout
+    assert "a: fails since " in shown and ", 2 runs, last " in shown
     machine.client.plays(words.receive(), words.issue(machine.path))
     assert machine.run("newOrder").returncode == 0
     assert trouble(machine) is None
@@ -77,10 +76,11 @@ def test_what_fails_before_an_order(machine: Machine) -> None:
     machine.section("a", ["a_.b..example"])
     machine.section("b", CAfile="/nonexistent")
     assert machine.run("newOrder").returncode == 1
-    assert "a_.b..example" in trouble(machine)["why"]
-    assert "CAfile = /nonexistent: cannot be read" in trouble(machine, "b")["why"]
     assert machine.run("newOrder", "b").returncode == 1
-    assert (trouble(machine)["runs"], trouble(machine, "b")["runs"]) == (1, 2)
+    wrong, missing = trouble(machine), trouble(machine, "b")
+    assert wrong is not None and "a_.b..example" in wrong.why and wrong.runs == 1
+    assert missing is not None and "CAfile = /nonexistent: cannot be read" in missing.why
+    assert missing.runs == 2, "this run looked at it alone"
 
 
 def test_a_notification_that_fails(machine: Machine) -> None:
@@ -91,10 +91,10 @@ def test_a_notification_that_fails(machine: Machine) -> None:
     for runs in (1, 2):
         assert machine.run("newOrder").returncode == 1
         found = trouble(machine)
-        assert found["runs"] == runs
-        assert found["why"] == f"the notification “test -e {flag}” ended with status 1"
-        done = machine.run("status", "--check")
-        assert done.returncode == 1 and "WARNING - a: the notification “test" in done.stdout
+        assert found is not None and found.runs == runs
+        assert found.why == f"the notification “test -e {flag}” ended with status 1"
+    done = machine.run("status", "--check")
+    assert done.returncode == 1 and "WARNING - a: the notification “test" in done.stdout
     flag.touch()
     assert machine.run("newOrder").returncode == 0
     assert trouble(machine) is None and machine.run("status", "--check").returncode == 0

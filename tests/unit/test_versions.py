@@ -331,3 +331,20 @@ def test_what_cannot_be_is_told(certs: Path) -> None:
     with Versions(str(certs / "a")) as known:
         with pytest.raises(Error, match="no moment: remove it"):
             known.free(NOW)
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EIO, errno.EMFILE])
+def test_versions_that_cannot_be_opened_just_now(number: int, certs: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not given up for that: there would be plain files where the link is."""
+    put(certs / "a", 1)
+    really = os.open
+
+    def fails(path: str, *args: int, **names: int) -> int:
+        if path == ".a":
+            raise OSError(number, os.strerror(number))
+        return really(path, *args, **names)
+    monkeypatch.setattr(os, "open", fails)
+    with pytest.raises(Error, match=os.strerror(number)) as caught:
+        put(certs / "a", 2)
+    assert not isinstance(caught.value, Plain)

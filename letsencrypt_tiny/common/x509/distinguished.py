@@ -28,12 +28,6 @@ def text(name: bytes) -> str:
         return ""
 
 
-def common_name(name: bytes) -> str:
-    """Return what to call whom a Name (DER) is of, in a word or two; "" if nobody knows."""
-    shown = text(name)
-    return next((part[3:] for part in shown.split(",") if part.startswith(("CN=", "OU="))), shown)
-
-
 def _attribute(attribute: bytes) -> str:
     tags, contents, _ = elements(attribute, _WHAT)
     if len(tags) != 2 or tags[:1] != OID:

@@ -21,6 +21,8 @@ COMMANDS = {
                                  "want."),
     "check": ("[--online [NAME ...]]", "Look for what would keep the next run from succeeding; "
                                        "changes nothing."),
+    "failures": ("", "Show what fails: since when, what is tried next, when the certificate "
+                     "expires."),
     "tidy": ("", "Remove what a run that was killed has left: the next one would, too."),
 }
 
@@ -50,6 +52,8 @@ _OPTIONS = {
     "--force": "order what is not due, too",
     "--new-key": "make new keys",
     "--dry-run": "order from a CA for trials; install nothing",
+    "--unattended": "for cron: tell the system's log, and write once a day what lasts",
+    "--mail": "send it by mail, once a day at most, and only if something fails",
     "--reason": "why, by name or number of RFC 5280, such as superseded or 4",
     "--certificate-key": "sign by the certificate's own key, not by the account's",
     "--authorize": "prove the names first, where another account had the certificate",

@@ -28,6 +28,7 @@ from .chain import Chain, Good
 from .life import Life
 
 NOTIFY_SECONDS = 300
+MAX_NAMES = 100 << 10   # bytes
 
 
 # What becomes of chains
@@ -95,7 +96,8 @@ def _install(config: Config, group: Sequence[Good], report: Report) -> list[Chai
         return waiting
     for one, chain in group:
         _tell_of_another(one, chain)
-        one.life.happens(lifecycle.VERIFIED, Facts(notify=bool(one.life.section.notify)))
+        one.life.happens(lifecycle.VERIFIED, Facts(notify=bool(one.life.section.notify),
+                                                   hooks=bool(config.run_hooks)))
     try:
         contents = [file for one, chain in group for file in _files(one, chain)]
         section = group[0][0].life.section
@@ -171,14 +173,19 @@ def notify(lives: Sequence[Life], report: Report) -> None:
         status = 0
         if command:
             log.info(f"running “{command}” for {', '.join(names)}")
-            told = dict.fromkeys(written(life.section) for life in members)
             why = ""
             try:
-                status = run_shell(command, {"LETSENCRYPT_TINY_SECTIONS": " ".join(told)},
-                                   NOTIFY_SECONDS)
+                status = run_shell(command, environment(members), NOTIFY_SECONDS)
             except Error as exc:   # no process, say: nobody else's failure
                 status, why = 1, str(exc)
             if status != 0:
                 report.notify_failed(command, why or f"ended with status {status}", names)
         for life in members:
             life.happens(lifecycle.NOTIFIED if status == 0 else lifecycle.NOT_NOTIFIED)
+
+
+def environment(lives: Sequence[Life]) -> dict[str, str]:
+    """Return the variables that say which sections have new files; none where there are more than
+    a program can be told of (MAX_ARG_STRLEN of execve(2))."""
+    names = " ".join(dict.fromkeys(written(life.section) for life in lives))
+    return {"LETSENCRYPT_TINY_SECTIONS": names} if len(names.encode()) < MAX_NAMES else {}

@@ -6,7 +6,7 @@ Found by names alone: what a section that is there has, or would have, is called
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ...common import log, trusted
 from ...common.errors import Error
@@ -18,7 +18,8 @@ from ..store.installed import read_certificate
 from ..store.journal import Journal, filename_of
 
 # prefix and suffix of the files that are called after sections (store/journal.py)
-_STATE = (("cert-", ".json"), ("issued-", ".pem"))
+_STATE = (("cert-", ".json"), ("issued-", ".pem"), ("requests/csr-", ".json"))
+_KEY = "key-", ".pem"    # and of those that are called after the path of a key
 MOST = 1000     # leftovers that are shown
 
 
@@ -61,18 +62,31 @@ def _is_ours(path: str) -> bool:
 
 def _remembered(config: Config, found: Certificates) -> Iterator[tuple[str, str]]:
     """Yield names, as far as those of the files tell, and paths of what is remembered."""
+    directory = config.state_directory
     try:
-        known = Journal(config.state_directory).known()
+        known = Journal(directory).known()
     except Error:   # whoever asks is told by all else
         return
+    if "requests" in known:
+        known.update(f"requests/{file}" for file in _listed(f"{directory}/requests"))
     for prefix, suffix in _STATE:
-        mine = {file for file in known if file.startswith(prefix) and file.endswith(suffix)}
-        if not mine:
-            continue
-        mine.difference_update(filename_of(name, prefix, suffix) for name in (
-            *found.sections, *found.faults, *map(keys.second, found.faults)))
-        for file in mine:
-            yield _name(file[len(prefix):-len(suffix)]), f"{config.state_directory}/{file}"
+        for file in _strangers(known, prefix, suffix, (
+                *found.sections, *found.faults, *map(keys.second, found.faults))):
+            yield _name(file[len(prefix):-len(suffix)]), f"{directory}/{file}"
+    for file in _strangers(known, *_KEY, {
+            section.key for section in found.sections.values()}):
+        path = _name(file[len(_KEY[0]):-len(_KEY[1])])
+        name = _inside(config.certs_directory, path) or path
+        if name not in found.faults and not (found.faults and name == path):
+            yield name, f"{directory}/{file}"
+
+
+def _strangers(known: set[str], prefix: str, suffix: str, names: Iterable[str]) -> set[str]:
+    """Return the files of that kind that are called after none of the ``names``."""
+    files = {file for file in known if file.startswith(prefix) and file.endswith(suffix)}
+    if files:   # else nothing is to be computed, for many
+        files.difference_update(filename_of(name, prefix, suffix) for name in names)
+    return files
 
 
 def _name(encoded: str) -> str:

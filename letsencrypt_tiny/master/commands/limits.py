@@ -50,6 +50,12 @@ class Limits:
 
         ``exempt``: it is renewed when the CA wishes, which counts for no limit (RFC 9773).
         """
+        found = self.full(directory, identifiers, exempt)
+        return "" if found is None else limits.sentence(*found)
+
+    def full(self, directory: str, identifiers: Sequence[Identifier], exempt: bool = False
+             ) -> tuple[limits.Limit, float] | None:
+        """Return the limit that is reached, and until when, as ``held``; None if none is."""
         now = time.time()
         for what, limit in limits.known(directory).items():
             if exempt and what == limits.ISSUED:
@@ -57,8 +63,8 @@ class Limits:
             whole = self._tally.of(directory, what, limits.key(identifiers))
             moment = limits.free(limit, whole, now)
             if moment > now:
-                return limits.sentence(limit, moment)
-        return ""
+                return limit, moment
+        return None
 
     def issued(self, directory: str, identifiers: Sequence[Identifier]) -> None:
         """Count a certificate."""

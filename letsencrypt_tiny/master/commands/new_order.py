@@ -25,7 +25,7 @@ from ..store.journal import Journal, SectionState
 from ..store.renewals import Renewals
 from ..store.troubles import Troubles
 from ..store.vicinity import Vicinity
-from . import due
+from . import due, failing
 from .life import Life
 from .waits import Wait, Waits
 from .wishes import settle
@@ -68,11 +68,10 @@ def new_order(config: Config, certificates: Certificates, options: Options) -> i
         order(config, journal, report, wanting,
               patient=not options.sections and options.min_days is None)
     _make_next_keys(config, lives)
-    if any(life.phase == lifecycle.INSTALLED for life in lives):
-        from .install import notify
-        notify(lives, report)
+    _notify(config, lives, report)
     report.summary()
     troubles.learn(report.failures, report.mended, time.time())
+    failing.settle(config, report, troubles, lives, options.sections or None)
     if config.metrics_file:
         from .metrics import after_run
         after_run(config, certificates, began, report.exit_status)
@@ -107,7 +106,7 @@ def _look(config: Config, options: Options, lives: Iterable[Life],
                     and not _waits(options, life, verdict, waits, waiting):
                 wanted.append((number, life, verdict))
             if life.due is not False or life.section.twin or life.section.next_key \
-                    or life.phase == lifecycle.INSTALLED:
+                    or life.phase == lifecycle.INSTALLED or life.state.hooks:
                 kept.append((number, life))
     kept.sort(key=itemgetter(0))
     wanted.sort(key=itemgetter(0))
@@ -212,6 +211,16 @@ def _make_next_keys(config: Config, lives: Sequence[Life]) -> None:
         if life.section.next_key:
             from .next_keys import make
             make(config, life)
+
+
+def _notify(config: Config, lives: Sequence[Life], report: Report) -> None:
+    """Tell whoever uses what is new."""
+    if any(life.phase == lifecycle.INSTALLED for life in lives):
+        from .install import notify
+        notify(lives, report)
+    if any(life.state.hooks for life in lives):
+        from .hooks import run_hooks
+        run_hooks(config, lives, report)
 
 
 def _usable(life: Life, report: Report) -> bool:

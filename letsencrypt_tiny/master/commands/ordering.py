@@ -222,10 +222,12 @@ class Run:
             self._others.count(plan, failed)
         several = len(plan.section.issuers) > 1
         message = f"{plan.issuer.called}: {failed.message}" if several else failed.message
+        about = log.About((), plan.issuer.called, failed.type or "")
         issuer = None if self._interrupted else self._others.next(plan, failed)
         if issuer is not None:
             self.elsewhere[failed.section] = plan._replace(issuer=issuer).anew(), life
-            self._report.goes_on(failed.section, f"{message}; {issuer.called} is asked instead")
+            self._report.goes_on(failed.section, f"{message}; {issuer.called} is asked instead",
+                                 about)
             life.happens(failed.outcome)
             return
         why = self._answering.why(plan, failed, failed.section in self._ordered)
@@ -233,9 +235,10 @@ class Run:
         if life.unwritten:   # which is why: it was told
             log.debug(f"{failed.section}: {message}")
         elif down or ours or failed.section not in self._ordered:
-            self._report.failed_alike(failed.section, message, plan.issuer.called if down else "")
+            self._report.failed_alike(failed.section, message, plan.issuer.called if down else "",
+                                      about)
         else:
-            self._report.failed(failed.section, message)
+            self._report.failed(failed.section, message, about)
         life.fails(failed.outcome, failed.message, self._others.not_before(plan, failed)
                    if failed.outcome == lifecycle.BUSY else 0, counts=not (down or ours),
                    heard=not (ours or failed.asked))

@@ -6,19 +6,20 @@ Nothing is changed, and no lock is needed.  Whoever is not root sees what everyb
 import os
 import time
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ...common import log
 from ...common.errors import Error
-from ...common.x509.certificate import Certificate
-from ..plan import ari, backoff, issuers, renewal
+from ...common.x509.certificate import Certificate, parse_chain
+from ...common.x509.der import MAX_PEM, read_block
+from ..plan import ari, backoff, issuers, limits, renewal
 from ..plan.keytype import key_type
 from ..plan.moment import moment
 from ..plan.renewal import Due
 from ..report.standing import Overview, Standing, Waiting
 from ..settings.certificates import Certificates, Section
 from ..settings.main import Config
-from ..store import installed
 from ..store.installed import Busy
 from ..store.journal import Journal, SectionState
 from ..store.renewals import NOTHING, Renewal, Renewals
@@ -26,6 +27,7 @@ from ..store.troubles import Troubles
 from ..store.vicinity import Vicinity
 from . import due, next_keys
 from .leftovers import leftovers
+from .limits import Limits
 from .waits import Waits
 
 
@@ -57,12 +59,14 @@ class _Look:
         self._config = config
         self._chains = chains
         self._now = now
+        self._vicinity = vicinity
         self._judge = due.Judge(config, vicinity)
         self._known = issuers.configured(config)
         self._journal = Journal(config.state_directory)
         self._renewals = Renewals(config.state_directory)
         self._troubles = Troubles(config.state_directory)
         self._waits = Waits(config)
+        self._tally = Limits(config.state_directory)
 
     def all(self, sections: Sequence[Section]) -> Iterator[Standing]:
         """Yield how they stand."""
@@ -85,15 +89,29 @@ class _Look:
         made = self._without(section, state, verdict.certificate)._replace(
             due=verdict.due, reason=verdict.reason)
         if verdict.due:
-            wait = self._waits.of(section, state, verdict.certificate, self._now)
-            made = made._replace(waiting=wait and Waiting(wait.moment, wait.why))
+            made = made._replace(waiting=self._waiting(section, state, verdict))
         if verdict.certificate is None:
             return made
         return made._replace(
             certificate=verdict.certificate, profile=state.profile or "",
             key_type=key_type(verdict.certificate.spki),
-            chain=_chain(section) if self._chains else (),
+            chain=_chain(section, self._vicinity) if self._chains else (),
             **_times(section, state, verdict, verdict.certificate, suggested))
+
+    def _waiting(self, section: Section, state: SectionState, verdict: Due) -> Waiting | None:
+        """Return what the next run would not order it for, though it is due."""
+        wait = self._waits.of(section, state, verdict.certificate, self._now)
+        if wait is not None:
+            return Waiting(wait.moment, wait.why)
+        if state.order or state.kept:   # these count for no limit any more
+            return None
+        exempt = state.issuer if verdict.welcome and state.issuer_account else None
+        full = [self._tally.full(directory, section.identifiers, directory == exempt)
+                for directory in (self._known[name].directory for name in section.issuers)]
+        if None in full:   # one of them can be asked
+            return None
+        return min(Waiting(int(moment), limits.reached(limit))
+                   for limit, moment in filter(None, full))
 
     def _without(self, section: Section, state: SectionState, certificate: Certificate | None
                  ) -> Standing:
@@ -123,17 +141,27 @@ def _times(section: Section, state: SectionState, verdict: Due, certificate: Cer
             moment(section, certificate, enough, known, state.installed)}
 
 
-def _chain(section: Section) -> tuple[Certificate, ...]:
+def _chain(section: Section, vicinity: Vicinity) -> tuple[Certificate, ...]:
     """Return the chain that is installed, as far as it can be read."""
     path = section.chain or section.fullchain
     if not path:
         return ()
     try:
-        chain = installed.read_chain(path, section.trusted)
+        near = vicinity.directory(os.path.dirname(path), section.trusted)
+        with open(near.open(path), "rb") as file:
+            chain = _parsed(file.read(MAX_PEM + 1), not section.chain)
     except (OSError, Error) as exc:
         log.debug(exc)
         return ()
-    return tuple(chain if section.chain else chain[1:])
+    return chain
+
+
+@lru_cache(16)   # the intermediates are the same in very many
+def _parsed(text: bytes, is_whole: bool) -> tuple[Certificate, ...]:
+    """Return the certificates of a chain; of one that ``is_whole``, the first is another's."""
+    if is_whole:
+        return _parsed(text[read_block(text, 0)[2]:].strip(), False)
+    return tuple(parse_chain(text)) if text.strip() else ()
 
 
 def _is_readable(directory: str) -> bool:

@@ -7,7 +7,7 @@ The order of events is the caller's: ``start_signer``, ``start_client``, then ``
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ...common import log
@@ -278,7 +278,8 @@ class _Answers:
 
 
 def _show(answer: Log) -> None:
-    show = {"error": log.error, "warning": log.warning, "info": log.info}
+    show: dict[str, Callable[[object], None]] = {
+        "error": log.error, "warning": log.warning, "info": log.info}
     show.get(answer.level, log.debug)(answer.text)
 
 

@@ -24,7 +24,7 @@ REFUSED, BUSY, UNFINISHED, LOST = "refused", "busy", "unfinished", "lost"
 TAKEN_UP, REJECTED, KEPT, VERIFIED = "taken up", "rejected", "kept", "verified"
 NOT_WRITTEN, WRITTEN = "not written", "written"
 NOTIFIED, NOT_NOTIFIED = "notified", "not notified"
-SETTLED, TOLD = "settled", "told"
+SETTLED, TOLD, HOOKED = "settled", "told", "hooked"
 
 
 MANY = 1000                  # failures; more are not counted
@@ -55,6 +55,7 @@ class Facts(NamedTuple):
     why: str = ""
     wish: str = ""
     heard: bool = False          # the client knows of no other order than those it told of
+    hooks: bool = False          # there are hooks of the whole run to run
 
 
 Edit = Callable[[SectionState, Facts], SectionState]
@@ -111,7 +112,7 @@ def _count(state: SectionState, facts: Facts) -> SectionState:
 
 
 def _begin_installing(state: SectionState, facts: Facts) -> SectionState:
-    return state._replace(installing=True, notify=facts.notify)
+    return state._replace(installing=True, notify=facts.notify, hooks=state.hooks or facts.hooks)
 
 
 def _end_installing(state: SectionState, facts: Facts) -> SectionState:
@@ -137,6 +138,10 @@ def _told(state: SectionState, facts: Facts) -> SectionState:
 
 def _delivered(state: SectionState, _: Facts) -> SectionState:
     return state._replace(notify=False)
+
+
+def _hooked(state: SectionState, _: Facts) -> SectionState:
+    return state._replace(hooks=False)
 
 
 class Row(NamedTuple):
@@ -173,6 +178,10 @@ ROWS = (
     Row(INSTALLING, WRITTEN, INSTALLED, _end_installing),
     Row(INSTALLED, NOTIFIED, DONE, _delivered),
     Row(INSTALLED, NOT_NOTIFIED, INSTALLED),
+    # The hooks of a run don't wait for a notification that fails, nor it for them
+    Row(DONE, HOOKED, DONE, _hooked),
+    Row(INSTALLED, HOOKED, INSTALLED, _hooked),
+    Row(DUE, HOOKED, DUE, _hooked),
     # Wishes that changed and needed no order
     Row(DUE, SETTLED, DUE, _settle),
     Row(INSTALLED, SETTLED, INSTALLED, _settle),

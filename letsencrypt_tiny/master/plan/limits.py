@@ -63,7 +63,12 @@ def free(limit: Limit, whole: float, now: float) -> float:
     return max(now, whole - limit.period + share)
 
 
+def reached(limit: Limit) -> str:
+    """Return what to say of a limit: a phrase."""
+    return f"the CA allows {limit.most} {limit.what}, which is reached"
+
+
 def sentence(limit: Limit, moment: float) -> str:
     """Return what to say of a section that waits until a moment."""
-    return (f"the CA allows {limit.most} {limit.what}, which is reached: it is not ordered before "
-            f"{when(moment)} (--force tries all the same)")
+    return (f"{reached(limit)}: it is not ordered before {when(moment)} (--force tries all the "
+            "same)")

@@ -12,16 +12,23 @@ from ...common.x509.distinguished import text
 from .standing import Leftover, Limits, LEVELS, Overview, Standing, judge
 
 VERSION = 1     # of the schema
+MANY = 200      # sections, from which on each has a line: json takes its time to indent
 
 
 def document(overview: Overview, limits: Limits) -> str:
     """Return the document, ASCII; ``limits`` are those of the levels in it."""
-    return json.dumps({
+    whole = {
         "version": VERSION,
         "generated": timestamp(overview.now),
         "complete": overview.complete,
         "sections": [_section(standing, overview.now, limits) for standing in overview.standings],
-        "leftovers": [_leftover(leftover) for leftover in overview.leftovers]}, indent=4)
+        "leftovers": [_leftover(leftover) for leftover in overview.leftovers]}
+    if len(overview.standings) < MANY:
+        return json.dumps(whole, indent=4)
+    lines = (f'"{name}": ' + ("[\n" + ",\n".join(map(json.dumps, value)) + "]"
+                              if isinstance(value, list) else json.dumps(value))
+             for name, value in whole.items())
+    return "{" + ",\n".join(lines) + "}"
 
 
 def _date(moment: float) -> str | None:

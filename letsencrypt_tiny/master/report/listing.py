@@ -60,7 +60,8 @@ def remarks(standing: Standing) -> Iterator[str]:
     if trouble is not None:
         yield printable(f"{failing(trouble)}: {trouble.why}")
     if waits is not None:
-        known = trouble is not None and (standing.failures or trouble.why in waits.why)
+        known = trouble is not None and (standing.failures or trouble.why in waits.why
+                                         or waits.why in trouble.why)
         yield printable(f"waits until {when(waits.until)}" + ("" if known else f": {waits.why}"))
     if standing.pending and (trouble is None or standing.due):
         yield f"{told(standing)}"

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from ...common.clock import DAY, when
 from ...common.log import printable
 from ...common.names import shown
-from ...common.x509.distinguished import common_name, text
+from ...common.x509.distinguished import text
 from .listing import left_over, remarks
 from .standing import CRITICAL, OK, WARNING, Limits, Overview, Standing, judge, span
 from .terminal import Terminal, cut, pad, width, wrap
@@ -127,11 +127,9 @@ class Picture:
 
     def _facts(self, standing: Standing) -> str:
         """Who issued it, under which profile, and for what kind of key."""
-        known = standing.certificate
-        issuer = "" if known is None or not self._detailed else common_name(known.issuer)
         return f" {self._terminal.sign('·', '-')} ".join(
-            printable(fact, 60) for fact in (standing.ca, issuer, standing.profile,
-                                             standing.key_type) if fact)
+            printable(fact, 60) for fact in (standing.ca, standing.profile, standing.key_type)
+            if fact)
 
     def _names(self, standing: Standing) -> str:
         """The names, unless the section's own says it all."""

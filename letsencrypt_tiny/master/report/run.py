@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...common import log
 from ...common.clock import when
+from ...common.log import NOTHING, About
 from ...common.names import shown_in
 from .progress import progress_line
 
@@ -28,8 +29,8 @@ class Report:
         self._undelivered: dict[str, str] = {}   # section -> what became of its notification
         self._waiting: set[str] = set()
         self._failed: dict[str, list[str]] = {}
-        # reason, and whose it is -> sections that it is not told of yet
-        self._alike: dict[tuple[str, str], list[str]] = {}
+        # reason, whose it is, and what about -> sections that it is not told of yet
+        self._alike: dict[tuple[str, str, About], list[str]] = {}
         self._installed: list[str] = []
         self._tried: list[str] = []
         self._states: dict[str, str] = {}      # section -> state of its order, while it runs
@@ -76,8 +77,8 @@ class Report:
         """A certificate is in place."""
         self._done(section)
         self._installed.append(section)
-        log.info(f"{section}: certificate installed, valid until "
-                 f"{when(certificate.not_after)}")
+        log.notice(f"{section}: certificate installed, valid until "
+                   f"{when(certificate.not_after)}", About((section,)))
 
     def tried(self, section: str, result: str) -> None:
         """A certificate was issued on trial: nothing of it is installed."""
@@ -85,38 +86,38 @@ class Report:
         self._tried.append(section)
         log.info(_line(section, result))
 
-    def failed(self, section: str, reason: str) -> None:
-        """A section failed; it may do so more than once."""
+    def failed(self, section: str, reason: str, about: About = NOTHING) -> None:
+        """A section failed; it may do so more than once.  ``about``: the CA, and its problem."""
         reason = shown_in(reason)
         self._done(section)
         reasons = self._failed.setdefault(section, [])
         if reason not in reasons:
             reasons.append(reason)
-            log.error(_line(section, reason))
+            log.error(_line(section, reason), about._replace(sections=(section,)))
 
-    def goes_on(self, section: str, reason: str) -> None:
+    def goes_on(self, section: str, reason: str, about: About = NOTHING) -> None:
         """What failed is tried in another way: no failure yet."""
         self._done(section)
-        log.warning(_line(section, shown_in(reason)))
+        log.warning(_line(section, shown_in(reason)), about._replace(sections=(section,)))
 
-    def failed_alike(self, section: str, reason: str, who: str) -> None:
+    def failed_alike(self, section: str, reason: str, who: str, about: About = NOTHING) -> None:
         """A section failed, as others may for the same reason: all are told of in one line, at the
         end, which names ``who`` failed them."""
         self._done(section)
-        self._alike.setdefault((shown_in(reason), who), []).append(section)
+        self._alike.setdefault((shown_in(reason), who, about), []).append(section)
 
     def _tell_alike(self) -> None:
         alike, self._alike = self._alike, {}
         order = {section: number for number, section in enumerate(self._order)}
-        for (reason, who), sections in alike.items():
+        for (reason, who, about), sections in alike.items():
             if len(sections) == 1:
-                self.failed(sections[0], reason)
+                self.failed(sections[0], reason, about)
                 continue
             reason = reason if who in reason else f"{who}: {reason}"
             sections.sort(key=lambda section: order.get(section, 0))
             for section in sections:
                 self._failed.setdefault(section, []).append(reason)
-            log.error(f"{_listed(sections)}: {reason}")
+            log.error(f"{listed(sections)}: {reason}", about._replace(sections=tuple(sections)))
 
     def well(self, section: str) -> None:
         """A section has what it wants, and nothing is due."""
@@ -131,15 +132,17 @@ class Report:
     @staticmethod
     def tell_of_waits(sections: Sequence[str], why: str) -> None:
         """Tell in one line of sections that wait."""
-        log.error(f"{_listed(sections)}: {_WITHOUT}{why} (name the section to try all the same)")
+        log.error(f"{listed(sections)}: {_WITHOUT}{why} (name the section to try all the same)",
+                  About(tuple(sections)))
 
     def notify_failed(self, command: str, why: str, sections: Sequence[str]) -> None:
         """A notification was not delivered; the next run tries again."""
         for section in sections:
-            self._failed.setdefault(section, []).append("the notification failed")
+            self._failed.setdefault(section, []).append(
+                f"the notification failed: “{command}” {why}")
             self._undelivered[section] = f"the notification “{command}” {why}"
         log.error(f"{', '.join(sections)}: “{command}” {why}; "
-                  "it is tried again by the next run")
+                  "it is tried again by the next run", About(tuple(sections)))
 
     def summary(self) -> None:
         """Sum up, if there was more than one section: each that failed, and why."""
@@ -152,7 +155,12 @@ class Report:
             alike.setdefault(reasons[0], []).append(section)
         for reason, sections in alike.items():
             log.info(f"  {_line(sections[0], reason)}" if len(sections) == 1 else
-                     f"  {_listed(sections)}: {reason}")
+                     f"  {listed(sections)}: {reason}")
+
+    @property
+    def reasons(self) -> dict[str, list[str]]:
+        """The sections that failed, those that wait counted, and why."""
+        return self._failed
 
     @property
     def mended(self) -> set[str]:
@@ -172,7 +180,7 @@ class Report:
         return 1 if self._failed else 0
 
 
-def _listed(sections: Sequence[str]) -> str:
+def listed(sections: Sequence[str]) -> str:
     """Name some sections, and count the others."""
     more = f" and {len(sections) - SHOWN} more" if len(sections) > SHOWN else ""
     return ", ".join(sections[:SHOWN]) + more

@@ -58,6 +58,7 @@ class Config(NamedTuple):
     library_directory: str
     run_directory: str
     openssl: str
+    run_hooks: str                            # a directory, or ""
     client: Client
     webserver: Webserver
     accountd: Accountd | None                 # None: an existing signer on client.socket
@@ -120,6 +121,8 @@ MAIN = Table(
     Setting("run-directory", "run_directory", values.own_directory, paths.RUN_DIR,
             "lock and sockets"),
     Setting("openssl", "openssl", values.absolute, paths.OPENSSL, "the program"),
+    Setting("run-hooks", "run_hooks", values.absolute, "",
+            "programs to run after a run that has installed something"),
     Setting("metrics-file", "metrics_file", values.file, "",
             "where each run writes metrics for Prometheus"))
 

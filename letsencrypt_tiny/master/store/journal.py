@@ -60,6 +60,7 @@ class SectionState(NamedTuple):
     why: str | None = None
     wish: str | None = None
     asked: str | None = None             # the directory that an order is asked of, not heard of yet
+    hooks: bool = False                  # those of a run were not run since it was installed
 
 
 class Revoked(NamedTuple):

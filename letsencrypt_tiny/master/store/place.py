@@ -1,5 +1,6 @@
 """A directory that can be a link to one of several versions of it, and what is there of these."""
 
+import errno
 import os
 import stat
 from typing import Self
@@ -91,6 +92,8 @@ class Place:
         except FileNotFoundError:
             return
         except OSError as exc:
+            if exc.errno not in (errno.ENOTDIR, errno.ELOOP):   # it may be one, another time
+                raise self._error(exc) from exc
             raise Plain(f"{self._shelf_path()}: cannot be used for versions: {exc.strerror}"
                         ) from exc
         os.close(trusted.open_directory(self._shelf_path()))   # that it is nobody else's

@@ -11,6 +11,7 @@ from ...common import log
 from ...common.clock import DAY
 from ...common.errors import Error, ProtocolError
 from ...common.wire.jsonfields import JsonObject, get_int, get_str
+from . import files
 from .journal import MAX_MOMENT
 from .statefile import StateFile
 
@@ -73,6 +74,9 @@ class Troubles:
         if content == before:
             return
         self._content = content
+        if not content:    # as where nothing has ever failed
+            files.remove(self._file.path)
+            return
         try:
             self._file.write(content)
         except Error as exc:

@@ -5,7 +5,7 @@
 ``ground``     the newest Pebble, counters of connections and requests, a web root
 ``measure``    a command: wall clock, CPU of the whole tree, peak memory
 ``peers``      how each program is set up and started for a list of names
-``chroot``     a root directory for certbot, which may not be installed beside us
+``chroot``     a root directory for certbot, whose timer this machine is spared
 ``verify``     whether what a program obtained is a certificate of those names
 ``issuance``   certificates: 1, 10, 50 … of one name, one of many names, 500 orders
 ``far``        the same where each answer is long on its way

@@ -1,4 +1,4 @@
-"""A root directory of its own for certbot, whose package and ours exclude each other.
+"""A root directory of its own for certbot, whose timer would renew on this machine.
 
 Debian's, of the release that runs here, with its Python: made once by mmdebstrap, kept in
 build/certbot.

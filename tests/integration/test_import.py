@@ -262,6 +262,8 @@ def test_nobody_reads_the_account_key_but_its_manager(bare: Site) -> None:
                     reason="needs /etc/cron.daily and /usr/local/etc")
 def test_check_warns_of_two_renewers(bare: Site) -> None:
     """On a host, as far as it is another one, that has dehydrated in cron's hands."""
+    if run(["unshare", "--mount", "true"]).returncode != 0:
+        pytest.skip("needs a mount namespace, which a root directory that is none keeps from us")
     theirs = foreign.copied("dehydrated", bare.path / "theirs")
     assert bare.run("import", "dehydrated", str(theirs)).returncode == 0
     host = bare.path / "host"

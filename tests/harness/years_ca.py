@@ -50,10 +50,10 @@ class Authority:
         (self.room / "mode").write_text(f"{mode} {offset}")
 
     def heard(self) -> int:
-        """Return how many requests real clients have made since."""
-        text = (self.room / "requests").read_text()
+        """Return how many requests real clients have made since, but questions about renewals."""
+        lines = (self.room / "requests").read_text().splitlines()
         (self.room / "requests").write_text("")
-        return text.count("\n")
+        return sum("renewal" not in line for line in lines)
 
     # --- in the place of a client ---
 
@@ -69,16 +69,16 @@ class Authority:
                 yield wire.Failed(request.section, "127.0.0.1: connection refused", "lost",
                                   elsewhere="down")
             return
-        self._count(1)
+        if fault and not about:
+            self._count({"closed": (12, 1), "nonces": (12, 2)}[fault][doubted])
+        else:
+            self._count(1 if about else 2)
         yield wire.Directory((), self.name == "a")
-        if about:
+        if about:    # one for each; they are no part of what an outage costs
             for request in requests:
-                self._count(1)
                 yield self._world.window(request)
             return
-        self._count(1)
         if fault:
-            self._count({"closed": (13, 1), "nonces": (29, 6)}[fault][doubted])
             for request in requests:
                 yield wire.Failed(request.section, "127.0.0.1: closed",
                                   "busy" if fault == "closed" else "unfinished",

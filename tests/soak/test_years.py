@@ -188,10 +188,10 @@ def test_two_years(world: World) -> None:
     # memory: the last tenth of the runs takes no more than the second
     tenth = len(book.memory) // 10
     assert max(book.memory[-tenth:]) <= 1.2 * max(book.memory[tenth:2 * tenth])
-    # requests
+    # requests, of several runs at the beginning of an outage
     for fault, asked, _ in book.weeks():
         periods = (fault.end - fault.begin) / PERIOD + 1
-        first, each = {"down": (6, 2), "closed": (16, 3), "nonces": (32, 8)}[fault.kind]
+        first, each = {"down": (6, 2), "closed": (24, 4), "nonces": (24, 6)}[fault.kind]
         assert asked <= first + each * periods, (fault, asked)
         assert fault.kind != "down" or asked <= 6 + 60 * (fault.end - fault.begin) / (7 * DAY)
     # none is ordered twice

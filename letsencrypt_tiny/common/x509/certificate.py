@@ -66,10 +66,9 @@ def parse_certificate(der: bytes) -> Certificate:
 def parse_chain(pem: bytes, most: int = 10) -> list[Certificate]:
     """Read a chain of 1 to ``most`` certificates, the end-entity's first (RFC 8555 §9.1).
 
-    Text between them, which §9.1 doesn't allow, is nobody's: what is installed is made of what was
-    read.  Raises X509Error also where there is a block of another kind.
+    Raises X509Error also where there is anything but certificates and white space.
     """
-    blocks = pem_blocks(pem)
+    blocks = pem_blocks(pem, alone=True)
     if not 1 <= len(blocks) <= most:
         raise X509Error(f"{len(blocks)} certificates in the chain, not 1 to {most}")
     for label, _ in blocks:

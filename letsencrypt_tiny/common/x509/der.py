@@ -132,11 +132,12 @@ def encode_oid(dotted: str) -> bytes:
     return encode(OID, content)
 
 
-def pem_blocks(text: bytes, limit: int = MAX_PEM) -> list[tuple[str, bytes]]:
+def pem_blocks(text: bytes, limit: int = MAX_PEM, alone: bool = False) -> list[tuple[str, bytes]]:
     """Return label and content of each PEM block of ``text`` (RFC 7468).
 
-    Other lines may stand between the blocks.  Raises X509Error beyond ``limit`` bytes, where BEGIN
-    and END don't match, and where the base64 isn't canonical.  Lines may have any length.
+    Other lines may stand between the blocks, or only white space if ``alone`` (§3, strict).
+    Raises X509Error then, beyond ``limit`` bytes, where BEGIN and END don't match, and where
+    the base64 isn't canonical.  Lines may have any length.
     """
     if len(text) > limit:
         raise X509Error(f"PEM larger than {limit} bytes")
@@ -144,6 +145,8 @@ def pem_blocks(text: bytes, limit: int = MAX_PEM) -> list[tuple[str, bytes]]:
     at = 0
     while True:
         start = text.find(b"-----", at)
+        if alone and text[at:start if start >= 0 else None].strip():
+            raise X509Error("malformed PEM: text between the blocks")
         if start < 0:
             return found
         label, der, at = read_block(text, start)

@@ -73,6 +73,11 @@ class Remembered:
         self._known = known
         self._file.try_to_write(known)
 
+    def _forget(self) -> None:
+        """There is nothing to be remembered any more: nor is there a file, if it can be removed."""
+        self._known = {}
+        files.remove(self._file.path)
+
 
 def make_directory(path: str) -> None:
     """Make the state directory, unless it is there: whoever writes into it looks at whose it is.

@@ -101,6 +101,9 @@ class Failing(Remembered):
         return found if isinstance(found, dict) else {}
 
     def _write(self, sections: Mapping[str, Failure], lines: Mapping[str, object]) -> None:
+        if not sections and not lines:    # as where nothing has ever failed
+            self._forget()
+            return
         self._remember({"sections": {name: failure._asdict() for name, failure in sections.items()},
                         "lines": dict(lines)})
 

@@ -196,10 +196,10 @@ for stage in "${stages[@]}"; do
         lint|types|package|installed|other) "$stage" ;;
         unit) tests tests/unit ;;
         integration) part tests/integration/test_{[a-c],d[nu]}*.py ;;
-        integration-2) part tests/integration/test_[e-n]*.py ;;
+        integration-2) part tests/integration/test_[e-k]*.py ;;
         integration-3) part tests/integration/test_{d[!nu],[p-z]}*.py ;;
         integration-4)
-            part tests/integration/test_o*.py
+            part tests/integration/test_[l-o]*.py
             tests -m once "${INSTALLED_TESTS[@]}"
             ;;
         installed-2) INSTALLED=1 tests tests/installed ;;

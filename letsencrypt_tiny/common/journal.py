@@ -8,6 +8,7 @@ was confined can still log.
 """
 
 import os
+import time
 
 from .record import NamedTuple
 
@@ -23,7 +24,7 @@ ERROR, WARNING, NOTICE, INFO, DEBUG = range(3, 8)
 
 MOST_SECTIONS = 100   # fields of one entry; the journal has room for 1024
 MAX_VALUE = 1024      # characters of a field that is no message
-_PATIENCE = 1000      # milliseconds to wait for whoever takes entries
+_PATIENCE = 1.0       # seconds to wait for whoever takes entries
 
 
 class About(NamedTuple):
@@ -86,14 +87,24 @@ class Journal:
         fields = [("PRIORITY", str(priority)), ("SYSLOG_IDENTIFIER", self._identifier),
                   ("MESSAGE", line), *about.fields()]
         try:
-            poll = self._select.poll()   # one for each thread
-            poll.register(self._socket, self._select.POLLOUT)
-            poll.poll(_PATIENCE)
-            os.write(self._socket.fileno(), entry(fields))
-            return True
+            return self._write(entry(fields))
         except OSError as exc:
             return exc.errno == self._too_long and about != NOTHING \
                 and self.send(priority, line, NOTHING)
+
+    def _write(self, datagram: bytes) -> bool:
+        """Write it as soon as there is room; raises OSError."""
+        poll = self._select.poll()   # one for each thread
+        poll.register(self._socket, self._select.POLLOUT)
+        end = time.monotonic() + _PATIENCE
+        while True:
+            poll.poll(max(0.0, end - time.monotonic()) * 1000)
+            try:
+                os.write(self._socket.fileno(), datagram)
+                return True
+            except BlockingIOError:   # another thread was faster
+                if time.monotonic() >= end:
+                    raise
 
 
 class Syslog:

@@ -246,7 +246,7 @@ def test_one_mail_a_day(host: Site, hostile: Hostile) -> None:
     hostile.on.clear()
     pass_by(host, 30)
     assert (cron(host).stdout, cron(host).stdout) == ("", "")
-    assert not json.loads((host.lib / "state/told.json").read_text())["sections"]
+    assert not (host.lib / "state/told.json").exists()
 
 
 def test_a_run_that_cannot_be(host: Site, hostile: Hostile) -> None:
@@ -265,7 +265,7 @@ def test_a_run_that_cannot_be(host: Site, hostile: Hostile) -> None:
         host.write("letsencrypt-tiny.conf", host.config.read_text().replace("[nonsense]\n", ""))
         assert cron(host).returncode == 0 and good
         assert host.run("failures").returncode == 0
-        assert not json.loads((state / "told.json").read_text())["sections"]
+        assert not (state / "told.json").exists()
     finally:
         shutil.rmtree(state.parent)
 

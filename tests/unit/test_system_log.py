@@ -96,7 +96,7 @@ def test_too_many_sections(daemon: socket.socket) -> None:
 def test_nobody_takes_it(daemon: socket.socket, capfd: pytest.CaptureFixture[str],
                          monkeypatch: pytest.MonkeyPatch) -> None:
     """Then it is standard error's after all, in the words of sd-daemon(3)."""
-    monkeypatch.setattr(journal, "_PATIENCE", 10)
+    monkeypatch.setattr(journal, "_PATIENCE", 0.01)
     log.use_system("it")
     for _ in range(1000):
         log.error("e")

@@ -112,11 +112,10 @@ def look(session: Session, url: str, patience: Patience) -> Steps[Response | Non
             response = yield from patience.busy(lambda: session.post_as_get(url, "an order"))
             session.json(response, "an order")
             return response
-        except ProblemError as exc:
+        except (ProblemError, ProtocolError) as exc:
             log.debug(f"{patience.section}: {exc}")
-            break
-        except ProtocolError as exc:
-            log.debug(f"{patience.section}: {exc}")
+            if isinstance(exc, ProblemError):
+                break
     return None
 
 

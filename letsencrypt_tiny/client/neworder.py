@@ -1,7 +1,7 @@
 """newOrder (RFC 8555 §7.4), and what became of one whose answer never came (§7.1.2.1)."""
 
 from ..common import log
-from ..common.errors import Error, ProtocolError
+from ..common.errors import ProtocolError
 from ..common.wire.jsonfields import JsonObject
 from ..common.wire.order import Order
 from . import earlier
@@ -33,7 +33,7 @@ def make(session: Session, request: Order, patience: Patience, order: OrderObjec
             response = patience.timed(lambda: session.post(target, payload, "newOrder"), True)
         except (ProblemError, CutOff, NoAnswer) as exc:
             patience.asked = not isinstance(exc, ProblemError) or not exc.problem.type
-            unsure = _is_unsure(exc)
+            unsure = not isinstance(exc, ProblemError) or exc.doubtful
             if "replaces" in payload and _is_not_replaceable(exc):
                 del payload["replaces"]
                 log.debug(f"{request.section}: newOrder again without “replaces”: {exc}")
@@ -63,12 +63,6 @@ def make(session: Session, request: Order, patience: Patience, order: OrderObjec
             order.update(response)
             order.asked, patience.asked = payload.get("profile"), False
             return url
-
-
-def _is_unsure(error: Error) -> bool:
-    """True if nobody knows whether there is an order: there was no answer, or not the server's."""
-    return not isinstance(error, ProblemError) or \
-        error.problem.status >= 500 and not error.problem.type
 
 
 def _is_not_replaceable(error: Exception) -> bool:

@@ -22,7 +22,6 @@ class Nonces:
         self._nonces: list[str] = []
         self._refused = 0    # of them, in a row
         self._few = FEW      # so many, at most
-        self.accepted = False    # one was, at least
         self._invents = 0    # so many that nobody has given, in place of newNonce
 
     def put(self, response: Response) -> None:
@@ -46,10 +45,14 @@ class Nonces:
         self._refused += 1
         return self._refused <= self._few
 
+    @property
+    def accepted(self) -> bool:
+        """True if one was, at least."""
+        return self._few == MOST
+
     def taken(self, busy: bool = False) -> None:
         """One was not refused; ``busy``: it may not have been looked at, nor the next one be."""
         self._refused = 0
-        self.accepted = self.accepted or not busy
         if busy:
             self._invents = max(self._invents, 1)
         else:

@@ -49,8 +49,9 @@ class ProblemError(Error):
 
     @property
     def doubtful(self) -> bool:
-        """True if somebody before the server says it: it may have heeded the request."""
-        return self.problem.status in _GATEWAY and not self.problem.type
+        """True if it may have heeded the request: it has erred, or somebody before it says this."""
+        return not self.problem.type and (self.problem.status in _GATEWAY
+                                          or self.problem.status >= 500)
 
     @property
     def gone(self) -> bool:

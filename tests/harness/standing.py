@@ -1,16 +1,12 @@
 """Sections that stand in every way there is, on a machine of stand-ins; and a terminal to look at
 them from."""
 
-import fcntl
 import json
-import os
-import pty
 import re
 import shutil
-import struct
-import subprocess
-import termios
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -23,7 +19,7 @@ from letsencrypt_tiny.master.store import installed
 from letsencrypt_tiny.master.store.journal import Journal, SectionState
 from letsencrypt_tiny.master.store.pairs import Pairs
 from letsencrypt_tiny.master.store.renewals import Renewal, Renewals
-from . import ca
+from . import ca, terminal
 from .machine import SERVER, Machine
 
 DAY = 86400
@@ -102,7 +98,17 @@ class Ground:
         self.write("troubles.json", json.dumps(troubles))
 
 
-def many(machine: Machine) -> Ground:
+@contextmanager
+def everything() -> Iterator[Ground]:
+    """Sections that stand in every way, to be looked at only."""
+    machine = Machine()
+    try:
+        yield _many(machine)
+    finally:
+        machine.remove()
+
+
+def _many(machine: Machine) -> Ground:
     """Return a ground with sections that stand in every way there is."""
     ground, now = Ground(machine), int(time.time())
     ground.stands("www.example.org", 30, names=("www.example.org", "example.org"))
@@ -131,25 +137,8 @@ def many(machine: Machine) -> Ground:
 def on_terminal(machine: Machine, *arguments: str, columns: int = 80, raw: bool = False,
                 **environment: str) -> str:
     """Run the program on a terminal; return what it shows, without styles unless ``raw``."""
-    ours, theirs = pty.openpty()
-    try:
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        with subprocess.Popen(machine.argv(*arguments), stdin=subprocess.DEVNULL, stdout=theirs,
-                              stderr=theirs, env={"TERM": "xterm", **environment}) as process:
-            os.close(theirs)
-            theirs, text = -1, b""
-            while True:
-                try:
-                    piece = os.read(ours, 65536)
-                except OSError:   # EIO: nobody has it open any more
-                    break
-                if not piece:
-                    break
-                text += piece
-        assert process.returncode in (0, 1), text
-    finally:
-        os.close(ours)
-        if theirs >= 0:
-            os.close(theirs)
-    shown = text.decode().replace("\r\n", "\n")
-    return shown if raw else _STYLE.sub("", shown)
+    status, text = terminal.shown(machine.argv(*arguments), {"TERM": "xterm", **environment},
+                                  columns)
+    assert status in (0, 1), text
+    text = text.replace("\r\n", "\n")
+    return text if raw else _STYLE.sub("", text)

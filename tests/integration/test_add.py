@@ -67,6 +67,10 @@ def test_again(bare: Site) -> None:
     assert conf(bare, "again.example").read_text().endswith(
         "[again.example]\nnames = again.example, www.again.example\nnotify = true\n")
     assert judge.names(bare.file("again.example")) == {"again.example", "www.again.example"}
+    # one that was killed as its file was in place
+    left = conf(bare, "again.example").with_name(".again.example.conf.new")
+    left.hardlink_to(conf(bare, "again.example"))
+    assert bare.run("add", "again.example").returncode == 0 and not left.exists()
 
 
 def test_what_fails_leaves_nothing_half_done(bare: Site, pebble: Pebble) -> None:

@@ -1,38 +1,18 @@
 """What is seen while orders run, and what the first ^C does."""
 
-import os
-import pty
 import re
 import signal
-import subprocess
 import time
 from typing import Any
 
 import pytest
 
+from harness import terminal
 from harness.hostile import Hostile, Response
 from harness.pebble import Pebble
 from harness.run import ENVIRONMENT, Site
 
 pytestmark = pytest.mark.root
-
-
-def on_terminal(argv: "list[str]") -> "tuple[int, str]":
-    """Run a command with a terminal as its standard error; return its status and output."""
-    master, slave = pty.openpty()
-    process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=ENVIRONMENT)
-    os.close(slave)
-    output = b""
-    while True:
-        try:
-            part = os.read(master, 4096)
-        except OSError:   # EIO: everybody has closed the other end
-            break
-        if not part:
-            break
-        output += part
-    os.close(master)
-    return process.wait(30), output.decode()
 
 
 @pytest.fixture
@@ -46,7 +26,7 @@ def several(site: Site, pebble: Pebble) -> Site:
 
 
 def test_a_terminal_shows_one_line_that_counts(several: Site) -> None:
-    status, output = on_terminal(several.command("newOrder"))
+    status, output = terminal.shown(several.command("newOrder"), ENVIRONMENT)
     assert status == 0
     lines = re.findall(r"\[[#-]{24}\] (\d)/3 done", output)
     assert lines and lines[0] == "0" and lines == sorted(lines)
@@ -59,8 +39,9 @@ def test_a_terminal_shows_one_line_that_counts(several: Site) -> None:
 
 
 def test_quiet_and_debug_show_no_such_line(several: Site) -> None:
-    assert on_terminal(several.command("--quiet", "newOrder")) == (0, "")
-    status, output = on_terminal(several.command("--debug", "newOrder", "--force", "s0"))
+    assert terminal.shown(several.command("--quiet", "newOrder"), ENVIRONMENT) == (0, "")
+    status, output = terminal.shown(several.command("--debug", "newOrder", "--force", "s0"),
+                                    ENVIRONMENT)
     assert status == 0 and "\x1b" not in output
 
 

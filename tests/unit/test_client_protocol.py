@@ -252,6 +252,14 @@ def test_a_problem_in_one_line() -> None:
                              "a.example\\x0a: CAA \\x9b forbids (caa); https://ca.example/odd")
 
 
+@pytest.mark.parametrize("status", [408, 425, 500, 501, 502, 503, 504, 520])
+def test_what_may_have_been_heeded(status: int) -> None:
+    """As nobody says what it is: not the server, if there is one."""
+    assert ProblemError(Problem("", status=status)).doubtful
+    assert not ProblemError(Problem("serverInternal", status=status)).doubtful
+    assert not ProblemError(Problem("", status=403)).doubtful
+
+
 @pytest.mark.parametrize("value", [None, 3, [], {}, {"type": 3, "detail": [], "status": "x"},
                                    {"subproblems": {"a": 1}}, {"type": "about:blank"}])
 def test_a_malformed_problem_is_one_too(value: Any) -> None:

@@ -1,5 +1,6 @@
 """Listening sockets: opened where they were asked for, and gone afterwards."""
 
+import errno
 import os
 import signal
 import socket
@@ -94,6 +95,20 @@ def test_auto(host: Host) -> None:
                     pytest.raises(ConnectionRefusedError, sock.connect, ("::1", 80))
             responder.close()
             assert os.listdir(host.run) == []
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS])
+def test_no_socket_just_now(number: int, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is no lack of IPv6: an address that could be listened on isn't left out."""
+    really = socket.socket
+
+    def fails(family: int = -1, *args: int) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(number, os.strerror(number))
+        return really(family, *args)
+    monkeypatch.setattr(listening.socket, "socket", fails)
+    for listen in "listen = 127.0.0.1:8006 [::1]:8006", "listen = auto":
+        host.fails(listen, os.strerror(number))
 
 
 def test_both_wildcards(host: Host) -> None:

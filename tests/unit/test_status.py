@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.machine import Machine
-from harness.standing import DAY, SCHEMA, Ground, many, on_terminal
+from harness.standing import DAY, SCHEMA, Ground, everything, on_terminal
 from letsencrypt_tiny.common.clock import parse_timestamp
 from letsencrypt_tiny.master.commands.standing import Wanted, overview
 from letsencrypt_tiny.master.commands.status import Options, status
@@ -57,12 +57,8 @@ def rows(machine: Machine, *arguments: str, status: int = 1) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
-    """Sections that stand in every way, to be looked at only."""
-    machine = Machine()
-    try:
-        yield many(machine)
-    finally:
-        machine.remove()
+    with everything() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness.machine import Machine
-from harness.standing import DAY, Ground, many
+from harness.standing import DAY, Ground, everything
 from letsencrypt_tiny.master.arguments import plain
 from letsencrypt_tiny.master.commands.status import Options, status
 from letsencrypt_tiny.master.report.metrics import exposition
@@ -23,12 +23,8 @@ pytestmark = pytest.mark.root
 
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
-    """Sections that stand in every way, to be looked at only."""
-    machine = Machine()
-    try:
-        yield many(machine)
-    finally:
-        machine.remove()
+    with everything() as made:
+        yield made
 
 
 # --- monitoring ----------------------------------------------------------------------------------

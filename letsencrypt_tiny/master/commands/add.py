@@ -173,6 +173,7 @@ def _contact(options: Options) -> tuple[str, ...]:
 def _order(config: Config, wish: Wish) -> int:
     """Write the file, check, order and tell; raises Error."""
     written, is_new = None, not os.path.lexists(os.path.dirname(wish.section.outputs[0]))
+    sectionfile.tidy(os.path.dirname(wish.path))
     if wish.text is None:
         log.info(f"configuration: {wish.path} is as wanted")
     else:

@@ -58,12 +58,7 @@ def _expiry(moment: int, several: bool, now: float) -> str:
     return f"{who} expires {when(moment)}, in {left}"
 
 
-def _wrapped(text: str, first: str, others: str) -> Iterator[str]:
-    line = first
-    for word in printable(text, 8000).split(" "):
-        if line.strip() and len(line) + 1 + len(word) > WIDTH:
-            yield line.rstrip()
-            line = others + word
-        else:
-            line += (" " if line.strip() else "") + word
-    yield line.rstrip()
+def _wrapped(text: str, first: str, others: str) -> list[str]:
+    from textwrap import wrap   # only where something fails
+    return wrap(printable(text, 8000), WIDTH, initial_indent=first, subsequent_indent=others,
+                break_long_words=False, break_on_hyphens=False)

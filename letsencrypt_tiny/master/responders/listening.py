@@ -109,8 +109,7 @@ class Listener:
         try:
             sock = socket.socket(address.family, socket.SOCK_STREAM)
         except OSError as exc:
-            raise NoFamilyError(f"{self._where}: cannot listen on {address}: {exc.strerror}"
-                                ) from exc
+            raise self._error(address, exc) from exc
         try:
             if address.family == socket.AF_UNIX:
                 self._bind_path(sock, address.host)
@@ -132,7 +131,9 @@ class Listener:
         message = f"{self._where}: cannot listen on {address}: {exc.strerror}"
         if exc.errno == errno.EADDRINUSE:
             return InUseError(f"{message} ({self._advice})")
-        if exc.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+        if exc.errno == errno.EAFNOSUPPORT:
+            return NoFamilyError(message)
+        if exc.errno == errno.EADDRNOTAVAIL:
             return UnsupportedError(message)
         return Error(message)
 

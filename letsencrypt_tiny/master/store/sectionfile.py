@@ -83,10 +83,9 @@ class Written:
             files.install([_file(self._path, self._before)])
 
 
-def tidy(found: Certificates) -> None:
+def tidy(directory: str) -> None:
     """Remove what a run that was killed has left beside files of sections that it had just put in
-    place."""
-    directory = place(found)
+    place; ``directory`` is theirs."""
     try:
         names = [name for name in os.listdir(directory) if name.endswith(".conf")]
         for name in names:

@@ -49,12 +49,15 @@ class StateFile:
         make_directory(self._directory)
         files.install([files.File(self.path, dump(values) + b"\n", None, 0o600)], durable=durable)
 
-    def try_to_write(self, values: JsonObject) -> None:
-        """The same of what is no loss: a failure is a warning."""
+    def try_to_write(self, values: JsonObject, quiet: bool = False) -> None:
+        """The same of what is no loss: a failure is a warning, unless others tell (``quiet``)."""
         try:
             self.write(values)
         except Error as exc:
-            log.warning(exc)
+            if quiet:
+                log.debug(exc)
+            else:
+                log.warning(exc)
 
 
 class Remembered:
@@ -69,9 +72,9 @@ class Remembered:
             self._known = self._file.read()
         return self._known
 
-    def _remember(self, known: JsonObject) -> None:
+    def _remember(self, known: JsonObject, quiet: bool = False) -> None:
         self._known = known
-        self._file.try_to_write(known)
+        self._file.try_to_write(known, quiet)
 
     def _forget(self) -> None:
         """There is nothing to be remembered any more: nor is there a file, if it can be removed."""

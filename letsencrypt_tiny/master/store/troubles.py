@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 from ...common import log
 from ...common.clock import DAY
-from ...common.errors import Error, ProtocolError
-from ...common.wire.jsonfields import JsonObject, get_int, get_str
-from . import files
+from ...common.errors import ProtocolError
+from ...common.wire.jsonfields import get_int, get_str
 from .journal import MAX_MOMENT
-from .statefile import StateFile
+from .statefile import Remembered, StateFile
 
 MAX_SIZE = 32 << 20    # bytes
 MAX_WHY = 500          # characters
@@ -32,12 +31,11 @@ class Trouble(NamedTuple):
     why: str        # as the last one said
 
 
-class Troubles:
-    """Those of all sections, read once they are needed."""
+class Troubles(Remembered):
+    """Those of all sections."""
 
     def __init__(self, directory: str) -> None:
-        self._file = StateFile(directory, FILE, MAX_SIZE)
-        self._content: JsonObject | None = None
+        super().__init__(StateFile(directory, FILE, MAX_SIZE))
 
     def of(self, section: str) -> Trouble | None:
         """Return what has failed of a section, None if nothing is known to have."""
@@ -71,18 +69,7 @@ class Troubles:
                 old = Trouble(int(now), 0, 0, "")
             content[name] = old._replace(last=int(now), runs=min(old.runs + 1, MAX_RUNS),
                                          why=log.printable(why, MAX_WHY))._asdict()
-        if content == before:
-            return
-        self._content = content
-        if not content:    # as where nothing has ever failed
-            files.remove(self._file.path)
-            return
-        try:
-            self._file.write(content)
-        except Error as exc:
-            log.debug(exc)
-
-    def _all(self) -> JsonObject:
-        if self._content is None:
-            self._content = self._file.read()
-        return self._content
+        if content and content != before:
+            self._remember(content, quiet=True)
+        elif before and not content:
+            self._forget()

@@ -71,7 +71,7 @@ def _chosen(words: Sequence[str]) -> tuple[Client, str]:
 
 def _take(config: Config, client: Client, estate: Estate, dry_run: bool) -> int:
     loaded = certificates.load(config)
-    sectionfile.place(loaded)   # or it is said that there is none, before anything is touched
+    directory = sectionfile.place(loaded)   # or there is none, before anything is touched
     jobs = _jobs(config, client, estate, loaded)
     status, thumbprint = 0, ""
     account = accounts.main_one(config, estate)
@@ -91,7 +91,7 @@ def _take(config: Config, client: Client, estate: Estate, dry_run: bool) -> int:
             log.error(f"{job.section.name}: not taken over: {exc}")
             status = 1
     if not dry_run:
-        sectionfile.tidy(loaded)
+        sectionfile.tidy(directory)
     _tell(client, estate, jobs, dry_run)
     return status
 

@@ -20,20 +20,15 @@ MAX_FILES = 10000    # in a directory
 def read(path: str, limit: int = MAX_SIZE) -> bytes:
     """Return what a file holds; raises Error."""
     try:
-        descriptor = trusted.open_file(path, anybody=True)
-        try:
-            found = bytearray()
-            while len(found) <= limit and (part := os.read(descriptor, 1 << 16)):
-                found += part
-        finally:
-            os.close(descriptor)
+        with open(trusted.open_file(path, anybody=True), "rb") as file:
+            found = file.read(limit + 1)
     except OSError as exc:
         raise Error(f"{path}: {exc.strerror}") from exc
     except ValueError as exc:   # a NUL in what a file gave as a path
         raise Error("a path with a NUL in it") from exc
     if len(found) > limit:
         raise Error(f"{path}: larger than {limit} bytes")
-    return bytes(found)
+    return found
 
 
 def text(path: str) -> str:

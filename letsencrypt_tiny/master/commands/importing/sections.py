@@ -86,7 +86,7 @@ def tried(config: Config, loaded: Certificates, drafts: Sequence[Draft]
 
 
 def _at(tried: Section | Error, path: str) -> Section | Error:
-    """Say where a section stands, or what is wrong with one, without where that is."""
+    """Say where a section that nothing is wrong with will stand."""
     return tried._replace(source=path) if isinstance(tried, Section) else tried
 
 

@@ -39,7 +39,8 @@ def main() -> int:
     if options.one:
         return _one(options.one, rest)
     try:
-        python = pypi.installed("atheris")
+        # whose Python finds Debian's modules, too, and none that servers have brought
+        python = pypi.installed("atheris", "atheris")
     except pypi.Unavailable as exc:
         print(f"not guided by what is reached, as there is no atheris: {exc}")
         return 0

@@ -310,7 +310,10 @@ def test_what_waits_and_is_another_is_not_renamed(top: Path) -> None:
     '{"a":{"steps":[{"place":"x"}],"owner":0,"keep":3,"ready":true}}',
     '{"a":{"steps":[{"place":"/none/x","digest":"0"}],"owner":0,"keep":3,"ready":true}}',
     '{"a":{"steps":[{"place":"/none/x","version":"2026-11-25T012644Z"}],"owner":0,"keep":3,'
-    '"ready":true}}'])
+    '"ready":true}}',
+    *('{"a":{"steps":[{"place":%s}],"owner":0,"keep":3,"ready":true}}' % place for place in (
+        r'"/usr/\u0000"', r'"/usr/\ud800"', r'"/usr/x\u0000","digest":"0"', r'"x","digest":"0"',
+        r'"/","version":"2026-11-25T012644Z"', r'"/usr/x","version":"../x"'))])
 def test_an_entry_that_means_nothing(top: Path, text: str) -> None:
     (top / "state/installing.json").write_text(text)
     repair(f"{top}/state")

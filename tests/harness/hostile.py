@@ -259,6 +259,11 @@ class Hostile:
     def _newNonce(self, request: Request) -> Response:
         return Response(200 if request.method == "HEAD" else 204, {"Cache-Control": "no-store"})
 
+    def adopt(self, jwk: JSON) -> str:
+        """Make an account of this key, as if it had been asked for; return its URL."""
+        self._accounts.append({"jwk": jwk, "status": "valid", "contact": []})
+        return self.url(f"account/{len(self._accounts) - 1}")
+
     def _newAccount(self, request: Request) -> Response:
         jwk = request.protected["jwk"]
         for number, account in enumerate(self._accounts):

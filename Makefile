@@ -76,7 +76,7 @@ DEBS_BUILD := build-essential debhelper dh-apparmor dh-python python3
 DEBS_DEMO  := $(DEBS_BUILD) ca-certificates iproute2 iptables nftables openssl pebble procps \
               python3-configobj python3-pycryptodome python3-seccomp
 DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor bind9 bind9-utils caddy devscripts gnupg haproxy \
-              lacme lacme-accountd ?libengine-pkcs11-openssl libcrypt-openssl-rsa-perl \
+              jq lacme lacme-accountd ?libengine-pkcs11-openssl libcrypt-openssl-rsa-perl \
               libnginx-mod-stream lintian locales \
               mandoc mmdebstrap mypy nginx openssh-client openssh-server pycodestyle pyflakes3 \
               ?p11-kit-modules ?pkcs11-provider python3-dnspython python3-idna ?python3-lexicon \

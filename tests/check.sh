@@ -134,7 +134,7 @@ package() {
 
 # What depends on the machine is tried on the package, as it is installed; the rest of these files
 # in the tree.
-INSTALLED_TESTS=(tests/integration/test_{environment,neighbours,privileges,redteam}.py)
+INSTALLED_TESTS=(tests/integration/test_{environment,neighbours,privileges,readme,redteam}.py)
 installed() {
     local before
     before=$(dpkg-query -W -f '${db:Status-Status}' letsencrypt-tiny 2>/dev/null || true)

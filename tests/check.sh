@@ -169,6 +169,8 @@ other() {
         --customize-hook='mkdir "$1/srv/tree"' \
         --customize-hook='cd "$TREE" && tar -c --exclude=./build --exclude=./.git . |
             tar -x -C "$1/srv/tree"' \
+        --customize-hook='chroot "$1" python3 -m compileall -q \
+            /srv/tree/letsencrypt_tiny /srv/tree/tests/harness' \
         --customize-hook='chroot "$1" python3 -B -m pytest -q -m "not once" \
             '"${OTHER_TESTS[*]/#//srv/tree/tests/}" \
         "$release" /dev/null "$mirror" 2>&1 | tee "$out"

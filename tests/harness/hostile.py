@@ -250,7 +250,7 @@ class Hostile:
     def _directory(self, _request: Request) -> Response:
         names = ("newNonce", "newAccount", "newOrder", "revokeCert", "keyChange")
         return Response.json({
-            **{name: self.url(name) for name in names}, "meta": {"termsOfService": self.url("terms")},
+            **{name: self.url(name) for name in names}, "meta": {"termsOfService": self.url("tos")},
             secrets.token_urlsafe(6): "https://community.example/unknown-members-are-ignored"})
 
     def _newNonce(self, request: Request) -> Response:

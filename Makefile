@@ -78,8 +78,8 @@ DEBS_DEMO  := $(DEBS_BUILD) ca-certificates iproute2 iptables nftables openssl p
 DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor bind9 bind9-utils caddy devscripts gnupg haproxy \
               jq lacme lacme-accountd ?libengine-pkcs11-openssl libcrypt-openssl-rsa-perl \
               libnginx-mod-stream lintian locales \
-              mandoc mmdebstrap mypy nginx openssh-client openssh-server pycodestyle pyflakes3 \
-              ?p11-kit-modules ?pkcs11-provider python3-dnspython python3-idna ?python3-lexicon \
+              mandoc mmdebstrap mypy netcat-openbsd nginx openssh-client openssh-server pycodestyle \
+              pyflakes3 ?p11-kit-modules ?pkcs11-provider python3-dnspython python3-idna ?python3-lexicon \
               python3-hypothesis python3-jsonschema python3-pytest python3-venv softhsm2 strace \
               systemd zsh
 # what “make soak” tries besides: the clients that certificates are taken over from
@@ -130,7 +130,8 @@ ifneq ($(unitdir),)
 	@$(call put,0644,debian/$(PACKAGE).service,$(unitdir)/$(PACKAGE).service)
 	@$(call put,0644,debian/$(PACKAGE).timer,$(unitdir)/$(PACKAGE).timer)
 	@$(call put,0644,debian/$(PACKAGE).$(PACKAGE)-failures.service,$(unitdir)/$(PACKAGE)-failures.service)
-	@$(call put,0644,debian/$(PACKAGE)-accountd.service,$(unitdir)/$(PACKAGE)-accountd.service)
+	@set -e; for f in .service .socket @.service @.socket; do \
+	  $(call put,0644,debian/$(PACKAGE)-accountd$$f,$(unitdir)/$(PACKAGE)-accountd$$f); done
 endif
 ifneq ($(sysusersdir),)
 	install -d $(DESTDIR)$(sysusersdir)
@@ -154,7 +155,8 @@ uninstall:
 	  $(DESTDIR)$(bashdir)/letsencrypt-tiny $(DESTDIR)$(zshdir)/_letsencrypt-tiny
 	rm -rf $(DESTDIR)$(libexecdir) $(DESTDIR)$(datadir) $(DESTDIR)$(docdir)
 ifneq ($(unitdir),)
-	rm -f $(addprefix $(DESTDIR)$(unitdir)/$(PACKAGE),.service .timer -accountd.service -failures.service)
+	rm -f $(addprefix $(DESTDIR)$(unitdir)/$(PACKAGE),.service .timer -failures.service \
+	  $(addprefix -accountd,.service .socket @.service @.socket))
 endif
 ifneq ($(sysusersdir),)
 	rm -f $(addprefix $(DESTDIR)$(sysusersdir)/$(PACKAGE),.conf -accountd.conf)

@@ -101,12 +101,12 @@ units() {  # systemd's own opinion, where it is installed; nothing is started
     command -v systemd-analyze >/dev/null || return 0
     local dir file status=0; dir=$(mktemp -d)
     install -m 0644 debian/letsencrypt-tiny.service debian/letsencrypt-tiny.timer \
-        debian/letsencrypt-tiny-accountd.service "$dir"
+        debian/letsencrypt-tiny-accountd*.service debian/letsencrypt-tiny-accountd*.socket "$dir"
     install -m 0644 debian/letsencrypt-tiny.letsencrypt-tiny-failures.service \
         "$dir/letsencrypt-tiny-failures.service"
     # the programs and man pages need not be installed yet
     sed -i -e 's,^\(Exec[A-Za-z]*=-\?\)[^ ]*,\1/bin/true,' -e '/^Documentation=/d' "$dir"/*.service
-    sed -i -e '/^Documentation=/d' "$dir"/*.timer
+    sed -i -e '/^Documentation=/d' "$dir"/*.timer "$dir"/*.socket
     systemd-analyze verify --man=no "$dir"/* || status=1
     rm -rf "$dir"
     return $status

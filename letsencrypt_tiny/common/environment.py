@@ -14,6 +14,10 @@ TERMINAL = ("TERM", "GPG_TTY")
 # tell of (systemd.exec(5))
 _SYSTEMD = ("JOURNAL_STREAM",)
 _MONITOR = ("MONITOR_SERVICE_RESULT",)
+# Where systemd put what LoadCredential= names, for %d
+_CREDENTIALS = ("CREDENTIALS_DIRECTORY",)
+# Sockets that it listens on for us (sd_listen_fds(3)), if they are for this very process
+_SOCKETS = ("LISTEN_PID", "LISTEN_FDS")
 _USER = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES")
 # Of %-specifiers (common/specifiers.py), and not for root
 _DIRECTORIES = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "TMPDIR")
@@ -23,7 +27,8 @@ _GPG = ("GNUPGHOME", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "DBUS_SESSION_B
 
 # What each program keeps.  The master hands on PROXIES to the client, TERMINAL to the signer
 _KEPT = {"master": (*_USER, *_DIRECTORIES, *PROXIES, *TERMINAL, "NO_COLOR", *_SYSTEMD, *_MONITOR),
-         "signer": (*_USER, *_DIRECTORIES, *TERMINAL, *_SYSTEMD, *_GPG),
+         "signer": (*_USER, *_DIRECTORIES, *TERMINAL, *_SYSTEMD, *_CREDENTIALS,
+                    *_SOCKETS, *_GPG),
          "client": (*_USER, *PROXIES), "webserver": _USER, "dns": _USER, "tlsserver": _USER}
 # They become part of the names of files that libraries read: a word, never a path
 _WORDS = ("TERM", "LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES")
@@ -36,6 +41,8 @@ def kept(program: str) -> dict[str, str]:
     for name in _KEPT[program]:
         value = os.environ.get(name)
         if value is None or name in _WORDS and "/" in value or name in _DIRECTORIES and uid == 0:
+            continue
+        if name in _SOCKETS and os.environ.get("LISTEN_PID") != str(os.getpid()):
             continue
         variables[name] = value
     return variables

@@ -2,6 +2,7 @@
 
 ======  ===========================================================================
 ``%C``  cache directory: /var/cache for root, else $XDG_CACHE_HOME or ~/.cache
+``%d``  the directory of systemd's credentials, $CREDENTIALS_DIRECTORY: the signer's only
 ``%E``  configuration: /etc for root, else $XDG_CONFIG_HOME or ~/.config
 ``%g``  name of the group;  ``%G`` its number
 ``%h``  home directory
@@ -32,13 +33,21 @@ def expand(text: str) -> str:
         value = _value(match.group(1))
         if value is None:
             raise ConfigError(f"“{text}”: %{match.group(1)} is not a specifier "
-                              "(valid: %C %E %g %G %h %t %T %u %U; write %% for a percent sign)")
+                              "(valid: %C %d %E %g %G %h %t %T %u %U; write %% for a percent sign)")
         if not value:
             raise ConfigError(f"“{text}”: %{match.group(1)} has no value here "
-                              "(is XDG_RUNTIME_DIR set?)")
+                              "(" + _UNSET.get(match.group(1), "is XDG_RUNTIME_DIR set?") + ")")
         return value
 
     return re.sub(r"%(.|$)", replace, text, flags=re.S)
+
+
+_UNSET = {"d": "does LoadCredential= of its unit say what is in there?"}
+
+
+def credentials() -> str:
+    """Return the directory with the credentials that systemd has for this process, "" if none."""
+    return os.environ.get("CREDENTIALS_DIRECTORY", "")
 
 
 def _value(letter: str) -> str | None:
@@ -83,6 +92,7 @@ def _group(gid: int) -> str:
 _VALUES: dict[str, Callable[[int], str]] = {
     "%": lambda _: "%",
     "C": _directory(f"{paths.LOCALSTATEDIR}/cache", "XDG_CACHE_HOME", "/.cache"),
+    "d": lambda _: credentials(),
     "E": _directory(paths.SYSCONFDIR, "XDG_CONFIG_HOME", "/.config"),
     "g": lambda _: _group(os.getgid()),
     "G": lambda _: str(os.getgid()),

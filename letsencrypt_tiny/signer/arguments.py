@@ -1,7 +1,7 @@
 """The signer's command line: options, and which of them exclude each other."""
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import __version__
@@ -16,7 +16,7 @@ Usage: {NAME} [OPTION]…
        {NAME} --genkey=KIND [--next | --if-none] [OPTION]…
        {NAME} --adopt-next [OPTION]…
        {NAME} --import=KEY [--dry-run] [OPTION]…
-       {NAME} --explain=FILE [OPTION]…
+       {NAME} --explain[=FILE] [OPTION]…
 Hold the account key of an ACME client, and sign what it asks for.
 
   --config=FILE     read FILE instead of %E/letsencrypt-tiny/accountd.conf
@@ -25,6 +25,7 @@ Hold the account key of an ACME client, and sign what it asks for.
   --socket=PATH     listen on this UNIX socket (default %t/S.letsencrypt-tiny)
   --stdio           talk to one client on the standard input and output instead
   --policy=NAME     sign only what the section [policy NAME] allows; may be repeated
+  --explain         say in words what the policies allow, and end
   --explain=FILE    say which of the requests in FILE (“-”: standard input) would be
                     signed, and end
   --genkey=KIND     make a new account key where --privkey=file:PATH says, and end:
@@ -55,7 +56,7 @@ class Arguments(NamedTuple):
     options: "Options"
     stdio: bool
     genkey: str | None
-    explain: str | None
+    explain: str | None         # a file of requests; "" for what is configured
     debug: bool
     next: bool = False
     adopt: bool = False
@@ -71,7 +72,7 @@ def parse(argv: Sequence[str]) -> Arguments | None:
     """
     import getopt
     try:
-        given, rest = getopt.gnu_getopt(list(argv), "qh", _LONG)
+        given, rest = getopt.gnu_getopt(list(_whole(argv)), "qh", _LONG)
     except getopt.GetoptError as exc:
         raise UsageError(f"{exc.msg} (try --help)") from exc
     if rest:
@@ -93,6 +94,13 @@ def parse(argv: Sequence[str]) -> Arguments | None:
         stdio="stdio" in values, genkey=values.get("genkey"), explain=values.get("explain"),
         debug="debug" in values, next="next" in values, adopt="adopt-next" in values,
         if_none="if-none" in values, taken=values.get("import"), dry_run="dry-run" in values)
+
+
+def _whole(argv: Sequence[str]) -> Iterator[str]:
+    """Give --explain its empty value where no file follows, which getopt would miss."""
+    for word, following in zip(argv, [*argv[1:], "--"]):
+        bare = word == "--explain" and following != "-" and following.startswith("-")
+        yield "--explain=" if bare else word
 
 
 def _check(values: Collection[str]) -> None:

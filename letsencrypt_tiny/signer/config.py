@@ -64,6 +64,7 @@ class Config(NamedTuple):
     confine: str          # auto | required | no
     policies: tuple[Policy, ...] = ()   # each must allow what is signed; none: no policy
     bindings: "tuple[Binding, ...]" = ()    # external accounts
+    known: tuple[Policy, ...] = ()          # all that the file has
 
 
 def read(options: Options) -> Config:
@@ -87,7 +88,7 @@ def read(options: Options) -> Config:
         confine=_confine(options.confine, settings),
         privkey=_key_source(options.privkey, settings),   # what is wrong elsewhere is told first
         policies=tuple(_chosen(name, known, file) for name in options.policies),
-        bindings=bindings)
+        bindings=bindings, known=tuple(known.values()))
 
 
 def _bindings(sections: list[Settings]) -> "tuple[Binding, ...]":

@@ -7,7 +7,7 @@ import os
 import shlex
 import stat
 
-from ..common import log
+from ..common import log, specifiers
 from ..common.environment import kept
 from ..common.errors import Error
 from .config import KeySource
@@ -30,7 +30,9 @@ def read(source: KeySource, gpg: list[str], inherit_stdin: bool) -> bytes:
             fd = os.open(source.where, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
             info = os.fstat(fd)
             # A group of administrators may be meant to read it: not our decision
-            if stat.S_ISREG(info.st_mode) and info.st_mode & 0o077:
+            # … and a credential of systemd's is what it makes it: ours by its ACL
+            if stat.S_ISREG(info.st_mode) and info.st_mode & 0o077 \
+                    and os.path.dirname(source.where) != specifiers.credentials():
                 log.warning(f"{source.where}: the account key is open to others than its owner "
                             f"(mode {stat.S_IMODE(info.st_mode):04o}; chmod 0600 it)")
             text = _read_descriptor(fd)

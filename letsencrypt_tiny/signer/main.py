@@ -4,7 +4,7 @@
     letsencrypt-tiny-accountd --genkey=KIND [--next | --if-none]
     letsencrypt-tiny-accountd --adopt-next
     letsencrypt-tiny-accountd --import=KEY [--dry-run]
-    letsencrypt-tiny-accountd --explain=FILE [--policy=NAME] …
+    letsencrypt-tiny-accountd --explain[=FILE] [--policy=NAME] …
 
 Runs as any user that may read the account key, on any host; the master starts it as
 _letsencrypt-accountd.  Its working directory is where relative paths begin.
@@ -13,10 +13,13 @@ _letsencrypt-accountd.  Its working directory is where relative paths begin.
   the same socket, two pipes, an ssh channel.  Nothing else is ever written to 1.  The end of
   its input, or SIGTERM, ends it with status 0, a refused request or a lost client with 1.
   SIGINT is the master's business.
-* Else it listens on a UNIX socket, until SIGINT or SIGTERM end it with status 0.
+* Else it listens on a UNIX socket, until SIGINT or SIGTERM end it with status 0: one that it makes
+  and removes, or those of LISTEN_FDS and LISTEN_PID (sd_listen_fds(3)), from descriptor 3 on.
+* $CREDENTIALS_DIRECTORY is %d in settings and options.
 * --privkey=fd:N reads the key, --policy=fd:N a policy (common/wire/policy.py) from the
   inherited descriptor N, and closes it.
-* --explain reads signing inputs, a line each, and writes what it would do with them to 1.
+* --explain writes to 1 what the policies allow; with a file it reads signing inputs, a line each,
+  and writes what it would do with them.
 * Standard error: messages.
 * Status 1: it can't do its work (the key, the socket); 2: usage or configuration.
 """
@@ -34,6 +37,8 @@ from .arguments import Arguments, parse
 
 if TYPE_CHECKING:
     from ..common.sandbox import confine
+    import socket
+
     from .config import Config
     from .conversation import Signer
 
@@ -64,12 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.taken is not None:
             from . import taking
             return taking.take(arguments.taken, config.privkey, arguments.dry_run)
-        signer = _load_key(config, arguments.stdio or arguments.explain is not None)
         if arguments.explain is not None:
-            return _explain(arguments.explain, config, signer)
+            from . import explaining
+            if not arguments.explain:
+                return explaining.configured(config)
+            return explaining.requests(arguments.explain, config, _load_key(config, True))
         if arguments.stdio:
-            return _serve_stdio(config, signer)
-        return _serve_socket(config, signer)
+            return _serve_stdio(config, _load_key(config, True))
+        listeners = _inherited(arguments)
+        return _serve_socket(config, _load_key(config, False), listeners)
     except Error as exc:
         log.error(exc)
         if log.level >= log.DEBUG:
@@ -105,22 +113,6 @@ def _configure(arguments: Arguments) -> "Config":
             raise ConfigError(f"{config.file}: logfile = {config.logfile}: cannot open it: "
                               f"{exc.strerror}") from exc
     return config
-
-
-def _explain(path: str, config: "Config", signer: "Signer") -> int:
-    """With the key at hand, so that each verdict is the one that its owner would get."""
-    from ..common.wire.signer import MAX_REQUEST
-    from .policy import judge
-    status = 0
-    try:
-        with open(0 if path == "-" else path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                verdict = judge(line.rstrip(b"\r\n"), signer.greeting, config.policies)
-                sys.stdout.write(f"{number}: {log.printable(verdict, MAX_REQUEST)}\n")
-                status = 1 if verdict.why else status
-    except OSError as exc:
-        raise Error(f"--explain={path}: {exc.strerror}") from exc
-    return status
 
 
 def _load_key(config: "Config", stdio: bool) -> "Signer":
@@ -168,20 +160,46 @@ def _serve_stdio(config: "Config", signer: "Signer") -> int:
     return 0 if done else 1
 
 
-def _serve_socket(config: "Config", signer: "Signer") -> NoReturn:
+def _inherited(arguments: Arguments) -> "list[socket.socket]":
+    """Return the sockets that systemd listens on for us; an option --socket counts for more."""
+    if "LISTEN_FDS" not in os.environ:
+        return []
+    from . import inherited
+    listeners = inherited.take()
+    if not listeners or arguments.options.socket is None:
+        return listeners
+    log.warning(f"not served, because of --socket: {inherited.names(listeners)}")
+    for listener in listeners:
+        listener.close()
+    return []
+
+
+def _serve_socket(config: "Config", signer: "Signer", listeners: "list[socket.socket]"
+                  ) -> NoReturn:
     from . import room, server, workers
     from .config import expand
     from .place import Place
-    path = expand("socket", config.socket)
+    path = "" if listeners else expand("socket", config.socket)
     token = config.privkey.method == "pkcs11"
     _warm_up()
-    mates = workers.start(signer, workers.count(signer.greeting.alg, token),
-                          lambda: _confine(confinement(config.confine)))
+
+    def confine_mate() -> None:
+        for listener in listeners:
+            listener.close()
+        _confine(confinement(config.confine))
+
+    mates = workers.start(signer, workers.count(signer.greeting.alg, token), confine_mate)
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
+    limit = room.limit(server.MAX_CONNECTIONS, FILES + len(listeners))
+    if listeners:
+        from . import inherited
+        serving = server.Server(listeners, signer, mates, not token, limit)
+        _confine(confinement(config.confine, None, limit + len(listeners)))
+        log.info(f"listening on {inherited.names(listeners)} (inherited)")
+        serving.serve()
     with Place(path) as place:
-        limit = room.limit(server.MAX_CONNECTIONS, FILES)
-        serving = server.Server(place.listener, signer, mates, not token, limit)
+        serving = server.Server([place.listener], signer, mates, not token, limit)
         _confine(confinement(config.confine, place.path, limit))
         log.info(f"listening on {place.path}")
         place.unblock()
@@ -189,14 +207,14 @@ def _serve_socket(config: "Config", signer: "Signer") -> NoReturn:
 
 
 def confinement(mode: str, socket: str | None = None, connections: int = 0) -> "confine.Plan":
-    """What is left to the signer: the key in its memory, who it talks to, and the removal of
-    its ``socket``, if it has one, on which there are as many ``connections``.
+    """What is left to the signer: the key in its memory, who it talks to on as many
+    ``connections``, and the removal of its ``socket``, if it has made one.
 
     No thread and no process: those that sign for it are there already, confined as with --stdio.
     """
     from ..common.sandbox import confine
     return confine.Plan(
-        name="accountd", mode=mode, network=False, lock_memory=True, listen=socket is not None,
+        name="accountd", mode=mode, network=False, lock_memory=True, listen=connections > 0,
         files=FILES + connections, processes=0, memory=MEMORY,
         remove=(os.path.dirname(socket),) if socket is not None else ())
 

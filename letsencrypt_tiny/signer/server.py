@@ -32,20 +32,20 @@ _GONE = select.EPOLLHUP | select.EPOLLERR
 
 
 class Server:
-    """Serves who connects to a socket that is listened on."""
+    """Serves who connects to sockets that are listened on."""
 
-    def __init__(self, listener: socket.socket, signer: Signer, workers: Sequence[Worker] = (),
-                 signs: bool = True, limit: int = MAX_CONNECTIONS) -> None:
+    def __init__(self, listeners: Sequence[socket.socket], signer: Signer,
+                 workers: Sequence[Worker] = (), signs: bool = True,
+                 limit: int = MAX_CONNECTIONS) -> None:
         """``signs``: a request that is alone is signed here, even if there are ``workers``;
         ``limit``: of connections."""
-        self._listener = listener
-        self._signer = signer
+        self._listeners = {listener.fileno(): listener for listener in listeners}
         self._workers = {worker.descriptor: worker for worker in workers}
-        self._signs = signs
+        self._signer, self._signs = signer, signs
         self._limit = limit
         self._greeting = format_greeting(signer.greeting)
         self._budget = Budget()
-        self._count = 0
+        self._count = self._held = 0
         self._connections: dict[int, Connection] = {}
         self._room = Room()
         self._listens = True
@@ -53,9 +53,8 @@ class Server:
         self._turns: Turns[Connection] = Turns()
         self._due: dict[Connection, float] = {}   # whose line or answer must be through by then
         self._looked = 0.0
-        self._held = 0
         self._epoll = select.epoll()
-        for descriptor in (listener.fileno(), *self._workers):
+        for descriptor in (*self._listeners, *self._workers):
             self._epoll.register(descriptor, READING)
 
     def serve(self) -> NoReturn:
@@ -72,8 +71,8 @@ class Server:
                 self._attempt(self._connections[descriptor], events)
             elif descriptor in self._workers:
                 self._answered(self._workers[descriptor])
-            else:
-                self._accept()
+            elif descriptor in self._listeners:   # else it has been closed meanwhile
+                self._accept(self._listeners[descriptor])
         now = time.monotonic()
         if now >= self._looked + TICK:
             self._looked = now
@@ -125,13 +124,13 @@ class Server:
 
     # --- who there is ---
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         """Accept some connections; when there is no room, one at a time."""
         for _ in range(ACCEPTED if len(self._room) < self._limit else 1):
             if not self._listens:
                 break
             try:
-                sock = self._listener.accept()[0]
+                sock = listener.accept()[0]
             except (BlockingIOError, ConnectionError):
                 break
             except OSError as exc:
@@ -181,7 +180,8 @@ class Server:
     def _listen(self, listens: bool) -> None:
         if listens != self._listens:
             self._listens = listens
-            self._epoll.modify(self._listener.fileno(), READING if listens else NOTHING)
+            for descriptor in self._listeners:
+                self._epoll.modify(descriptor, READING if listens else NOTHING)
 
     def _close(self, conn: Connection) -> None:
         """End a connection, and let in who waits for that."""

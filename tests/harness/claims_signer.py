@@ -3,7 +3,7 @@
 from .claims import row
 
 SOCKET, MANY = "unit/test_signer_socket.py", "unit/test_signer_fleet.py"
-WORKERS = "unit/test_signer_workers.py"
+WORKERS, INHERITED = "unit/test_signer_workers.py", "unit/test_signer_inherited.py"
 
 FLEET = (
     row("no process takes others' places", "signer/room.py",
@@ -38,4 +38,10 @@ FLEET = (
     row("… and are believed what was asked for only", "signer/workers.py",
         "        if not self.jobs:", "        if False:",
         f"{WORKERS}::test_answers_that_nobody_asked_for"),
+    row("sockets that are for this process", "common/environment.py",
+        'if name in _SOCKETS and os.environ.get("LISTEN_PID") != str(os.getpid()):', "if False:",
+        f"{INHERITED}::test_sockets_for_another_process"),
+    row("… and not for those that sign", "signer/main.py",
+        "        for listener in listeners:\n            listener.close()\n        _confine",
+        "        _confine", f"{INHERITED}::test_processes_that_sign_have_none_of_them"),
 )

@@ -207,7 +207,8 @@ def _allowed(unit: str) -> set[str]:
 
 
 @pytest.mark.parametrize("unit, most", [("letsencrypt-tiny.service", 3.0),
-                                        ("letsencrypt-tiny-accountd.service", 0.5)])
+                                        ("letsencrypt-tiny-accountd.service", 0.5),
+                                        ("letsencrypt-tiny-accountd@.service", 0.5)])
 def test_exposure(unit: str, most: float) -> None:
     """systemd's own opinion, from 0 to 10."""
     with tempfile.TemporaryDirectory() as directory:
@@ -221,7 +222,8 @@ CONFINEMENT = {"landlock_create_ruleset", "landlock_add_rule", "landlock_restric
                "prctl", "prlimit64"}
 
 
-@pytest.mark.parametrize("unit", ["letsencrypt-tiny.service", "letsencrypt-tiny-accountd.service"])
+@pytest.mark.parametrize("unit", ["letsencrypt-tiny.service", "letsencrypt-tiny-accountd.service",
+                                  "letsencrypt-tiny-accountd@.service"])
 def test_the_unit_lets_processes_confine_themselves(unit: str) -> None:
     """Else they would go on without, in silence: confine = auto."""
     assert not CONFINEMENT - _allowed(unit)
@@ -249,7 +251,24 @@ def test_the_renewal_unit_allows_every_system_call_of_an_updater(
 def test_the_signers_unit_allows_every_system_call_of_it(server_calls: list[Call]) -> None:
     used = {call.name for call in server_calls if SIGNER in call.programs}
     assert {"bind", "mlockall", "accept4"} | CONFINEMENT < used
-    assert not used - _allowed("letsencrypt-tiny-accountd.service")
+    for unit in "letsencrypt-tiny-accountd.service", "letsencrypt-tiny-accountd@.service":
+        assert not used - _allowed(unit)
+
+
+def test_a_policys_unit_is_the_signers() -> None:
+    """But for what it is for; each has a socket that nobody else connects to."""
+    def settings(name: str) -> set[str]:
+        return {line for line in _unit(name).splitlines() if line and line[0] not in "#["}
+
+    whole, policy = (settings(f"letsencrypt-tiny-accountd{at}.service") for at in ("", "@"))
+    assert {line.partition("=")[0] for line in whole ^ policy} == {
+        "Description", "Requires", "ExecStart", "Also"}
+    start, = (line for line in whole if line.startswith("ExecStart="))
+    assert f"{start} --policy=%i" in policy and "LoadCredential=" in " ".join(policy)
+    for at, path in ("", "S.accountd"), ("@", "policy/%i"):
+        assert {f"ListenStream=/run/letsencrypt-tiny-accountd/{path}", "SocketMode=0600",
+                "SocketUser=_letsencrypt-accountd"} < settings(
+                    f"letsencrypt-tiny-accountd{at}.socket")
 
 
 def test_the_renewal_unit_allows_what_the_master_is_for() -> None:
@@ -361,6 +380,16 @@ def _accesses(calls: list[Call], program: str) -> Iterator[tuple[str, str]]:
             path = re.search(r", \d+<(/[^>]*)>, ", call.text)
             if path:
                 yield path.group(1), "m"
+
+
+def test_what_the_signers_profile_allows_of_credentials() -> None:
+    """Root owns them; those of its units, and of no other."""
+    rules = _rules("letsencrypt-tiny-accountd")
+    for unit in "letsencrypt-tiny-accountd", "letsencrypt-tiny-accountd@web1":
+        assert _granted(rules, f"/run/credentials/{unit}.service/account.key.next") >= {"r"}
+    text = Path(f"/etc/apparmor.d/{PROFILES['letsencrypt-tiny-accountd']}").read_text()
+    assert re.findall(r"^ *@\{run\}/credentials/.*$", text, re.M) == [
+        "  @{run}/credentials/letsencrypt-tiny-accountd{,@*}.service/* r,"]
 
 
 @pytest.mark.parametrize("program", CONFINED)

@@ -72,18 +72,19 @@ USER = {"HOME": "/h", "USER": "u", "LOGNAME": "u", "LANG": "tr_TR.ISO-8859-9", "
         "LC_CTYPE": "C", "LC_MESSAGES": "de"}
 PROXY = {"https_proxy": "http://p:1", "no_proxy": "a", "HTTPS_PROXY": "http://q:1", "NO_PROXY": ""}
 TERMINAL = {"TERM": "xterm-256color", "GPG_TTY": "/dev/pts/1"}
+SYSTEMD = {"CREDENTIALS_DIRECTORY": "/run/credentials/x"}
 GPG = {"GNUPGHOME": "/h/gpg", "DISPLAY": ":0", "WAYLAND_DISPLAY": "wayland-0", "XAUTHORITY": "/x",
        "DBUS_SESSION_BUS_ADDRESS": "unix:path=/x", "PINENTRY_USER_DATA": "x"}
 OWN = {"XDG_RUNTIME_DIR": "/run/user/1", "XDG_CONFIG_HOME": "/c", "XDG_CACHE_HOME": "/d",
        "TMPDIR": "/t"}
 KEPT = {"letsencrypt-tiny": {**USER, **PROXY, **TERMINAL},
-        "letsencrypt-tiny-accountd": {**USER, **TERMINAL, **GPG},
+        "letsencrypt-tiny-accountd": {**USER, **TERMINAL, **GPG, **SYSTEMD},
         "client": {**USER, **PROXY}, "webserver": USER, "tlsserver": USER}
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_what_is_needed_stays(program: str) -> None:
-    found = environment_of(program, {**USER, **PROXY, **TERMINAL, **GPG, **OWN})
+    found = environment_of(program, {**USER, **PROXY, **TERMINAL, **GPG, **SYSTEMD, **OWN})
     expected = {"PATH": environment.search_path(os.getuid()), **KEPT[program]}
     if os.getuid() != 0 and program.startswith("letsencrypt-tiny"):
         expected.update(OWN)

@@ -54,7 +54,7 @@ CONFFILES := letsencrypt-tiny.conf accountd.conf nginx.conf nginx-static.conf \
 MAN := letsencrypt-tiny-accountd.1 letsencrypt-tiny.conf.5 letsencrypt-tiny-certs.conf.5 \
        letsencrypt-tiny-accountd.conf.5 letsencrypt-tiny-migrate.7 letsencrypt-tiny.8
 DOCS := $(wildcard README.md SECURITY.md RELIABILITY.md)
-EXAMPLES := $(wildcard examples/*)
+EXAMPLES := $(shell find examples -type f | LC_ALL=C sort)
 SCHEMAS := share/status.schema.json
 
 # The sources are written for prefix=/usr; this says in every installed file where it went.
@@ -121,7 +121,7 @@ install: all
 ifneq ($(DOCS),)
 	install -m 0644 -t $(DESTDIR)$(docdir) $(DOCS)
 endif
-	install -d $(DESTDIR)$(docdir)/examples
+	install -d $(addprefix $(DESTDIR)$(docdir)/,$(sort $(dir $(EXAMPLES))))
 	@set -e; for f in $(EXAMPLES); do \
 	  $(call put,$$([ -x $$f ] && echo 0755 || echo 0644),$$f,$(docdir)/$$f); done
 	@$(call put,0644,config/certs.conf,$(docdir)/examples/certs.conf)

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import sid
+from . import netns, sid
 from .run import ENVIRONMENT, PARENT, ROOT, Result
 
 # What is mounted in it for each command; with that all end that it has started
@@ -39,11 +39,11 @@ _BASIC = ("ca-certificates", "make", "openssl", "passwd", "pebble", "procps", "p
 class Throwaway:
     """The chroot, of a ``release``, with these packages; what it holds of daemons is off."""
 
-    def __init__(self, release: str, packages: Sequence[str]) -> None:
-        """Raises RuntimeError if it can't be made."""
+    def __init__(self, release: str, packages: Sequence[str], tree: bool = True) -> None:
+        """Without ``tree`` that is not in there.  Raises RuntimeError if it can't be made."""
         self.path = Path(tempfile.mkdtemp(prefix="letsencrypt-tiny-debian-", dir=PARENT))
         done = subprocess.run(
-            ["/usr/bin/mmdebstrap", "--quiet", "--mode=root", "--variant=apt",
+            [*netns.outside(), "/usr/bin/mmdebstrap", "--quiet", "--mode=root", "--variant=apt",
              "--aptopt=Acquire::Check-Valid-Until \"false\"",
              f"--include={','.join((*_BASIC, *packages))}", release, str(self.path), sid.mirror()],
             env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -52,6 +52,10 @@ class Throwaway:
             self.remove()
             raise RuntimeError(f"mmdebstrap failed:\n{done.stderr[-3000:]}")
         self.path.chmod(0o755)
+        if tree:
+            self._install()
+
+    def _install(self) -> None:
         shutil.copytree(ROOT, self.path / "srv/tree", symlinks=True,
                         ignore=shutil.ignore_patterns(".git", "build", "__pycache__"))
         done = self.run("make", "-s", "-C", "/srv/tree", "install", "prefix=/usr", "DESTDIR=")
@@ -59,12 +63,15 @@ class Throwaway:
             self.remove()
             raise RuntimeError(f"make install failed:\n{done.stdout}{done.stderr}")
 
-    def run(self, *argv: str, timeout: float = 900, network: bool = False) -> "Result[str]":
-        """Run a command in it; with ``network`` it is this machine's, else none at all."""
+    def run(self, *argv: str, timeout: float = 900, network: bool = False,
+            loopback: bool = False) -> "Result[str]":
+        """Run a command in it; with ``network`` it is this machine's, with ``loopback`` that of
+        the tests, else none at all."""
+        where = netns.outside() if network else []
         return subprocess.run(
-            ["/usr/bin/unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc",
-             *(["--net"] if not network else []), "--", "/bin/sh", "-c", _ENTER, "sh",
-             str(self.path), *argv], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            [*where, "/usr/bin/unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts",
+             "--ipc", *(["--net"] if not network and not loopback else []), "--", "/bin/sh", "-c",
+             _ENTER, "sh", str(self.path), *argv], stdin=subprocess.DEVNULL, capture_output=True, text=True,
             env={**ENVIRONMENT, "THROWAWAY": "yes", "DEBIAN_FRONTEND": "noninteractive"},
             timeout=timeout, check=False, errors="replace")
 

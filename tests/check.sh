@@ -89,7 +89,7 @@ lint() {
     step pycodestyle "${sources[@]}"
     step pycodestyle --ignore=E402 programs/*  # imports follow sys.path
     step mandoc -T lint -W warning man/*
-    mapfile -t shell < <(grep -rlIE '^#! ?/bin/sh' tests debian .ci)
+    mapfile -t shell < <(grep -rlIE '^#! ?/bin/sh' tests debian examples .ci)
     step checkbashisms -f "${shell[@]}"
     for file in "${shell[@]}"; do step sh -n "$file"; done
     mapfile -t shell < <(grep -rlIE '^#! ?/bin/bash' tests debian .ci)

@@ -71,7 +71,8 @@ class Throwaway:
         return subprocess.run(
             [*where, "/usr/bin/unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts",
              "--ipc", *(["--net"] if not network and not loopback else []), "--", "/bin/sh", "-c",
-             _ENTER, "sh", str(self.path), *argv], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+             _ENTER, "sh", str(self.path), *argv],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
             env={**ENVIRONMENT, "THROWAWAY": "yes", "DEBIAN_FRONTEND": "noninteractive"},
             timeout=timeout, check=False, errors="replace")
 

@@ -3,6 +3,7 @@ made centrally and pushed to where they are used."""
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -14,7 +15,7 @@ import pytest
 
 from harness import ca, judge
 from harness.pebble import Pebble
-from harness.run import ENVIRONMENT, ROOT, Site
+from harness.run import ENVIRONMENT, ROOT, SIGNER_USER, Site
 from harness.sshd import SSHD
 
 PUSH, RECEIVE = (ROOT / "examples" / f"{name}-certificate.sh" for name in ("push", "receive"))
@@ -46,8 +47,6 @@ def only_its_own(site: Site) -> None:
     assert "web2.example is not one of its identifiers" in done.stderr
     assert judge.names(site.file("a")) == {"web1.example", "www.web1.example"}
     assert not site.file("b").exists()
-    done = site.run("account", "--deactivate", "--yes")
-    assert done.returncode == 1 and "deactivate is not allowed" in done.stderr
 
 
 def test_a_policy_by_forced_command(ready: Site) -> None:
@@ -61,6 +60,8 @@ def test_a_policy_by_forced_command(ready: Site) -> None:
     with SSHD(f'restrict,command="{own} --stdio --policy=web1"') as sshd:
         by_ssh(ready, sshd, *own.split(), "--stdio", "--policy=any")
         only_its_own(ready)
+        done = ready.run("account", "--deactivate", "--yes")
+        assert done.returncode == 1 and "deactivate is not allowed" in done.stderr
 
 
 @contextmanager
@@ -93,6 +94,13 @@ def test_a_policy_by_socket(ready: Site, tmp_path: Path) -> None:
             SSHD(f'restrict,command="nc -UN {path}"') as sshd:
         by_ssh(ready, sshd, "letsencrypt-tiny-accountd", "--stdio")
         only_its_own(ready)
+        # and on this host, owned as by SocketUser=
+        shutil.chown(path, SIGNER_USER, SIGNER_USER)
+        path.chmod(0o600)
+        del ready.main["accountd"], ready.certs["b"]
+        ready.main["client"]["socket"] = str(path)
+        done = ready.run("newOrder", "--force")
+        assert done.returncode == 0, done.stderr
     assert f"listening on {path} (inherited)" in (tmp_path / "log").read_text()
 
 
@@ -132,8 +140,13 @@ class Pushed:
         return all((self.directory / name).read_bytes() == site.file("a", name).read_bytes()
                    for name in ("privkey.pem", "fullchain.pem"))
 
+    def take(self, text: str) -> "subprocess.CompletedProcess[str]":
+        """As it comes from sshd."""
+        return subprocess.run([RECEIVE, self.directory, self.script], input=text, text=True,
+                              env=ENVIRONMENT, capture_output=True, timeout=60, check=False)
+
     def push(self, sshd: SSHD, text: str) -> "subprocess.CompletedProcess[str]":
-        """Send this."""
+        """Send this, and ask for something else than what is to be done with it."""
         return subprocess.run([*sshd.client, "-T", "signer", "sh -c 'touch /srv/evil'"], input=text,
                               env=ENVIRONMENT, capture_output=True, text=True, timeout=60,
                               check=False)
@@ -155,7 +168,7 @@ def test_pushed_certificates(ready: Site) -> None:
         done = ready.run("newOrder")
         assert done.returncode == 0, done.stderr
         assert pushed.has(ready) and pushed.told == 2
-        nothing_else(pushed, sshd, ready)
+        nothing_else(pushed, ready)
         another(pushed, sshd)
         sshd.stop()
         done = subprocess.run([PUSH, ready.lib / "certs/a", "signer"], capture_output=True,
@@ -173,6 +186,7 @@ def another(pushed: Pushed, sshd: SSHD) -> None:
     assert os.readlink(pushed.directory) != before
     assert not (pushed.directory.parent / before).exists()
     assert judge.mode(pushed.directory / "privkey.pem") == 0o600
+    assert not os.path.exists("/srv/evil")
 
 
 def pair(pushed: Pushed, days: str = "1") -> tuple[str, str]:
@@ -183,7 +197,7 @@ def pair(pushed: Pushed, days: str = "1") -> tuple[str, str]:
                                        "-days", days).decode()
 
 
-def nothing_else(pushed: Pushed, sshd: SSHD, site: Site) -> None:
+def nothing_else(pushed: Pushed, site: Site) -> None:
     """Whatever else comes changes nothing, nor does the same again."""
     key, chain = (site.file("a", name).read_text() for name in ("privkey.pem", "fullchain.pem"))
     before = os.readlink(pushed.directory)
@@ -191,10 +205,9 @@ def nothing_else(pushed: Pushed, sshd: SSHD, site: Site) -> None:
     for text, why in ((key + chain, ""), ("", "no private key"), (chain, "no private key"),
                       (key, "no certificate"), (ca.genkey() + chain, "is for another key"),
                       (key + chain + "#" * 300000, "more than 256 KiB")):
-        done = pushed.push(sshd, text)
+        done = pushed.take(text)
         assert done.returncode == (1 if why else 0) and why in done.stderr, done
         assert pushed.has(site) and pushed.told == 2 and os.readlink(pushed.directory) == before
-    assert not os.path.exists("/srv/evil")
 
 
 def test_what_is_there_already_is_left_alone(ready: Site) -> None:

@@ -184,7 +184,7 @@ def test_what_is_no_such_socket(what: str, tmp_path: Path, credentials: Path) ->
                 ".socket unit needs ListenStream=/PATH and Accept=no)\n")
 
 
-@pytest.mark.parametrize("number", ["", "0", "-1", "65", "x", "1 ", "99999999999"])
+@pytest.mark.parametrize("number", ["", "0", "65", "1 "])
 def test_no_such_number(number: str, tmp_path: Path, credentials: Path) -> None:
     with listener(tmp_path / "S") as sock:
         sock.listen()

@@ -3,7 +3,7 @@
 #   make                the programs and modules compile
 #   make install        DESTDIR= prefix=/usr/local sysconfdir= localstatedir=/var runstatedir=/run
 #   make uninstall      leaves configuration, keys and certificates
-#   make deb            the Debian package, source and binary, in build/
+#   make deb            the Debian packages, source and binary, in build/
 #   make check          the whole test suite; tests/check.sh STAGE… runs parts of it
 #   make soak           tests that take minutes each
 #   make mutants        takes each claim of SECURITY.md out of the code, and sees that tests fail
@@ -77,7 +77,7 @@ DEBS_BUILD := build-essential debhelper dh-apparmor dh-python python3
 DEBS_DEMO  := $(DEBS_BUILD) ca-certificates iproute2 iptables nftables openssl pebble procps \
               python3-configobj python3-pycryptodome python3-seccomp
 DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor bind9 bind9-utils caddy devscripts gnupg haproxy \
-              lacme lacme-accountd ?libengine-pkcs11-openssl libcrypt-openssl-rsa-perl \
+              jq lacme lacme-accountd ?libengine-pkcs11-openssl libcrypt-openssl-rsa-perl \
               libnginx-mod-stream lintian locales \
               mandoc mmdebstrap mypy nginx openssh-client openssh-server pycodestyle pyflakes3 \
               ?p11-kit-modules ?pkcs11-provider python3-dnspython python3-idna ?python3-lexicon \
@@ -130,16 +130,18 @@ ifneq ($(unitdir),)
 	install -d $(DESTDIR)$(unitdir)
 	@$(call put,0644,debian/$(PACKAGE).service,$(unitdir)/$(PACKAGE).service)
 	@$(call put,0644,debian/$(PACKAGE).timer,$(unitdir)/$(PACKAGE).timer)
-	@set -e; for f in accountd failures; do \
-	  $(call put,0644,debian/$(PACKAGE).$(PACKAGE)-$$f.service,$(unitdir)/$(PACKAGE)-$$f.service); done
+	@$(call put,0644,debian/$(PACKAGE).$(PACKAGE)-failures.service,$(unitdir)/$(PACKAGE)-failures.service)
+	@$(call put,0644,debian/$(PACKAGE)-accountd.service,$(unitdir)/$(PACKAGE)-accountd.service)
 endif
 ifneq ($(sysusersdir),)
 	install -d $(DESTDIR)$(sysusersdir)
-	@$(call put,0644,debian/$(PACKAGE).sysusers,$(sysusersdir)/$(PACKAGE).conf)
+	@set -e; for f in $(PACKAGE) $(PACKAGE)-accountd; do \
+	  $(call put,0644,debian/$$f.sysusers,$(sysusersdir)/$$f.conf); done
 endif
 ifneq ($(tmpfilesdir),)
 	install -d $(DESTDIR)$(tmpfilesdir)
-	@$(call put,0644,debian/$(PACKAGE).tmpfiles,$(tmpfilesdir)/$(PACKAGE).conf)
+	@set -e; for f in $(PACKAGE) $(PACKAGE)-accountd; do \
+	  $(call put,0644,debian/$$f.tmpfiles,$(tmpfilesdir)/$$f.conf); done
 endif
 ifeq ($(DESTDIR),)
 	$(PYTHON) -m compileall -q $(datadir)/letsencrypt_tiny
@@ -156,17 +158,17 @@ ifneq ($(unitdir),)
 	rm -f $(addprefix $(DESTDIR)$(unitdir)/$(PACKAGE),.service .timer -accountd.service -failures.service)
 endif
 ifneq ($(sysusersdir),)
-	rm -f $(DESTDIR)$(sysusersdir)/$(PACKAGE).conf
+	rm -f $(addprefix $(DESTDIR)$(sysusersdir)/$(PACKAGE),.conf -accountd.conf)
 endif
 ifneq ($(tmpfilesdir),)
-	rm -f $(DESTDIR)$(tmpfilesdir)/$(PACKAGE).conf
+	rm -f $(addprefix $(DESTDIR)$(tmpfilesdir)/$(PACKAGE),.conf -accountd.conf)
 endif
 
 # dpkg-buildpackage writes beside and into the source tree, so it gets a copy.
 COPY := build/$(PACKAGE)-$(VERSION)
 deb:
 	@dpkg-checkbuilddeps 2>/dev/null || tests/setup.sh $(DEBS_BUILD)
-	rm -rf $(COPY) build/$(PACKAGE)_* && mkdir -p $(COPY)
+	rm -rf $(COPY) build/$(PACKAGE)_* build/$(PACKAGE)-accountd_* && mkdir -p $(COPY)
 	tar -c --exclude=./build --exclude=./.git --exclude=__pycache__ . | tar -x -C $(COPY)
 	cd $(COPY) && dpkg-buildpackage -us -uc
 	rm -rf $(COPY)

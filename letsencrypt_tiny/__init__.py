@@ -1,3 +1,3 @@
 """letsencrypt-tiny: an ACME client written with process isolation in mind."""
 
-__version__ = "1.0"
+__version__ = "1.1"

@@ -100,11 +100,10 @@ lint() {
 units() {  # systemd's own opinion, where it is installed; nothing is started
     command -v systemd-analyze >/dev/null || return 0
     local dir file status=0; dir=$(mktemp -d)
-    install -m 0644 debian/letsencrypt-tiny.service debian/letsencrypt-tiny.timer "$dir"
-    for file in accountd failures; do
-        install -m 0644 "debian/letsencrypt-tiny.letsencrypt-tiny-$file.service" \
-            "$dir/letsencrypt-tiny-$file.service"
-    done
+    install -m 0644 debian/letsencrypt-tiny.service debian/letsencrypt-tiny.timer \
+        debian/letsencrypt-tiny-accountd.service "$dir"
+    install -m 0644 debian/letsencrypt-tiny.letsencrypt-tiny-failures.service \
+        "$dir/letsencrypt-tiny-failures.service"
     # the programs and man pages need not be installed yet
     sed -i -e 's,^\(Exec[A-Za-z]*=-\?\)[^ ]*,\1/bin/true,' -e '/^Documentation=/d' "$dir"/*.service
     sed -i -e '/^Documentation=/d' "$dir"/*.timer
@@ -135,7 +134,7 @@ package() {
 
 # What depends on the machine is tried on the package, as it is installed; the rest of these files
 # in the tree.
-INSTALLED_TESTS=(tests/integration/test_{environment,neighbours,privileges,redteam}.py)
+INSTALLED_TESTS=(tests/integration/test_{environment,neighbours,privileges,readme,redteam}.py)
 installed() {
     local before
     before=$(dpkg-query -W -f '${db:Status-Status}' letsencrypt-tiny 2>/dev/null || true)
@@ -144,7 +143,8 @@ installed() {
     beside installed-2
     INSTALLED=1 tests -m "not once" "${INSTALLED_TESTS[@]}"
     told
-    [ "$before" = installed ] || step root dpkg --purge letsencrypt-tiny
+    [ "$before" = installed ] ||
+        step root dpkg --purge letsencrypt-tiny letsencrypt-tiny-accountd
 }
 
 # Confinement depends on the versions of Python, libc, libseccomp and openssl, and the way to keys
@@ -169,6 +169,8 @@ other() {
         --customize-hook='mkdir "$1/srv/tree"' \
         --customize-hook='cd "$TREE" && tar -c --exclude=./build --exclude=./.git . |
             tar -x -C "$1/srv/tree"' \
+        --customize-hook='chroot "$1" python3 -m compileall -q \
+            /srv/tree/letsencrypt_tiny /srv/tree/tests/harness' \
         --customize-hook='chroot "$1" python3 -B -m pytest -q -m "not once" \
             '"${OTHER_TESTS[*]/#//srv/tree/tests/}" \
         "$release" /dev/null "$mirror" 2>&1 | tee "$out"

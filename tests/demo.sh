@@ -21,10 +21,8 @@ fi
 turns=(- '\' '|' /) good='*' bad=X
 [ -z "$utf8" ] || turns=(⠋ ⠙ ⠹ ⠸ ⠼ ⠴ ⠦ ⠧ ⠇ ⠏) good=✔ bad=✗
 
-remove() { removed=letsencrypt-tiny; dpkg "$@" >>"$log" 2>&1; }
-
 tidy() {
-    local status=$? package removed=''
+    local status=$? package purge=() remove=()
     trap '' INT TERM HUP
     if [ "$child" ]; then  # dpkg is never left halfway
         [ "$patient" ] || kill -- "-$child" 2>/dev/null || true
@@ -34,13 +32,16 @@ tidy() {
     for package in "${packages[@]}"; do
         case ${before[$package]} in
             installed) ;;
-            config-files) remove --remove "$package" || status=1 ;;
-            *) remove --purge "$package" || status=1 ;;
+            config-files) remove+=("$package") ;;
+            *) purge+=("$package") ;;
         esac
     done
+    [ ${#remove[@]} -eq 0 ] || dpkg --remove "${remove[@]}" >>"$log" 2>&1 || status=1
+    [ ${#purge[@]} -eq 0 ] || dpkg --purge "${purge[@]}" >>"$log" 2>&1 || status=1
     if [ "$status" -eq 0 ]; then
         rm -f "$log"
-        [ -z "$removed" ] || printf '\n %s%s\n' "$dim" "$removed is removed again.$off"
+        [ ${#remove[@]}${#purge[@]} = 00 ] ||
+            printf '\n %s%s\n' "$dim" "What was installed of letsencrypt-tiny is removed again.$off"
     else
         [ "$status" -lt 128 ] || echo "demo: interrupted" >&2
         echo "demo: what was said is in $log" >&2

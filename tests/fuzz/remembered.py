@@ -2,26 +2,37 @@
 administrator has made of it since, it is read, or is as good as nothing, and is written again.
 
 Each lets its file be read, has something remembered, and looks whether that, and what has nothing
-to do with it, is there afterwards.  No fsync: a million times each would take hours.
+to do with it, is there afterwards.  One in ``REAL`` is a file; the others are held in memory, as a
+million files each would take hours.
 """
 
 import hashlib
+import itertools
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from letsencrypt_tiny.common.wire.jsonfields import dump
+from letsencrypt_tiny.common.wire.jsonfields import JsonObject, dump
 from letsencrypt_tiny.common.wire.order import Directory
 from letsencrypt_tiny.dns import journal as published
+from letsencrypt_tiny.master.store import files as written
+from letsencrypt_tiny.master.store.entry import Entries, Entry, Step
 from letsencrypt_tiny.master.store.journal import Journal, SectionState, filename_of
 from letsencrypt_tiny.master.store.outages import Outage, Outages
+from letsencrypt_tiny.master.store.pairs import Pairs
 from letsencrypt_tiny.master.store.pauses import Pause, Pauses
 from letsencrypt_tiny.master.store.renewals import Renewal, Renewals
+from letsencrypt_tiny.master.store.requests import Requests
+from letsencrypt_tiny.master.store.statefile import StateFile
 from letsencrypt_tiny.master.store.tally import Tally
+from letsencrypt_tiny.master.store.told import Failing, Failure
+from letsencrypt_tiny.master.store.troubles import Trouble, Troubles
 
 URL, OTHER = "https://ca.example/dir", "https://other.example/dir"
 NOW = 1_800_000_000
+REAL = 50
 DIGEST = "A" * 43
 STATE = SectionState(URL, DIGEST, f"{URL}/o/1", "ab" * 32, True, True, 7, failures=2, failed=NOW,
                      why="no", wish="12345678")
@@ -108,6 +119,61 @@ def _tally(room: str) -> object:
     return found
 
 
+def _troubles(room: str) -> object:
+    found, other = Troubles(room).of("a"), Troubles(room).of("b")
+    Troubles(room).learn({"a": "no"}, (), NOW)
+    made = Troubles(room).of("a")
+    _agree((made and (made.last, made.why)), (NOW, "no"))
+    if other is not None and other.last > NOW - 86400:
+        _agree(Troubles(room).of("b"), other)
+    Troubles(room).learn({}, Troubles(room).known(), NOW)
+    _agree(Troubles(room).known(), set())
+    return found
+
+
+def _told(room: str) -> object:
+    found = Failing(room).all()
+    Failing(room).settle({"a": Failure(NOW, "no")}, ["b"], ["a"])
+    _agree({name: value for name, value in Failing(room).all().items() if name not in ("", "a")},
+           {name: value for name, value in found.items() if name not in ("", "a")})
+    Failing(room).told(NOW)
+    _agree(Failing(room).untold(NOW + 1), False)
+    _agree(Failing(room).fresh(["a line"], NOW) and Failing(room).fresh(["a line"], NOW), [])
+    return found.get("a")
+
+
+def _pairs(room: str) -> object:
+    pairs = Pairs(room)
+    found = pairs.fits("/a", "1 2 3")
+    pairs.seen("/b", "4 5 6", NOW - 60, NOW)
+    pairs.keep()
+    _agree((Pairs(room).fits("/a", "1 2 3"), Pairs(room).fits("/b", "4 5 6")), (found, True))
+    return found
+
+
+def _requests(room: str) -> object:
+    found = Requests(room).kept("a", b"key", ["req"])
+    if found not in (b"", b"a request"):
+        raise AssertionError("what was not made with these arguments")
+    Requests(room).keep("a", b"key", ["req", "-new"], b"another")
+    _agree(Requests(room).kept("a", b"key", ["req", "-new"]), b"another")
+    return found
+
+
+def _entries(room: str) -> object:
+    found = Entries(room).all()
+    for step in (step for entry in found.values() for step in entry.steps):
+        if os.path.dirname(step.version) or not os.path.isabs(step.place):
+            raise AssertionError("a step that leads elsewhere")
+        os.path.lexists(step.place)    # for the system, it is a path
+    entry = Entry((Step("/b/cert.pem", digest="0"), Step("/b/key.pem", digest="1")), 3, 2, True)
+    Entries(room).write("b", entry)
+    _agree(Entries(room).all(), {**found, "b": entry})
+    Entries(room).remove("b")
+    _agree(Entries(room).all(), {name: value for name, value in found.items() if name != "b"})
+    return found.get("a")
+
+
 def _records(room: str) -> object:
     """The journal of the DNS updater: only whole lines stay, and they say the same again."""
     path = Path(room, "records")
@@ -126,12 +192,35 @@ def _left(path: Path) -> object:
         os.close(descriptor)
 
 
+@contextmanager
+def _held(path: str, data: bytes) -> Iterator[None]:
+    """State files are in memory meanwhile; there is one."""
+    files = {path: data}
+    text, write, remove = StateFile.text, StateFile.write, written.remove
+
+    def instead(self: StateFile, values: JsonObject, durable: bool = False) -> None:
+        files[self.path] = dump(values) + b"\n"
+    StateFile.text = lambda self: files.get(self.path, b"")    # type: ignore[method-assign]
+    StateFile.write = instead                                  # type: ignore[method-assign]
+    written.remove = lambda path: files.pop(path, None)        # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        StateFile.text, StateFile.write = text, write          # type: ignore[method-assign]
+        written.remove = remove
+
+
 def _reader(filename: str, look: Look) -> Callable[[bytes], object]:
     """Return what lets ``look`` find bytes in a file, in a directory that lasts as long as it."""
     room = tempfile.TemporaryDirectory(prefix="fuzz-")
     path = Path(room.name, filename)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    count = itertools.count()
 
     def read(data: bytes) -> object:
+        if look is not _records and next(count) % REAL:
+            with _held(str(path), data):
+                return look(room.name)
         path.unlink(missing_ok=True)
         path.write_bytes(data)
         path.chmod(0o600)
@@ -141,6 +230,12 @@ def _reader(filename: str, look: Look) -> Callable[[bytes], object]:
 
 def _published(what: str, name: str) -> bytes:
     return dump({"is": what, "name": name, "value": DIGEST, "zone": "a.example", "how": ""}) + b"\n"
+
+
+def _kept() -> bytes:
+    with tempfile.TemporaryDirectory() as room:
+        Requests(room).keep("a", b"key", ["req"], b"a request")
+        return Path(room, "requests", filename_of("a", "csr-")).read_bytes()
 
 
 def files() -> dict[str, tuple[Callable[[bytes], object], Sequence[bytes]]]:
@@ -164,6 +259,17 @@ def files() -> dict[str, tuple[Callable[[bytes], object], Sequence[bytes]]]:
             dump({"a": " ".join(map(str, RENEWAL)), "b": " ".join(map(str, RENEWAL))})]),
         ("state of limits", "tally.json", _tally, [
             dump({URL: {"names": {"a": NOW + 9, "b": NOW - 9}}})]),
+        ("state of troubles", "troubles.json", _troubles, [
+            dump({name: Trouble(NOW - 60, NOW - 6, 3, "x")._asdict() for name in "ab"})]),
+        ("state of what was told", "told.json", _told, [
+            dump({"sections": {name: Failure(NOW - 60, "x", NOW - 6, NOW)._asdict()
+                               for name in ("", "a", "b")}, "lines": {"a#": NOW - 9}})]),
+        ("state of pairs", "pairs.json", _pairs, [dump({"/a": "1 2 3", "/c": "4 5 6"})]),
+        ("state of requests", f"requests/{filename_of('a', 'csr-')}", _requests, [_kept()]),
+        ("state of what takes its place", "installing.json", _entries, [
+            dump({name: {**Entry((), 0, 3, True)._asdict(), "steps": [
+                {"place": f"/{name}/cert.pem", "version": "2026-11-25T012644Z"},
+                {"place": f"/{name}/key.pem", "digest": "ab" * 32}]} for name in "ab"})]),
         ("records published", "records", _records, [
             _published("published", "_acme-challenge.a.example")
             + _published("published", "_acme-challenge.b.example")

@@ -58,6 +58,10 @@ class Daemon:
         """Return what the server wrote since ``mark()``."""
         return self.log.read_bytes()[self._mark:].decode(errors="backslashreplace")
 
+    def ended(self) -> bool:
+        """Say whether it has ended by itself."""
+        return self._process.poll() is not None
+
     def stop(self) -> None:
         """Terminate the server, kill it if it won't, and wait for it."""
         if self in running:

@@ -139,14 +139,12 @@ class Hostile:
 
     def __enter__(self) -> "Hostile":
         self._temporary = tempfile.TemporaryDirectory(prefix="hostile-")
-        path = Path(self._temporary.name)
-        path.chmod(0o755)  # children without privilege read the CA file
+        (path := Path(self._temporary.name)).chmod(0o755)  # children, who read the CA file
         self.ca = self._authority or ca.CA(path, "Hostile")
         self.ca_file = self.ca.root
         self.http_port = free_port()
-        chain, key = self._identity or self.ca.server(self._server_names)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._tls.load_cert_chain(chain, key)
+        self._tls.load_cert_chain(*(self._identity or self.ca.server(self._server_names)))
         self._http = _Server(self, self._tls)
         self.port = self._http.server_address[1]
         self.base = f"https://127.0.0.1:{self.port}"
@@ -250,14 +248,18 @@ class Hostile:
                 return Response.problem("malformed", f"{type(exc).__name__}: {exc}", 400)
 
     def _directory(self, _request: Request) -> Response:
+        names = ("newNonce", "newAccount", "newOrder", "revokeCert", "keyChange")
         return Response.json({
-            "newNonce": self.url("newNonce"), "newAccount": self.url("newAccount"),
-            "newOrder": self.url("newOrder"), "revokeCert": self.url("revokeCert"),
-            "keyChange": self.url("keyChange"), "meta": {"termsOfService": self.url("terms")},
+            **{name: self.url(name) for name in names}, "meta": {"termsOfService": self.url("tos")},
             secrets.token_urlsafe(6): "https://community.example/unknown-members-are-ignored"})
 
     def _newNonce(self, request: Request) -> Response:
         return Response(200 if request.method == "HEAD" else 204, {"Cache-Control": "no-store"})
+
+    def adopt(self, jwk: JSON, contact: Sequence[str] = ()) -> str:
+        """Make an account of this key, as if it had been asked for; return its URL."""
+        self._accounts.append({"jwk": jwk, "status": "valid", "contact": contact})
+        return self.url(f"account/{len(self._accounts) - 1}")
 
     def _newAccount(self, request: Request) -> Response:
         jwk = request.protected["jwk"]
@@ -266,13 +268,12 @@ class Hostile:
                 return self._show_account(number, 200)
         if request.payload.get("onlyReturnExisting"):
             return Response.problem("accountDoesNotExist", "no account with this key", 400)
-        self._accounts.append({"jwk": jwk, "status": "valid",
-                               "contact": request.payload.get("contact", [])})
+        self.adopt(jwk, request.payload.get("contact", []))
         return self._show_account(len(self._accounts) - 1, 201)
 
     def _show_account(self, number: int, status: int = 200) -> Response:
-        account = {key: value for key, value in self._accounts[number].items() if key != "jwk"}
-        account["orders"] = self.url(f"orders/{number}")
+        account = {**self._accounts[number], "orders": self.url(f"orders/{number}")}
+        del account["jwk"]
         return Response.json(account, status, {"Location": self.url(f"account/{number}")})
 
     def _account(self, request: Request) -> Response:
@@ -282,8 +283,8 @@ class Hostile:
         return self._show_account(int(request.id))
 
     def _orders(self, _request: Request) -> Response:
-        return Response.json({"orders": [self.url(f"order/{number}")
-                                         for number in range(len(self.orders))]})
+        urls = [self.url(f"order/{number}") for number in range(len(self.orders))]
+        return Response.json({"orders": urls})
 
     def _newOrder(self, request: Request) -> Response:
         identifiers = request.payload["identifiers"]
@@ -412,8 +413,8 @@ class _Server(http.server.ThreadingHTTPServer):
         self._open.add(connection)
         try:
             super().finish_request(connection, client_address)
-        except OSError:
-            pass  # the client had enough
+        except OSError:    # the client had enough
+            pass
         finally:
             self._open.discard(connection)
             connection.close()

@@ -28,7 +28,8 @@ class Pebble:
     ``sleeptime`` (at most, seconds) and ``nosleep`` change that.  ``alternate_roots`` and
     ``chain_length`` are the number of alternate chains and of intermediates in a chain;
     ``config`` adds members to "pebble" in its configuration file; ``program`` is another Pebble
-    than the installed one (see ``sid``).  ``settings`` are those of certificates from it.
+    than the installed one (see ``sid``); ``dns_port`` is that of ``names``.  ``settings`` are
+    those of certificates from it.
 
     ``directory`` is the directory's URL, ``ca_file`` holds the CA of its HTTPS certificate;
     ``host`` is where it is reached, at loopback or at the end of a line (see ``far``).
@@ -41,7 +42,7 @@ class Pebble:
                  chain_length: int = 1, http_port: int = 0, tls_port: int = 0,
                  config: dict[str, Any] | None = None, env: dict[str, str] | None = None,
                  dns_server: str = "", program: Path = INSTALLED,
-                 host: str = "127.0.0.1") -> None:
+                 host: str = "127.0.0.1", dns_port: int = 0) -> None:
         knobs = {"PEBBLE_VA_NOSLEEP": int(nosleep) or None, "PEBBLE_VA_SLEEPTIME": sleeptime,
                  "PEBBLE_VA_ALWAYS_VALID": int(always_valid) or None,
                  "PEBBLE_WFE_NONCEREJECT": noncereject, "PEBBLE_AUTHZREUSE": authzreuse,
@@ -54,6 +55,7 @@ class Pebble:
         self.settings = {"ari": "no"} if program == INSTALLED else {}
         self._strict = strict
         self._dns_server = dns_server    # "": ``names``
+        self._dns_port = dns_port
         self._alternate_roots = alternate_roots
         listen, self._management, free_http, free_tls = free_ports(4)
         self._port = listen
@@ -78,7 +80,7 @@ class Pebble:
             "certificate": str(chain), "privateKey": str(key),
             "httpPort": self.http_port, "tlsPort": self.tls_port,
             "ocspResponderURL": "", "externalAccountBindingRequired": False, **self._config}}))
-        self.names = Names(path)
+        self.names = Names(path, self._dns_port)
         try:
             self._daemon = Daemon(
                 [str(self._program), "-config", str(config), "-dnsserver",

@@ -60,18 +60,18 @@ class Unavailable(Exception):
     """The server can't be installed here; says why."""
 
 
-def installed(requirement: str) -> Path:
+def installed(requirement: str, within: str = "servers") -> Path:
     """Return the interpreter of the virtual environment that has what is required.
 
-    Raises Unavailable.
+    ``within``: the environment's name, for what doesn't go together.  Raises Unavailable.
     """
     build = ROOT / "build"
     if not build.exists():
         build.mkdir()
         os.chown(build, ROOT.stat().st_uid, ROOT.stat().st_gid)    # others build there, too
-    environment = build / "servers"
+    environment = build / within
     done = environment / f"{requirement}.installed"
-    with open(build / "servers.lock", "w", encoding="ascii") as lock:
+    with open(build / f"{within}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         python = environment / "bin/python3"
         if not done.exists():

@@ -16,13 +16,14 @@ mount --make-rprivate /
 mount -t proc proc "$1/proc"
 mount -t tmpfs -o mode=0755 tmpfs "$1/dev"
 mount -t tmpfs -o mode=0755 tmpfs "$1/run"
-for name in null zero full random urandom tty ptmx; do
+for name in null zero full random urandom tty; do
     : >"$1/dev/$name"
     mount --bind "/dev/$name" "$1/dev/$name"
 done
 mkdir -m 1777 "$1/dev/shm" "$1/run/lock"
 mkdir "$1/dev/pts"
-mount --bind /dev/pts "$1/dev/pts"
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts "$1/dev/pts"
+ln -s pts/ptmx "$1/dev/ptmx"
 ln -s /proc/self/fd "$1/dev/fd"
 ln -s /proc/self/fd/0 "$1/dev/stdin"
 ln -s /proc/self/fd/1 "$1/dev/stdout"

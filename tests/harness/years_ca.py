@@ -11,6 +11,7 @@ from letsencrypt_tiny.common.wire import order as wire
 from letsencrypt_tiny.common.wire.renewal import RenewalQuery
 from letsencrypt_tiny.common.x509.csr import parse_csr
 from letsencrypt_tiny.master.peers.conversation import Answered, Ended
+from letsencrypt_tiny.master.store.outages import Outage
 
 from . import ca, daemon
 from .net import free_port
@@ -151,10 +152,11 @@ class Model:
         self._requests = [wire.parse_request(wire.format_request(request)[:-1])
                           for request in requests]
 
-    def begin(self, _account: str, *_: Any, doubted: bool = False, **__: Any) -> None:
+    def begin(self, _account: str, _issuers: Sequence[str] = (), find_key: bool = False,
+              outage: Outage | None = None) -> None:    # as the real one's
         authority = next(one for one in self.world.authorities.values()
                          if one.directory == self.issuer.directory)
-        self._answers = authority.answers(self._requests, doubted, self._written)
+        self._answers = authority.answers(self._requests, outage is not None, self._written)
         self._descriptor, writer = os.pipe()
         os.close(writer)     # there is always something to read
         self.runs = True

@@ -1,4 +1,4 @@
-"""The package as it was installed: files, owners, users, units, and the demonstration."""
+"""The packages as they were installed: files, owners, users, units, and the demonstration."""
 
 import grp
 import json
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.root
 LIBRARY = Path("/var/lib/letsencrypt-tiny")
 CONFIG = Path("/etc/letsencrypt-tiny")
 MASTER = "/usr/sbin/letsencrypt-tiny"
+PACKAGES = ("letsencrypt-tiny", "letsencrypt-tiny-accountd")
 MANUALS = ("letsencrypt-tiny.8", "letsencrypt-tiny-migrate.7", "letsencrypt-tiny-accountd.1",
            "letsencrypt-tiny.conf.5", "letsencrypt-tiny-certs.conf.5",
            "letsencrypt-tiny-accountd.conf.5")
@@ -34,8 +35,8 @@ def run(*argv: str, status: int = 0) -> str:
 
 
 def files() -> list[Path]:
-    return [Path(name) for name in run("dpkg", "-L", "letsencrypt-tiny").splitlines()
-            if name != "/."]
+    return [Path(name) for name in run("dpkg", "-L", *PACKAGES).splitlines()
+            if name not in ("", "/.")]
 
 
 @pytest.mark.parametrize("path, user, mode", [
@@ -50,10 +51,11 @@ def test_directories(path: Path, user: str, mode: int) -> None:
 
 def configured() -> None:
     """As at the next boot, and at the next upgrade."""
-    run("systemd-tmpfiles", "--create", "letsencrypt-tiny.conf")
-    run("env", "DPKG_MAINTSCRIPT_PACKAGE=letsencrypt-tiny", "DPKG_MAINTSCRIPT_NAME=postinst",
-        "DEBIAN_FRONTEND=noninteractive", "/var/lib/dpkg/info/letsencrypt-tiny.postinst",
-        "configure", "1.0")
+    run("systemd-tmpfiles", "--create", *(f"{package}.conf" for package in PACKAGES))
+    for package in reversed(PACKAGES):
+        run("env", f"DPKG_MAINTSCRIPT_PACKAGE={package}", "DPKG_MAINTSCRIPT_NAME=postinst",
+            "DEBIAN_FRONTEND=noninteractive", f"/var/lib/dpkg/info/{package}.postinst",
+            "configure", "1.0")
 
 
 def access(path: Path) -> tuple[int, int, int]:
@@ -125,7 +127,7 @@ def test_files_are_roots_and_nobody_elses() -> None:
 
 
 def test_what_dpkg_installed_is_there_unchanged() -> None:
-    assert run("dpkg", "--verify", "letsencrypt-tiny") == ""
+    assert run("dpkg", "--verify", *PACKAGES) == ""
 
 
 def test_modules_are_compiled() -> None:
@@ -170,9 +172,11 @@ def test_without_an_account_key_check_says_what_is_missing() -> None:
 
 
 def test_conffiles_are_those_of_the_administrator() -> None:
-    conffiles = run("dpkg-query", "-W", "-f", "${Conffiles}", "letsencrypt-tiny")
-    for name in ("letsencrypt-tiny.conf", "accountd.conf", "nginx.conf"):
+    conffiles, of_signer = (run("dpkg-query", "-W", "-f", "${Conffiles}", package)
+                            for package in PACKAGES)
+    for name in ("letsencrypt-tiny.conf", "nginx.conf"):
         assert f"{CONFIG}/{name}" in conffiles
+    assert f"{CONFIG}/accountd.conf" in of_signer and "/accountd.conf" not in conffiles
     # what users write is in no file of the package's: no upgrade asks about it
     assert "certs.conf" not in conffiles and not (CONFIG / "certs.conf").exists()
     for name in ("certs.conf.d", "letsencrypt-tiny.conf.d"):

@@ -184,8 +184,8 @@ def updater_calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
 # --- systemd ---
 
 def _unit(name: str) -> str:
-    path, = (path for path in run("dpkg", "-L", "letsencrypt-tiny").split()
-             if path.endswith(f"/system/{name}"))
+    installed = run("dpkg", "-L", "letsencrypt-tiny", "letsencrypt-tiny-accountd").split()
+    path, = (path for path in installed if path.endswith(f"/system/{name}"))
     return Path(path).read_text()
 
 

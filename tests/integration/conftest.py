@@ -20,10 +20,8 @@ def server(hostile_ca: ca.CA) -> Iterator[Hostile]:
 def ready(prefix: Prefix, server: Hostile) -> Iterator[Site]:
     """A site with a certificate."""
     site = Site(prefix)
-    site.use(server)
-    site.genkey()
+    site.open_account(server)
     site.certificate("a", ["a.example"])
-    assert site.register().returncode == 0
     done = site.run("newOrder")
     assert done.returncode == 0, done.stderr
     yield site

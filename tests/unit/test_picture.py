@@ -13,6 +13,7 @@ import pytest
 from harness import proc
 from harness.run import ROOT
 from harness.terminal import shown
+from letsencrypt_tiny import __version__ as VERSION
 from picture import lines, overview
 from picture.canvas import Canvas, is_utf8
 from picture.svg import HEIGHT, WIDTH, svg
@@ -180,12 +181,12 @@ def test_a_demonstration_that_fails(tmp_path: Path) -> None:
         file.write("\nnonsense\n")
     temporary = tmp_path / "tmp"
     temporary.mkdir()
-    status, text = shown([str(tree / "tests/demo.sh"), "1.0", ""],
+    status, text = shown([str(tree / "tests/demo.sh"), VERSION, ""],
                          {**ENVIRONMENT, "TMPDIR": str(temporary)})
     assert status == 1, text
     log, = temporary.iterdir()
     *before, why, where = text.replace("\r\n", "\n").splitlines()
-    assert why == "demo: “building letsencrypt-tiny 1.0” failed with status 2"
+    assert why == f"demo: “building letsencrypt-tiny {VERSION}” failed with status 2"
     assert where == f"demo: what was said is in {log}"
     assert before[-1] in log.read_text() and "control" in log.read_text()
     assert not [pid for pid in proc.descendants(os.getpid())]

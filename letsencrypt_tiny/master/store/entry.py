@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ...common.errors import ProtocolError
 from ...common.wire.jsonfields import JsonObject, get_bool, get_int, get_str
-from . import files
+from . import files, stamps
 from .statefile import StateFile
 
 _NAME = "installing.json"
@@ -87,6 +87,14 @@ def _parse(value: object) -> Entry:
         if not isinstance(step, dict):
             raise ProtocolError("no step")
         known: JsonObject = {"version": "", "digest": "", **step}
-        steps.append(Step(*(get_str(known, field) for field in Step._fields)))
+        steps.append(_checked(Step(*(get_str(known, field) for field in Step._fields))))
     return Entry(tuple(steps), get_int(value, "owner", 0, _MAX_UID),
                  get_int(value, "keep", 1, MAX_KEPT), get_bool(value, "ready"))
+
+
+def _checked(step: Step) -> Step:
+    """Return a step that can be taken; raises ProtocolError."""
+    if not step.place.startswith("/") or "\0" in step.place or \
+            step.version and not stamps.is_one(step.version):
+        raise ProtocolError("no step")
+    return step

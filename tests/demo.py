@@ -19,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,6 +133,8 @@ class Demonstration:
                               stderr=subprocess.STDOUT, text=True, errors="backslashreplace",
                               env=ENVIRONMENT) as process:
             assert process.stdout is not None
+            limit = threading.Timer(TIMEOUT, kill_tree, [process.pid])
+            limit.start()
             try:
                 for line in process.stdout:
                     said.append((time.monotonic() - began, line.rstrip("\n")))
@@ -139,11 +142,13 @@ class Demonstration:
                     step.note = _note(line) or step.note
                     if lines.validating(line) and not seen:
                         seen = self._look(process.pid)
-                    if said[-1][0] > TIMEOUT:
-                        raise Failed(f"the certificate isn't there after {TIMEOUT} s")
             except BaseException:
                 kill_tree(process.pid)
                 raise
+            finally:
+                limit.cancel()
+        if time.monotonic() - began > TIMEOUT:
+            raise Failed(f"the certificate isn't there after {TIMEOUT} s")
         if process.returncode != 0:
             raise Failed(f"“{_short(argv)}” ended with status {process.returncode}")
         missing = [name for program, name in looks.NAMES.items() if program not in seen]

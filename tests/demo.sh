@@ -42,8 +42,10 @@ tidy() {
         rm -f "$log"
         [ ${#remove[@]}${#purge[@]} = 00 ] ||
             printf '\n %s%s\n' "$dim" "What was installed of letsencrypt-tiny is removed again.$off"
+    elif [ "$status" -gt 128 ]; then
+        rm -f "$log"
+        echo "demo: interrupted" >&2
     else
-        [ "$status" -lt 128 ] || echo "demo: interrupted" >&2
         echo "demo: what was said is in $log" >&2
     fi
     exit "$status"
@@ -73,7 +75,7 @@ step() {
     if [ "$status" -ne 0 ]; then
         printf '  %s %-40s%s\n\n' "$red$bad$off" "$name" "$(seconds "$began")"
         tail -n 20 "$log" >&2
-        echo "demo: “$name” failed with status $status" >&2
+        echo "demo: $name failed with status $status" >&2
         exit 1
     fi
     printf '  %s %-40s%s\n' "$green$good$off" "$name" "$dim$(seconds "$began")$off"
@@ -89,7 +91,7 @@ if [ "${SUDO_UID:-0}" != 0 ]; then
     user=(setpriv "--reuid=$SUDO_UID" "--regid=$SUDO_GID" --clear-groups --)
 fi
 patient=yes
-step "Debian packages" tests/setup.sh "$@"
+step "installing Debian packages" tests/setup.sh "$@"
 patient=''
 step "building letsencrypt-tiny $version" "${user[@]}" make deb
 debs=()
@@ -100,7 +102,7 @@ for deb in build/letsencrypt-tiny*_"${version}"_all.deb; do
     packages+=("$package")
 done
 patient=yes
-step "installing it" apt-get -q -q -y --no-install-recommends --no-remove --reinstall \
+step "installing letsencrypt-tiny" apt-get -q -y --no-install-recommends --no-remove --reinstall \
     --allow-downgrades -o Dpkg::Options::=--force-confold install "${debs[@]}"
 patient=''
 /usr/bin/python3 -B tests/demo.py --log="$log" ${svg:+--svg="$svg"}

@@ -186,7 +186,7 @@ def test_a_demonstration_that_fails(tmp_path: Path) -> None:
     assert status == 1, text
     log, = temporary.iterdir()
     *before, why, where = text.replace("\r\n", "\n").splitlines()
-    assert why == f"demo: “building letsencrypt-tiny {VERSION}” failed with status 2"
+    assert why == f"demo: building letsencrypt-tiny {VERSION} failed with status 2"
     assert where == f"demo: what was said is in {log}"
     assert before[-1] in log.read_text() and "control" in log.read_text()
     assert not [pid for pid in proc.descendants(os.getpid())]

@@ -38,7 +38,7 @@ def _boxes(sheet: Canvas) -> None:
     sheet.write(13, 2, ", certificates, configuration, state; no network")
     for x, y, width, height, name, fact, style in (
             (SIGNER, 6, 15, 6, "account key", "account key", "key"),
-            (CLIENT, 6, 15, 6, "ACME client", "no key", "good"),
+            (CLIENT, 6, 15, 9, "ACME client", "no key", "good"),
             (RESPONDER, 6, 24, 4, "challenge web server", "port 80, no key", ""),
             (RESPONDER, 9, 24, 4, "challenge TLS server", "port 443, own keys", ""),
             (RESPONDER, 12, 24, 4, "DNS updater", "a zone's credentials", "key")):
@@ -65,9 +65,10 @@ def _between_children(sheet: Canvas) -> None:
     sheet.arrow(14, CLIENT, 9, both=True)
     for y, words, style in ((8, "sign", ""), (10, "UNIX", "dim"), (11, "or ssh", "dim")):
         sheet.write(16, y, words, style)
-    sheet.arrow(37, RESPONDER, 7)
-    sheet.arrow(37, RESPONDER, 10)
-    for y, words, style in ((6, "tokens", ""), (8, "files", "dim"), (11, "socket", "dim")):
+    for y in 7, 10, 13:
+        sheet.arrow(37, RESPONDER, y)
+    for y, words, style in ((6, "tokens", ""), (8, "files", "dim"), (11, "socket", "dim"),
+                            (14, "socket", "dim")):
         sheet.write(39, y, words, style)
 
 
@@ -79,8 +80,8 @@ def _network(sheet: Canvas) -> None:
     sheet.write(CLIENT + 2, NETWORK + 3, "certification", "title")
     sheet.write(CLIENT + 2, NETWORK + 4, "authority", "title")
     sheet.write(CLIENT + 2, NETWORK + 6, "ACME (RFC 8555)", "dim")
-    sheet.fall(30, 12, NETWORK + 1)
-    sheet.write(32, 14, "HTTPS")
+    sheet.fall(30, 15, NETWORK + 1)
+    sheet.write(32, 16, "HTTPS")
     # validations
     sheet.across(CLIENT + 23, BUS, NETWORK + 3, "way")
     sheet.write(CLIENT + 23, NETWORK + 3, "─", "way")

@@ -8,7 +8,8 @@
 #   make soak           tests that take minutes each
 #   make mutants        takes each claim of SECURITY.md out of the code, and sees that tests fail
 #                       (MUTANTS='--jobs=1 WORD …')
-#   make demo           a certificate from a CA on this machine, through the four processes
+#   make demo           a certificate from a CA on this machine, through the four processes, as a
+#                       picture (SVG=FILE writes it there, too)
 #   make fuzz           the signer's policy against other readers, Go too where it is installed
 #                       (FUZZ='--seconds=60 --seed=N'), and whatever reads what others wrote,
 #                       guided by what is reached (GUIDED='--runs=1000000 --targets=signer,csr')
@@ -191,10 +192,10 @@ mutants:
 	@tests/setup.sh $(DEBS_CHECK)
 	$(SUDO) $(PYTHON) -B tests/mutants.py $(MUTANTS)
 
+# SVG: a file for the picture; sudo passes neither NO_COLOR nor what make itself goes by
 demo:
-	@tests/setup.sh $(DEBS_DEMO)
-	$(MAKE) deb
-	$(SUDO) tests/demo.sh $(addprefix build/$(PACKAGE),_$(VERSION)_all.deb -accountd_$(VERSION)_all.deb)
+	@$(SUDO) env $${NO_COLOR:+NO_COLOR=1} MAKEFLAGS= MAKELEVEL= tests/demo.sh '$(VERSION)' \
+	  '$(SVG)' $(DEBS_DEMO)
 
 # FUZZ: options, see tests/fuzz/__main__.py; GUIDED: see tests/fuzz/guided.py
 fuzz:

@@ -54,7 +54,7 @@ CONFFILES := letsencrypt-tiny.conf accountd.conf nginx.conf nginx-static.conf \
 MAN := letsencrypt-tiny-accountd.1 letsencrypt-tiny.conf.5 letsencrypt-tiny-certs.conf.5 \
        letsencrypt-tiny-accountd.conf.5 letsencrypt-tiny-migrate.7 \
        letsencrypt-tiny-troubleshooting.7 letsencrypt-tiny.8
-DOCS := $(wildcard README.md SECURITY.md RELIABILITY.md)
+DOCS := $(wildcard README.md SECURITY.md RELIABILITY.md TASKS.md)
 EXAMPLES := $(wildcard examples/*)
 SCHEMAS := share/status.schema.json
 

@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.root, pytest.mark.skipif(
 BY_MANUAL = {"2", "3", "5", "7"}      # which need a server, or an authority, of their own
 # what is asked on the terminal the first time: a mail address, terms, whether to share the former
 ANSWERS = {("certbot", "1"): "root@example.org\nyes\nno\n", ("certbot", "6"): "d\n",
-           ("certbot", "15"): "yes\n", ("lego", "1"): "y\n", ("lego", "8"): "y\n", ("lego", "10"): "y\n"}
+           ("certbot", "15"): "yes\n", ("lego", "1"): "y\n", ("lego", "8"): "y\n",
+           ("lego", "10"): "y\n"}
 
 
 @pytest.fixture

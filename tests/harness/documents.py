@@ -53,7 +53,7 @@ class Cell(NamedTuple):
     steps: list[tuple[str, str]]    # "" and a command, or the path of a file and its lines
     said: str                       # instead
 
-    def count(self) -> str:
+    def counted(self) -> str:
         """Return how README's table counts it."""
         commands = sum(not path for path, _ in self.steps)
         lines = sum(text.count("\n") for path, text in self.steps if path)
@@ -65,10 +65,11 @@ class Cell(NamedTuple):
 def tasks() -> dict[str, dict[str, Cell]]:
     """Return what TASKS.md has: heading -> client -> cell."""
     found: dict[str, dict[str, Cell]] = {}
+    task: dict[str, Cell] = {}
     cell = Cell([], "")
     for paragraph in (ROOT / "TASKS.md").read_text(encoding="utf-8").split("\n\n"):
         if paragraph.startswith("## "):
-            task = found[paragraph[3:].strip()] = {}
+            task = found.setdefault(paragraph[3:].strip(), {})
         elif found and (said := re.fullmatch(r"([A-Za-z.-]+):(?: (.*))?", paragraph.strip())):
             cell = task[said[1]] = Cell([], said[2] or "")
         elif paragraph.startswith("    "):

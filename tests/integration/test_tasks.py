@@ -29,7 +29,7 @@ def test_readme_counts_them() -> None:
     clients = "letsencrypt-tiny", "certbot", "lego", "acme.sh", "Caddy"
     tasks = documents.tasks()
     assert len(tasks) == 15
-    assert rows == [(task, " | ".join(cells[client].count() for client in clients))
+    assert rows == [(task, " | ".join(cells[client].counted() for client in clients))
                     for task, cells in tasks.items()]
 
 

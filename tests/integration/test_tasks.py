@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import documents
+from harness import documents, soak
 from harness.pebble import Pebble
 from harness.run import ROOT, Prefix
 from harness.typed import Host
@@ -39,6 +39,7 @@ def host(prefix: Prefix) -> Iterator[Host]:
         yield made
 
 
+@pytest.mark.skipif(not soak.SOAK, reason="by the soak: README's commands are most of them")
 def test_ours(host: Host) -> None:
     for heading, cells in documents.tasks().items():
         number = heading.partition(".")[0]

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import sid
+from . import netns, sid
 from .run import ENVIRONMENT, PARENT, ROOT, Result
 
 # What is mounted in it for each command; with that all end that it has started
@@ -43,7 +43,7 @@ class Throwaway:
         """Raises RuntimeError if it can't be made."""
         self.path = Path(tempfile.mkdtemp(prefix="letsencrypt-tiny-debian-", dir=PARENT))
         done = subprocess.run(
-            ["/usr/bin/mmdebstrap", "--quiet", "--mode=root", "--variant=apt",
+            [*netns.outside(), "/usr/bin/mmdebstrap", "--quiet", "--mode=root", "--variant=apt",
              "--aptopt=Acquire::Check-Valid-Until \"false\"",
              f"--include={','.join((*_BASIC, *packages))}", release, str(self.path), sid.mirror()],
             env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -62,7 +62,8 @@ class Throwaway:
     def run(self, *argv: str, timeout: float = 900, network: bool = False) -> "Result[str]":
         """Run a command in it; with ``network`` it is this machine's, else none at all."""
         return subprocess.run(
-            ["/usr/bin/unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc",
+            [*(netns.outside() if network else []),
+             "/usr/bin/unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc",
              *(["--net"] if not network else []), "--", "/bin/sh", "-c", _ENTER, "sh",
              str(self.path), *argv], stdin=subprocess.DEVNULL, capture_output=True, text=True,
             env={**ENVIRONMENT, "THROWAWAY": "yes", "DEBIAN_FRONTEND": "noninteractive"},

@@ -53,8 +53,9 @@ CONFFILES := letsencrypt-tiny.conf accountd.conf nginx.conf nginx-static.conf \
              apache2-stateless.conf haproxy.cfg haproxy-tls.cfg haproxy-stateless.cfg \
              caddy-stateless.conf
 MAN := letsencrypt-tiny-accountd.1 letsencrypt-tiny.conf.5 letsencrypt-tiny-certs.conf.5 \
-       letsencrypt-tiny-accountd.conf.5 letsencrypt-tiny-migrate.7 letsencrypt-tiny.8
-DOCS := $(wildcard README.md SECURITY.md RELIABILITY.md)
+       letsencrypt-tiny-accountd.conf.5 letsencrypt-tiny-migrate.7 \
+       letsencrypt-tiny-troubleshooting.7 letsencrypt-tiny.8
+DOCS := $(wildcard README.md SECURITY.md RELIABILITY.md TASKS.md)
 EXAMPLES := $(shell find examples -type f | LC_ALL=C sort)
 SCHEMAS := share/status.schema.json
 

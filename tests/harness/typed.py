@@ -157,6 +157,14 @@ class Host:
         return ["/usr/bin/nsenter", f"--mount={there}/ns/mnt", f"--root={there}/root", "--",
                 "/usr/bin/env", "--chdir=/root", *argv]
 
+    def write(self, path: str, lines: str) -> None:
+        """Add lines to a file below /etc, as in an editor."""
+        below = Path(path).relative_to("/etc")
+        file = self.conf / below.relative_to("letsencrypt-tiny") \
+            if below.parts[0] == "letsencrypt-tiny" else self.etc / below
+        with open(file, "a", encoding="utf-8") as text:
+            text.write(lines)
+
     def type(self, command: str, answers: str = "", timeout: float = 90) -> "Result[str]":
         """Type a command line at a terminal of 80 columns, and what it asks for.
 
@@ -179,7 +187,7 @@ class Host:
                 while piece := os.read(ours, 65536):
                     text += piece
             except OSError:   # EIO: everybody has closed the other end
-                pass
+                process.wait()
             finally:
                 timer.cancel()
                 os.close(ours)

@@ -22,7 +22,8 @@ LIBRARY = Path("/var/lib/letsencrypt-tiny")
 CONFIG = Path("/etc/letsencrypt-tiny")
 MASTER = "/usr/sbin/letsencrypt-tiny"
 PACKAGES = ("letsencrypt-tiny", "letsencrypt-tiny-accountd")
-MANUALS = ("letsencrypt-tiny.8", "letsencrypt-tiny-migrate.7", "letsencrypt-tiny-accountd.1",
+MANUALS = ("letsencrypt-tiny.8", "letsencrypt-tiny-migrate.7",
+           "letsencrypt-tiny-troubleshooting.7", "letsencrypt-tiny-accountd.1",
            "letsencrypt-tiny.conf.5", "letsencrypt-tiny-certs.conf.5",
            "letsencrypt-tiny-accountd.conf.5")
 

@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from collections.abc import Iterator

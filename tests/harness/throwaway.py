@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import sid
+from . import netns, sid
 from .run import ENVIRONMENT, PARENT, ROOT, Result
 
 # What is mounted in it for each command; with that all end that it has started
@@ -37,13 +37,16 @@ _BASIC = ("ca-certificates", "make", "openssl", "passwd", "pebble", "procps", "p
 
 
 class Throwaway:
-    """The chroot, of a ``release``, with these packages; what it holds of daemons is off."""
+    """The chroot, of a ``release``, with these packages; what it holds of daemons is off.
 
-    def __init__(self, release: str, packages: Sequence[str]) -> None:
+    Without ``installed`` the tree is there, but not installed: for a package that is.
+    """
+
+    def __init__(self, release: str, packages: Sequence[str], installed: bool = True) -> None:
         """Raises RuntimeError if it can't be made."""
         self.path = Path(tempfile.mkdtemp(prefix="letsencrypt-tiny-debian-", dir=PARENT))
         done = subprocess.run(
-            ["/usr/bin/mmdebstrap", "--quiet", "--mode=root", "--variant=apt",
+            [*netns.outside(), "/usr/bin/mmdebstrap", "--quiet", "--mode=root", "--variant=apt",
              "--aptopt=Acquire::Check-Valid-Until \"false\"",
              f"--include={','.join((*_BASIC, *packages))}", release, str(self.path), sid.mirror()],
             env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -54,6 +57,8 @@ class Throwaway:
         self.path.chmod(0o755)
         shutil.copytree(ROOT, self.path / "srv/tree", symlinks=True,
                         ignore=shutil.ignore_patterns(".git", "build", "__pycache__"))
+        if not installed:
+            return
         done = self.run("make", "-s", "-C", "/srv/tree", "install", "prefix=/usr", "DESTDIR=")
         if done.returncode != 0:
             self.remove()
@@ -62,7 +67,8 @@ class Throwaway:
     def run(self, *argv: str, timeout: float = 900, network: bool = False) -> "Result[str]":
         """Run a command in it; with ``network`` it is this machine's, else none at all."""
         return subprocess.run(
-            ["/usr/bin/unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc",
+            [*(netns.outside() if network else []), "/usr/bin/unshare", "--mount", "--pid",
+             "--fork", "--kill-child", "--uts", "--ipc",
              *(["--net"] if not network else []), "--", "/bin/sh", "-c", _ENTER, "sh",
              str(self.path), *argv], stdin=subprocess.DEVNULL, capture_output=True, text=True,
             env={**ENVIRONMENT, "THROWAWAY": "yes", "DEBIAN_FRONTEND": "noninteractive"},

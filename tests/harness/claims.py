@@ -136,7 +136,7 @@ CHALLENGES = (
         "lost = silence > ", "lost = False and silence > ",
         f"{PRESENTING}::test_what_is_stuck_is_given_up"),
     row("dns: a hoster has a limit", "dns/updates/lexicon.py",
-        "requests.sessions.HTTPAdapter = Limited", "pass",
+        "sessions.HTTPAdapter = Limited", "pass",
         f"{UPDATES}::test_a_hoster_that_is_slow"),
     row("dns: credentials are not told", "dns/updates/lexicon.py",
         "text = text.replace(form, ", "str.replace(text, form, ",

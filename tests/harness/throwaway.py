@@ -37,10 +37,14 @@ _BASIC = ("ca-certificates", "make", "openssl", "passwd", "pebble", "procps", "p
 
 
 class Throwaway:
-    """The chroot, of a ``release``, with these packages; what it holds of daemons is off."""
+    """The chroot, of a ``release``, with these packages; what it holds of daemons is off.
 
-    def __init__(self, release: str, packages: Sequence[str], tree: bool = True) -> None:
-        """Without ``tree`` that is not in there.  Raises RuntimeError if it can't be made."""
+    Without ``tree`` that is not in there; not ``installed``: for a package that is, later.
+    """
+
+    def __init__(self, release: str, packages: Sequence[str], tree: bool = True,
+                 installed: bool = True) -> None:
+        """Raises RuntimeError if it can't be made."""
         self.path = Path(tempfile.mkdtemp(prefix="letsencrypt-tiny-debian-", dir=PARENT))
         done = subprocess.run(
             [*netns.outside(), "/usr/bin/mmdebstrap", "--quiet", "--mode=root", "--variant=apt",
@@ -53,11 +57,12 @@ class Throwaway:
             raise RuntimeError(f"mmdebstrap failed:\n{done.stderr[-3000:]}")
         self.path.chmod(0o755)
         if tree:
-            self._install()
+            shutil.copytree(ROOT, self.path / "srv/tree", symlinks=True,
+                            ignore=shutil.ignore_patterns(".git", "build", "__pycache__"))
+            if installed:
+                self._install()
 
     def _install(self) -> None:
-        shutil.copytree(ROOT, self.path / "srv/tree", symlinks=True,
-                        ignore=shutil.ignore_patterns(".git", "build", "__pycache__"))
         done = self.run("make", "-s", "-C", "/srv/tree", "install", "prefix=/usr", "DESTDIR=")
         if done.returncode != 0:
             self.remove()

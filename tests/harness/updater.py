@@ -8,12 +8,12 @@
 """
 
 import os
-import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from signal import Signals
 
 from letsencrypt_tiny.common.wire import dns as wire, responder
 from letsencrypt_tiny.common.wire.responder import (Answered, Asked, Challenge, Clean, Duty,
@@ -149,7 +149,7 @@ class Updater:
         while self._ends:
             self._ends.pop().close()
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         """Send it a signal."""
         assert self.process is not None
         self.process.send_signal(number)

@@ -205,12 +205,12 @@ def tell(book: Book) -> None:
     weeks = book.weeks()
     print(f"\nseed {SEED}: {len(world.sections)} certificates, {MONTHS} months, "
           f"runs: {dict(book.ran)}; faults: {dict(Counter(one.kind for one in world.faults))}")
-    print(f"CAs: {dict(world.count)}; requests: "
-          f"{ {name: sum(n for _, ca, n in book.requests if ca == name) for name in 'ab'} }")
+    requests = {name: sum(n for _, ca, n in book.requests if ca == name) for name in "ab"}
+    print(f"CAs: {dict(world.count)}; requests: {requests}")
     print(f"expired as a fault lasted longer than what was left: {len(book.expired)}: "
           f"{list(book.expired.values())[:12]}")
-    print("left when a run with nothing wrong had not renewed it: "
-          f"{ {days: f'{left / HOUR:.0f} h' for days, left in book.least.items()} }")
+    least = {days: f"{left / HOUR:.0f} h" for days, left in book.least.items()}
+    print(f"left when a run with nothing wrong had not renewed it: {least}")
     print(f"files: {world.files()[0]} (most {book.most_files}), state: {world.files()[1]} B (most "
           f"{book.most_state}), memory: {max(book.memory)} kB")
     for kind in OUTAGE:

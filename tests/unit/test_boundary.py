@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from collections.abc import Iterator
@@ -249,8 +250,9 @@ def test_each_program_started_fresh(program: str, wing: str, heavy: set[str]) ->
     found = loaded(program, "--help")
     assert f"letsencrypt_tiny.{wing}.main" in found
     assert {wing_of(name) for name in found} == {"", COMMON, wing}
-    assert HEAVY & found <= heavy
-    assert wing != "webserver" or "typing" not in found   # see common/record.py
+    newer = sys.version_info >= (3, 14)   # its argparse colours --help with dataclasses
+    assert HEAVY & found <= heavy | ({"dataclasses", "inspect"} if newer else set())
+    assert wing != "webserver" or newer or "typing" not in found   # see common/record.py
 
 
 def test_a_master_with_work_has_no_network_code() -> None:

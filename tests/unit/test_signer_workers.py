@@ -1,6 +1,7 @@
 """The processes that sign for a signer on a socket: what they have, and what becomes of them."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -105,8 +106,9 @@ def test_what_a_process_that_signs_has(running: Running) -> None:
             assert (status(pid, "NoNewPrivs"), status(pid, "Seccomp")) == ("1", "2")
             fds = {name: os.readlink(f"/proc/{pid}/fd/{name}")
                    for name in os.listdir(f"/proc/{pid}/fd")}
-            assert [target.split(":")[0] for name, target in fds.items()
-                    if name not in "012"] == ["socket"]
+            # libffi 3.5 maps its trampolines from itself, and keeps that file open, to read
+            assert [target.split(":")[0] for name, target in fds.items() if name not in "012"
+                    and not re.fullmatch(r"/usr/lib/[^/]+/libffi\.so[.\d]*", target)] == ["socket"]
             assert "Max processes             0" in Path(f"/proc/{pid}/limits").read_text()
 
 

@@ -129,7 +129,7 @@ def encode_oid(dotted: str) -> bytes:
         while arc := arc >> 7:
             octets.append(arc & 127 | 128)
         content += bytes(reversed(octets))
-    return encode(OID, content)
+    return encode(OID, bytes(content))
 
 
 def pem_blocks(text: bytes, limit: int = MAX_PEM, alone: bool = False) -> list[tuple[str, bytes]]:

@@ -104,7 +104,8 @@ class Lexicon:
                 left = max(0.1, outer._deadline - time.monotonic())
                 return super().send(request, stream, left, *arguments, **more)
 
-        requests.sessions.HTTPAdapter = Limited
+        sessions: Any = requests.sessions
+        sessions.HTTPAdapter = Limited
 
     def add(self, record: Record, zone: str) -> None:
         """Publish one more value.  Raises Error."""
@@ -137,7 +138,8 @@ class Lexicon:
 
     def _made(self, zone: str) -> Any:
         from lexicon.config import ConfigResolver
-        config = ConfigResolver().with_dict({
+        resolver: Any = ConfigResolver
+        config = resolver().with_dict({
             "provider_name": self._name, "action": "create", "type": "TXT", "domain": zone,
             "ttl": self._ttl, self._name: dict(self._options)})
         return self._provider(config)

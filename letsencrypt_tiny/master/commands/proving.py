@@ -51,8 +51,8 @@ class Proving:
         self._crowd: Crowd | None = None
         self.directory = "/"    # the client's
         if proofs:
-            from .answering import Answering
-            self._answering = Answering(config, self._left, _give_up)
+            from . import answering
+            self._answering = answering.Answering(config, self._left, _give_up)
 
     def open(self) -> None:
         """Raises Error if there is a name that nothing can be answered for."""

@@ -32,7 +32,7 @@ def read(source: KeySource, gpg: list[str], inherit_stdin: bool) -> bytes:
             # A group of administrators may be meant to read it: not our decision
             # … and a credential of systemd's is what it makes it: ours by its ACL
             if stat.S_ISREG(info.st_mode) and info.st_mode & 0o077 \
-                    and os.path.dirname(source.where) != specifiers.credentials():
+                    and os.path.dirname(source.where) != (specifiers.credentials() or None):
                 log.warning(f"{source.where}: the account key is open to others than its owner "
                             f"(mode {stat.S_IMODE(info.st_mode):04o}; chmod 0600 it)")
             text = _read_descriptor(fd)

@@ -36,9 +36,9 @@ from ..common.wire.signer import Greeting, NextKey
 from .arguments import Arguments, parse
 
 if TYPE_CHECKING:
-    from ..common.sandbox import confine
     import socket
 
+    from ..common.sandbox import confine
     from .config import Config
     from .conversation import Signer
 

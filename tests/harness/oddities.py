@@ -310,7 +310,7 @@ def raw(data: bytes, reset: bool = False) -> Fault:
 
 def silence(server: Hostile) -> Response:
     """Nothing at all, for longer than the client waits."""
-    server.stopping.wait(1.0)
+    server.stopping.wait(30)
     return Response(raw=b"", reset=True)
 
 

@@ -7,10 +7,9 @@ from harness.hell_run import Case, Rule
 from harness.run import Prefix
 
 SAMPLE = {
-    "directory": ("cut in the header",), "newNonce": ("no nonce",), "newOrder": ("reset",),
-    "authz": ("token of a path",), "challenge": ("502 page",), "finalize": ("closed",),
-    "order": ("two answers",), "certificate": ("other key", "no intermediate"),
-    "renewalInfo": ("numbers",), "connection": ("reset in the handshake",)}
+    "newOrder": ("reset",), "authz": ("token of a path",), "challenge": ("502 page",),
+    "finalize": ("closed",), "order": ("two answers",), "certificate": ("other key",),
+    "connection": ("reset in the handshake",)}
 
 
 def cases() -> list[Case]:

@@ -322,7 +322,7 @@ def test_silence_with_its_output_closed(field: Field) -> None:
 @pytest.mark.once
 def test_what_is_remembered_of_it_harms_no_later_run(field: Field) -> None:
     """A false account or order costs the next run a few requests at most."""
-    key, less = "x" * 43, soak.stride(3)
+    key, less = "x" * 43, soak.stride(5)
     assert field.site.run("newOrder", "--force", "a").returncode == 0    # it has a certificate
     for url in ("https://evil.example/order/1", "http://127.0.0.1/", "\x1b",
                 *map(field.server.url, ("directory", "newNonce", "account/0", "order/77", "authz/0",

@@ -104,6 +104,17 @@ def fields(entry: dict[str, Any]) -> tuple[object, ...]:
             entry.get("ACME_PROBLEM"))
 
 
+def unexpected(entries: "list[dict[str, Any]]") -> "list[str]":
+    """Return what logcheck(8) would tell of, of both forms that lines in /var/log may have."""
+    rules = ROOT / "debian/letsencrypt-tiny.logcheck.ignore.server"
+    lines = "".join(f"{when} host letsencrypt-tiny[12]: {entry['MESSAGE']}\n" for entry in entries
+                    for when in ("Nov 27 14:07:43", "2026-11-27T14:07:43.123456+00:00"))
+    found = subprocess.run(["/bin/grep", "-E", "-v", "-f", str(rules)], input=lines, text=True,
+                           stdout=subprocess.PIPE, check=False)
+    assert found.returncode < 2
+    return found.stdout.splitlines()
+
+
 # --- the journal ---
 
 def test_entries_of_a_service(host: Site, hostile: Hostile, journald: Journald) -> None:
@@ -118,6 +129,7 @@ def test_entries_of_a_service(host: Site, hostile: Hostile, journald: Journald) 
     done = journald.run(host.command(*UNATTENDED), service=True)
     assert done.returncode == 0 and journald.entries("SYSLOG_IDENTIFIER=letsencrypt-tiny") == found
     assert not journald.entries("SYSLOG_IDENTIFIER=stream")
+    assert unexpected(found) == []
 
 
 def test_nothing_is_forged(host: Site, hostile: Hostile, journald: Journald) -> None:
@@ -195,6 +207,7 @@ def test_syslog_elsewhere(host: Site, hostile: Hostile, journald: Journald) -> N
         assert {entry["_TRANSPORT"] for entry in found} == {"syslog"}
         assert [(entry["PRIORITY"], entry["MESSAGE"]) for entry in found] == [
             (ERROR, "error: a, b: newOrder: No\\x0a<0>forged (caa)")]
+        assert len(unexpected(found)) == 2
         assert {entry["SYSLOG_IDENTIFIER"] for entry in found} == {"letsencrypt-tiny"}
     finally:
         journald.run(["/bin/mv", "/run/systemd/journal/moved", "/run/systemd/journal/socket"])

@@ -1,0 +1,55 @@
+"""The packages are the same, byte for byte, wherever, whenever and by whomever they are built."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.run import ROOT
+
+pytestmark = pytest.mark.root
+
+WAYS = {
+    "here": {"LC_ALL": "C.UTF-8", "TZ": "UTC", "umask": "022", "user": "root"},
+    "somewhere/quite else": {"LC_ALL": "C", "TZ": "Pacific/Kiritimati", "umask": "077",
+                             "user": "nobody", "LANGUAGE": "de", "HOME": "/nonexistent",
+                             "DEB_BUILD_OPTIONS": "parallel=7"}}
+
+
+@pytest.fixture
+def room() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="reproducible-", dir="/srv"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def built(room: Path, where: str, way: "dict[str, str]") -> "dict[str, str]":
+    """Build there; return file name -> SHA-256 of each package."""
+    tree = room / where / "tree"
+    shutil.copytree(ROOT, tree, symlinks=True,
+                    ignore=shutil.ignore_patterns(".git", "build", "__pycache__", "debian/tmp"))
+    for path in (tree, *tree.rglob("*")):    # as of another day, and of who builds
+        if not path.is_symlink():
+            os.utime(path, (len(where) * 10 ** 7, len(where) * 10 ** 7))
+        shutil.chown(path, way["user"], follow_symlinks=False)
+    shutil.chown(tree.parent, way["user"])
+    environment = {name: value for name, value in way.items() if name.isupper()}
+    done = subprocess.run(
+        ["/usr/bin/setpriv", f"--reuid={way['user']}", "--clear-groups", "--",
+         "/bin/sh", "-c", f"umask {way['umask']}; exec dpkg-buildpackage -b -us -uc"], cwd=tree,
+        env={"PATH": os.defpath + ":/usr/sbin:/sbin", **environment}, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in tree.parent.glob("*.deb")}
+
+
+def test_reproducible(room: Path) -> None:
+    first, second = (built(room, where, way) for where, way in WAYS.items())
+    assert first == second and len(first) == 2

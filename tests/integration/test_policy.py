@@ -73,6 +73,11 @@ def ground(prefix: Prefix) -> Iterator[Ground]:
     site.remove()
 
 
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
+
+
 class listening:
     """The real program on a socket, for the time of a with statement."""
 
@@ -81,7 +86,7 @@ class listening:
             site.signer("--quiet", f"--policy={policy}", f"--socket={path}"), env=ENVIRONMENT,
             stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 20
-        while not path.exists():
+        while not _answers(path):    # there is a moment between bind and listen
             assert self._process.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)
 

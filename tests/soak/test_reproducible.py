@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pwd
 import shutil
 import subprocess
 import tempfile
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.root
 
 WAYS = {
     "here": {"LC_ALL": "C.UTF-8", "TZ": "UTC", "umask": "022", "user": "root"},
-    "somewhere/quite else": {"LC_ALL": "C", "TZ": "Pacific/Kiritimati", "umask": "077",
+    "somewhere/quite-else": {"LC_ALL": "C", "TZ": "Pacific/Kiritimati", "umask": "077",
                              "user": "nobody", "LANGUAGE": "de", "HOME": "/nonexistent",
                              "DEB_BUILD_OPTIONS": "parallel=7"}}
 
@@ -34,10 +35,11 @@ def built(room: Path, where: str, way: "dict[str, str]") -> "dict[str, str]":
     tree = room / where / "tree"
     shutil.copytree(ROOT, tree, symlinks=True,
                     ignore=shutil.ignore_patterns(".git", "build", "__pycache__", "debian/tmp"))
-    for path in (tree, *tree.rglob("*")):    # as of another day, and of who builds
+    day = 1_800_000_000 + len(where) * 10 ** 7    # of a check-out, after that of the changelog
+    for path in (tree, *tree.rglob("*")):
         if not path.is_symlink():
-            os.utime(path, (len(where) * 10 ** 7, len(where) * 10 ** 7))
-        shutil.chown(path, way["user"], follow_symlinks=False)
+            os.utime(path, (day, day))
+        os.chown(path, pwd.getpwnam(way["user"]).pw_uid, -1, follow_symlinks=False)
     shutil.chown(tree.parent, way["user"])
     environment = {name: value for name, value in way.items() if name.isupper()}
     done = subprocess.run(

@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness import netns
+from harness import memory, netns
 from harness.net import free_port, is_listening
 from harness.pebble import Pebble
 from harness.proc import kill_tree
@@ -157,12 +157,12 @@ class Demonstration:
         return seen, said
 
     def _look(self, pid: int) -> dict[str, looks.Look]:
-        secrets = {looks.ACCOUNT_KEY: looks.forms(self._site.account_key.read_text())}
+        secrets = {looks.ACCOUNT_KEY: memory.forms(self._site.account_key.read_text())}
         for path in self._site.lib.rglob("*"):
             if path.is_file() and path != self._site.account_key:
                 text = path.read_text(errors="replace")
                 if "PRIVATE KEY-----" in text:
-                    secrets[looks.SERVER_KEY] = looks.forms(text)
+                    secrets[looks.SERVER_KEY] = memory.forms(text)
         return {program: looks.look(each, secrets)
                 for program, each in looks.processes(pid).items()}
 

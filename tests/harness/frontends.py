@@ -9,13 +9,20 @@ from pathlib import Path
 from .daemon import Daemon
 from .run import CLIENT_USER, PARENT, Prefix
 
-_NGINX = """\
+_NGINX_MAIN = """\
 daemon off;
 user www-data;
 worker_processes 1;
 pid {path}/nginx.pid;
 error_log stderr;
 events {{ worker_connections 64; }}
+"""
+
+
+def nginx(http: str) -> str:
+    """Return a template of nginx's whole configuration, all of whose files are in ``path``, with
+    ``http`` in its http {}."""
+    return _NGINX_MAIN + """\
 http {{
     access_log off;
     client_body_temp_path {path}/body;
@@ -23,6 +30,10 @@ http {{
     fastcgi_temp_path {path}/fastcgi;
     uwsgi_temp_path {path}/uwsgi;
     scgi_temp_path {path}/scgi;
+""" + http + "}}\n"
+
+
+_NGINX = nginx("""\
     server {{
         listen 80;
         listen [::]:80;
@@ -30,8 +41,7 @@ http {{
         location / {{ return 404; }}
         include {snippet};
     }}
-}}
-"""
+""")
 
 _APACHE2 = """\
 ServerName localhost
@@ -72,12 +82,7 @@ frontend http
 # What is not for us goes to port 8443, where the test has whatever it likes
 _NGINX_STREAM = """\
 load_module /usr/lib/nginx/modules/ngx_stream_module.so;
-daemon off;
-user www-data;
-worker_processes 1;
-pid {path}/nginx.pid;
-error_log stderr;
-events {{ worker_connections 64; }}
+""" + _NGINX_MAIN + """\
 stream {{ include {snippet}; }}
 """
 _HAPROXY_TLS = """\

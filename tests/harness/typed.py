@@ -9,23 +9,20 @@ anything may be typed: a mount namespace.  Let's Encrypt is a Pebble behind ngin
 """
 
 import contextlib
-import fcntl
 import os
-import pty
 import pwd
 import re
 import shutil
-import struct
 import subprocess
 import tempfile
-import termios
-import threading
 import time
 from pathlib import Path
 from types import TracebackType
 
+from . import terminal
 from .ca import CA
 from .daemon import Daemon
+from .frontends import nginx
 from .pebble import Pebble
 from .run import ENVIRONMENT, PARENT, SIGNER_USER, Prefix, Result
 
@@ -37,20 +34,7 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # What is mounted there is seen nowhere else; the root of a chroot may be no mount point
 _PRIVATE = "mount --make-rprivate / 2>/dev/null || ! grep -q ' shared:' /proc/self/mountinfo"
 
-_GATEWAY = """\
-daemon off;
-user www-data;
-worker_processes 1;
-pid {path}/gateway.pid;
-error_log stderr;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {path}/body;
-    proxy_temp_path {path}/proxy;
-    fastcgi_temp_path {path}/fastcgi;
-    uwsgi_temp_path {path}/uwsgi;
-    scgi_temp_path {path}/scgi;
+_GATEWAY = nginx("""\
     server {{
         listen {address}:443 ssl;
         ssl_certificate {chain};
@@ -61,8 +45,7 @@ http {{
             proxy_set_header Host $host;
         }}
     }}
-}}
-"""
+""")
 
 
 class Host:
@@ -172,24 +155,8 @@ class Host:
         """
         path = f"{self.root / 'sbin'}:{self.root / 'bin'}:{self.path / 'bin'}:" \
             + ENVIRONMENT["PATH"]
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        with subprocess.Popen(
-                self.argv("/bin/bash", "-o", "pipefail", "-c", command), stdin=theirs,
-                stdout=theirs, stderr=theirs, start_new_session=True,
-                env={**ENVIRONMENT, "PATH": path, "TERM": "linux"}) as process:
-            os.close(theirs)
-            timer = threading.Timer(timeout, process.kill)
-            timer.start()
-            text = b""
-            try:
-                os.write(ours, answers.encode())
-                while piece := os.read(ours, 65536):
-                    text += piece
-            except OSError:   # EIO: everybody has closed the other end
-                process.wait()
-            finally:
-                timer.cancel()
-                os.close(ours)
-        shown = ESCAPES.sub("", text.decode()).replace("\r\n", "\n")
-        return subprocess.CompletedProcess(command, process.returncode, shown, "")
+        status, text = terminal.shown(
+            self.argv("/bin/bash", "-o", "pipefail", "-c", command),
+            {**ENVIRONMENT, "PATH": path, "TERM": "linux"}, 80, answers, timeout)
+        shown = ESCAPES.sub("", text).replace("\r\n", "\n")
+        return subprocess.CompletedProcess(command, status, shown, "")

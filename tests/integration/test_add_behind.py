@@ -10,7 +10,7 @@ import pytest
 
 from harness.daemon import Daemon
 
-from harness.frontends import Frontend
+from harness.frontends import Frontend, nginx
 from harness.hostile import Hostile
 from harness.judge import names
 from harness.run import PARENT, Prefix, Site
@@ -69,23 +69,7 @@ def test_with_it(kind: str, behind: Site, prefix: Prefix) -> None:
 
 # --- add --web-server ----------------------------------------------------------------------------
 
-MAIN = """\
-daemon off;
-user www-data;
-worker_processes 1;
-pid {path}/nginx.pid;
-error_log stderr;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {path}/body;
-    proxy_temp_path {path}/proxy;
-    fastcgi_temp_path {path}/fastcgi;
-    uwsgi_temp_path {path}/uwsgi;
-    scgi_temp_path {path}/scgi;
-    include {path}/sites/*;
-}}
-"""
+MAIN = nginx("    include {path}/sites/*;\n")
 MINE = "\nserver {\n    listen 80;\n    server_name mine.example;\n    return 404;\n}\n"
 
 

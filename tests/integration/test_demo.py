@@ -11,10 +11,10 @@ import pytest
 
 from demo import NAMES, TITLE, Demonstration, Log
 from harness import ca, proc
+from harness.memory import forms
 from harness.run import CLIENT_USER, PARENT, ROOT, SIGNER_USER, WEBSERVER_USER, Prefix, as_user
 from picture.drawn import COLUMNS, Facts, picture
-from picture.looks import (ACCOUNT_KEY, CLIENT, MASTER, SERVER_KEY, SIGNER, WEBSERVER, Look, forms,
-                           look)
+from picture.looks import ACCOUNT_KEY, CLIENT, MASTER, SERVER_KEY, SIGNER, WEBSERVER, Look, look
 from picture.progress import Terminal
 from picture.svg import svg, words
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from harness import ca, proc
+from harness import ca, memory, proc
 from harness.hostile import Default, Hostile, Request, Response
 from harness.run import ENVIRONMENT, USERS, Prefix, Site, as_user
 from harness.verdict import tidy
@@ -96,35 +96,14 @@ def _sockets(process: proc.Process) -> dict[int, str]:
             if target.startswith("socket:")}
 
 
-def _memory(pid: int) -> Iterator[bytes]:
-    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-            start, end = (int(word, 16) for word in line.split()[0].split("-"))
-            if line.split()[1].startswith("r") and start < 1 << 63:
-                try:
-                    memory.seek(start)
-                    yield memory.read(end - start) or b""
-                except OSError:
-                    pass   # [vvar]
-
-
-def _forms(pem: str) -> list[bytes]:
-    """Return a private EC key as it may lie in memory: text, and the number both ways round."""
-    text = ca.openssl("pkey", "-noout", "-text", stdin=pem.encode()).decode()
-    digits = re.search(r"priv:\s*((?:[0-9a-f]{2}[:\s]*)+)", text)
-    assert digits
-    number = bytes.fromhex(re.sub(r"[:\s]", "", digits.group(1)))[-32:]
-    return [pem.splitlines()[1].encode(), number, number[::-1]]
-
-
 def _look(pid: int, secrets: dict[str, list[bytes]]) -> Seen:
     process = proc.read(pid)
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    memory = b"\0".join(_memory(pid))
+    found = b"\0".join(memory.read(pid))
     return Seen(process, [_status(pid, task) for task in os.listdir(f"/proc/{pid}/task")],
                 int(stat[3]), int(stat[4]), _sockets(process),
                 frozenset(name for name, forms in secrets.items()
-                          if any(form in memory for form in forms)),
+                          if any(form in found for form in forms)),
                 os.readlink(f"/proc/{pid}/ns/net"))
 
 
@@ -158,8 +137,8 @@ def moment(request: Any, prefix: Prefix, hostile_ca: ca.CA) -> Iterator[Moment]:
         site.genkey()
         site.certificate("a", ["a.example"])
         assert site.register().returncode == 0 and site.run("newOrder").returncode == 0
-        secrets = {"account": _forms(site.account_key.read_text()),
-                   "server": _forms(site.file("a", "privkey.pem").read_text())}
+        secrets = {"account": memory.forms(site.account_key.read_text()),
+                   "server": memory.forms(site.file("a", "privkey.pem").read_text())}
         found: list[Moment] = []
 
         def challenge(_request: Request, default: Default) -> Response:

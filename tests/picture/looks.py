@@ -2,12 +2,11 @@
 
 import os
 import pwd
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from harness import ca, proc
+from harness import memory, proc
 
 MASTER, SIGNER, CLIENT, WEBSERVER = ("letsencrypt-tiny", "letsencrypt-tiny-accountd", "client",
                                      "webserver")
@@ -62,41 +61,15 @@ def look(pid: int, secrets: Mapping[str, Sequence[bytes]]) -> Look:
         tuple(sorted({port for listens, port in ports if not listens})))
 
 
-def forms(pem: str) -> list[bytes]:
-    """Return a private EC key as it may lie in memory: a line of its text, and the number both
-    ways round."""
-    text = ca.openssl("pkey", "-noout", "-text", stdin=pem.encode()).decode()
-    digits = re.search(r"priv:\s*((?:[0-9a-f]{2}[:\s]*)+)", text)
-    if digits is None:
-        raise ValueError("not an EC key")
-    number = bytes.fromhex(re.sub(r"[:\s]", "", digits.group(1)))[-32:]
-    return [pem.splitlines()[1].encode(), number, number[::-1]]
-
-
 def _held(pid: int, secrets: Mapping[str, Sequence[bytes]]) -> dict[str, bool] | None:
     found = {name: False for name in secrets}
     try:
-        for part in _memory(pid):
+        for part in memory.read(pid):
             for name, those in secrets.items():
                 found[name] = found[name] or any(form in part for form in those)
     except PermissionError:
         return None
     return found
-
-
-def _memory(pid: int) -> Iterator[bytes]:
-    """Yield the memory of a process, one mapping after the other; raises PermissionError."""
-    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-            start, end = (int(word, 16) for word in line.split()[0].split("-"))
-            if line.split()[1].startswith("r") and start < 1 << 63:
-                try:
-                    memory.seek(start)
-                    yield memory.read(end - start) or b""
-                except PermissionError:
-                    raise
-                except OSError:
-                    pass   # [vvar]
 
 
 def _sockets() -> dict[str, tuple[bool, int]]:

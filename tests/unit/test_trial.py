@@ -5,13 +5,17 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from collections.abc import Iterator
 
 import pytest
 
 from harness.run import ROOT
 from letsencrypt_tiny.common.errors import Error
+from letsencrypt_tiny.master.pki import csr
 from letsencrypt_tiny.master.store import files
 
 pytestmark = pytest.mark.root
@@ -69,6 +73,38 @@ def test_as_many_files_as_are_installed_together(options: str, fit: int, why: st
                 with pytest.raises(Error, match=f"^{small}/{fit}: cannot write it: {why}"):
                     files.rehearse(paths)
             assert os.listdir(small) == []
+
+
+def test_trials_at_once(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take no room from each other: who found none beside another's is tried again, alone."""
+    beside = threading.Barrier(2)
+    write = files.write
+
+    def writes(file: files.File, *more: Any) -> files.Written:
+        written = write(file, *more)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            beside.wait(5)
+        return written
+
+    def makes(_config: object, want: csr.Want, _compromised: object) -> csr.Made:
+        try:
+            files.rehearse([want.section.key])
+        except Error:
+            beside.abort()
+            raise
+        return csr.Made(None)    # type: ignore[arg-type]
+    monkeypatch.setattr(files, "write", writes)
+    monkeypatch.setattr(csr, "make", makes)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    with mounted(top / "m", "size=24k") as small:
+        wants = [csr.Want(SimpleNamespace(key=f"{small}/{name}"))    # type: ignore[arg-type]
+                 for name in "ab"]
+        assert csr.make_all(None, wants, frozenset()) == 2 * [    # type: ignore[arg-type]
+            csr.Made(None)]    # type: ignore[arg-type]
+        assert beside.broken, "one found no room"
+        (small / "full").write_bytes(bytes(16 << 10))
+        for made in csr.make_all(None, wants, frozenset()):    # type: ignore[arg-type]
+            assert isinstance(made, Error) and str(made).endswith("No space left on device")
 
 
 @pytest.mark.parametrize("call", ["fsync:error=EDQUOT:when=1", "fsync:error=EIO:when=2",

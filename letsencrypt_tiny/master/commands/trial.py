@@ -1,5 +1,5 @@
 """Is there room for what is to be ordered?  Each section's place is tried when its CSR is made
-(``files.rehearse``), one after the other; here all are counted together.
+(``files.rehearse``), by itself; here all are counted together.
 
 A section that renews replaces its files.  One that has none yet adds to those that there are, and
 a run with many may fill what each of them finds room in: then those are ordered that there is room

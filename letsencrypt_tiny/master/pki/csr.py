@@ -1,5 +1,6 @@
 """Private keys and the signing requests made with them."""
 
+import errno
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -66,8 +67,19 @@ def make_all(config: Config, wanted: Sequence[Want], compromised: frozenset[str]
                 made[index] = Error(f"cannot make a signing request with "
                                     f"{wanted[index].section.key}: {reason(exc)}")
 
-    parallel.each(work, list(by_key.values()))
+    groups = list(by_key.values())
+    parallel.each(work, groups)
+    for group in groups:    # beside another's trial there was no room: alone there may be
+        if any(_lacks_room(made[index]) for index in group):
+            work(group)
     return [made[index] for index in range(len(wanted))]
+
+
+def _lacks_room(made: Made | Error) -> bool:
+    cause: object = made
+    while isinstance(cause, Error):
+        cause = cause.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def make(config: Config, want: Want, compromised: frozenset[str] = frozenset()) -> Made:

@@ -159,7 +159,6 @@ def rehearse(paths: Sequence[str], owner: tuple[int, int] | None = None, trusted
         raise Error(f"{path}: cannot write it: {exc.strerror}") from exc
     finally:
         for item in written:
-            item.empty()
             item.close()
 
 

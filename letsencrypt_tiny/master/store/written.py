@@ -39,15 +39,6 @@ class Written:
         if durable:
             os.fsync(self.directory)
 
-    def empty(self) -> None:
-        """Give its room back at once: a child that another thread starts has it open, too, until
-        it executes its program."""
-        try:
-            os.close(os.open(self.temporary, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW
-                             | os.O_CLOEXEC, dir_fd=self.directory))
-        except OSError:
-            pass
-
     def close(self, remove: bool = True) -> None:
         if not self.renamed and remove:
             try:

@@ -276,6 +276,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
         """Nothing."""
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("status, body, location, words", [
     (404, b"", "", "port 80 answers with HTTP status 404"),
     (200, b"x" * 100_000, "", "port 80 answers, but something else than our responder would"),

@@ -89,7 +89,7 @@ FLOORS = {
     "common": (("environment", "process", "record", "shortage", "encoding", "errors", "paths",
                 "names", "urls", "clock", "output", "journal", "pycryptodome"),
                ("accounts", "steps", "log", "specifiers", "inifile", "acl", "pkcs11"),
-               ("trusted", "complaint"),
+               ("ways", "complaint"), ("trusted",),
                ("wire", "x509", "sandbox", "serving")),
 }
 

@@ -33,3 +33,25 @@ def archive(directory: Path) -> None:
     listed = subprocess.run(["dpkg-scanpackages", "--multiversion", "."], cwd=directory,
                             env=ENVIRONMENT, capture_output=True, check=True)
     (directory / "Packages").write_bytes(listed.stdout)
+
+
+def before_the_split(target: Path) -> Path:
+    """Write the newest tree of the history that made one package into a new directory.
+
+    The account key manager was in letsencrypt-tiny then, version 1.0.  Raises LookupError where
+    there is no such history.
+    """
+    try:
+        split = _git("log", "--reverse", "--format=%H", "-SPackage: letsencrypt-tiny-accountd",
+                     "--", "debian/control").split()
+        tree = _git("archive", f"{split[0].decode()}^")
+    except (OSError, IndexError, subprocess.CalledProcessError):
+        raise LookupError("no git history here to build an earlier version of") from None
+    target.mkdir()
+    subprocess.run(["tar", "-x", "-C", str(target)], input=tree, check=True)
+    return target
+
+
+def _git(*argv: str) -> bytes:
+    return subprocess.run(["git", "-c", "safe.directory=*", "-C", str(ROOT), *argv],
+                          capture_output=True, check=True).stdout

@@ -209,7 +209,7 @@ def test_who_is_interrupted_takes_it_back(process: Process, clock: list[float]) 
 
 def test_silence_has_a_limit(process: Process, clock: list[float]) -> None:
     solver = remote([process.door])
-    with pytest.raises(Error, match="a.example.org: dns-01: the responder says nothing any more"):
+    with pytest.raises(Error, match="a.example.org: dns-01: the DNS updater says nothing any more"):
         finish(solver.present(NAME, "t", KEY), at(clock))
     assert responders.SILENCE < clock[0] - 1000 < responders.SILENCE + 2
 

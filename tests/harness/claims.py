@@ -273,7 +273,7 @@ CHALLENGES = (
     row("… also in time", "client/online/asking.py",
         "        hurry(sock, deadline)\n        part", "        part", f"{ASKING}::test_junk"),
     row("what answers is not shown", "client/online/reach.py",
-        'f"{who} answers, but not as', 'f"{who} answers {text}, not as',
+        'f"{who} answers, but something else than', 'f"{who} answers {text}, something else than',
         f"{REACH}::test_somebody_else", f"{ONLINE}::test_another_web_server"),
     row("findings are of a kind", "common/wire/probe.py", "if finding.topic not in TOPICS or",
         "if False and", "unit/test_probe_wire.py::test_findings_that_are_none"),

@@ -116,7 +116,7 @@ NOT_ASKED, OTHER_KIND = "a section that it was not asked for", "something that i
 def test_what_was_not_asked(requests: list[Request], said: list[Answer], match: str) -> None:
     heard = Heard(*requests).feed(written(*said))
     assert heard.answers == said[:-1] and heard.error.endswith(match)
-    assert heard.error.startswith("the client ")
+    assert heard.error.startswith("the ACME client ")
 
 
 def test_sections_of_what_has_none() -> None:

@@ -1,9 +1,9 @@
 """How the server is, as the orders of a run find it.
 
-What keeps every order from going on is found out by one of them: while it tries again, the others
-wait, and do not ask the same.  When it has given up, the next one tries once; what fails that one,
-too, fails them all, as one failure.  (A server that has taken orders in this run is given more of
-a chance: it may be these few that it does not like.)
+What keeps every order from going on is found out by one of them: until it is answered, and while
+it tries again, the others wait, and do not ask the same.  When it has given up, the next one tries
+once; what fails that one, too, fails them all, as one failure.  (A server that has taken orders in
+this run is given more of a chance: it may be these few that it does not like.)
 
 A server that takes no orders may have those that it took go on: what newOrder alone was answered
 holds up nobody's polls, nor does their answer end it.  Whatever may be about one order alone, such
@@ -17,7 +17,7 @@ from .problem import ProblemError
 from .scheduler import Steps
 from .transport import TransportError
 
-NAP, LONGEST = 0.02, 0.5    # seconds between two looks of who waits: ever longer
+NAP, LONGEST = 0.01, 0.5    # seconds between two looks of who waits: ever longer
 VAIN = 2         # orders in a row that the server has failed: the third need not ask, …
 LATER = 20       # … nor the next after so many, if it has taken orders before
 
@@ -49,7 +49,7 @@ class Standing:
         self._asking: object = None          # who tries again, for all
         self._vain = VAIN - 1 if doubted else 0
         self._most = VAIN
-        self._alone = doubted                # whoever comes first tries
+        self._alone = True                   # whoever comes first tries
         self._orders_only = False            # what ails it was seen by newOrder alone
         self._error: Error | None = None     # the last one that concerns all
 
@@ -99,7 +99,8 @@ class Standing:
         self._works(common)
 
     def _works(self, common: bool) -> None:
-        if self._asking is None and not self._vain or self._orders_only and not common:
+        unsure = self._alone or self._vain or self._asking is not None
+        if not unsure or self._orders_only and not common:
             return
         with self._lock:
             self._asking = None
@@ -113,6 +114,8 @@ class Standing:
         if self._asking is who:
             with self._lock:
                 self._asking = None
+                if self._error is None:    # it has not got so far
+                    return
                 # that nonces are refused again and again is about nobody's order, unless the
                 # server has taken those of others
                 at_once = _is_nonce(self._error) and self._most == VAIN

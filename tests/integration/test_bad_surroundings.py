@@ -125,6 +125,7 @@ def test_a_root_that_the_ca_does_not_have(good: Site, tmp_path: Path) -> None:
         (good.lib / "state" / name).unlink(missing_ok=True)
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("answer, expected", [
     (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "407"),
     (b"HTTP/1.1 502 Bad Gateway\r\n\r\n<h1>\x1b[2J</h1>", "502"),

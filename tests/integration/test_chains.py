@@ -33,6 +33,7 @@ def send(hostile: Hostile, order: Callable[[Chain], Chain]) -> None:
     hostile.issuer = issue
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("order, length", [
     ("0 1", 2), ("0 1 2", 3), ("0 3 1", 2), ("0 1 3", 2), ("0 0 1 1 0", 2), ("2 1 0", 3),
     ("3 1 0 3", 2)], ids=lambda item: str(item).replace(" ", ""))

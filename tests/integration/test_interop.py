@@ -130,6 +130,7 @@ def test_lacme_within_a_policy(lacme: Lacme, prefix: Prefix, pebble_tame: Pebble
         assert done.returncode != 0 and "NOSIGN" in done.stderr, done.stderr
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("command, why", [
     (["newOrder", "c"], "evil.example is not one of its identifiers"),
     (["account", "--deactivate"], "not a request that a policy knows"),

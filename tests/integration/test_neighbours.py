@@ -58,6 +58,7 @@ def links_to_his(path: Path) -> None:
     path.symlink_to(his / "x.conf")
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("change, told", [
     (give, "certs.conf.d/x.conf: belongs to uid"),
     (lambda path: path.chmod(0o666), "certs.conf.d/x.conf: writable by everybody"),
@@ -242,6 +243,7 @@ TRAPS: dict[str, Callable[[Path], object]] = {
     "8 GB": lambda path: (path.touch(), os.truncate(path, 8 << 30))}
 
 
+@pytest.mark.alike(2)
 @pytest.mark.once
 @pytest.mark.parametrize("trap", TRAPS)
 def test_traps_in_the_place_of_a_certificate(trap: str, his: Path, good: Site) -> None:

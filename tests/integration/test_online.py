@@ -277,6 +277,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
         """Nothing."""
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("status, body, location, words", [
     (404, b"", "", "port 80 answers with HTTP status 404"),
     (200, b"x" * 100_000, "", ELSE),

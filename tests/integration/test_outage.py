@@ -45,12 +45,13 @@ FAULTS: dict[str, tuple[str, Callable[[Request, Default], Response]]] = {
     "newOrder, cut": ("newOrder", cut)}
 
 
-# Requests of the first run, and of one that the CA is in doubt in.  Several connections may ask at
-# once before there is an answer; whoever doesn't know what became of newOrder looks for an order.
-FIRST = {"directory, 503": 4, "directory, cut": 4, "newOrder, 503": 20, "newOrder, badNonce": 18,
-         "newOrder, cut": 36}
+# Requests of the first run, and of one that the CA is in doubt in.  Who doesn't know what became of
+# newOrder looks for an order.
+FIRST = {"directory, 503": 3, "directory, cut": 3, "newOrder, 503": 6, "newOrder, badNonce": 6,
+         "newOrder, cut": 13}
 NEXT = {"directory, 503": 1, "directory, cut": 1, "newOrder, 503": 1, "newOrder, badNonce": 2,
-        "newOrder, cut": 4}
+        "newOrder, cut": 1}
+WEEK = 60
 
 
 def errors(stderr: str) -> list[str]:
@@ -97,6 +98,7 @@ def test_one_asks_for_all(site: Site, hostile: Hostile, fault: str) -> None:
     asked = [one.resource for one in hostile.requests]
     assert done.returncode == 1 and 0 < len(asked) <= NEXT[fault], asked
     assert len(errors(done.stderr)) == 1, done.stderr
+    assert FIRST[fault] + (7 * 4 - 1) * NEXT[fault] <= WEEK    # four runs of the timer a day
 
     # it is well again
     hostile.on.clear()
@@ -173,6 +175,7 @@ def test_what_one_gets_alone_stops_no_other(site: Site, hostile: Hostile) -> Non
     assert not state.exists() or not json.loads(state.read_text())
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("resource", ["newOrder", "authz", "challenge", "order", "finalize",
                                       "certificate"])
 def test_what_passes_is_waited_for(site: Site, hostile: Hostile, resource: str) -> None:

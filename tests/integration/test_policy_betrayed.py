@@ -92,6 +92,7 @@ def test_a_client_gone_over_to_somebody_else(betrayed: Site, pebble: Pebble) -> 
     assert not any(answer.startswith("NOSIGN") for answer in found), found
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("command, allowed", [
     (["account"], []), (["account", "mailto:a@example.org"], ["update"]),
     (["account", "--register", "--tos-agreed"], ["register"]),

@@ -113,6 +113,7 @@ def test_a_key_that_was_compromised(ready: Site, token: Token) -> None:
     assert ready.file("a").read_bytes() == before
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("what", ["no key", "wrong PIN", "open PIN", "no PIN file", "no module"])
 def test_what_is_not_there(what: str, ready: Site, token: Token) -> None:
     """One line that names the setting; nothing is ordered, and the others are."""

@@ -305,6 +305,7 @@ class Running:
         return text
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("number", [
     signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGXCPU, signal.SIGUSR1,
     signal.SIGUSR2, signal.SIGPWR])

@@ -39,8 +39,36 @@ def held(standing: Standing, who: object, common: bool = True) -> bool:
     return False
 
 
+def test_the_first_one_is_alone_until_it_is_answered() -> None:
+    standing = Standing()
+    assert not held(standing, "a") and held(standing, "b")
+    standing.failed("a", problem(403, "rejectedIdentifier"), True)    # which is about a alone
+    assert not held(standing, "b") and not held(standing, "c")
+
+
+def test_the_first_one_does_not_get_so_far() -> None:
+    """Whatever became of it, the server has not been asked: that says nothing of it."""
+    standing = Standing()
+    for who in "abcd":
+        assert not held(standing, who) and held(standing, "e")
+        standing.left(who)
+    assert not standing.failing and not held(standing, "e")
+
+
+def test_polls_wait_for_no_newOrder() -> None:
+    """The first to be answered lets all go on with what there is, and one order more."""
+    standing = Standing()
+    assert not held(standing, "a", common=False) and held(standing, "b", common=False)
+    standing.answered()
+    assert not held(standing, "b", common=False)
+    assert not held(standing, "c") and held(standing, "d")
+    standing.answered(common=True)
+    assert not held(standing, "d")
+
+
 def test_one_tries_and_the_others_wait() -> None:
     standing = Standing()
+    standing.answered(common=True)
     assert not held(standing, "a") and not held(standing, "b")
     standing.failed("a", problem(503), True)
     standing.failed("b", problem(503), True)    # which was under way

@@ -30,8 +30,9 @@ def external(good: Site) -> Site:
 @pytest.mark.parametrize("kind, expected", [
     ("missing", "No such file"), ("file", "not a socket"), ("open", "others may use this socket"),
     ("group", "others may use this socket"), ("directory", "writable by others"),
-    ("dead", "cannot connect to the signer"), ("silent", "cannot connect to the signer"),
-    ("junk", "signer"), ("endless", "signer")])
+    ("dead", "cannot connect to the account key manager"), ("silent", "cannot connect to the "
+                                                                      "account key manager"),
+    ("junk", "account key manager"), ("endless", "account key manager")])
 def test_signer_sockets(kind: str, expected: str, external: Site) -> None:
     directory = external.path / f"signer-{kind}"
     directory.mkdir()

@@ -60,5 +60,5 @@ def test_no_chain_can_be_made(ready: Site, hostile: Hostile, ca_file: str | None
     send(hostile, lambda chain: [chain[0], chain[3]])
     for _ in range(2):
         expect(ready.run("--quiet", "newOrder"), 1,
-               f"error: a: the server's certificate is not installed: {why}; {KEPT}")
+               f"error: a: the new certificate is not installed: {why}; {KEPT}")
     assert not ready.file("a").exists() and len(hostile.orders) == 1

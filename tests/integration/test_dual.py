@@ -95,7 +95,8 @@ def test_both(site: Site, pebble: Pebble) -> None:
            r"a: together with a \(rsa\)", "a: certificate installed, .*",
            r"a \(rsa\): certificate installed, .*", "running .*", "2 installed, 0 failed")
     assert both_or_none(first, pair(site))
-    expect(site.run("check"), 0, "the signer answers: .*", "2 certificates configured; .*")
+    expect(site.run("check"), 0, "the account key manager answers: .*",
+           "2 certificates configured; .*")
 
 
 def test_where_the_files_are(site: Site, pebble: Pebble) -> None:

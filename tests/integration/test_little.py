@@ -104,7 +104,7 @@ def test_little_memory(program: str, limit: str, megabytes: int,
         assert len(lines) == 1 or program in ("check", "newOrder") and len(lines) <= 3
     else:
         assert b'"Failed"' not in done.stdout or shortage.MESSAGE.encode() in done.stdout \
-            or b"no signer" in done.stdout
+            or b"no account key manager" in done.stdout
 
 
 def test_there_is_too_little_somewhere(programs: dict[str, Run]) -> None:

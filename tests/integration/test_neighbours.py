@@ -184,7 +184,7 @@ def test_the_signer_that_is_expected(user: str, place: Path, good: Site) -> None
     place.chmod(0o1777)
     with listening(place / "S", b"not a greeting\r\n\r\n", pwd.getpwnam(user)):
         place.chmod(0o755)
-        refused(good, 1, expected="the signer does not greet as it should")
+        refused(good, 1, expected="the account key manager does not greet as it should")
 
 
 def test_the_signer_of_whom_the_configuration_names(place: Path, good: Site) -> None:
@@ -193,7 +193,7 @@ def test_the_signer_of_whom_the_configuration_names(place: Path, good: Site) -> 
     with listening(place / "S", b"not a greeting\r\n\r\n"):
         place.chmod(0o755)
         refused(good, 1, f"--socket={place}/S", "newOrder", "--force",
-                expected="the signer does not greet as it should")
+                expected="the account key manager does not greet as it should")
 
 
 # --- keys ----------------------------------------------------------------------------------------

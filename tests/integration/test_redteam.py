@@ -101,7 +101,7 @@ def test_reach(role: str, mode: str, field: Field) -> None:
         assert attacks[name] in expected, (name, attacks[name])
     assert len(attacks) > 75
     if role == "client":
-        assert only_error(done) == "error: a: the client ended before its work was done"
+        assert only_error(done) == "error: a: the ACME client ended before its work was done"
     else:
         assert done.returncode == 0, done.stderr
     if role == "client":
@@ -142,7 +142,7 @@ def test_fatal(role: str, attack: str, field: Field) -> None:
         assert done.returncode in (0, 1)
     elif role == "client":
         status = 128 + signal.SIGSYS
-        assert only_error(done) == f"error: a: the client ended with status {status}"
+        assert only_error(done) == f"error: a: the ACME client ended with status {status}"
     else:
         assert only_error(done).startswith("error: a: ")
     tidy(field.site)
@@ -227,7 +227,7 @@ def test_certificates_that_are_not_the_sections(field: Field, hostile_ca: ca.CA)
              + "-----END CERTIFICATE-----\n", "does not chain"),
             (chain(field, "a") * 6, "malformed")):
         told = failing(field, line("Issued", section="a", chain=text, alternates=[]))
-        assert told.startswith("error: a: the server's certificate is not installed: "), told
+        assert told.startswith("error: a: the new certificate is not installed: "), told
         assert expected in told, told
 
 

@@ -276,10 +276,10 @@ def test_killed_master(resource: str, ready: Site, hostile: Hostile) -> None:
 
 
 @pytest.mark.parametrize("victim, message", [
-    ("client", "the client ended with status 137"),
+    ("client", "the ACME client ended with status 137"),
     ("letsencrypt-tiny-accountd",
-     r"the signer \(letsencrypt-tiny-accountd\) failed: (it closed the connection|Broken pipe|"
-     r"Connection reset by peer)")])
+     r"the account key manager \(letsencrypt-tiny-accountd\) failed: "
+     r"(it closed the connection|Broken pipe|Connection reset by peer)")])
 def test_killed_child(victim: str, message: str, ready: Site, hostile: Hostile) -> None:
     """The master says so and cleans up; the next run finishes the same order."""
     with held(ready, hostile) as run:

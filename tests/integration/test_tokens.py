@@ -65,7 +65,8 @@ def test_a_key_in_a_token(kind: str, ready: Site, token: Token) -> None:
                 and "accountd" not in path.parts and b"PRIVATE KEY" in path.read_bytes()]
     zone = ready.run("records").stdout
     assert len(re.findall(r"TLSA\t3 1 1 [0-9a-f]{64}$", zone, re.M)) == 1
-    expect(ready.run("check"), 0, "the signer answers: .*", "1 certificate configured; .*")
+    expect(ready.run("check"), 0, "the account key manager answers: .*",
+           "1 certificate configured; .*")
     debug = ready.run("--debug", "newOrder", "--force").stderr
     assert PIN not in debug and "a: certificate installed" in debug
 

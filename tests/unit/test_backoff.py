@@ -145,7 +145,7 @@ def test_a_server_that_said_when(ground: Ground) -> None:
     for seconds in (5, HOUR, DAY - 10):
         state = failing(ground, 3)._replace(not_before=NOW + seconds)
         wait = waits.of(ground.section, state, None, NOW + 1)
-        assert wait is not None and wait.moment == NOW + seconds and "server asked" in wait.why
+        assert wait is not None and wait.moment == NOW + seconds and "CA asked" in wait.why
     state = failing(ground, 3)._replace(not_before=NOW + 20 * HOUR)
     wait = waits.of(ground.section, state, certificate(NOW + 3 * HOUR), NOW + 1)
     assert wait is not None and wait.moment == NOW + HOUR

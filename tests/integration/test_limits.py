@@ -100,7 +100,7 @@ def test_a_wait_without_a_certificate_is_told_once_a_day(site: Site, hostile: Ho
     asked = len(hostile.requests)
     moment = r"[-0-9]{10} [:0-9]{5} UTC"
     told = r"error: s0, s1, s2, s3, s4 and 15 more: there is no valid certificate, and the " \
-           rf"server asked not to order again before {moment} " \
+           rf"CA asked not to order again before {moment} " \
            r"\(name the section to try all the same\)"
     expect(site.run("--quiet", "newOrder"), 1, told)
     expect(site.run("--quiet", "newOrder"), 1)

@@ -9,13 +9,14 @@ import os
 import signal
 import tempfile
 import time
-from pathlib import Path
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness import daemon, netns, proc
+from harness import daemon, netns, proc, soak
 from harness.ca import CA
 from harness.caddy import CaddyACME
 from harness.hostile import Hostile
@@ -33,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     _hear_signals()
     config.addinivalue_line("markers", "root: needs root and a private network namespace")
     config.addinivalue_line("markers", "once: comes to the same on either release, and installed")
+    config.addinivalue_line("markers", "alike(n): each nth case, but all in the soak and by name")
     netns.adopt_orphans()
     if os.geteuid() == 0:
         try:
@@ -50,6 +52,22 @@ def _hear_signals() -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is like other cases, for time; whoever asks for a test by name has it all."""
+    if soak.SOAK or any("::" in argument for argument in config.args):
+        return
+    before: Counter[tuple[Path, str]] = Counter()
+    kept, left = [], []
+    for item in items:
+        mark = item.get_closest_marker("alike")
+        number = before[item.path, getattr(item, "originalname", item.name)]
+        before[item.path, getattr(item, "originalname", item.name)] += 1
+        (kept if mark is None or number % mark.args[0] == 0 else left).append(item)
+    items[:] = kept
+    if left:
+        config.hook.pytest_deselected(items=left)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

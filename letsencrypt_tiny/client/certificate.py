@@ -69,14 +69,14 @@ def _get(session: Session, url: str) -> Response:
 def _chain(response: Response) -> str:
     kind = (response.get("content-type") or "").split(";")[0].strip().lower()
     if kind != PEM_CHAIN:
-        raise ProtocolError(f"the server sent {log.printable(kind, 100) or 'no type'} instead of "
+        raise ProtocolError(f"the CA sent {log.printable(kind, 100) or 'no type'} instead of "
                             "a certificate chain")
     try:
         text = response.body.decode("ascii")
     except UnicodeDecodeError as exc:
         raise ProtocolError("the certificate chain is not PEM: it isn't ASCII") from exc
     if not _TEXT.match(text) or "-----BEGIN CERTIFICATE-----" not in text:
-        raise ProtocolError("the server sent a certificate chain that holds no certificate")
+        raise ProtocolError("the CA sent a certificate chain that holds no certificate")
     return text
 
 

@@ -159,7 +159,7 @@ class OrderObject:
     def certificate_url(self) -> str:
         """Return where the certificate is; raises ProtocolError."""
         if not self._members.get("certificate"):
-            raise ProtocolError("the order is valid, but the server names no certificate")
+            raise ProtocolError("the order is valid, but the CA names no certificate")
         return self._url("certificate", "the order is valid, but its certificate can't be fetched")
 
     def _url(self, member: str, step: str) -> str:

@@ -262,7 +262,7 @@ class Ordering:
         problem = self._order.error
         if problem is not None:
             return Invalid(problem.text(), problem)
-        return Invalid("the order is invalid, and the server does not say why", None)
+        return Invalid("the order is invalid, and the CA does not say why", None)
 
     def _known_authorizations(self) -> list[str]:
         try:

@@ -158,8 +158,8 @@ class Session:
         elif greeting.jwk:
             header["jwk"] = greeting.jwk
         else:
-            raise LocalProtocolError(f"{what} needs the account's public key, which the signer "
-                                     "withholds (its keyid is set)")
+            raise LocalProtocolError(f"{what} needs the account's public key, which the account "
+                                     "key manager withholds (its keyid is set)")
         protected = jsonfields.dump(header)
         # Flattened JWS JSON serialization (§6.2)
         body = jsonfields.dump({
@@ -177,8 +177,8 @@ class Session:
     def require_signer(self, what: str) -> Signer:
         """Return the signer; ``what`` needs it.  Raises LocalProtocolError without one."""
         if self._signer is None:
-            raise LocalProtocolError(f"{what} needs a signature, and there is no signer in this "
-                                     "conversation")
+            raise LocalProtocolError(f"{what} needs a signature, and there is no account key "
+                                     "manager in this conversation")
         return self._signer
 
     def _nonce(self) -> str:
@@ -190,7 +190,7 @@ class Session:
             self._raise_for_status(response, "newNonce")
             nonce = self._nonces.take()
         if nonce is None:
-            raise ProtocolError("the server's newNonce brought no usable nonce (RFC 8555 §7.2)")
+            raise ProtocolError("the CA's newNonce brought no usable nonce (RFC 8555 §7.2)")
         return nonce
 
     def _send(self, method: str, url: str, what: str, body: bytes | None = None,
@@ -220,7 +220,7 @@ class Session:
         if 200 <= response.status < 300:
             return
         if 300 <= response.status < 400:
-            raise ProtocolError(f"{what}: the server answers with a redirect (HTTP status "
+            raise ProtocolError(f"{what}: the CA answers with a redirect (HTTP status "
                                 f"{response.status}), which is not followed")
         found = parse_problem(response, what)
         if found.type == "userActionRequired":    # §7.3.3
@@ -252,7 +252,7 @@ class Session:
         """Return the JSON object of a response; raises ProtocolError."""
         if response.media_type != JSON:
             kind = log.printable(response.get("content-type") or "no type", 100)
-            raise ProtocolError(f"{what}: the server sent {kind} instead of {JSON}"
+            raise ProtocolError(f"{what}: the CA sent {kind} instead of {JSON}"
                                 + strangers.page(response.body, response.media_type))
         return parse_object(response, what)
 
@@ -263,7 +263,7 @@ class Session:
         """
         reference = response.get("location")
         if reference is None:
-            raise ProtocolError(f"{what}: the server sent no Location")
+            raise ProtocolError(f"{what}: the CA sent no Location")
         return self.resolve(reference, base, f"{what}: Location")
 
     def resolve(self, reference: str, base: str, what: str) -> str:

@@ -50,7 +50,7 @@ class Signer:
         none.  Nothing may be under way."""
         greeting = self._greetings[by_next]
         if greeting is None:
-            raise ProtocolError("the signer has no next key")
+            raise ProtocolError("the account key manager has no next key")
         self.greeting, self.by_next = greeting, by_next
 
     def sign(self, protected: bytes, payload: bytes) -> bytes:
@@ -93,6 +93,7 @@ class Signer:
         if isinstance(exc, signer_protocol.Refusal):
             return SignerError(str(exc))
         if isinstance(exc, TimeoutError):
-            return SignerError("the signer (letsencrypt-tiny-accountd) does not answer")
+            return SignerError("the account key manager (letsencrypt-tiny-accountd) does not "
+                               "answer")
         reason = exc.strerror or exc if isinstance(exc, OSError) else exc
-        return SignerError(f"the signer (letsencrypt-tiny-accountd) failed: {reason}")
+        return SignerError(f"the account key manager (letsencrypt-tiny-accountd) failed: {reason}")

@@ -31,14 +31,14 @@ def _why(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         why = printable(error.verify_message, MAX_WORDS).rstrip(".")
         hint = "" if error.verify_code in _ITS_OWN else " (setting “ca-file”)"
-        return f"the server's certificate is not trusted: {why}{hint}"
+        return f"the CA's server certificate is not trusted: {why}{hint}"
     reason = str(getattr(error, "reason", None) or "")
     if reason in _NO_TLS:
         return "what answers there does not speak TLS (is it a port for plain http?)"
     version, alert, said = reason.partition("ALERT_")    # RFC 8446 §6
     if alert or version == "TLSV1_UNRECOGNIZED_NAME":
         said = (said or version.removeprefix("TLSV1_")).lower().replace("_", " ")
-        return (f"the server refuses the TLS handshake: {printable(said, MAX_WORDS)} (settings "
+        return (f"the CA refuses the TLS handshake: {printable(said, MAX_WORDS)} (settings "
                 "“SSL_version” and “SSL_cipher_list”)")
     return f"the TLS handshake failed: {printable(error.strerror or error, MAX_WORDS)}"
 

@@ -38,7 +38,7 @@ def _update(session: Session, request: AccountUpdate, patience: Patience,
         kid = session.location(response, session.directory.new_account, "newAccount")
         account: JsonObject | None = _object(session, response)
     else:
-        session.check_url(kid, "the signer's keyid")
+        session.check_url(kid, "the account key manager's keyid")
         account = None
     session.kid = kid
     session.find_kid = None

@@ -6,7 +6,7 @@ nobody but those whom that walk trusted could change what is in it.  It is belie
 path leads to the same directory, whose owner and mode are what they were: wherever else the path
 might be made to lead, that is not gone to, and nothing is opened by its whole name.
 
-For a process whose run is short: ``begin`` switches it on, and else there is nothing.
+From ``begin`` to ``end``, which is meant to be short, and else there is nothing.
 """
 
 import os
@@ -37,6 +37,14 @@ def begin() -> None:
     from _thread import allocate_lock
     _lock = allocate_lock()
     remembers = True
+
+
+def end() -> None:
+    """Remember nothing any more.  For a process with no other thread left that walks."""
+    global remembers
+    remembers = False
+    while _ways:
+        os.close(_ways.popitem()[1].descriptor)
 
 
 def known(path: str, trusted: "set[int]") -> tuple[int, str, list[str]] | None:

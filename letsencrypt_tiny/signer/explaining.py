@@ -50,7 +50,8 @@ def configured(config: "Config") -> int:
         lines += _row("[eab]", f"{binding.kid}: a MAC by {binding.algorithm} for "
                       f"{', '.join(users) or 'no policy'}")
     if not config.policies:
-        lines += _row("no --policy", "whoever reaches the signer may have any request of the "
+        lines += _row("no --policy", "whoever reaches the account key manager may have any "
+                                     "request of the "
                                      "account signed, for any name, at any CA")
     for policy in chosen:
         lines += ["", f"[policy {policy.name}]", *_policy(policy)]

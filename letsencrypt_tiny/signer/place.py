@@ -83,4 +83,5 @@ def _check(path: str) -> None:
     except Error as exc:
         raise ConfigError(f"socket {path}: {exc}") from exc
     if os.path.lexists(path):
-        raise Error(f"socket {path}: exists already; if no other signer runs there, remove it")
+        raise Error(f"socket {path}: exists already; if no other account key manager runs there, "
+                    "remove it")

@@ -51,6 +51,6 @@ def freeze(ground: Field, grace: int) -> None:
                    siblings=False, words=words.MISBEHAVIOUR["frozen"])
     assert grace < time.monotonic() - began < grace + 20
     thread.join()
-    assert f"the client has been silent for {grace + 1 + 2} seconds" in only_error(done)
+    assert f"the ACME client has been silent for {grace + 1 + 2} seconds" in only_error(done)
     assert seen and rule not in before and saved() == before
     tidy(ground.site)

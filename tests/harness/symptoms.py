@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from . import ca
+from .bind import PRIMARY, Bind, with_resolver
 from .hostile import JSON, Default, Hostile, Request, Response
 from .net import free_port
 from .run import CLIENT_USER, ENVIRONMENT, Site, as_user, run
@@ -170,6 +173,29 @@ def _far(site: Site, _server: Hostile) -> str:
     return _said(site)
 
 
+@symptom("The account key manager refuses")
+def _policy(site: Site, server: Hostile) -> str:
+    site.accountd["policy mine"] = {"identifiers": "b.example",
+                                    "origins": server.directory.rpartition("/")[0]}
+    site.main["accountd"]["command"] = f"{site.prefix.accountd} --policy=mine"
+    return _said(site)
+
+
+@symptom("A wildcard is not proved by http-01")
+def _wildcard(site: Site, _server: Hostile) -> str:
+    site.certs["a"]["names"] = "*.a.example"
+    return _said(site, "check")
+
+
+@symptom("The name server takes no update")
+def _no_update(site: Site, _server: Hostile) -> str:
+    """By a key that is for another zone."""
+    with Bind(site.path / "bind", {"a.example": "", "acme.example": ""}) as bind:
+        site.main["dns"] = {"server": PRIMARY, "key-file": str(bind.keys["hmac-sha224"])}
+        site.certs["a"]["challenge"] = "dns-01"
+        return run(with_resolver(bind.resolv_conf, site.command(*FORCED))).stderr
+
+
 @symptom("The notification fails")
 def _notify(site: Site, _server: Hostile) -> str:
     site.certs["a"]["notify"] = "false"
@@ -198,6 +224,22 @@ def _full(site: Site, _server: Hostile) -> str:
          site.path / "aside", *site.command(*FORCED)], stdin=subprocess.DEVNULL,
         capture_output=True, text=True, env=ENVIRONMENT, check=False)
     return done.stderr
+
+
+@symptom("Another client renews the same names")
+def _rivals(site: Site, _server: Hostile) -> str:
+    """On a host, as far as it is another one, that has dehydrated in cron's hands."""
+    if not (os.path.isdir("/etc/cron.daily") and os.path.isdir("/usr/local/etc")):
+        pytest.skip("needs /etc/cron.daily and /usr/local/etc")
+    etc, cron = site.path / "host/etc", site.path / "host/cron"
+    (etc / "dehydrated").mkdir(parents=True)
+    (etc / "dehydrated/domains.txt").write_text("a.example\n")
+    cron.mkdir()
+    (cron / "local").write_text("#!/bin/sh\nexec dehydrated --cron\n")
+    script = 'mount --bind "$1" /usr/local/etc; mount --bind "$2" /etc/cron.daily; ' \
+        'shift 2; exec "$@"'
+    return run(["/usr/bin/unshare", "--mount", "/bin/sh", "-c", script, "sh", etc, cron,
+                *site.command("check")]).stderr
 
 
 @symptom("Not as root")

@@ -113,6 +113,7 @@ def test_giving_up_without_a_terminal(ready: Site, hostile: Hostile) -> None:
         "deactivated")
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("typed, status", [("yes", 0), ("no", 2), ("", 2), ("y", 2)])
 def test_giving_up_on_a_terminal(typed: str, status: int, ready: Site) -> None:
     """Only who types the word; the account is named."""

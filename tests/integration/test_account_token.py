@@ -43,6 +43,7 @@ def use(site: Site, uri: str) -> None:
     site.accountd[""]["privkey"] = f"{uri}?pin-source=file:{site.path}/pin"
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("kind, alg", [("ec:P-256", "ES256"), ("ec:P-384", "ES384"),
                                        ("rsa:2048", "RS256")])
 def test_an_account_with_a_key_in_a_token(kind: str, alg: str, ready: Site, token: Token) -> None:
@@ -57,7 +58,7 @@ def test_an_account_with_a_key_in_a_token(kind: str, alg: str, ready: Site, toke
     assert [argv for argv in programs if "pkeyutl" in argv]
     assert not ready.account_key.exists()
     done = ready.run("check")
-    assert done.returncode == 0 and f"the signer answers: {alg}, " in done.stderr
+    assert done.returncode == 0 and f"the account key manager answers: {alg}, " in done.stderr
 
 
 class Signing:

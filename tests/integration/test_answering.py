@@ -14,7 +14,7 @@ from harness.net import free_port
 from harness.run import Site
 from test_renewal import Held, held, tidy
 
-WHAT = {"webserver": "the challenge web server", "tlsserver": "the TLS server for challenges"}
+WHAT = {"webserver": "the challenge web server", "tlsserver": "the challenge TLS server"}
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def kill(site: Site, children: list[int], victim: str) -> None:
 
 @pytest.mark.parametrize("victim, lost, other, why", [
     ("webserver", "a", "b", "cannot write into the challenge directory"),
-    ("tlsserver", "b", "a", "the responder can't be talked to")])
+    ("tlsserver", "b", "a", "the challenge TLS server can't be talked to")])
 def test_only_who_needs_it_fails(victim: str, lost: str, other: str, why: str, ready: Site,
                                  hostile: Hostile) -> None:
     """And the CA isn't asked to validate in vain; the next run takes the order up."""

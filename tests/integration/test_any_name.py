@@ -80,6 +80,7 @@ def test_a_name_in_unicode_that_fails(ready: Site, pebble: Pebble) -> None:
 
 # --- addresses -----------------------------------------------------------------------------------
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("names, listen", [
     (["FD00:ACCE::0080"], "[fd00:acce::80]:{0}"),
     (["192.0.2.80"], "192.0.2.80:{0}"),

@@ -151,8 +151,8 @@ time.sleep(60)
 """)
     done = apart.run("newOrder", "a", "b")
     assert done.returncode == 1
-    assert "error: a: the client makes files without end" in done.stderr
-    assert "error: b: the client ended with status 3" in done.stderr
+    assert "error: a: the ACME client makes files without end" in done.stderr
+    assert "error: b: the ACME client ended with status 3" in done.stderr
 
 
 # --- a signer of its own -------------------------------------------------------------------------

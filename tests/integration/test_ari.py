@@ -172,6 +172,7 @@ def test_the_window_that_is_remembered(issued: Site, suggests: Suggests) -> None
     assert len(suggests.replaced) == 1
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("kind, status", [("alreadyReplaced", 409), ("notFound", 404),
                                           ("malformed", 400), ("serverInternal", 500)])
 def test_what_can_not_be_replaced(kind: str, status: int, issued: Site, hostile: Hostile,
@@ -283,6 +284,7 @@ def test_each_time_later(issued: Site, suggests: Suggests) -> None:
     assert waits == [1, 2, 4]
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("word", ["down", "not-enabled", "html-502", "backwards"])
 def test_it_keeps_no_renewal_from_happening(word: str, issued: Site, hostile: Hostile,
                                             suggests: Suggests) -> None:
@@ -317,6 +319,7 @@ def renew_soon(site: Site, hostile: Hostile, days: int = 14) -> int:
     return read_certificate(str(site.file("a"))).not_after
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("url, shown", [
     ("https://ca.example/\x1b[2Jx", ""), ("javascript:alert(1)", ""), ("x" * 1500, ""), (7, ""),
     ("https://ca.example/" + "x" * 600, r" \(see https://ca\.example/x+…\)"),

@@ -187,7 +187,7 @@ def test_check_looks_at_all(two: Site, first: Pebble) -> None:
     done = two.run("check")
     assert done.returncode == 0, done.stderr
     for name in (re.escape(host(first)), "other", "zerossl"):
-        assert re.search(f"^{name}: the signer answers: ES256", done.stderr, re.M)
+        assert re.search(f"^{name}: the account key manager answers: ES256", done.stderr, re.M)
     assert "[ca zerossl]: zerossl ties new accounts to those of its customers: set eab-kid" in \
         done.stderr
     two.main["ca other"]["ca-file"] = "/nonexistent"

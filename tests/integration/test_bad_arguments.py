@@ -9,6 +9,7 @@ from harness.run import CLIENT_USER, Site, as_user, run
 from harness.verdict import errors, only_error, snapshot
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("args", [
     (), ("frobnicate",), ("newOrder", "--frobnicate"), ("--frobnicate",), ("newOrder", "nosuch"),
     ("status", "nosuch"), ("status", "--force"), ("check", "a"),

@@ -63,6 +63,7 @@ ACCOUNTD: dict[str, list[str]] = {
     "logfile": ["/nonexistent/log", "%z"]}
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("section, setting, value", [
     (section, setting, value) for section, settings in MAIN.items()
     for setting, values in settings.items() for value in values])
@@ -77,6 +78,7 @@ def test_main_configuration(section: str, setting: str, value: str, good: Site,
     assert not server.requests and "s3cret" not in told
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("setting, value", [
     (setting, value) for setting, values in CERTS.items() for value in values])
 def test_certificates(setting: str, value: str, good: Site, server: Hostile) -> None:
@@ -131,6 +133,7 @@ def test_malformed_files(name: str, text: str, expected: str, good: Site) -> Non
     assert str(good.etc / name) in told
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("kind, name", [
     (kind, name) for kind in ("missing", "binary", "directory", "writable", "huge", "unreadable")
     for name in ("letsencrypt-tiny.conf", "certs.conf", "accountd.conf")

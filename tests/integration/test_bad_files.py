@@ -149,6 +149,7 @@ def test_a_run_directory_that_others_may_change(mode: int, owner: str, good: Sit
     assert str(good.rundir) in told
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("spoil", [
     lambda path: path.chmod(0o777), lambda path: path.chmod(0o1777),
     lambda path: os.chown(path, pwd.getpwnam("nobody").pw_uid, 0),
@@ -181,6 +182,7 @@ def test_a_bad_run_directory_with_nothing_to_do(spoil: Callable[[Path], Any], go
         shutil.rmtree(parent, ignore_errors=True)
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("section", ["client", "webserver", "accountd"])
 @pytest.mark.parametrize("command", ["/nonexistent", "/etc/passwd", "/srv", "nosuchprogram"])
 def test_missing_programs(section: str, command: str, good: Site) -> None:

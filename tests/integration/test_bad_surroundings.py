@@ -30,8 +30,9 @@ def external(good: Site) -> Site:
 @pytest.mark.parametrize("kind, expected", [
     ("missing", "No such file"), ("file", "not a socket"), ("open", "others may use this socket"),
     ("group", "others may use this socket"), ("directory", "writable by others"),
-    ("dead", "cannot connect to the signer"), ("silent", "cannot connect to the signer"),
-    ("junk", "signer"), ("endless", "signer")])
+    ("dead", "cannot connect to the account key manager"), ("silent", "cannot connect to the "
+                                                                      "account key manager"),
+    ("junk", "account key manager"), ("endless", "account key manager")])
 def test_signer_sockets(kind: str, expected: str, external: Site) -> None:
     directory = external.path / f"signer-{kind}"
     directory.mkdir()
@@ -124,6 +125,7 @@ def test_a_root_that_the_ca_does_not_have(good: Site, tmp_path: Path) -> None:
         (good.lib / "state" / name).unlink(missing_ok=True)
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("answer, expected", [
     (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "407"),
     (b"HTTP/1.1 502 Bad Gateway\r\n\r\n<h1>\x1b[2J</h1>", "502"),

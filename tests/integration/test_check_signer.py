@@ -32,7 +32,7 @@ def test_an_account_key_as_one_sections_key(four: Site) -> None:
     assert f"[b]: certificate-key = {key}: is the account key" in done.stderr
     done = four.run("newOrder")
     assert done.returncode == 1 and "3 installed, 1 failed" in done.stderr, done.stderr
-    assert "error: b: the signer refused to sign: " in done.stderr
+    assert "error: b: the account key manager refused to sign: " in done.stderr
     assert [four.file(name, "cert.pem").exists() for name in NAMES] == [True, False, True, True]
 
 
@@ -48,13 +48,13 @@ def test_a_policy_that_lacks_one_name(four: Site) -> None:
     allow(four, "a.example c.example d.example")
     done = four.run("check")
     assert done.returncode == 1 and done.stderr.count("error: ") == 1, done.stderr
-    assert '[b]: the signer would refuse it: policy "host": b.example is not one of its ' \
-        "identifiers" in done.stderr
+    assert '[b]: the account key manager would refuse it: policy "host": b.example is ' \
+        "not one of its identifiers" in done.stderr
     for options in [], ["--force"]:
         done = four.run("newOrder", *options)
         assert done.returncode == 1, done.stderr
         assert "3 installed, 1 failed" in done.stderr or not options
-        assert "error: b: the signer refused to sign: " in done.stderr
+        assert "error: b: the account key manager refused to sign: " in done.stderr
     done = four.run("check")
     assert done.returncode == 1 and done.stderr.count("error: ") == 1, done.stderr
     allow(four, ".example")

@@ -228,7 +228,7 @@ def test_without_a_signer(hostile: Hostile, master: Master) -> None:
     assert idle.status == 0 and not idle.answers and hostile.asked("directory")
     outcome = master.run(master.order("a.example"), master.order("b.example"), signer=False)
     assert outcome.status == 1 and len(outcome.of(Failed)) == 2
-    assert all("no signer" in failed.message and failed.outcome == "lost"
+    assert all("no account key manager" in failed.message and failed.outcome == "lost"
                for failed in outcome.of(Failed))
     assert {request.resource for request in hostile.requests} == {"directory"}
 

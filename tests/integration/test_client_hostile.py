@@ -47,6 +47,7 @@ def test_the_hostile_server_works_if_left_alone(hostile: Hostile, registered: Ma
         assert request.headers["accept-language"] == "en"
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("token", ["../x", "a/b", "a\0b", "a\nb", "", "x" * 10000, None])
 def test_a1_bad_tokens(hostile: Hostile, registered: Master, token: str | None) -> None:
     misbehaviour.bad_token(hostile, token)
@@ -54,6 +55,7 @@ def test_a1_bad_tokens(hostile: Hostile, registered: Master, token: str | None) 
     assert not hostile.asked("challenge")
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("resource", ["directory", "newOrder", "authz", "order", "certificate"])
 def test_a3_control_characters(hostile: Hostile, registered: Master, resource: str) -> None:
     misbehaviour.problem(hostile, resource)
@@ -67,6 +69,7 @@ def test_a3_control_characters_of_a_challenge(hostile: Hostile, registered: Mast
     refused(hostile, registered, r"example: \\x1b\[31mred")
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("resource, where", [
     ("directory", "newNonce"), ("newAccount", "Location"), ("newOrder", "Location|authoriz"),
     ("authz", "url"), ("order", "authoriz|finalize")])
@@ -83,6 +86,7 @@ def test_a4_a5_urls(hostile: Hostile, registered: Master, resource: str, where: 
             assert not other.requests and not other.handshake_errors
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("resource", ["directory", "newNonce", "newAccount", "newOrder"])
 def test_a6_redirects(hostile: Hostile, registered: Master, resource: str) -> None:
     misbehaviour.redirect(hostile, resource)
@@ -90,6 +94,7 @@ def test_a6_redirects(hostile: Hostile, registered: Master, resource: str) -> No
     assert not hostile.asked("elsewhere")
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("resource", ["directory", "newOrder", "authz", "certificate"])
 def test_a7_endless_answers(hostile: Hostile, registered: Master, resource: str) -> None:
     misbehaviour.endless_body(hostile, resource)
@@ -153,6 +158,7 @@ def test_a10_bad_nonces(hostile: Hostile, registered: Master) -> None:
     assert len(hostile.asked("newOrder")) == 11
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("resource", ["directory", "newOrder", "authz", "order"])
 def test_a16_nested_json(hostile: Hostile, registered: Master, resource: str) -> None:
     misbehaviour.nested_json(hostile, resource)

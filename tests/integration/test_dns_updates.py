@@ -82,6 +82,7 @@ def test_a_hoster(confine: str, dns: Site, bind: Bind, powerdns: PowerDNS) -> No
     assert ("PATCH", "/api/v1/servers/localhost/zones/b.example.") in powerdns.requests
 
 
+@pytest.mark.alike(2)
 @needs_lexicon
 @pytest.mark.parametrize("text, expected, trusted", [
     ("pdns_server = {url}\nauth_token = wrong-token\n", "lexicon powerdns: HTTPError: 401", True),
@@ -180,6 +181,7 @@ def lines(site: Site) -> list[str]:
     return (site.path / "log").read_text().splitlines()
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("example, confine", [
     ("dns-dehydrated", "required"), ("dns-dehydrated", "no"), ("dns-acme.sh", "required"),
     ("dns-certbot", "required")])
@@ -207,6 +209,7 @@ def test_hooks_of_others(example: str, confine: str, dns: Site, bind: Bind) -> N
         "HOME", "LANG", "PATH", "PWD", "USER"}
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("text, expected", [
     ("#!/bin/sh\necho first >&2\necho second >&2\nexit 3\n",
      "add _acme-challenge.b.example: first"),

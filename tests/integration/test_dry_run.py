@@ -100,13 +100,13 @@ def test_a_chain_that_is_none(ready: Site, trial: Hostile, tmp_path: Path) -> No
     other = ca.CA(tmp_path / "other", "Trial")    # of the same names
     trial.issuer = lambda csr, _names: trial.ca.issue(csr) + other.intermediate.read_text()
     expect(ready.run("--quiet", "newOrder", "--dry-run", "--ca=trial", "--tos-agreed"), 1,
-           "error: a: the server's certificate would not be installed: .*")
+           "error: a: the new certificate would not be installed: .*")
     trial.issuer = lambda csr, _names: trial.ca.issue(csr)
     expect(ready.run("--quiet", "newOrder", "--dry-run", "--ca=trial", "--tos-agreed"), 1,
-           "error: a: the server's certificate would not be installed: .*")
+           "error: a: the new certificate would not be installed: .*")
     misbehaviour.certificate_for_other_names(trial, ["b.example"])
     expect(ready.run("--quiet", "newOrder", "--dry-run", "--ca=trial", "--tos-agreed"), 1,
-           "error: a: the server's certificate would not be installed: it is for other names: .*")
+           "error: a: the new certificate would not be installed: it is for other names: .*")
 
 
 def test_with_its_own_ca(ready: Site, hostile: Hostile, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_with_its_own_ca(ready: Site, hostile: Hostile, tmp_path: Path) -> None:
     root.write_text(Path(ready.certs["a"]["CAfile"]).read_text())
     ready.certs["a"]["CAfile"] = str(root)
     expect(ready.run("--quiet", "newOrder", "--dry-run", "--ca=default"), 1,
-           "error: a: the server's certificate would not be installed: it does not chain to .*")
+           "error: a: the new certificate would not be installed: it does not chain to .*")
     assert not hostile.asked("newAccount")
 
 

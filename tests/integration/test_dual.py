@@ -95,7 +95,8 @@ def test_both(site: Site, pebble: Pebble) -> None:
            r"a: together with a \(rsa\)", "a: certificate installed, .*",
            r"a \(rsa\): certificate installed, .*", "running .*", "2 installed, 0 failed")
     assert both_or_none(first, pair(site))
-    expect(site.run("check"), 0, "the signer answers: .*", "2 certificates configured; .*")
+    expect(site.run("check"), 0, "the account key manager answers: .*",
+           "2 certificates configured; .*")
 
 
 def test_where_the_files_are(site: Site, pebble: Pebble) -> None:
@@ -252,8 +253,8 @@ def test_one_waits(issued: Site, hostile: Hostile) -> None:
     assert both_or_none(old, pair(issued))
 
 
-@pytest.mark.parametrize("call, stride", [("renameat", soak.stride(10)),
-                                          ("wait4", soak.stride(14))])
+@pytest.mark.parametrize("call, stride", [("renameat", soak.stride(20)),
+                                          ("wait4", soak.stride(28))])
 def test_killed_at_any_step(call: str, stride: int, issued: Site, hostile: Hostile) -> None:
     """Both are new, or none is; and no order is made twice."""
     number, was_killed, kills = 1, True, 0

@@ -23,6 +23,7 @@ def poison(request: pytest.FixtureRequest, evil: Evil) -> Iterator[dict[str, str
     yield variables
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("arguments", [("status",), ("check",), ("account",),
                                        ("newOrder", "--force")], ids=" ".join)
 def test_the_master_loads_nothing(arguments: tuple[str, ...], good: Site, evil: Evil,

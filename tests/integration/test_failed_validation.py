@@ -117,6 +117,7 @@ def refusing(site: Site, hostile: Hostile) -> Site:
     return site
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("kind, target, hosts, told", [
     ("dns", "", (), f"{sentence('dns')}; {NOBODY_CAME}"),
     ("connection", "", ("v.example",), f"{sentence('connection')}; requests reached us, and were "

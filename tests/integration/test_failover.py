@@ -174,7 +174,7 @@ def test_all_ask_for_a_pause(two: Site, hostile: Hostile, other: Hostile) -> Non
     state = json.loads((two.lib / "state/cert-a.json").read_text())
     assert before + 3600 <= state["not_before"] <= time.time() + 3600
     done = two.run("newOrder")
-    assert done.returncode == 1 and "the server asked not to order again" in done.stderr
+    assert done.returncode == 1 and "the CA asked not to order again" in done.stderr
     assert len(hostile.asked("newOrder")) == len(other.asked("newOrder")) == 1
 
 

@@ -29,6 +29,7 @@ def orders(server: Hostile) -> int:
 
 # --- one bad section ------------------------------------------------------------------------------
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("settings, told", [
     ({"owner": "nosuchuser"}, "owner = nosuchuser: there is no user “nosuchuser”"),
     ({"names": ""}, "no names"), ({"names": "b..example"}, "names = b..example"),
@@ -229,6 +230,7 @@ def test_a_sticky_parent(good: Site) -> None:
     refused(good, 1, expected=f"{parent}/run: belongs to uid")
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("section", ["client", "webserver", "accountd"])
 @pytest.mark.parametrize("kind, told", [
     ("not for that user", "not an executable file"), ("not executable", "not an executable file"),

@@ -130,6 +130,7 @@ def test_lacme_within_a_policy(lacme: Lacme, prefix: Prefix, pebble_tame: Pebble
         assert done.returncode != 0 and "NOSIGN" in done.stderr, done.stderr
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("command, why", [
     (["newOrder", "c"], "evil.example is not one of its identifiers"),
     (["account", "--deactivate"], "not a request that a policy knows"),
@@ -194,7 +195,7 @@ def test_account_key_manager_on_another_host(ready: Site, pebble_tame: Pebble) -
         sshd.stop()
         expect(ready.run("newOrder", "--force"), 1, "a: forced",
                r"accountd: ssh: connect to host 127\.0\.0\.1 port \d+: Connection refused",
-               r"error: a: the signer \(letsencrypt-tiny-accountd\) failed: "
+               r"error: a: the account key manager \(letsencrypt-tiny-accountd\) failed: "
                "it closed the connection")
 
 

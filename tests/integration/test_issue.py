@@ -17,7 +17,8 @@ from harness.judge import INSTALLED, NEW, expect
 from harness.pebble import Pebble
 from harness.run import ENVIRONMENT, SIGNER_USER, WEBSERVER_USER, Result, Site, run
 
-SIGNER_FAILED = r"the signer \(letsencrypt-tiny-accountd\) failed: it closed the connection"
+SIGNER_FAILED = (r"the account key manager \(letsencrypt-tiny-accountd\) failed: "
+                 "it closed the connection")
 FILES = {"privkey.pem", "cert.pem", "chain.pem", "fullchain.pem"}
 
 

@@ -61,7 +61,7 @@ def ahead(seconds: float) -> datetime.datetime:
 def test_a_wrong_ca_file(ready: Site, hostile: Hostile, other: Path) -> None:
     """Five runs order once, four of them without the network; put right, the sixth installs."""
     right, ready.certs["a"]["CAfile"] = ready.certs["a"]["CAfile"], str(other)
-    failed = "error: a: the server's certificate is not installed: it does not chain to " \
+    failed = "error: a: the new certificate is not installed: it does not chain to " \
              rf"{other} \(.*\); {KEPT}"
     expect(ready.run("--quiet", "newOrder"), 1, failed)
     requests = len(hostile.requests)
@@ -119,7 +119,7 @@ def test_a_clock_that_is_ahead(seconds: int, ready: Site, hostile: Hostile) -> N
 
 def test_a_clock_that_is_far_ahead(ready: Site, hostile: Hostile) -> None:
     hostile.issuer = lambda csr, _: hostile.issue(csr, not_before=ahead(3600 + 8))
-    failed = "error: a: the server's certificate is not installed: it is not valid before " \
+    failed = "error: a: the new certificate is not installed: it is not valid before " \
              rf"{DATE} \(is the clock right\?\); {KEPT}"
     for _ in range(2):
         expect(ready.run("--quiet", "newOrder"), 1, failed)
@@ -134,7 +134,7 @@ def test_a_clock_that_makes_it_look_expired(days: int, lifetime: int, ready: Sit
     """Five runs with a clock that is ahead by so many days, one certificate; then it is right."""
     hostile.issuer = lambda csr, _: hostile.issue(csr, not_before=ahead(-days * 86400),
                                                   days=lifetime)
-    failed = rf"error: a: the server's certificate is not installed: it expired {DATE} " \
+    failed = rf"error: a: the new certificate is not installed: it expired {DATE} " \
              rf"\(is the clock right\?\); {KEPT}"
     for _ in range(5):
         expect(ready.run("--quiet", "newOrder"), 1, failed)

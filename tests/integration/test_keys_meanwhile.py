@@ -43,7 +43,7 @@ def test_a_key_that_is_replaced(first: bool, good: Site, server: Hostile) -> Non
     before = None if first else cert.read_bytes()
     meanwhile(server, lambda: put(key, ca.genkey()))
     expect(good.run("--quiet", "newOrder", "--force"), 1,
-           f"error: a: the server's certificate is not installed: {key} was replaced meanwhile; "
+           f"error: a: the new certificate is not installed: {key} was replaced meanwhile; "
            "the next run orders for the key that is there then")
     assert (cert.read_bytes() if cert.exists() else None) == before
     expect(good.run("--quiet", "newOrder"), 0)

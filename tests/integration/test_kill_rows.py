@@ -204,6 +204,7 @@ def test_killed_while_it_is_told_that_it_waits(mortal: Mortal, host: Site, hosti
     assert state(host).keys() <= DONE
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("row", HOOKING)
 def test_killed_once_the_hooks_have_run(mortal: Mortal, host: Site, hostile: Hostile, row: str,

@@ -25,6 +25,7 @@ def test_the_master_at_some_calls(ordeal: Ordeal) -> None:
         ordeal.at_call(calls[number * (len(calls) - 1) // (CALLS - 1)])
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("who", WHO)
 def test_anybody_as_an_order_is_made(ordeal: Ordeal, who: str) -> None:
     """Once newOrder is done there is an order that nobody has heard of."""

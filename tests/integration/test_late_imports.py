@@ -82,6 +82,7 @@ FAILS = "\n".join(("from letsencrypt_tiny.signer import request", "def check(*_)
                    "    raise RuntimeError('nobody thought of this')", "request.check = check"))
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("more", [[], ["--debug"]], ids=["", "debug"])
 @pytest.mark.parametrize("policy", ["", "example.org", "example.org, 2001:db8::1"])
@@ -181,6 +182,7 @@ REFUSED = {
        for fault in ("500 html", "reset", "garbage", "cut in the header", "429 much later")}}
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("words", soak.some(REFUSED, 3))
 def test_what_the_client_refuses(words: str, hostile: Hostile, master: Master) -> None:
     master.access["timeout"] = 3

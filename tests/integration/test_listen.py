@@ -86,6 +86,7 @@ def test_auto_at_a_free_port(ready: Site, pebble80: Pebble) -> None:
     tidy(ready)
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("listen, names", [
     ("127.0.0.1", ["127.0.0.1"]),
     ("[::1]", ["::1"]),

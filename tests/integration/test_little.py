@@ -88,6 +88,7 @@ def told(program: str, done: "subprocess.CompletedProcess[bytes]") -> list[str]:
     return lines
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("megabytes", [24, 30, 60, 64])
 @pytest.mark.parametrize("limit", ["as", "data"])
 @pytest.mark.parametrize("program", ["client", "webserver", "signer", "status", "check",
@@ -103,7 +104,7 @@ def test_little_memory(program: str, limit: str, megabytes: int,
         assert len(lines) == 1 or program in ("check", "newOrder") and len(lines) <= 3
     else:
         assert b'"Failed"' not in done.stdout or shortage.MESSAGE.encode() in done.stdout \
-            or b"no signer" in done.stdout
+            or b"no account key manager" in done.stdout
 
 
 def test_there_is_too_little_somewhere(programs: dict[str, Run]) -> None:
@@ -170,6 +171,7 @@ def _needs_seccomp() -> None:
         pytest.skip("python3-seccomp is not installed")
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("call, error", REFUSED)
 def test_the_signer_without(call: str, error: str, good: Site) -> None:
     argv = [*without(call, error), *good.signer("--stdio", "--confine=auto", "--debug")]
@@ -211,6 +213,7 @@ def test_the_webserver_without(call: str, error: str, prefix: Prefix, tmp_path: 
                                + missing(call))
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("call, error", REFUSED)
 def test_the_tlsserver_without(call: str, error: str, prefix: Prefix, tmp_path: Path) -> None:
     (tmp_path / "duty").write_text(json.dumps(format_duty(tlsserver.DUTY)))
@@ -255,6 +258,7 @@ def test_the_client_without(call: str, error: str, hostile: Hostile, users: User
         assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("error", ["EAGAIN", "ENOMEM"])
 @pytest.mark.parametrize("command", ["newOrder", "check", "status"])
 def test_no_process_can_be_started(command: str, error: str, good: Site, server: Hostile) -> None:
@@ -285,6 +289,7 @@ def test_limits_that_cannot_be_set(mode: str, prefix: Prefix) -> None:
 SECTIONS = "abcd"
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("call, works", [
     ("clone3", True), ("vfork", True), ("clone", False), ("clone,clone3,vfork,fork", False)])
 @pytest.mark.parametrize("command", ["newOrder", "check", "account"])

@@ -58,6 +58,7 @@ def links_to_his(path: Path) -> None:
     path.symlink_to(his / "x.conf")
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("change, told", [
     (give, "certs.conf.d/x.conf: belongs to uid"),
     (lambda path: path.chmod(0o666), "certs.conf.d/x.conf: writable by everybody"),
@@ -183,7 +184,7 @@ def test_the_signer_that_is_expected(user: str, place: Path, good: Site) -> None
     place.chmod(0o1777)
     with listening(place / "S", b"not a greeting\r\n\r\n", pwd.getpwnam(user)):
         place.chmod(0o755)
-        refused(good, 1, expected="the signer does not greet as it should")
+        refused(good, 1, expected="the account key manager does not greet as it should")
 
 
 def test_the_signer_of_whom_the_configuration_names(place: Path, good: Site) -> None:
@@ -192,7 +193,7 @@ def test_the_signer_of_whom_the_configuration_names(place: Path, good: Site) -> 
     with listening(place / "S", b"not a greeting\r\n\r\n"):
         place.chmod(0o755)
         refused(good, 1, f"--socket={place}/S", "newOrder", "--force",
-                expected="the signer does not greet as it should")
+                expected="the account key manager does not greet as it should")
 
 
 # --- keys ----------------------------------------------------------------------------------------
@@ -242,6 +243,7 @@ TRAPS: dict[str, Callable[[Path], object]] = {
     "8 GB": lambda path: (path.touch(), os.truncate(path, 8 << 30))}
 
 
+@pytest.mark.alike(2)
 @pytest.mark.once
 @pytest.mark.parametrize("trap", TRAPS)
 def test_traps_in_the_place_of_a_certificate(trap: str, his: Path, good: Site) -> None:

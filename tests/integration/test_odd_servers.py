@@ -131,6 +131,7 @@ def test_valid_bare_is_taken_up(hostile: Hostile, master: Master) -> None:
     assert len(hostile.orders) == len(hostile.certificates) == 1
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("answer, orders", [
     (oddities.page(504), 1), (oddities.page(404), 2),
     (lambda _server: Response.problem("malformed", "no such order", 404), 2),

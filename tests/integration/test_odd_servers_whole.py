@@ -41,6 +41,7 @@ def test_a_certificate_can_be_had(ready: Site, hostile: Hostile) -> None:
     assert len(hostile.orders) == len(hostile.certificates) == len(oddities.OF_AN_ORDER)
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("word", ["nulls", "account-bare", "account-empty", "relative", "spaces"])
 def test_an_account_can_be_had(site: Site, hostile: Hostile, word: str) -> None:
     """It is remembered, and a certificate follows."""

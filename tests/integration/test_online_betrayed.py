@@ -34,7 +34,7 @@ def test_a_client_that_is_right(machine: Machine) -> None:
 @pytest.mark.parametrize("words, why", [
     ([Finding("other", "caa", "ok", "x")], "for a section that it was not asked for"),
     ([Probed("a.example"), Finding("a.example", "caa", "ok", "x")], "that it was not asked for"),
-    ([Probed("")], "the client ended before its work was done"),
+    ([Probed("")], "the ACME client ended before its work was done"),
     ([spoken_line(b'{"answer":"Finding","section":"","topic":"x","verdict":"ok"}')], "“text” is"),
     ([spoken_line(b"junk")], "not valid JSON"),
     ([Failed("", "no", "lost"), Failed("a.example", "no more", "lost")], "no more")])

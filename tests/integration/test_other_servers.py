@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness import judge
+from harness import judge, soak
 from harness.acme2certifier import ACME2Certifier
 from harness.django_ca import DjangoCA
 from harness.pypi import PythonServer, Unavailable
@@ -17,7 +17,7 @@ SECTIONS = {"two": ["a.other.example", "b.other.example"], "address": ["127.0.0.
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture(params=[DjangoCA, ACME2Certifier])
+@pytest.fixture(params=soak.some([DjangoCA, ACME2Certifier], 2))
 def other(request: Any) -> Iterator[PythonServer]:
     made = request.param()
     try:

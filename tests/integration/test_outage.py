@@ -45,8 +45,8 @@ FAULTS: dict[str, tuple[str, Callable[[Request, Default], Response]]] = {
     "newOrder, cut": ("newOrder", cut)}
 
 
-# Requests of the first run, and of one that the CA is in doubt in.  Whoever doesn't know what became
-# of newOrder looks for an order.
+# Requests of the first run, and of one that the CA is in doubt in.  Who doesn't know what became of
+# newOrder looks for an order.
 FIRST = {"directory, 503": 3, "directory, cut": 3, "newOrder, 503": 6, "newOrder, badNonce": 6,
          "newOrder, cut": 13}
 NEXT = {"directory, 503": 1, "directory, cut": 1, "newOrder, 503": 1, "newOrder, badNonce": 2,
@@ -175,6 +175,7 @@ def test_what_one_gets_alone_stops_no_other(site: Site, hostile: Hostile) -> Non
     assert not state.exists() or not json.loads(state.read_text())
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("resource", ["newOrder", "authz", "challenge", "order", "finalize",
                                       "certificate"])
 def test_what_passes_is_waited_for(site: Site, hostile: Hostile, resource: str) -> None:

@@ -92,6 +92,7 @@ def test_a_client_gone_over_to_somebody_else(betrayed: Site, pebble: Pebble) -> 
     assert not any(answer.startswith("NOSIGN") for answer in found), found
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("command, allowed", [
     (["account"], []), (["account", "mailto:a@example.org"], ["update"]),
     (["account", "--register", "--tos-agreed"], ["register"]),
@@ -119,7 +120,7 @@ def test_an_administrators_policy_holds_too(site: Site, pebble: Pebble) -> None:
     expect(site.run("newOrder"), 1, f"a: {NEW}", "a: generating .*",
            rf"accountd: warning: \[stdio\] NOSIGN policy “mine”: {OWN} is not one of its "
            r"identifiers \(setting “identifiers” of \[policy mine\]\): header=.*",
-           rf"error: a: the signer refused to sign: policy \"mine\": {OWN} is not one of its "
-           r"identifiers \(setting \"identifiers\" of \[policy mine\]\)")
+           rf"error: a: the account key manager refused to sign: policy \"mine\": {OWN} is "
+           r"not one of its identifiers \(setting \"identifiers\" of \[policy mine\]\)")
     site.accountd["policy mine"]["identifiers"] = OWN
     expect(site.run("newOrder"), 0, f"a: {NEW}", f"a: {INSTALLED}")

@@ -54,6 +54,7 @@ def test_nothing_is_preferred(ready: Site, hostile: Hostile, made: Authorities) 
     assert len(hostile.asked("certificate")) == 1
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("preferred, words", [
     ("Root One", "lower upper"), ("Root Two", "lower two"), ("Root Three", "lower three"),
     ("root  THREE", "lower three"), ("Upper", "lower upper"), ("Lower", "lower upper")])
@@ -138,6 +139,7 @@ def test_a_changed_setting(ready: Site, hostile: Hostile, made: Authorities) -> 
     assert len(hostile.orders) == 2
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("link", LINKS)
 def test_odd_links(ready: Site, hostile: Hostile, made: Authorities, link: str) -> None:
     """Each is fetched once; those that can't be had are said, and are no hindrance."""
@@ -152,6 +154,7 @@ def test_odd_links(ready: Site, hostile: Hostile, made: Authorities, link: str) 
     assert len(hostile.asked("certificate")) == 3
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("answer, line", [
     (lambda _: Response.problem("serverInternal", "no", 403), ".* no .*"),
     (lambda response: response._replace(body=b"junk"), ".* holds no certificate"),

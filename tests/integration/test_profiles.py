@@ -106,6 +106,7 @@ WRONG = {
 }
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("what", WRONG)
 def test_one_that_is_required(ready: Site, hostile: Hostile, what: str) -> None:
     """No certificate, and one line that names the setting; the next run begins anew."""

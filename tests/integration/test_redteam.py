@@ -65,6 +65,7 @@ def field(prefix: Prefix, hostile_ca: ca.CA) -> Iterator[Field]:
 
 # --- what it was given, and what it can reach ----------------------------------------------------
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("mode", ["required", "no"])
 @pytest.mark.parametrize("role", SECTION)
 def test_reach(role: str, mode: str, field: Field) -> None:
@@ -100,7 +101,7 @@ def test_reach(role: str, mode: str, field: Field) -> None:
         assert attacks[name] in expected, (name, attacks[name])
     assert len(attacks) > 75
     if role == "client":
-        assert only_error(done) == "error: a: the client ended before its work was done"
+        assert only_error(done) == "error: a: the ACME client ended before its work was done"
     else:
         assert done.returncode == 0, done.stderr
     if role == "client":
@@ -111,6 +112,7 @@ def test_reach(role: str, mode: str, field: Field) -> None:
     tidy(field.site)
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("mode", ["required", "no"])
 @pytest.mark.parametrize("role", SECTION)
 def test_nobody_types_on_the_terminal(role: str, mode: str, field: Field,
@@ -125,6 +127,7 @@ def test_nobody_types_on_the_terminal(role: str, mode: str, field: Field,
                                               {"ENXIO"})
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("attack", ["execute", "ptrace", "process_vm_readv", "unshare", "setuid"])
 @pytest.mark.parametrize("role", SECTION)
 def test_fatal(role: str, attack: str, field: Field) -> None:
@@ -139,7 +142,7 @@ def test_fatal(role: str, attack: str, field: Field) -> None:
         assert done.returncode in (0, 1)
     elif role == "client":
         status = 128 + signal.SIGSYS
-        assert only_error(done) == f"error: a: the client ended with status {status}"
+        assert only_error(done) == f"error: a: the ACME client ended with status {status}"
     else:
         assert only_error(done).startswith("error: a: ")
     tidy(field.site)
@@ -224,10 +227,11 @@ def test_certificates_that_are_not_the_sections(field: Field, hostile_ca: ca.CA)
              + "-----END CERTIFICATE-----\n", "does not chain"),
             (chain(field, "a") * 6, "malformed")):
         told = failing(field, line("Issued", section="a", chain=text, alternates=[]))
-        assert told.startswith("error: a: the server's certificate is not installed: "), told
+        assert told.startswith("error: a: the new certificate is not installed: "), told
         assert expected in told, told
 
 
+@pytest.mark.alike(2)
 @pytest.mark.once
 @pytest.mark.parametrize("word, expected", [
     (line("Issued", section="b", chain="", alternates=[]), "not asked for"),
@@ -322,7 +326,7 @@ def test_silence_with_its_output_closed(field: Field) -> None:
 @pytest.mark.once
 def test_what_is_remembered_of_it_harms_no_later_run(field: Field) -> None:
     """A false account or order costs the next run a few requests at most."""
-    key, less = "x" * 43, soak.stride(5)
+    key, less = "x" * 43, soak.stride(9)
     assert field.site.run("newOrder", "--force", "a").returncode == 0    # it has a certificate
     for url in ("https://evil.example/order/1", "http://127.0.0.1/", "\x1b",
                 *map(field.server.url, ("directory", "newNonce", "account/0", "order/77", "authz/0",

@@ -54,6 +54,7 @@ def test_by_section(issued: Site, hostile: Hostile) -> None:
     assert due(issued) == {}
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("reason, code", [
     ("unspecified", 0), ("0", 0), ("keycompromise", 1), ("1", 1), ("superseded", 4),
     ("cessationOfOperation", 5), ("5", 5)])

@@ -198,6 +198,7 @@ def test_killed(step: str, mortal: Mortal, sids: Pebble) -> None:
         site.remove()
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("call, times", [("linkat", 1), ("renameat", 2), ("fsync", 2),
                                          ("unlinkat", 2)])
 def test_killed_at_any_system_call_of_the_adoption(call: str, times: int, host: Site) -> None:

@@ -51,6 +51,7 @@ def get(path: str, address: str = "127.0.0.1") -> tuple[int, bytes]:
     return response.status, response.read()
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_server_answers_by_itself(kind: str, ready: Site, prefix: Prefix) -> None:
     """Names, and addresses of both families; no file, no process, no client's directory."""

@@ -182,6 +182,7 @@ def host(mortal: Mortal, hostile: Hostile) -> Iterator[Site]:
     site.remove()
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("before, word", [
     ("/key.old", "newOrder"), ("/key", "newOrder"), ("/chain", "tidy"), ("/cert", "newOrder")])
 def test_a_row_that_is_cut_short(before: str, word: str, mortal: Mortal, host: Site,

@@ -198,6 +198,7 @@ def refused(site: Site, *args: str, env: dict[str, str] | None = None) -> str:
     return line
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("name", WHOLE)
 def test_whole_run(name: str, good: Site, server: Hostile) -> None:
     misbehave, expected = WHOLE[name]
@@ -207,6 +208,7 @@ def test_whole_run(name: str, good: Site, server: Hostile) -> None:
     assert not server.asked("elsewhere") and not server.asked("newOrder")
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("misbehave, expected", [
     (lambda server: m.problem(server, "newAccount"), r"\\x1b\[31mred"),
     (lambda server: m.http_urls(server, "newAccount"), "not an https URL"),

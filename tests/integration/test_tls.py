@@ -126,6 +126,7 @@ def installed(ready: Site, prefix: Prefix) -> Iterator[Site]:
     assert judge.tree(run) == {"lock"}
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("proxied", [False, True], ids=["plain", "proxied"])
 @pytest.mark.parametrize("kind", TLS_KINDS)
 def test_behind_another_server(kind: str, proxied: bool, installed: Site, prefix: Prefix) -> None:

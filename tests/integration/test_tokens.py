@@ -65,7 +65,8 @@ def test_a_key_in_a_token(kind: str, ready: Site, token: Token) -> None:
                 and "accountd" not in path.parts and b"PRIVATE KEY" in path.read_bytes()]
     zone = ready.run("records").stdout
     assert len(re.findall(r"TLSA\t3 1 1 [0-9a-f]{64}$", zone, re.M)) == 1
-    expect(ready.run("check"), 0, "the signer answers: .*", "1 certificate configured; .*")
+    expect(ready.run("check"), 0, "the account key manager answers: .*",
+           "1 certificate configured; .*")
     debug = ready.run("--debug", "newOrder", "--force").stderr
     assert PIN not in debug and "a: certificate installed" in debug
 
@@ -112,6 +113,7 @@ def test_a_key_that_was_compromised(ready: Site, token: Token) -> None:
     assert ready.file("a").read_bytes() == before
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("what", ["no key", "wrong PIN", "open PIN", "no PIN file", "no module"])
 def test_what_is_not_there(what: str, ready: Site, token: Token) -> None:
     """One line that names the setting; nothing is ordered, and the others are."""

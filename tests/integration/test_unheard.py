@@ -137,6 +137,7 @@ def dead(hostile: Hostile) -> None:
     hostile.orders[0]["status"] = "invalid"
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("how", [no_list, refused, elsewhere, dead])
 def test_where_none_is_found(how: Any, site: Site, hostile: Hostile) -> None:
     """Another is made, and nobody complains."""

@@ -25,5 +25,5 @@ def test_a_frozen_updater(site: Site, pebble: Pebble) -> None:
     assert site.register().returncode == 0
     site.certificate("a", ["a.example"], challenge="dns-01")
     done = site.run("newOrder", timeout=120)
-    assert only_error(done) == "error: a: a.example: dns-01: the responder says nothing any more"
+    assert only_error(done) == "error: a: a.example: dns-01: the DNS updater says nothing any more"
     assert list((site.lib / "state").glob("dns-*")) == []

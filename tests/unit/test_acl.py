@@ -14,6 +14,7 @@ from letsencrypt_tiny.common.errors import Error
 GID = 7
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("data, wanted, expected", [
     (acl_entries(6, 4, 0), READ, [("group", GID)]), (acl_entries(6, 4, 0), WRITE, []),
     (acl_entries(6, 0, 4), READ, []), (acl_entries(6, 0, 0, {1000: 4}), READ, [("user", 1000)]),

@@ -116,7 +116,7 @@ NOT_ASKED, OTHER_KIND = "a section that it was not asked for", "something that i
 def test_what_was_not_asked(requests: list[Request], said: list[Answer], match: str) -> None:
     heard = Heard(*requests).feed(written(*said))
     assert heard.answers == said[:-1] and heard.error.endswith(match)
-    assert heard.error.startswith("the client ")
+    assert heard.error.startswith("the ACME client ")
 
 
 def test_sections_of_what_has_none() -> None:
@@ -134,7 +134,7 @@ def test_a_line_without_end(size: int, error: str) -> None:
 def test_the_end_in_the_middle_of_a_line() -> None:
     heard = Heard(A).feed(written(Issued("a", "PEM"))[:-1])
     assert heard.answers == []
-    with pytest.raises(ProtocolError, match="^the client ended in the middle of an answer$"):
+    with pytest.raises(ProtocolError, match="^the ACME client ended in the middle of an answer$"):
         heard.reader.end()
     heard.feed(b"\n")
     heard.reader.end()
@@ -151,7 +151,7 @@ def test_so_many_lines_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
             pieces: Iterable[bytes] = [each] if isinstance(each, bytes) else each
             heard = Heard(*requests).feed(*pieces)
             assert len(heard.answers) == most
-            assert heard.error == "the client answers without end"
+            assert heard.error == "the ACME client answers without end"
 
 
 def test_so_many_bytes_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +162,7 @@ def test_so_many_bytes_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
         heard = Heard(*requests).feed(*[line] * most)
         assert len(heard.answers) == most and heard.error == ""
         heard.feed(b"x")
-        assert len(heard.answers) == most and heard.error == "the client answers without end"
+        assert len(heard.answers) == most and heard.error == "the ACME client answers without end"
 
 
 class Counting(bytearray):

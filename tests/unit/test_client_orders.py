@@ -66,7 +66,7 @@ def parse(*objs: dict[str, Any]) -> order.OrderObject:
 def test_an_order_is_taken_apart() -> None:
     parsed = parse(order_object(error={"detail": "no"}, certificate=None))
     assert parsed.status == "pending"
-    with pytest.raises(ProtocolError, match="valid, but the server names no certificate"):
+    with pytest.raises(ProtocolError, match="valid, but the CA names no certificate"):
         parsed.certificate_url()
     assert parsed.error == Problem("", "no")
     assert parsed.authorizations() == ["https://ca.example/1", "https://ca.example/2"]
@@ -139,7 +139,7 @@ def test_a_strange_url_is_refused_where_it_is_to_be_used(url: Any) -> None:
     with pytest.raises(ProtocolError, match="ready, but can't be finalized: “finalize”"):
         parsed.finalize_url()
     with pytest.raises(ProtocolError, match="valid, but (its certificate can't be fetched: "
-                                            "“certificate”|the server names no certificate)"):
+                                            "“certificate”|the CA names no certificate)"):
         parsed.certificate_url()
 
 

@@ -133,9 +133,10 @@ def test_a_command_line_that_makes_no_sense(argv: list[str]) -> None:
 def test_without_a_signer_nothing_is_signed() -> None:
     session = Words()
     for how in ({"with_jwk": True}, {}):
-        with pytest.raises(LocalProtocolError, match="newOrder needs a signature.*no signer"):
+        with pytest.raises(LocalProtocolError, match="newOrder needs a signature.*no account key "
+                                                     "manager"):
             Session.post(session, "https://ca.example/new", {}, "newOrder", **how)
-    with pytest.raises(LocalProtocolError, match="no signer"):
+    with pytest.raises(LocalProtocolError, match="no account key manager"):
         Session.greeting.fget(session)  # type: ignore[attr-defined]
 
 
@@ -155,10 +156,10 @@ def test_what_needs_one_says_so(pipe: Pipe, asked: list[order_protocol.Request])
     session._directory = session.directory._replace(revoke_cert="https://ca.example/revoke")
     task = requests.whole_run(ClientConfig(Access("x")), session, asked, pipe.replies, {})
     if isinstance(asked[0], Order):
-        with pytest.raises(LocalProtocolError, match="no signer"):
+        with pytest.raises(LocalProtocolError, match="no account key manager"):
             finish(task)
         assert not pipe.answers()
     else:
         finish(task)
         answer, = pipe.answers()
-        assert isinstance(answer, Failed) and "no signer" in answer.message
+        assert isinstance(answer, Failed) and "no account key manager" in answer.message

@@ -209,7 +209,7 @@ def test_who_is_interrupted_takes_it_back(process: Process, clock: list[float]) 
 
 def test_silence_has_a_limit(process: Process, clock: list[float]) -> None:
     solver = remote([process.door])
-    with pytest.raises(Error, match="a.example.org: dns-01: the responder says nothing any more"):
+    with pytest.raises(Error, match="a.example.org: dns-01: the DNS updater says nothing any more"):
         finish(solver.present(NAME, "t", KEY), at(clock))
     assert responders.SILENCE < clock[0] - 1000 < responders.SILENCE + 2
 
@@ -258,7 +258,7 @@ def test_who_never_listens(process: Process, clock: list[float],
     monkeypatch.setattr(responders, "MAX_OUTPUT", 10000)
     solver = remote([process.door])
     steps = [solver.present(NAME, f"t{number}", KEY) for number in range(2000)]
-    with pytest.raises(Error, match="the responder can't be talked to: it does not listen"):
+    with pytest.raises(Error, match="the DNS updater can't be talked to: it does not listen"):
         for one in steps:
             next(one)
 
@@ -276,7 +276,7 @@ def test_garbage_ends_the_conversation(process: Process, clock: list[float],
     """With all challenges: who talks so is believed nothing any more."""
     solver = remote([process.door])
     for act in (lambda: process.say(garbage)), nothing:
-        with pytest.raises(Error, match="the responder can't be talked to"):
+        with pytest.raises(Error, match="the DNS updater can't be talked to"):
             finish(solver.present(NAME, "t", KEY), at(clock, act))
     with pytest.raises(Error, match="can't be talked to"):
         finish(solver.present(("dns", "b.example.org"), "t", KEY), at(clock))

@@ -177,7 +177,7 @@ def test_what_does_not_greet_is_no_signer(pair: "tuple[socket.socket, socket.soc
     ours, theirs = pair
     theirs.sendall(greeting)
     theirs.close()
-    with pytest.raises(SignerError, match="signer"):
+    with pytest.raises(SignerError, match="account key manager"):
         Signer(ours)
 
 
@@ -209,7 +209,7 @@ def test_without_a_signer_there_is_get(hostile: Hostile) -> None:
     session = Session(hostile.directory, route, context, None, time.time)
     session.fetch_directory()
     assert session.json(session.get(hostile.directory, "x"), "x")["newNonce"]
-    with pytest.raises(LocalProtocolError, match="no signer"):
+    with pytest.raises(LocalProtocolError, match="no account key manager"):
         account(session)
     with pytest.raises(ProblemError):
         session.get(hostile.url("nowhere"), "x")

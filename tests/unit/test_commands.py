@@ -96,15 +96,17 @@ HALF = b'{"answer":"Issued","section":"b"'
 
 
 @pytest.mark.parametrize("bad, reason", [
-    (lambda ground: b"junk\n", "the client broke the protocol: .*"),
-    (lambda ground: ground.issued("a"), "the client broke the protocol: .*not asked for"),
+    (lambda ground: b"junk\n", "the ACME client broke the protocol: .*"),
+    (lambda ground: ground.issued("a"), "the ACME client broke the protocol: .*not asked for"),
     (lambda ground: format_answer(Failed("a", "no", "refused")),
-     "the client broke the protocol: .*not asked for"),
+     "the ACME client broke the protocol: .*not asked for"),
     (lambda ground: format_answer(Progress("c", "new")),
-     "the client broke the protocol: .*not asked for"),
-    (lambda ground: format_answer(Revoked("b")), "the client broke the protocol: .*not asked for"),
-    (lambda ground: HALF, "the client broke the protocol: the client ended in the middle .*"),
-    (lambda ground: b"", "the client ended before its work was done")], ids=range(7))
+     "the ACME client broke the protocol: .*not asked for"),
+    (lambda ground: format_answer(Revoked("b")),
+     "the ACME client broke the protocol: .*not asked for"),
+    (lambda ground: HALF,
+     "the ACME client broke the protocol: the ACME client ended in the middle .*"),
+    (lambda ground: b"", "the ACME client ended before its work was done")], ids=range(7))
 def test_a_good_chain_and_then_a_bad_line(ground: Ground, bad: Callable[[Ground], bytes],
                                           reason: str) -> None:
     """In one write.  What was good holds; what is left fails, once."""
@@ -121,7 +123,7 @@ def test_a_good_chain_and_then_a_bad_line(ground: Ground, bad: Callable[[Ground]
 def test_a_good_chain_and_then_a_bad_end(ground: Ground, end: list[Spoken]) -> None:
     found = ends(ground.run(words.say(ground.issued("a")), *end))
     assert ground.installed() == {"a"} and found["a"] == ["certificate installed"]
-    assert len(found["b"]) == 1 and found["b"][0].startswith("the client ended with status ")
+    assert len(found["b"]) == 1 and found["b"][0].startswith("the ACME client ended with status ")
 
 
 def test_all_answers_and_then_a_bad_end(ground: Ground) -> None:
@@ -156,7 +158,7 @@ def test_files_without_end(ground: Ground) -> None:
     few = words.create("n", 100), Progress("a", "new"), words.sleep(0.3)
     assert "a, b: enough" in ground.run(*few, *enough)    # both alike, so in one line
     found = ends(ground.run(words.create("m", 1000), Progress("a", "new"), words.silence()))
-    assert found == {section: ["the client makes files without end"] for section in "ab"}
+    assert found == {section: ["the ACME client makes files without end"] for section in "ab"}
 
 
 def test_files_that_were_made_before_anybody_greeted(ground: Ground) -> None:
@@ -166,7 +168,7 @@ def test_files_that_were_made_before_anybody_greeted(ground: Ground) -> None:
     machine.client.plays(words.create("n", 1000), words.write(machine.path / "made", ""),
                          words.receive(), words.silence())
     done = machine.run("newOrder")
-    assert ends(done.stderr) == {section: ["the client makes files without end"]
+    assert ends(done.stderr) == {section: ["the ACME client makes files without end"]
                                  for section in "ab"}
     machine.clean()
 
@@ -217,7 +219,7 @@ def test_a_server_that_is_busy_is_left_alone(ground: Ground) -> None:
     assert 3500 < state.not_before - time.time() <= 3600 and state.order == f"{ORDER}a"
     text = ground.run(Failed("b", "no", "refused"))
     assert asked(ground) == {"b": (None, "")}, "b had no moment to wait for"
-    assert "a: there is no certificate yet, but the server asked not to order again" in text
+    assert "a: there is no certificate yet, but the CA asked not to order again" in text
     ground.run(words.say(ground.issued("a")), arguments=("a",), status=0)
     assert asked(ground) == {"a": (f"{ORDER}a", KEY)}
     assert ground.journal.section("a").not_before == 0
@@ -308,7 +310,7 @@ def test_a_silent_signer_is_blamed_by_its_name(
     lines = [*capfd.readouterr().err.splitlines(), told]
     blamed = [line for line in lines if "does not answer" in line]
     assert len(blamed) == 1 and blamed[0].endswith(
-        "the signer (letsencrypt-tiny-accountd) does not answer")
+        "the account key manager (letsencrypt-tiny-accountd) does not answer")
     message = lines.index("accountd: the passphrase, please")
     assert message < lines.index(blamed[0]), "it was shown while it waited"
     assert not [line for line in lines if "client" in line]
@@ -332,5 +334,5 @@ def test_a_signer_that_takes_its_time(ground: Ground, impatient: float, command:
     except (AssertionError, pytest.fail.Exception):
         pass   # what they expect is an error
     text = capfd.readouterr().err
-    assert "not today" in text or "the signer answers: ES256" in text, text
+    assert "not today" in text or "the account key manager answers: ES256" in text, text
     machine.clean()

@@ -112,7 +112,7 @@ def test_many_answers_at_once(machine: Machine) -> None:
     b'{"answer":"Progress","section":"a","state":"x","wait":1e9}', b"\0" * 100,
     b'{"answer":"Log","level":"info","text":"' + b"x" * 70000 + b'"}'], ids=range(11))
 def test_junk(machine: Machine, line: bytes) -> None:
-    talk = fails(machine, "^the client broke the protocol: ", PENDING, words.line(line),
+    talk = fails(machine, "^the ACME client broke the protocol: ", PENDING, words.line(line),
                  words.silence())
     assert talk.answers == [PENDING] and talk.seconds < 5
 
@@ -124,8 +124,8 @@ def test_junk(machine: Machine, line: bytes) -> None:
     ([op.Revoked("a")], "something that it was not asked for"),
     ([op.AccountObject("u", {})], "a section that it was not asked for")], ids=range(5))
 def test_what_it_was_not_asked_for(machine: Machine, answers: list[op.Answer], match: str) -> None:
-    talk = fails(machine, f"^the client broke the protocol: the client answers .*{match}$",
-                 *answers, words.silence())
+    talk = fails(machine, "^the ACME client broke the protocol: the ACME client answers "
+                          f".*{match}$", *answers, words.silence())
     assert talk.answers == answers[:-1]
 
 
@@ -138,7 +138,7 @@ def memory() -> int:
                          ids=range(3))
 def test_an_endless_line(machine: Machine, piece: bytes) -> None:
     before = memory()
-    talk = fails(machine, "the client broke the protocol: a line longer than 1048576 bytes",
+    talk = fails(machine, "the ACME client broke the protocol: a line longer than 1048576 bytes",
                  words.flood(piece))
     assert memory() - before < 16 << 10 and talk.seconds < 5
 
@@ -181,14 +181,14 @@ SILENT = ("silent", "frozen", "deaf", "frozen and deaf", "chatters, but says not
 
 @pytest.mark.parametrize("how", SILENT)
 def test_silence(machine: Machine, how: str) -> None:
-    talk = fails(machine, "^the client has been silent for 0.5 seconds$",
+    talk = fails(machine, "^the ACME client has been silent for 0.5 seconds$",
                  *words.MISBEHAVIOUR[how])
     assert 0.5 <= talk.seconds < 5
 
 
 def test_only_whole_lines_are_signs_of_life(machine: Machine) -> None:
     """One that dribbles a byte now and then says nothing; one that ends its lines does."""
-    talk = fails(machine, "^the client has been silent for 0.5 seconds$",
+    talk = fails(machine, "^the ACME client has been silent for 0.5 seconds$",
                  words.times(60, words.say(b" "), words.sleep(0.05)))
     assert 0.5 <= talk.seconds < 5
     talk = converse(machine, words.times(9, PENDING, words.sleep(0.1)), ENOUGH)
@@ -224,12 +224,12 @@ def test_a_run_has_an_end(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("spoken, match", [
-    (words.MISBEHAVIOUR["ends in the middle"], "the client ended in the middle of an answer"),
-    ([words.leave(3)], "the client ended with status 3"),
-    ([words.die()], "the client ended with status 137"),
+    (words.MISBEHAVIOUR["ends in the middle"], "the ACME client ended in the middle of an answer"),
+    ([words.leave(3)], "the ACME client ended with status 3"),
+    ([words.die()], "the ACME client ended with status 137"),
     ([PENDING, words.die()], "status 137"), ([ENOUGH, words.leave(3)], "status 3"),
-    ([PENDING], "the client ended before its work was done"),
-    (words.MISBEHAVIOUR["closes and stays"], "the client closed its output but does not end")],
+    ([PENDING], "the ACME client ended before its work was done"),
+    (words.MISBEHAVIOUR["closes and stays"], "the ACME client closed its output but does not end")],
     ids=range(7))
 def test_ends(machine: Machine, monkeypatch: pytest.MonkeyPatch, spoken: list[Spoken],
               match: str) -> None:
@@ -259,7 +259,7 @@ def test_a_configuration_that_is_too_long(machine: Machine) -> None:
     machine.client.plays(words.silence())
     with Talk(machine) as talk:
         talk.start()
-        with pytest.raises(Error, match="configuration of the client is too long"):
+        with pytest.raises(Error, match="configuration of the ACME client is too long"):
             list(talk.events("https://ca.example/" + "x" * 70000))
 
 

@@ -168,6 +168,7 @@ def forever(top: Path, prepare: Callable[[], object], work: Callable[[], object]
         steps += soak.stride(2)
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("start", ["nothing", "empty", "plain", "switched"])
 def test_the_short_form_killed_anywhere(top: Path, start: str) -> None:
     """Who reads finds one generation at once; the next run finds nothing half, and it goes on."""

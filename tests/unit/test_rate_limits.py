@@ -134,6 +134,7 @@ def test_failed_validations(machine: Machine) -> None:
     machine.clean()
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("server, kind", [(LIVE, "rejectedIdentifier"), (STAGING, "dns"),
                                           ("https://ca.example/dir", "dns")])
 def test_what_does_not_count(server: str, kind: str, machine: Machine) -> None:

@@ -51,7 +51,7 @@ def test_one_that_hangs_up_is_tried_again(tmp_path: Path, listener: socket.socke
     thread.join()
     kept[0].close()
     assert capfd.readouterr().err.count(
-        "/the/socket: the signer is busy; trying again for 60 seconds\n") == 1
+        "/the/socket: the account key manager is busy; trying again for 60 seconds\n") == 1
 
 
 def test_one_that_has_no_room_to_wait_is_tried_again(tmp_path: Path,
@@ -77,7 +77,7 @@ def test_it_is_not_tried_for_ever(tmp_path: Path, listener: socket.socket,
     listener.listen(0)
     with socket.socket(socket.AF_UNIX) as first:
         first.connect(str(tmp_path / "S"))
-        with pytest.raises(Error, match="^/the/socket: the signer is busy$"):
+        with pytest.raises(Error, match="^/the/socket: the account key manager is busy$"):
             connected(tmp_path)
         over = threading.Event()
 

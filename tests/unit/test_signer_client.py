@@ -57,7 +57,7 @@ def old() -> Iterator[Played]:
 
 
 def test_a_refusal_is_that_requests_alone(new: Played) -> None:
-    with pytest.raises(Refused, match="^the signer refused to sign: not today$"):
+    with pytest.raises(Refused, match="^the account key manager refused to sign: not today$"):
         new.signer.sign(b"{}", b"1")
     assert new.signer.sign(b"{}", b"2") == SIGNATURE
     assert new.heard() == b"NOSIGN\r\ne30.MQ\r\ne30.Mg\r\n"
@@ -65,7 +65,8 @@ def test_a_refusal_is_that_requests_alone(new: Played) -> None:
 
 def test_a_refusal_of_an_old_signer_is_the_end(old: Played) -> None:
     for _ in range(3):
-        with pytest.raises(SignerError, match="^the signer refused to sign: not today$") as caught:
+        with pytest.raises(SignerError, match="^the account key manager refused to sign: not "
+                                              "today$") as caught:
             old.signer.sign(b"{}", b"1")
         assert not isinstance(caught.value, Refused)
     assert old.heard() == b"e30.MQ\r\n", "not told of what it doesn't know"

@@ -73,7 +73,8 @@ def test_a_greeting_of_the_greatest_size(machine: Machine, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("pieces, match", [
-    ([], r"^the signer \(letsencrypt-tiny-accountd\) failed: it closed the connection$"),
+    ([], r"^the account key manager \(letsencrypt-tiny-accountd\) failed: it closed the "
+         r"connection$"),
     ([b"1 OK {}\r\n"], "does not answer|closed"),
     ([b"SSH-2.0-x\r\n\r\n"], "not that of protocol"), ([b"x" * 9000], "longer than 8192"),
     ([b"1 OK\r\n" + b"[" * 99 + b"\r\n"], "nested|JSON")], ids=range(5))
@@ -103,7 +104,8 @@ def test_a_silent_signer_is_waited_for_so_long_and_no_longer(
             said.append(capfd.readouterr().err)
         assert isinstance(event, Heard) and said[-1] == ""
         assert "accountd: the passphrase, please\n" in said
-        assert str(conversation.error) == "the signer (letsencrypt-tiny-accountd) does not answer"
+        assert str(conversation.error) == \
+            "the account key manager (letsencrypt-tiny-accountd) does not answer"
         assert conversation.greeting is None and not conversation.runs
 
 

@@ -48,8 +48,8 @@ def test_all_policies(file: Path) -> None:
         str(file), f"  account key file:{file.parent}/EC:P-256.pem",
         "  account     whichever the client names (no keyid)",
         "  [eab]       k1: a MAC by HS256 for policy any",
-        "  no --policy whoever reaches the signer may have any request of the account signed, for "
-        "any name, at any CA"]
+        "  no --policy whoever reaches the account key manager may have any request of the "
+        "account signed, for any name, at any CA"]
     assert web1.splitlines()[:4] == [
         "[policy web1]",
         "  names       192.0.2.1; example.org; the wildcard *.example.org; all below "

@@ -119,7 +119,7 @@ def test_a_signature_may_look_like_a_refusal() -> None:
 def test_refusals(line: bytes, reason: str) -> None:
     with pytest.raises(sp.Refusal) as caught:
         sp.parse_signature(line)
-    assert str(caught.value) == f"the signer refused to sign: {reason}"
+    assert str(caught.value) == f"the account key manager refused to sign: {reason}"
 
 
 def test_refusals_are_one_line_of_ascii() -> None:

@@ -107,7 +107,7 @@ def test_json(ground: Ground) -> None:
         "waiting": "OK", "wrong": "WARNING"}
     waiting = found["waiting"]
     assert parse_timestamp(waiting["waits"]) == pytest.approx(now + 3600, abs=60)
-    assert waiting["waits_why"] == "the server asked not to order again"
+    assert waiting["waits_why"] == "the CA asked not to order again"
     assert found["untold"]["notify"] == {"command": "systemctl reload nginx", "pending": True}
     assert found["near"]["trouble"]["runs"] == 12 and good["trouble"] is None
     assert found["expired"]["days_left"] < 0 and found["never"]["expires"] is None

@@ -11,8 +11,8 @@ from letsencrypt_tiny.master.peers import watchdog
 from letsencrypt_tiny.master.peers.loop import TICK
 from letsencrypt_tiny.master.peers.watchdog import GRACE, LONGEST, MORE_FILES, Crowd, Watchdog
 
-SILENT = f"the client has been silent for {90 + GRACE} seconds"
-ENDLESS = "the client does not come to an end"
+SILENT = f"the ACME client has been silent for {90 + GRACE} seconds"
+ENDLESS = "the ACME client does not come to an end"
 
 
 def test_silence() -> None:
@@ -57,7 +57,7 @@ def test_every_conversation_has_an_end() -> None:
 def test_no_timeout_is_no_end() -> None:
     """The administrator wants to wait; a silence is one all the same."""
     dog = Watchdog(0, 0, 1)
-    assert dog.patience == GRACE and dog.overdue(GRACE).startswith("the client has been silent")
+    assert dog.patience == GRACE and dog.overdue(GRACE).startswith("the ACME client has been")
     for now in range(0, 10_000_000, 10_000):
         dog.heard(now, 86400)
         assert dog.deadline == now + 86400 + GRACE and dog.overdue(now) == ""
@@ -79,7 +79,7 @@ def test_files_without_end(tmp_path: Path) -> None:
     fill(tmp_path, "new", MORE_FILES + 2)
     crowd.check(2)
     (tmp_path / "one-more").touch()
-    with pytest.raises(Error, match="^the client makes files without end$"):
+    with pytest.raises(Error, match="^the ACME client makes files without end$"):
         crowd.check(3)
     (tmp_path / "old0").unlink()
     crowd.check(4)

@@ -31,8 +31,8 @@ def top(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(ways, "remembers", False)
     ways.begin()
     yield path
-    for way in known.values():
-        os.close(way.descriptor)
+    ways.end()
+    assert not known and not ways.remembers
     assert set(os.listdir("/proc/self/fd")) == before, "a descriptor leaks"
     shutil.rmtree(path)
 

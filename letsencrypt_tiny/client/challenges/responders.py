@@ -20,12 +20,15 @@ POLL = 0.05          # seconds between looks at a socket, at first
 LONGEST_POLL = 0.5
 SILENCE = 30         # seconds that a responder may be silent beyond what it announced
 MAX_OUTPUT = 1 << 22  # bytes that it has not read: all challenges of a run, and more
+# as letsencrypt-tiny(8) calls who answers
+CALLED = {"dns-01": "the DNS updater", "tls-alpn-01": "the challenge TLS server"}
 
 
 class _Line:
     """The socket to one responder; any thread may use it, all get to know what it said."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, called: str) -> None:
+        self.called = called
         self._socket = socket.socket(fileno=door.descriptor)
         self._socket.setblocking(False)
         self._lines = wire.Lines()
@@ -86,7 +89,7 @@ class _Line:
                 self._lost(exc.strerror or str(exc))
 
     def _lost(self, why: str) -> Error:
-        self._error = Error(f"the responder can't be talked to: {printable(why, 300)}")
+        self._error = Error(f"{self.called} can't be talked to: {printable(why, 300)}")
         return self._error
 
     def close(self) -> None:
@@ -102,7 +105,8 @@ class Remote:
     def __init__(self, kind: str, doors: Iterable[Door]) -> None:
         self.type = kind
         # of two zones that a name is in, the one below the other
-        self._lines = [(_Line(door), door.zone) for door in sorted(
+        called = CALLED.get(kind, "the responder")
+        self._lines = [(_Line(door, called), door.zone) for door in sorted(
             doors, key=lambda door: -len(door.zone))]
         self._lock = threading.Lock()
         self._users: dict[wire.Challenge, int] = {}
@@ -184,6 +188,6 @@ def _presented(line: _Line, about: wire.Challenge) -> Steps[None]:
             debug(f"{name}: {about.type}: {printable(said.why, wire.MAX_WHY)}")
             limit = time.monotonic() + said.seconds + SILENCE
         if time.monotonic() > limit:
-            raise Error(f"{name}: {about.type}: the responder says nothing any more")
+            raise Error(f"{name}: {about.type}: {line.called} says nothing any more")
         yield pause
         pause = min(pause * 1.5, LONGEST_POLL)

@@ -178,7 +178,7 @@ def _judge(asked: Asked, status: int, body: bytes, who: str) -> None:
     text = body.rstrip().decode("ascii", "replace")
     token, _, thumbprint = text.partition(".")
     if token != asked.token or not challenge.is_thumbprint(thumbprint):
-        raise Astray(f"{who} answers, but something else than our responder would")
+        raise Astray(f"{who} answers, but something else than the challenge web server would")
     if asked.thumbprints and thumbprint not in asked.thumbprints:
         raise Astray(f"{who} answers for another account's key, with the thumbprint "
                      f"{thumbprint}")
@@ -211,4 +211,5 @@ def tls_alpn01(asked: Asked, address: str, tls: ssl.SSLContext) -> None:
     if chosen != "acme-tls/1":
         raise Astray(f"port {HTTPS} does not do TLS for “acme-tls/1”")
     if not any(_ACME_IDENTIFIER + digest in (certificate or b"") for digest in digests):
-        raise Astray(f"port {HTTPS} answers, but something else than our responder would")
+        raise Astray(f"port {HTTPS} answers, but something else than the challenge TLS server "
+                     "would")

@@ -66,7 +66,7 @@ def format_config(config: ClientConfig) -> bytes:
 
 def parse_config(text: bytes) -> ClientConfig:
     """Parse what ``format_config`` wrote; raises ProtocolError."""
-    obj = parse_object(text, "the client's configuration", MAX_REQUEST)
+    obj = parse_object(text, "the ACME client's configuration", MAX_REQUEST)
     given = get_object(obj, "access")
     access = Access(
         server=get_str(given, "server"), timeout=get_int(given, "timeout", 0, MAX_WAIT),
@@ -249,7 +249,7 @@ def format_answer(answer: Answer) -> bytes:
 
 def parse_answer(line: bytes) -> Answer:
     """Parse a line of the client's; raises ProtocolError whatever it holds."""
-    obj = parse_object(line, "an answer of the client", MAX_ANSWER)
+    obj = parse_object(line, "an answer of the ACME client", MAX_ANSWER)
     kind = get_str(obj, "answer", 32)
     if kind == "Progress":
         return Progress(get_str(obj, "section"), get_str(obj, "state", 32),

@@ -152,30 +152,32 @@ def parse_greeting(first: bytes, second: bytes) -> Greeting:
     """Parse the signer's two lines (without their ends); raises ProtocolError."""
     match = _GREETING.match(first)
     if match is None or int(match.group(1)) != VERSION:
-        raise ProtocolError("the signer's greeting is not that of protocol version 1: "
+        raise ProtocolError("the account key manager's greeting is not that of protocol version 1: "
                             f"“{printable(first.decode('latin-1'), 100)}”")
-    jwk = parse_object(second, "the signer's public key", MAX_ANSWER)
-    extra = (parse_object(match.group(2), "the signer's greeting", MAX_ANSWER)
+    jwk = parse_object(second, "the account key manager's public key", MAX_ANSWER)
+    extra = (parse_object(match.group(2), "the account key manager's greeting", MAX_ANSWER)
              if match.group(2) else {})
     alg = get_optional_str(extra, "alg", 16) or "RS256"
     if alg not in ALGORITHMS:
-        raise ProtocolError(f"the signer signs with the unknown algorithm “{printable(alg)}”")
+        raise ProtocolError("the account key manager signs with the unknown algorithm "
+                            f"“{printable(alg)}”")
     kid = get_optional_str(extra, "kid", urls.MAX_URL)
     if kid is not None:
         try:
             urls.parse(kid)
         except ValueError as exc:
-            raise ProtocolError(f"the signer's kid is {exc}") from exc
+            raise ProtocolError(f"the account key manager's kid is {exc}") from exc
     thumbprint = get_optional_str(extra, "jwk-thumbprint", 64)
     if not jwk and kid is None:
-        raise ProtocolError("the signer gave neither a public key nor an account URL")
+        raise ProtocolError("the account key manager gave neither a public key nor an account URL")
     if jwk:
         own = jose.thumbprint(jwk)
         if thumbprint not in (None, own):
-            raise ProtocolError("the signer's thumbprint is not that of its public key")
+            raise ProtocolError("the account key manager's thumbprint is not that of its public "
+                                "key")
         thumbprint = own
     if thumbprint is None or len(jose.decode(thumbprint.encode("ascii", "replace"))) != 32:
-        raise ProtocolError("the signer gave no SHA-256 thumbprint of its key")
+        raise ProtocolError("the account key manager gave no SHA-256 thumbprint of its key")
     return Greeting(alg, jwk, thumbprint, kid, extra.get("refusals") is True,
                     _parse_bindings(extra), _parse_next(extra))
 
@@ -193,7 +195,7 @@ def _parse_next(extra: JsonObject) -> NextKey | None:
         return None
     alg, jwk = get_str(found, "alg", 16), get_object(found, "jwk")
     if alg not in ALGORITHMS:
-        raise ProtocolError("the signer's next key is for the unknown algorithm "
+        raise ProtocolError("the account key manager's next key is for the unknown algorithm "
                             f"“{printable(alg)}”")
     return NextKey(alg, jwk, jose.thumbprint(jwk))
 
@@ -239,10 +241,10 @@ def parse_signature(line: bytes) -> bytes:
     """
     reason = _parse_refusal(line)
     if reason is not None:
-        raise Refusal(f"the signer refused to sign: {reason}")
+        raise Refusal(f"the account key manager refused to sign: {reason}")
     signature = jose.decode(line)
     if not 32 <= len(signature) <= 1024:
-        raise ProtocolError(f"a signature of {len(signature)} bytes from the signer")
+        raise ProtocolError(f"a signature of {len(signature)} bytes from the account key manager")
     return signature
 
 
@@ -271,7 +273,7 @@ def parse_explanation(line: bytes) -> str:
     """Return why the signer would refuse a request, "" if it would sign; raises ProtocolError."""
     reason = "" if line == _OK else _parse_refusal(line)
     if reason is None:
-        raise ProtocolError("the signer does not explain itself: "
+        raise ProtocolError("the account key manager does not explain itself: "
                             f"“{printable(line.decode('latin-1'), 100)}”")
     return reason
 

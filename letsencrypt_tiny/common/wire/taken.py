@@ -35,7 +35,8 @@ def parse_taken(line: str) -> Taken:
     """Read the line; raises ProtocolError."""
     found = _LINE.match(line)
     if found is None or len(line) > MAX_LINE:
-        raise ProtocolError("the signer does not say what has become of the account key")
+        raise ProtocolError("the account key manager does not say what has become of the account "
+                            "key")
     path, words, kind, thumbprint = found.groups()
     state = next(state for state, known in _WORDS.items() if known == words)
     return Taken(state, path, kind, thumbprint)

@@ -43,7 +43,7 @@ def ask(config: Config, requests: Sequence[Request], key: int | None = None,
         conversation.start_client(requests, client, proving.directory, proving.doors())
         greet(loop, [conversation])
         if conversation.greeting is None:
-            raise conversation.error or Error("the signer does not greet")
+            raise conversation.error or Error("the account key manager does not greet")
         if not finds and key is None:
             settle(config, conversation)
         thumbprint = conversation.greeting.thumbprint
@@ -132,7 +132,7 @@ def _greeting(config: Config, issuer: Issuer, used: bool) -> Greeting:
         greet(loop, [conversation])
         found = conversation.greeting if used else conversation.heard
         if found is None:
-            raise conversation.error or Error("the signer does not greet")
+            raise conversation.error or Error("the account key manager does not greet")
         return found
     finally:
         conversation.close()

@@ -162,7 +162,7 @@ def _check_ca_file(config: Config, issuer: Issuer) -> None:
     path = issuer.access.ca_file
     if path and not programs.readable_by(path, identity(config.client.program)):
         raise ConfigError(f"{issuer.where}: ca-file = {path}: "
-                          f"{config.client.program.user or 'the client'} cannot read it")
+                          f"{config.client.program.user or 'the ACME client'} cannot read it")
     if path:   # it says whom the client believes
         os.close(trusted.open_unchangeable(path))
 
@@ -269,9 +269,9 @@ def _check_signer(config: Config, issuer: Issuer, wanted: list[Wanted], findings
         greet(loop, [conversation])
         greeting = conversation.heard
         if greeting is None:
-            raise conversation.error or Error("the signer does not greet")
-        log.info(f"{about}the signer answers: {greeting.alg}, thumbprint {greeting.thumbprint}"
-                 + (f", account {greeting.kid}" if greeting.kid else ""))
+            raise conversation.error or Error("the account key manager does not greet")
+        log.info(f"{about}the account key manager answers: {greeting.alg}, thumbprint "
+                 f"{greeting.thumbprint}" + (f", account {greeting.kid}" if greeting.kid else ""))
         for fault in account.faults(config, issuer, greeting):
             findings.add(fault)
         _check_orders(conversation, greeting, wanted, findings)
@@ -293,5 +293,7 @@ def _check_orders(conversation: Conversation, greeting: Greeting, wanted: list[W
             lines = explanations(greeting, origin, section.identifiers, csr.der if csr else b"")
             why = explainer.why_not(lines if csr else lines[:1])   # finalize comes with a CSR
             if why:
-                findings.add(Error(f"{section.where}: the signer would refuse it: {why}" + (
-                    f" (for {conversation.issuer.called})" if len(section.issuers) > 1 else "")))
+                findings.add(Error(f"{section.where}: the account key manager would refuse it: "
+                                   f"{why}" + (
+                                       f" (for {conversation.issuer.called})"
+                                       if len(section.issuers) > 1 else "")))

@@ -185,7 +185,7 @@ def _tell(config: Config, one: Chain, chain: chains.Chain | Error, report: Repor
             chain, words = _unrooted(config, found, chain)
     if isinstance(chain, Error):
         report.failed(one.life.name,
-                      f"the server's certificate would not be installed: {chain}")
+                      f"the new certificate would not be installed: {chain}")
         return
     report.tried(one.life.name, f"a certificate by {chains.offered([chain[:1]])}, valid until "
                  f"{when(chain[0].not_after)}, would be installed; {words}")

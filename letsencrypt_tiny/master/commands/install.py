@@ -49,14 +49,14 @@ def install_arrived(config: Config, arrived: Sequence[Chain], report: Report) ->
         if not isinstance(chain, Error):
             good.append((one, chain))
         elif isinstance(chain, NotNow) and _is_kept(one, chain.leaf, time.time()):
-            report.failed(one.life.name, f"the server's certificate is not installed: {chain}; it "
+            report.failed(one.life.name, f"the new certificate is not installed: {chain}; it "
                           "is kept, and tried again by the next run")
             one.life.happens(lifecycle.KEPT)
         elif one.kept:
             log.info(f"{one.life.name}: what was issued is of no use: {chain}")
             one.life.happens(lifecycle.REJECTED)
         else:
-            report.failed(one.life.name, f"the server's certificate is not installed: {chain}")
+            report.failed(one.life.name, f"the new certificate is not installed: {chain}")
             one.life.fails(lifecycle.REJECTED, str(chain))
     alone: list[Chain] = []
     for group in twins.groups(good):
@@ -72,7 +72,7 @@ def _not_installed(group: Sequence[Good], exc: OSError, report: Report) -> None:
         if one.life.phase == lifecycle.INSTALLED:
             log.debug(f"{one.life.name}: {reason(exc)}")
             continue
-        report.failed(one.life.name, f"the server's certificate is not installed: {reason(exc)}; "
+        report.failed(one.life.name, f"the new certificate is not installed: {reason(exc)}; "
                       "it is kept, and tried again by the next run")
         if one.life.phase == lifecycle.ISSUED:
             one.life.happens(lifecycle.KEPT)
@@ -127,11 +127,11 @@ def _has_its_key(config: Config, one: Chain, report: Report) -> bool:
             check_unchanged(config.openssl, life.section, one.plan.seen, one.plan.csr.spki)
         return True
     except OtherKey as exc:
-        report.failed(life.name, f"the server's certificate is not installed: {exc}; the next run "
+        report.failed(life.name, f"the new certificate is not installed: {exc}; the next run "
                       "orders for the key that is there then")
         life.happens(lifecycle.REJECTED)
     except Error as exc:
-        report.failed(life.name, f"the server's certificate is not installed: {exc}; it is kept, "
+        report.failed(life.name, f"the new certificate is not installed: {exc}; it is kept, "
                       "and tried again by the next run")
         life.happens(lifecycle.KEPT)
     return False

@@ -42,6 +42,14 @@ def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Li
     can be remembered.
     """
     ways.begin()   # each section's files are in the same few directories
+    try:
+        _order(config, journal, report, wanting, patient)
+    finally:
+        ways.end()
+
+
+def _order(config: Config, journal: Journal, report: Report, wanting: Sequence[Life],
+           patient: bool) -> None:
     programs.check_all(config)
     try:
         journal.check()   # what is ordered must be remembered

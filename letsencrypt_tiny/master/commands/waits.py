@@ -47,7 +47,7 @@ class Waits:
             moment = state.not_before
             if state.failed and ends is not None:
                 moment = backoff.moment(state.failed, moment - state.failed, now, ends)
-            return Wait(moment, "the server asked not to order again", " before") \
+            return Wait(moment, "the CA asked not to order again", " before") \
                 if moment else None
         if self._asked_only or state.kept or state.installing:
             return None

@@ -47,7 +47,7 @@ class Reader:
         that is none.  Those before it have been yielded, and hold."""
         self._bytes -= len(data)
         if self._bytes < 0:
-            raise ProtocolError("the client answers without end")
+            raise ProtocolError("the ACME client answers without end")
         start = len(self._buffer)
         self._buffer += data
         begin = 0
@@ -57,7 +57,7 @@ class Reader:
                 begin = end + 1
                 self._lines -= 1
                 if self._lines < 0:
-                    raise ProtocolError("the client answers without end")
+                    raise ProtocolError("the ACME client answers without end")
                 answer = parse_answer(line)
                 self._check(answer)
                 yield answer
@@ -72,18 +72,18 @@ class Reader:
             return   # they answer nothing
         request = self.left.get(section_of(answer))
         if request is None:
-            raise ProtocolError("the client answers for a section that it was not asked for")
+            raise ProtocolError("the ACME client answers for a section that it was not asked for")
         if type(answer) in _MANY:
             if not isinstance(request, _MANY[type(answer)]):
-                raise ProtocolError("the client tells the progress of what is no order"
+                raise ProtocolError("the ACME client tells the progress of what is no order"
                                     if isinstance(answer, Progress) else
-                                    "the client tells of what it was not to look at")
+                                    "the ACME client tells of what it was not to look at")
             return
         if not isinstance(answer, (Failed, _KINDS[type(request)])):
-            raise ProtocolError("the client answers something that it was not asked for")
+            raise ProtocolError("the ACME client answers something that it was not asked for")
         del self.left[section_of(answer)]
 
     def end(self) -> None:
         """The client has closed its output; raises ProtocolError if too early."""
         if self._buffer:
-            raise ProtocolError("the client ended in the middle of an answer")
+            raise ProtocolError("the ACME client ended in the middle of an answer")

@@ -31,16 +31,18 @@ def connected(place: int, path: str) -> socket.socket:
             there = False
         except OSError as exc:
             sock.close()
-            raise Error(f"{path}: cannot connect to the signer: {exc.strerror}") from exc
+            raise Error(f"{path}: cannot connect to the account key manager: "
+                        f"{exc.strerror}") from exc
         left = end - time.monotonic()
         if there and (left <= 0 or not _hangs_up(sock)):
             return sock   # if it has hung up, who waits for its greeting hears so
         sock.close()
         if left <= 0:
-            raise Error(f"{path}: the signer is busy")
+            raise Error(f"{path}: the account key manager is busy")
         pause = min(next(pauses, PAUSES[-1]), left)
         if pause == PAUSES[0]:
-            log.info(f"{path}: the signer is busy; trying again for {BUSY_SECONDS} seconds")
+            log.info(f"{path}: the account key manager is busy; trying again for {BUSY_SECONDS} "
+                     "seconds")
         time.sleep(pause)
 
 

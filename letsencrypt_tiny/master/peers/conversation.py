@@ -158,7 +158,7 @@ class Conversation:
         try:
             os.set_blocking(self._go, False)
             if os.write(self._go, text) < len(text):    # a pipe takes 64 kB at once
-                raise Error("the configuration of the client is too long")
+                raise Error("the configuration of the ACME client is too long")
         except BrokenPipeError:
             pass   # it has ended, as its status will tell
         self._written, self._go = Acknowledging(self._go), -1
@@ -189,8 +189,8 @@ class Conversation:
         status = self._client.wait(5) if self._client is not None else None
         self._messages.drain()
         if status is None:
-            return Error("the client closed its output but does not end")
-        return Error(f"the client ended with status {status}") if status != 0 else None
+            return Error("the ACME client closed its output but does not end")
+        return Error(f"the ACME client ended with status {status}") if status != 0 else None
 
     def unhear(self, answers: "_Answers") -> None:
         """Its answers are not listened to any more."""
@@ -267,13 +267,13 @@ class _Answers:
             if heard:   # whole lines are signs of life
                 self._watchdog.heard(time.monotonic(), wait)
         except ProtocolError as exc:
-            yield self._end(Error(f"the client broke the protocol: {exc}"))
+            yield self._end(Error(f"the ACME client broke the protocol: {exc}"))
 
     def _end(self, error: Error | None) -> Ended:
         self.ended = True
         self._conversation.unhear(self)
         if error is None and self._reader.left:
-            error = Error("the client ended before its work was done")
+            error = Error("the ACME client ended before its work was done")
         return Ended(self._conversation, error)
 
 

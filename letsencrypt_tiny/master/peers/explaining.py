@@ -31,7 +31,8 @@ class Explainer:
             try:
                 why = wire.parse_explanation(self._read())
             except ProtocolError as exc:
-                raise Error(f"the signer (letsencrypt-tiny-accountd) failed: {exc}") from exc
+                raise Error("the account key manager (letsencrypt-tiny-accountd) failed: "
+                            f"{exc}") from exc
             if why:
                 return why
         return ""
@@ -49,13 +50,13 @@ class Explainer:
             except OSError as exc:
                 raise self._gone(exc) from exc
             if not data:
-                raise Error("the signer (letsencrypt-tiny-accountd) failed: it closed the "
-                            "connection")
+                raise Error("the account key manager (letsencrypt-tiny-accountd) failed: it "
+                            "closed the connection")
             self._lines.feed(data)
         return line
 
     @staticmethod
     def _gone(exc: OSError) -> Error:
-        return Error("the signer (letsencrypt-tiny-accountd) "
+        return Error("the account key manager (letsencrypt-tiny-accountd) "
                      + ("does not answer" if isinstance(exc, TimeoutError)
                         else f"failed: {exc.strerror}"))

@@ -54,7 +54,7 @@ class Signer:
         return self._deadline if self.awaited else float("inf")
 
     def expire(self) -> Iterator[object]:
-        self.error = Error("the signer (letsencrypt-tiny-accountd) does not answer")
+        self.error = Error("the account key manager (letsencrypt-tiny-accountd) does not answer")
         yield Heard(self)
 
     def receive(self) -> Iterator[object]:
@@ -79,7 +79,8 @@ def _peek(sock: socket.socket) -> wire.Greeting | None:
     try:
         data = sock.recv(3 * wire.MAX_ANSWER, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         if not data:
-            raise Error("the signer (letsencrypt-tiny-accountd) failed: it closed the connection")
+            raise Error("the account key manager (letsencrypt-tiny-accountd) failed: it closed "
+                        "the connection")
         buffer.feed(data)
         first, second = buffer.next_line(), buffer.next_line()
         if first is None or second is None:
@@ -88,9 +89,10 @@ def _peek(sock: socket.socket) -> wire.Greeting | None:
     except BlockingIOError:
         return None
     except OSError as exc:
-        raise Error(f"the signer (letsencrypt-tiny-accountd) failed: {exc.strerror}") from exc
+        raise Error("the account key manager (letsencrypt-tiny-accountd) failed: "
+                    f"{exc.strerror}") from exc
     except ProtocolError as exc:
-        raise Error(f"the signer does not greet as it should: {exc}") from exc
+        raise Error(f"the account key manager does not greet as it should: {exc}") from exc
 
 
 def connect(config: Config, stderr: Callable[[str], int], policy: Policy,
@@ -106,8 +108,8 @@ def connect(config: Config, stderr: Callable[[str], int], policy: Policy,
     if config.accountd is not None and (not place or key is not None):
         return _spawn(config.accountd, stderr, policy, key)
     if key is not None:
-        raise ConfigError(f"{config.file}: --certificate-key needs [accountd]; or start a "
-                          "signer with --privkey=file:KEY and name its socket with --socket")
+        raise ConfigError(f"{config.file}: --certificate-key needs [accountd]; or start an account "
+                          "key manager with --privkey=file:KEY and name its socket with --socket")
     return Signer(_existing(config, place or config.client.socket), None)
 
 

@@ -36,9 +36,9 @@ class Watchdog:
     def overdue(self, now: float) -> str:
         """Return what is wrong with it, "" if nothing is."""
         if now >= self._end:
-            return "the client does not come to an end"
+            return "the ACME client does not come to an end"
         if now >= self._silent:
-            return f"the client has been silent for {self.patience} seconds"
+            return f"the ACME client has been silent for {self.patience} seconds"
         return ""
 
 
@@ -67,4 +67,4 @@ class Crowd:
             self._changed = changed
             with os.scandir(self._directory) as entries:
                 if sum(1 for _ in itertools.islice(entries, self._most + 1)) > self._most:
-                    raise Error("the client makes files without end")
+                    raise Error("the ACME client makes files without end")

@@ -102,7 +102,7 @@ class TlsAlpn01:
         """Raises Error if the process has ended: the server would ask in vain."""
         status = self._child.wait(0) if self._child is not None else None
         if status is not None:
-            raise Error(f"the TLS server for challenges ended with status {status}")
+            raise Error(f"the challenge TLS server ended with status {status}")
 
     def told(self, identifiers: Sequence[Identifier]) -> str:
         """Nothing is known of who asked."""

@@ -30,7 +30,7 @@ class Authority(NamedTuple):
 def table(rows: Sequence[Setting]) -> Table:
     """Return the table of [ca NAME], of which [client] has these ``rows``, too."""
     return Table(*(row._replace(default="") if row.name == "server" else row for row in rows),
-                 Setting("socket", "socket", str, "", "of a signer of its own"))
+                 Setting("socket", "socket", str, "", "of an account key manager of its own"))
 
 
 def read(sections: Iterable[Settings], rows: Table, access: Access) -> dict[str, Authority]:

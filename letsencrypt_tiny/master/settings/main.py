@@ -128,7 +128,8 @@ MAIN = Table(
 
 CLIENT = Table(
     *CA,
-    Setting("socket", "socket", str, paths.SIGNER_SOCKET, "of a signer that runs already"),
+    Setting("socket", "socket", str, paths.SIGNER_SOCKET, "of an account key manager that runs "
+                                                          "already"),
     *program_rows(paths.CLIENT_USER, paths.CLIENT))
 
 WEBSERVER = Table(

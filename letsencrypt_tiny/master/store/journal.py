@@ -223,7 +223,7 @@ class Journal:
         Not to know costs the next run a request, no more: a failure is a warning.
         """
         if account.key != key:
-            log.debug("the client tells of the account of another key: ignored")
+            log.debug("the ACME client tells of the account of another key: ignored")
             return
         try:
             self.remember_account(directory, key, account.url)

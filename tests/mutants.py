@@ -362,7 +362,8 @@ TABLE = (
     _row("no ambiguous Host", "webserver/http.py", "return host_needed <= hosts <= 1",
          "return True", f"{WEB}::test_host"),
     _row("no misspelt field", "webserver/http.py",
-         "if not (colon and name) or name.translate(None, _TOKEN):", "if False:", f"{WEB}::test_malformed"),
+         "if not (colon and name) or name.translate(None, _TOKEN):", "if False:",
+         f"{WEB}::test_malformed"),
 
     *ACCOUNTS, *SERVER_KEYS, *CHALLENGES, *RENEWAL, *FLEET, *IMPORTED,
 )

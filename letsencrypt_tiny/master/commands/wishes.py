@@ -32,8 +32,11 @@ def settle(life: Life, found: Access, vicinity: Vicinity) -> None:
             access = wanted
     if state.ca_file:   # it chains to this one as well
         ca_file = vicinity.remembered(installed.authorities, section.ca_file)
-    life.happens(lifecycle.SETTLED, Facts(access=access, ca_file=ca_file,
-                                          preferred_chain=section.preferred_chain))
+    preferred = section.preferred_chain
+    if access or ca_file not in ("", state.ca_file) \
+            or preferred not in ("", state.preferred_chain):   # nearly never, of a thousand
+        life.happens(lifecycle.SETTLED, Facts(access=access, ca_file=ca_file,
+                                              preferred_chain=preferred))
 
 
 def facts(section: Section) -> Facts:

@@ -82,19 +82,22 @@ def _beside(section: Section, certificate: Certificate, near: Directory) -> Inst
             missing = missing or path
         except Error:   # of whoever may not look: it is there
             pass
-    found = Installed(certificate, missing=missing, access=tuple(access))
     if section.in_token:   # whether it is the one that it was the journal says
-        return found
+        return Installed(certificate, missing=missing, access=tuple(access))
+    misfit = ""
     try:
         key, own = near.look(section.key), near.look(outputs[0])
-        return found._replace(uncompared=True, pair=pairs.identity(key, own),
-                              changed=max(key.st_ctime, own.st_ctime))
+        # in order, for that is faster, and the way of nearly all
+        return Installed(certificate, "", missing, True, pairs.identity(key, own),
+                         max(key.st_ctime, own.st_ctime), "", tuple(access))
     except FileNotFoundError:
-        return found._replace(misfit=f"its private key {section.key} is missing")
+        misfit = f"its private key {section.key} is missing"
     except trusted.Untrusted as exc:
-        return found._replace(misfit=f"its private key can't be relied on ({exc})")
+        misfit = f"its private key can't be relied on ({exc})"
     except Error:   # status may be asked for by somebody else than root
-        return found._replace(uncompared=True)
+        pass
+    return Installed(certificate, missing=missing, uncompared=not misfit, misfit=misfit,
+                     access=tuple(access))
 
 
 def read_certificate(path: str, owner: int = 0, anybody: bool = False) -> Certificate:

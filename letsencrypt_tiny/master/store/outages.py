@@ -9,7 +9,6 @@ from typing import NamedTuple
 from ...common import log
 from ...common.errors import ProtocolError
 from ...common.wire.jsonfields import get_int, get_optional_str, get_str
-from ...common.wire.order import MAX_DIRECTORY
 from .journal import MAX_MOMENT, MAX_SIZE
 from .statefile import Remembered, StateFile
 
@@ -38,6 +37,8 @@ class Outages(Remembered):
         found = self._all().get(directory)
         try:
             if isinstance(found, dict):
+                # with all that an order is, which a run with nothing to order loads not
+                from ...common.wire.order import MAX_DIRECTORY
                 return Outage(get_int(found, "since", 0, MAX_MOMENT),
                               get_int(found, "last", 0, MAX_MOMENT),
                               get_int(found, "failures", 1, MAX_FAILURES),

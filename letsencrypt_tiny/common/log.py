@@ -75,8 +75,13 @@ def held() -> list[tuple[str, About]]:
 
 def show(line: str) -> None:
     """Show a line on standard error, and nowhere else; not where the journal reads that."""
-    if not _instead:
+    if shows():
         _write(f"{printable(line)}\n")
+
+
+def shows() -> bool:
+    """Say whether ``show`` does: whether anybody is told by what standard error has."""
+    return not _instead
 
 
 def prepare_system() -> None:

@@ -52,7 +52,8 @@ def _tell(directory: str, held: Sequence[tuple[str, About]], why: str) -> None:
         if why:
             known.run_failed(why, int(now))
         there = known.all()
-        if known.untold(now):
+        # else it is for “failures --mail”, which systemd starts after this run
+        if log.shows() and known.untold(now):
             for line in text.lines(there, now):
                 log.show(line)
             known.told(now)

@@ -84,8 +84,9 @@ DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor bind9 bind9-utils caddy devscrip
               pyflakes3 ?p11-kit-modules ?pkcs11-provider python3-dnspython python3-idna ?python3-lexicon \
               python3-hypothesis python3-jsonschema python3-pytest python3-venv softhsm2 strace \
               systemd zsh
-# what “make soak” tries besides: the clients that certificates are taken over from
-DEBS_SOAK  := acme-tiny certbot dehydrated lego
+# what “make soak” tries besides: the clients that certificates are taken over from, and what tries
+# packages and their units
+DEBS_SOAK  := acme-tiny certbot dehydrated lego piuparts systemd-container
 DEBS_BENCH := ca-certificates debian-archive-keyring iproute2 mmdebstrap nftables openssl pebble \
               python3-configobj python3-pycryptodome python3-seccomp strace
 DEBS_PEERS := acme-tiny curl dehydrated lacme lego libcrypt-openssl-rsa-perl nginx uacme

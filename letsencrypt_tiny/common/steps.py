@@ -5,6 +5,7 @@ import os
 from .errors import Error
 
 PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def root(path: str) -> int:

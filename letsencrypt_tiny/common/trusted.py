@@ -20,7 +20,7 @@ import os
 import re
 import stat
 
-from . import acl, steps
+from . import acl, steps, ways
 from .errors import Error
 
 MAX_LINKS = 40   # as the kernel's own limit (path_resolution(7))
@@ -35,12 +35,12 @@ class Untrusted(Error):
 def open_directory(path: str, *owners: int) -> int:
     """Return a descriptor of the directory at the absolute ``path``.
 
-    ``owners`` are uids that may own components besides root.  Raises Error naming the component
-    at fault, Untrusted if it is whose it is; the caller closes the descriptor.
+    ``owners`` are uids that may own components besides root.  Raises Error naming the component at
+    fault, Untrusted if it is whose it is; the caller closes the descriptor.
     """
     place = _walk(path, owners, directory=True)
     try:
-        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
+        return os.open(".", steps.DIRECTORY, dir_fd=place)
     except OSError as exc:
         raise Error(f"{path}: cannot open it: {exc.strerror}") from exc
     finally:
@@ -148,7 +148,11 @@ def _walk(path: str, owners: tuple[int, ...], directory: bool, sticky: bool = Fa
     walk = _Walk(path, owners, directory, anybody)
     try:
         while walk.todo:
+            if not directory and len(walk.todo) == 1:
+                walk.remember(path.rpartition("/")[0])
             walk.step()
+        if directory:
+            walk.remember(path)
         if walk.shared is not None and not sticky and not anybody:
             raise walk.shared
         return walk.current
@@ -162,15 +166,19 @@ class _Walk:
 
     def __init__(self, path: str, owners: tuple[int, ...], directory: bool, anybody: bool) -> None:
         self.path = path
-        self.todo = steps.components(path)
-        self.done = ""
         self.shared: Error | None = None   # why only what belongs to root can be used where we are
-        self.current = steps.root(path)
         self._directory = directory        # whether the last component, too, must be one
         self._anybody = anybody
         self._ours = {0, os.geteuid()}
         self._trusted = self._ours.union(owners)
         self._links = 0
+        self.todo = steps.components(path)
+        self._clean = ways.remembers and not anybody and path.count("/") == len(self.todo)
+        if self._clean and (way := ways.known(path, self._trusted)) is not None:
+            self.current, self.done, self.todo = way
+            return
+        self.done = ""
+        self.current = steps.root(path)
         try:
             self._look_around()
         except BaseException:
@@ -205,6 +213,12 @@ class _Walk:
         self.current, self.done = descriptor, here
         if want_directory:
             self._look_around()
+
+    def remember(self, place: str) -> None:
+        """The next walk may go on from ``place``, where this one is, the first of its kind."""
+        if self._clean and place:
+            ways.remember(place, self.current, self.done, self._trusted)
+            self._clean = False
 
     def _look_around(self) -> None:
         """Raise Untrusted unless the directory reached can be trusted as far as needed."""

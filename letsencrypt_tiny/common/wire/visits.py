@@ -4,8 +4,6 @@ A line for each, as long as the pipe takes it: the status of the answer, a space
 asked for.  It is there for messages; nothing is decided by it.  Pure functions.
 """
 
-import re
-
 from ..errors import ProtocolError
 from ..record import NamedTuple
 
@@ -13,8 +11,8 @@ MAX_LINE = 300       # bytes
 MAX_VISITS = 1000    # that are told in a run of requests in vain, and of others
 
 # A name or an address: what can be an identifier, or stand in its place
-_HOST = re.compile(r"[0-9a-z._:-]{0,255}\Z")
-_LINE = re.compile(rb"([2-5][0-9][0-9]) ([!-~]*)\Z")
+_CHARACTERS = frozenset("0123456789abcdefghijklmnopqrstuvwxyz._:-")
+MAX_HOST = 255       # characters
 
 
 class Visit(NamedTuple):
@@ -30,7 +28,11 @@ def plain_host(field: str) -> str:
     text = field.strip().lower()
     host = text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0]
     host = host.removesuffix(".")
-    return host if _HOST.match(host) else ""
+    return host if _is_host(host) else ""
+
+
+def _is_host(text: str) -> bool:
+    return len(text) <= MAX_HOST and _CHARACTERS.issuperset(text)
 
 
 def format_visit(visit: Visit) -> bytes:
@@ -40,8 +42,8 @@ def format_visit(visit: Visit) -> bytes:
 
 def parse_visit(line: bytes) -> Visit:
     """Parse a line, without its end; raises ProtocolError."""
-    match = _LINE.match(line[:MAX_LINE])
-    host = match.group(2).decode("ascii") if match else ""
-    if match is None or not _HOST.match(host):
+    status, space, host = line[:MAX_LINE].decode("latin-1").partition(" ")
+    if not (len(status) == 3 and status.isascii() and status.isdigit() and status[0] in "2345"
+            and space and _is_host(host)):
         raise ProtocolError("a line of the web server's that tells of no request")
-    return Visit(int(match.group(1)), host)
+    return Visit(int(status), host)

@@ -5,7 +5,7 @@ one limit) → responders serve → what happens → install.
 import time
 from collections.abc import Iterable, Sequence
 
-from ...common import log
+from ...common import log, ways
 from ...common.errors import ConfigError, Error, reason
 from ...common.wire.order import Account, Answer, Directory, Failed, Issued, Progress
 from ..peers import signals
@@ -41,6 +41,15 @@ def order(config: Config, journal: Journal, report: Report, wanting: Sequence[Li
     if it asked for a pause.  Raises ConfigError before anything is touched, and Error where nothing
     can be remembered.
     """
+    ways.begin()   # each section's files are in the same few directories
+    try:
+        _order(config, journal, report, wanting, patient)
+    finally:
+        ways.end()
+
+
+def _order(config: Config, journal: Journal, report: Report, wanting: Sequence[Life],
+           patient: bool) -> None:
     programs.check_all(config)
     try:
         journal.check()   # what is ordered must be remembered

@@ -26,6 +26,7 @@ from harness.claims_import import IMPORTED
 from harness.claims_keys import SERVER_KEYS
 from harness.claims_renewal import RENEWAL
 from harness.claims_signer import FLEET
+from harness.claims_told import SAID
 
 TREE = Path(__file__).resolve().parents[1]
 MODULES = "letsencrypt_tiny"
@@ -365,7 +366,7 @@ TABLE = (
          "if not (colon and name) or name.translate(None, _TOKEN):", "if False:",
          f"{WEB}::test_malformed"),
 
-    *ACCOUNTS, *SERVER_KEYS, *CHALLENGES, *RENEWAL, *FLEET, *IMPORTED,
+    *ACCOUNTS, *SERVER_KEYS, *CHALLENGES, *RENEWAL, *FLEET, *IMPORTED, *SAID,
 )
 
 

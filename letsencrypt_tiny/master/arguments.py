@@ -49,7 +49,7 @@ _GROUPS: dict[str, dict[str, tuple[int, str]]] = {
     "general options": {
         "--config": (_TEXT, "FILE"), "--socket": (_TEXT, "PATH"), "--quiet": (_FLAG, ""),
         "--debug": (_FLAG, "")},
-    "add NAME ..., remove SECTION": {
+    "add NAME ..., remove SECTION ...": {
         "--notify": (_TEXT, "COMMAND"), "--challenge": (_TEXT, "TYPE"),
         "--web-server": (_FLAG, ""), "--purge": (_FLAG, "")},
     "account [CONTACT ...]": {
@@ -151,14 +151,19 @@ def _keywords(kind: int, value: str) -> "dict[str, Any]":
 def parser(command: str = "", known: Container[str] | None = None) -> "argparse.ArgumentParser":
     """Return what knows the usage: of all, or of ``command``, which has the options ``known``."""
     import argparse
+    import shutil
 
     from .commands import helping
-    follows, does = helping.COMMANDS.get(command, ("COMMAND [ARGUMENT ...]", ""))
+    columns = shutil.get_terminal_size().columns - 2   # as argparse has it
+    follows, does = helping.COMMANDS.get(command, (
+        "COMMAND [ARGUMENT ...]", "ACME client written with process isolation and minimal "
+        f"privileges in mind;\nsee letsencrypt-tiny(8).\n\n{helping.listed(columns)}\n\n"
+        "“letsencrypt-tiny COMMAND --help” says which of these options a command has."))
     made = argparse.ArgumentParser(
         prog="letsencrypt-tiny", allow_abbrev=False, add_help=False,
-        usage=f"letsencrypt-tiny [OPTION ...] {command} {follows}".replace("  ", " "),
-        description=does or "ACME client written with process isolation and minimal privileges in "
-                            "mind; see letsencrypt-tiny(8).")
+        usage=" ".join(f"letsencrypt-tiny [OPTION ...] {command} {follows}".split()),
+        description=does, formatter_class=argparse.HelpFormatter if command else
+        argparse.RawDescriptionHelpFormatter)
     special = made.add_argument_group("its options") if command else made
     for heading, options in _GROUPS.items():
         general = "--debug" in options
@@ -174,10 +179,7 @@ def parser(command: str = "", known: Container[str] | None = None) -> "argparse.
             group.add_argument("-V", "--version", action="version", version=VERSION,
                                help=helping.option(command, "--version"))
     if not command:
-        made.add_argument("words", metavar="COMMAND", nargs="*",
-                          help="one of add, remove, import, account, newOrder, revokeCert, "
-                               "status, records, failures, check, tidy and what it is about; "
-                               "--help after it says more")
+        made.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     return made
 
 

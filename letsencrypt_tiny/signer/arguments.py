@@ -42,7 +42,7 @@ Hold the account key of an ACME client, and sign what it asks for.
   -h, --help        show this
       --version     show the version
 
-See {NAME}(1).
+%E is /etc and %t /run for root, else ~/.config and $XDG_RUNTIME_DIR.  See {NAME}(1).
 """
 
 _LONG = ["config=", "privkey=", "socket=", "stdio", "policy=", "explain=", "genkey=",

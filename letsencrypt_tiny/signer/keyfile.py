@@ -37,7 +37,9 @@ def read(source: KeySource, gpg: list[str], inherit_stdin: bool) -> bytes:
                             f"(mode {stat.S_IMODE(info.st_mode):04o}; chmod 0600 it)")
             text = _read_descriptor(fd)
     except OSError as exc:
-        raise Error(f"{source}: cannot read the account key: {exc.strerror}") from exc
+        hint = (" (“letsencrypt-tiny add NAME” makes one, and so does --genkey=ec:P-256)"
+                if isinstance(exc, FileNotFoundError) else "")
+        raise Error(f"{source}: cannot read the account key: {exc.strerror}{hint}") from exc
     if len(text) > MAX_SIZE:
         raise Error(f"{source}: larger than {MAX_SIZE} bytes, not a key in PEM format")
     return text

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import judge
+from harness import judge, terminal
 from harness.pebble import Pebble
-from harness.run import SIGNER_USER, Site
+from harness.run import ENVIRONMENT, SIGNER_USER, Site
 from harness.verdict import errors, only_error, snapshot, tidy
 
 
@@ -100,6 +100,19 @@ def test_nobody_has_agreed(bare: Site) -> None:
     assert os.listdir(bare.etc / "certs.conf.d") == [] and os.listdir(bare.lib / "certs") == []
 
 
+def test_somebody_at_the_terminal(bare: Site) -> None:
+    """Who says no has neither account nor certificate; who says yes is asked once."""
+    command = bare.command("add", "asked.example")
+    status, text = terminal.shown(command, ENVIRONMENT, answers="no\n")
+    assert status == 2 and "Do you agree to them?  [yes/no]" in text, text
+    assert "without an account there is no certificate" in text
+    assert os.listdir(bare.etc / "certs.conf.d") == [] and os.listdir(bare.lib / "certs") == []
+    status, text = terminal.shown(command, ENVIRONMENT, answers="yes\n")
+    assert status == 0 and text.count("[yes/no]") == 1 and "account: made https://" in text, text
+    status, text = terminal.shown(bare.command("add", "b.asked.example"), ENVIRONMENT)
+    assert status == 0 and "[yes/no]" not in text, text
+
+
 @pytest.mark.parametrize("arguments, told", [
     (("https://a.example/",), "is a URL, but a certificate is for a name alone: “a.example”"),
     (("a.example", "--ca=nosuch"), "there is no CA “nosuch”"),
@@ -162,3 +175,37 @@ def test_only_a_file_of_its_own_is_removed(bare: Site) -> None:
     for name in ("mine.example", "two.example", "more.example"):
         assert f"is not the file of [{name}] alone" in only_error(bare.run("remove", name), 2)
     assert snapshot(bare.etc) == before
+
+
+def test_removed_and_revoked(bare: Site, pebble: Pebble) -> None:
+    """At a terminal it is asked; what can't be revoked is not removed, either."""
+    assert bare.run("add", "old.example", "--tos-agreed").returncode == 0
+    assert bare.run("add", "other.example").returncode == 0
+    serials = {name: judge.serial(bare.file(name)) for name in ("old.example", "other.example")}
+    command = bare.command("remove", "old.example")
+    aside = bare.account_key.rename(bare.account_key.with_name("aside"))
+    bare.genkey()                                # of an account that the CA knows nothing good of
+    assert bare.register().returncode == 0
+    status, text = terminal.shown(command, ENVIRONMENT, answers="yes\n")
+    assert status == 1 and "nothing is removed" in text and conf(bare, "old.example").exists(), text
+    aside.replace(bare.account_key)
+    status, text = terminal.shown(command, ENVIRONMENT, answers="yes\n")
+    assert status == 0 and not conf(bare, "old.example").exists(), text
+    status, text = terminal.shown(bare.command("remove", "other.example"), ENVIRONMENT,
+                                  answers="no\n")
+    assert status == 0 and not conf(bare, "other.example").exists(), text
+    assert {name: (pebble.certificate_status(serial) or {}).get("Status")
+            for name, serial in serials.items()} == {
+        "old.example": "Revoked", "other.example": "Valid"}
+
+
+def test_a_key_of_two(bare: Site) -> None:
+    """What another section is for stays, whatever is purged."""
+    assert bare.run("add", "one.example", "--tos-agreed").returncode == 0
+    key = bare.file("one.example", "privkey.pem")
+    bare.certs["two.example"] = {"names": "two.example", "certificate-key": str(key)}
+    assert bare.run("newOrder", "two.example").returncode == 0
+    before = key.read_bytes()
+    assert bare.run("remove", "--purge", "one.example").returncode == 0
+    assert key.read_bytes() == before and not bare.file("one.example").exists()
+    assert judge.matches(bare.file("two.example"), key)

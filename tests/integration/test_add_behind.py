@@ -108,3 +108,18 @@ def test_nginx_is_told(behind: Site, sites: Path) -> None:
     assert not (behind.etc / "certs.conf.d/mine.example.conf").exists()
     written.unlink()
     assert {path.name: path.read_bytes() for path in sites.iterdir()} == before
+
+
+def test_nginx_that_does_not_take_it(behind: Site, sites: Path, prefix: Prefix) -> None:
+    """As its snippet is gone: it goes on with what it had, and says what is wrong."""
+    before = {path.name: path.read_bytes() for path in sites.iterdir()}
+    snippet = prefix.path / "etc/letsencrypt-tiny/nginx.conf"
+    aside = snippet.rename(snippet.with_name("aside"))
+    try:
+        done = behind.run("add", "--web-server", "--tos-agreed", "new.example")
+    finally:
+        aside.rename(snippet)
+    line = only_error(done)
+    assert "/usr/sbin/nginx" in line and "failed" in line, line
+    assert {path.name: path.read_bytes() for path in sites.iterdir()} == before
+    assert not list((behind.etc / "certs.conf.d").glob("*"))

@@ -115,6 +115,8 @@ def test_all_others(bare: Site) -> None:
         assert judge.matches(chain, bare.file(web, "privkey.pem"))
         assert f"names = {name}.example, www.{name}.example" in conf(bare, web)
     assert "reuse-key = yes" in conf(bare, "acme-tiny.example")   # which has one CSR for ever
+    assert "reuse-key = yes" in conf(bare, "acmesh.example")      # as of 3.0 on
+    assert "key-type = rsa:2048" in conf(bare, "mail.acmesh.example")
     assert "reuse-key" not in conf(bare, "dehydrated.example")
     assert re.search(r"(?s)# notify = \S+/hook.sh\n", conf(bare, "dehydrated.example"))
     assert "SAVED_CF_Token" in told["acme.sh"] and "a-secret" not in told["acme.sh"]

@@ -34,6 +34,12 @@ def test_servers(debian: Throwaway) -> None:
     assert done.returncode == 0 and passed(done.stdout) == len(SERVERS), done.stdout + done.stderr
 
 
+def test_web_server(debian: Throwaway) -> None:
+    """add --web-server where apache2 has port 80."""
+    done = debian.test("/srv/tree/tests/servers/test_web_server.py")
+    assert done.returncode == 0 and passed(done.stdout) == 1, done.stdout + done.stderr
+
+
 def test_mail(debian: Throwaway) -> None:
     """By cron and by what OnFailure= starts, through Postfix; syslog by rsyslogd."""
     done = debian.test("/srv/tree/tests/servers/test_mail.py")

@@ -9,7 +9,8 @@ from harness.throwaway import Throwaway
 
 pytestmark = pytest.mark.root
 
-PACKAGES = ("acme.sh", "certbot", "cron", "curl", "jq", "lego", "nginx", "socat", "systemd")
+PACKAGES = ("acme.sh", "acme-tiny", "certbot", "cron", "curl", "dehydrated", "jq", "lego",
+            "nginx", "socat", "strace", "systemd")
 
 
 @pytest.fixture(scope="module")
@@ -23,3 +24,10 @@ def test_others(debian: Throwaway) -> None:
     done = debian.test("/srv/tree/tests/servers/test_others.py")
     passed = re.search(r"(\d+) passed", done.stdout)
     assert done.returncode == 0 and passed and passed[1] == "3", done.stdout + done.stderr
+
+
+def test_imported(debian: Throwaway) -> None:
+    """What those that Debian 13 has leave, acme.sh among them, which Debian 12 hasn't."""
+    done = debian.test("/srv/tree/tests/soak/test_imported.py")
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert done.returncode == 0 and passed and passed[1] == "7", done.stdout + done.stderr

@@ -16,6 +16,7 @@ import pytest
 from harness import ca, daemon, words
 from harness.machine import Machine
 from letsencrypt_tiny import __version__
+from letsencrypt_tiny.common import paths
 from letsencrypt_tiny.master import main
 from letsencrypt_tiny.master.store.journal import Journal
 
@@ -74,7 +75,7 @@ def test_help_of_a_command(machine: Machine, command: str) -> None:
     done = machine.run(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == machine.run("help", command).stdout
-    assert done.stdout.startswith(f"usage: letsencrypt-tiny [OPTION ...] {command} ")
+    assert done.stdout.startswith(f"usage: letsencrypt-tiny [OPTION ...] {command}")
     general = {"--config", "--socket", "--quiet", "--debug", "--help", "--version"}
     lines = re.findall(r"^  (?:-\w, )?(--[-a-z]+)(?: [A-Z]+)?(?:  +|\n {10,})(\w)", done.stdout,
                        re.M)
@@ -87,6 +88,10 @@ def test_help_of_no_command(machine: Machine) -> None:
     assert "did you mean “check”?" in refused(machine, "help", "chek")
     assert not set(re.findall(r"^  (?:-\w, )?(--\S+)(?: [A-Z]+)?$(?!\n {10})",
                               machine.run("--help").stdout, re.M)), "each is explained"
+    text = machine.run("--help").stdout
+    for command in main.OPTIONS:
+        assert re.search(rf"^  {command} .*- [A-Z]", text, re.M), "so is each command"
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_who_is_not_root_is_told(machine: Machine) -> None:
@@ -102,6 +107,11 @@ def test_who_is_not_root_is_told(machine: Machine) -> None:
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done
     assert done.stderr.endswith("Permission denied (you are not root: run it as root)\n"), done
     assert "root" not in refused(machine, f"--config={hidden}/none.conf", "status")
+    done = subprocess.run([*done.args[:-2], "status"], capture_output=True, text=True,
+                          env={"HOME": "/nonexistent"})
+    assert (done.returncode, done.stderr) == (
+        2, "error: /nonexistent/.config/letsencrypt-tiny/letsencrypt-tiny.conf: no such file, and "
+        f"you are not root: run it as root, whose is {paths.CONFIG_DIR}/letsencrypt-tiny.conf\n")
 
 
 @pytest.mark.parametrize("arguments", [

@@ -6,6 +6,7 @@ import pytest
 
 import mutants
 from harness.claims import Mutant
+from harness.claims_told import SAID
 from mutants import TABLE
 
 TEXT = (Path(__file__).resolve().parents[2] / "SECURITY.md").read_text()
@@ -26,6 +27,8 @@ def test_faults_are_found() -> None:
 
 
 def test_what_is_named_is_named_in_the_document() -> None:
-    """Nearly: beside a claim's own test stands what shows a part of it."""
-    named = [test.partition("::")[2] for mutant in TABLE for test in mutant.tests]
+    """Nearly: beside a claim's own test stands what shows a part of it.  What is said to users
+    is claimed by the man pages."""
+    named = [test.partition("::")[2] for mutant in TABLE if mutant not in SAID
+             for test in mutant.tests]
     assert sum(f"`{test}`" in TEXT for test in named) > 0.8 * len(named)

@@ -28,7 +28,9 @@ def _key(tmp_path: Path) -> Path:
     (["--privkey=file:/a", "--confine=maybe"], 2, "--confine=maybe: not one of"),
     (["--config=/none.conf"], 2, "/none.conf: cannot read the configuration"),
     (["--config=%q"], 2, "--config: “%q”: %q is not a specifier"),
-    (["--privkey=file:/none.key"], 1, "file:/none.key: cannot read the account key: No such file"),
+    (["--privkey=file:/none.key"], 1,
+     "file:/none.key: cannot read the account key: No such file or directory (“letsencrypt-tiny "
+     "add NAME” makes one, and so does --genkey=ec:P-256)\n"),
     (["--privkey=file:/"], 1, "file:/: cannot read the account key: Is a directory"),
     (["--privkey=fd:77"], 1, "fd:77: cannot read the account key: Bad file descriptor"),
     (["--privkey=file:/dev/zero"], 1, "not a key in PEM format"),

@@ -288,6 +288,27 @@ def test_a_terminal(columns: int, arguments: tuple[str, ...], ground: Ground) ->
             assert word in words, (word, shown)
 
 
+def test_a_wide_terminal(ground: Ground) -> None:
+    """There a section is a line: its name, its bar, what is left of it, and when it ends."""
+    line, = (line for line in on_terminal(ground.machine, "status", columns=200,
+                                          LANG="C.UTF-8").splitlines()
+             if line.startswith("● www.example.org"))
+    for word in ("━", "59 of 90 days", "ec:P-256", "until 20", "a third left"):
+        assert word in line, (word, line)
+    narrow = on_terminal(ground.machine, "status", columns=80, LANG="C.UTF-8").splitlines()
+    assert not any("until 20" in line for line in narrow if line.startswith("● "))
+
+
+def test_a_notification_that_waits(machine: Machine) -> None:
+    """Until it is delivered it is shown, whoever looks and however."""
+    Ground(machine).stands("a", 3, state=SectionState(notify=True), notify="systemctl reload x")
+    told = "the notification “systemctl reload x” of 20.* is not delivered yet"
+    assert re.search(f"^a: {told}$", machine.run("status").stdout, re.M)
+    assert re.search(told, " ".join(on_terminal(machine, "status", LANG="C.UTF-8").split()))
+    row, = document(machine, status=0)["sections"]
+    assert row["notify"] == {"command": "systemctl reload x", "pending": True}
+
+
 def test_colours(ground: Ground) -> None:
     machine = ground.machine
     styled = on_terminal(machine, "status", raw=True, LANG="C.UTF-8")

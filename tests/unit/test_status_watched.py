@@ -98,6 +98,21 @@ def test_monitoring_with_no_such_option(ground: Ground) -> None:
     assert done.stdout.startswith("LETSENCRYPT-TINY UNKNOWN - ")
 
 
+def test_monitoring_performance_data(ground: Ground) -> None:
+    """Seconds that are left, and the thresholds: as given, or a third and a sixth of the month in
+    which renewals are tried."""
+    for arguments, warning, critical in ((), 10 * DAY, 5 * DAY), (
+            ("--warning=20", "--critical=36h"), 20 * DAY, DAY * 3 // 2):
+        done = ground.machine.run("status", "--check", "www.example.org", *arguments)
+        assert done.stdout.startswith("LETSENCRYPT-TINY OK"), done
+        data = done.stdout.partition(" | ")[2].strip()
+        found = re.search(r"'left www\.example\.org'=([0-9]+)s;([0-9]+):;([0-9]+):;;", data)
+        assert found is not None, data
+        left, *limits = map(int, found.groups())
+        assert 59 * DAY < left <= 60 * DAY and limits == [warning, critical], data
+        assert data.startswith("sections=1;;;0; warning=0;;;0;1 critical=0;;;0;1"), data
+
+
 def test_monitoring_what_cannot_be_known(machine: Machine) -> None:
     assert check(machine)[:2] == (3, "UNKNOWN - no certificate is configured")
     machine.main["client"]["colour"] = "blue"

@@ -7,7 +7,8 @@ Read by whoever asks only; the options themselves are a table of master/argument
 COMMANDS = {
     "add": ("NAME ...", "Get a certificate for these names, and all that it needs: account key, "
                         "account, configuration; say where it is."),
-    "remove": ("SECTION", "Forget a certificate that add has got; its files stay."),
+    "remove": ("SECTION ...", "Give up what add has made: it is renewed no more.  At a terminal it "
+                              "is asked whether to revoke the certificate; files stay."),
     "import": ("CLIENT [DIRECTORY]", "Take over account and certificates of certbot, lacme, "
                                      "dehydrated, acme-tiny, acme.sh or lego, of which nothing is "
                                      "changed."),
@@ -74,6 +75,15 @@ _ESPECIALLY = {
     ("revokeCert", "--force"): "don't ask, and whosever the certificate is",
     ("check", "--json"): "with --online: print JSON",
 }
+
+
+def listed(columns: int) -> str:
+    """Return a line or two for each command: what follows it, and what it does."""
+    from textwrap import fill
+    return "\n".join(fill(f"{command} {follows}".strip() + f" - {does}", max(columns, 40),
+                          initial_indent="  ", subsequent_indent=" " * 10,
+                          break_on_hyphens=False)
+                     for command, (follows, does) in COMMANDS.items())
 
 
 def option(command: str, name: str) -> str:

@@ -100,7 +100,8 @@ def register(config: Config, wanted: Missing, contact: tuple[str, ...]) -> None:
 def _ask(config: Config, issuer: Issuer, update: AccountUpdate) -> AccountObject:
     for answer in ask(config, [update], issuer=issuer):
         if isinstance(answer, Failed):
-            raise Error(f"{issuer.called}: {answer.message}")
+            raise Error(answer.message if issuer.called in answer.message else
+                        f"{issuer.called}: {answer.message}")
         if isinstance(answer, AccountObject):
             return answer
     raise Error(f"{issuer.called}: no answer about the account")

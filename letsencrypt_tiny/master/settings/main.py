@@ -4,6 +4,7 @@ Whatever is wrong is a ConfigError that names file, section and setting, before 
 touched.  The certificates have a room of their own (``certificates.py``).
 """
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -161,6 +162,9 @@ def load(filename: str | None = None, signer: str | None = None) -> Config:
     """
     if filename is None:
         filename = f"%E/{paths.PROGRAM}/{paths.MASTER_CONFIG}"
+        if os.geteuid() != 0 and not os.path.lexists(specifiers.expand(filename)):
+            raise ConfigError(f"{specifiers.expand(filename)}: no such file, and you are not root: "
+                              f"run it as root, whose is {paths.CONFIG_DIR}/{paths.MASTER_CONFIG}")
     path = specifiers.expand(filename)
     sections = dropins.read(path)
     _check_names(path, sections)

@@ -65,7 +65,7 @@ def _chosen(words: Sequence[str]) -> tuple[Client, str]:
     for place in client.places:
         if os.path.isdir(place):
             return client, place
-    raise UsageError(f"import {name}: none of {', '.join(client.places)} is there: name the "
+    raise UsageError(f"import {name}: there is no {' and no '.join(client.places)}: name the "
                      "directory")
 
 

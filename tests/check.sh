@@ -28,7 +28,9 @@ if [ "$(id -u)" -eq 0 ] && ! runuser -u nobody -- test -r "$PWD/setup.cfg"; then
     exit
 fi
 
+memory=$(root mktemp -d /srv/letsencrypt-tiny-memory-XXXXXXXXXX) || exit 2
 leave() {  # leave nothing behind, whatever happens
+    root rmdir "$memory"
     [ ${#running[@]} -eq 0 ] || kill -- "${running[@]/#/-}" 2>/dev/null
     rm -f "${logs[@]}"
     [ -z "$compiled" ] || find letsencrypt_tiny tests -name __pycache__ -prune -exec rm -rf {} +
@@ -47,9 +49,18 @@ step() {  # step COMMAND…: run it; a failure is remembered
     "$@" || failed+=("$stage: $*")
 }
 
+# What is tried in the tree is held in memory, in a mount of its own, which takes a tenth less time;
+# the soak, and what is tried as it is installed, have a disk.
+in_memory() {
+    root unshare --mount --propagation private sh -c '
+        ! mount -t tmpfs -o mode=0755 none "$0" || export TEST_PARENT="$0"
+        exec "$@"' "$memory" "$@"
+}
+
 tests() {  # tests PATH…: run pytest there, keep its last line
-    local out; out=$(mktemp)
-    root "$python" -m pytest -q "$@" 2>&1 | tee "$out"
+    local out where=root; out=$(mktemp)
+    case $stage in unit|integration*) where=in_memory ;; esac
+    "$where" "$python" -m pytest -q "$@" 2>&1 | tee "$out"
     [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=("$stage: pytest $*")
     closing+=("$stage: $(tail -n 1 "$out")")
     rm -f "$out"

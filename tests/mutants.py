@@ -33,7 +33,6 @@ MODULES = "letsencrypt_tiny"
 PARENT = Path("/srv")      # many tests become users who can't enter others' directories in /tmp
 SECONDS = 600              # for the tests of a row
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"}
-
 LITTLE, MODES = "integration/test_little.py", "unit/test_confine_modes.py"
 PRIVILEGES, THREATS = "integration/test_privileges.py", "integration/test_threats_a.py"
 BAD_FILES, TRUSTED = "integration/test_bad_files.py", "unit/test_trusted.py"

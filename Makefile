@@ -18,7 +18,7 @@
 #   make clean
 #
 # deb, check, mutants, demo and bench install the Debian packages they need (with sudo where not
-# root); check gets two ACME servers by pip, too, below build/, and does without where it can't.
+# root); soak gets two ACME servers by pip, too, below build/, and does without where it can't.
 
 PACKAGE := letsencrypt-tiny
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' letsencrypt_tiny/__init__.py)

@@ -28,7 +28,7 @@ if [ "$(id -u)" -eq 0 ] && ! runuser -u nobody -- test -r "$PWD/setup.cfg"; then
     exit
 fi
 
-memory=$(root mktemp -d /srv/letsencrypt-tiny-memory-XXXXXXXXXX) || exit 2
+memory=$(root mktemp -d /srv/memory-XXXXXX) || exit 2
 leave() {  # leave nothing behind, whatever happens
     root rmdir "$memory"
     [ ${#running[@]} -eq 0 ] || kill -- "${running[@]/#/-}" 2>/dev/null
@@ -59,7 +59,7 @@ in_memory() {
 
 tests() {  # tests PATH…: run pytest there, keep its last line
     local out where=root; out=$(mktemp)
-    case $stage in unit|integration*) where=in_memory ;; esac
+    case $stage in unit*|integration*) where=in_memory ;; esac
     "$where" "$python" -m pytest -q "$@" 2>&1 | tee "$out"
     [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=("$stage: pytest $*")
     closing+=("$stage: $(tail -n 1 "$out")")
@@ -199,7 +199,7 @@ among() { printf '%s\n' "${stages[@]}" | grep -xE "$1"; }  # among PATTERN: of t
 started=()
 if [[ " ${stages[*]} " = *" integration "* ]]; then
     mapfile -t started < <(among 'unit|package|other')
-    among unit >/dev/null && beside unit
+    ! among unit >/dev/null || { beside unit-1; beside unit-2; }
     beside integration-2
     beside integration-3
     mapfile -t rest < <(among 'package|other')
@@ -212,6 +212,8 @@ for stage in "${stages[@]}"; do
     case $stage in
         lint|types|package|installed|other) "$stage" ;;
         unit) tests tests/unit ;;
+        unit-1) tests tests/unit/test_[a-l]*.py ;;
+        unit-2) tests tests/unit/test_[m-z]*.py ;;
         integration) part tests/integration/test_{[a-c],d[nu]}*.py ;;
         integration-2) part tests/integration/test_[e-k]*.py ;;
         integration-3) part tests/integration/test_{d[!nu],[p-z]}*.py ;;

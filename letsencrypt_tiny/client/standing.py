@@ -18,6 +18,7 @@ from .scheduler import Steps
 from .transport import TransportError
 
 NAP, LONGEST = 0.01, 0.5    # seconds between two looks of who waits: ever longer
+SLOW = 4.0       # seconds after which nobody waits for the first answer of a run any more
 VAIN = 2         # orders in a row that the server has failed: the third need not ask, …
 LATER = 20       # … nor the next after so many, if it has taken orders before
 
@@ -70,6 +71,8 @@ class Standing:
             nap = min(max(NAP, waited / 2), LONGEST)
             waited += nap
             yield nap
+            if waited >= SLOW:
+                self._let_go()
 
     def _may_ask(self, who: object, common: bool) -> bool:
         with self._lock:
@@ -80,6 +83,12 @@ class Standing:
             if self._asking is None and self._alone:
                 self._asking = who
             return self._asking is None or self._asking is who
+
+    def _let_go(self) -> None:
+        """The first one is not answered: as far as anybody knows the server is slow, no more."""
+        with self._lock:
+            if self._error is None and not self._vain:
+                self._asking, self._alone = None, False
 
     def failed(self, who: object, error: Error, common: bool) -> None:
         """A request has failed."""

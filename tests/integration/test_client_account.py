@@ -55,6 +55,7 @@ def test_no_account_fails_every_order(pebble: Pebble, master: Master) -> None:
     assert all("account --register" in answer.message for answer in outcome.of(Failed))
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("by", ["account", "certificate key", "certificate key unsaid"])
 def test_revocation(pebble: Pebble, master: Master, by: str) -> None:
     master.use(pebble)

@@ -128,6 +128,7 @@ def test_a9_overload_is_waited_for_rate_limits_are_told(hostile: Hostile,
     assert (failed.type, failed.retry_after, failed.outcome) == ("rateLimited", 3600, "busy")
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_busy_finalize_leaves_the_order_alive(hostile: Hostile, registered: Master,
                                                 status: int) -> None:
@@ -165,6 +166,7 @@ def test_a16_nested_json(hostile: Hostile, registered: Master, resource: str) ->
     refused(hostile, registered, "nested too deeply")
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("resource", ["newOrder", "order", "authz"])
 def test_a17_foreign_identifiers(hostile: Hostile, registered: Master, resource: str) -> None:
     misbehaviour.foreign_identifier(hostile, resource)

@@ -7,8 +7,8 @@ from harness.hell_run import Case, Rule
 from harness.run import Prefix
 
 SAMPLE = {
-    "newOrder": ("reset",), "authz": ("token of a path",), "finalize": ("closed",),
-    "certificate": ("other key",), "connection": ("reset in the handshake",)}
+    "authz": ("token of a path",), "finalize": ("closed",), "certificate": ("other key",),
+    "connection": ("reset in the handshake",)}
 
 
 def cases() -> list[Case]:

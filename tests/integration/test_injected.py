@@ -5,7 +5,7 @@ from harness.injected import injected
 from harness.run import Prefix
 
 # of each kind of call as many, evenly over the run
-EACH = {"write": 1, "fsync": 1, "renameat": 1, "openat": 1, "fchmod": 1, "vfork": 1, "mkdirat": 1}
+EACH = {"write": 1, "fsync": 1, "renameat": 1, "openat": 1, "vfork": 1}
 
 
 def test_some_calls_fail(prefix: Prefix, hostile: Hostile) -> None:

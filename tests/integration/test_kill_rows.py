@@ -131,6 +131,7 @@ def state(site: Site) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("row, when", [
     (row, when) for number, row in enumerate(SCENES) for when in soak.some(
         ("before", "after")[number % 2:] + ("before", "after")[:number % 2], 2)])

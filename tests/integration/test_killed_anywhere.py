@@ -8,7 +8,7 @@ from harness.hostile import Hostile
 from harness.ordeal import WHO, Ordeal, ordeal as made_ordeal
 from harness.run import Prefix
 
-CALLS = 6
+CALLS = 4
 
 
 @pytest.fixture(name="ordeal")

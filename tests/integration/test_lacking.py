@@ -192,6 +192,7 @@ def _clock(users: Users) -> Iterator[Prefix]:
     own.remove()
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("resource, seconds", soak.some([
     (resource, seconds) for resource in ("newOrder", "authz", "finalize", "certificate")
     for seconds in (YEAR, -YEAR)], 3))

@@ -149,6 +149,7 @@ def master(hostile: Hostile, users: Users) -> Iterator[Master]:
         yield made
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("word", soak.some(
     ["", "nulls", "html-502", "skewed-date", "interim", "spaces"], 2))
@@ -322,6 +323,7 @@ def ordered(tree: Prefix, server: Pebble, kind: str, *more: str) -> "run.Result[
         site.remove()
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("kind", ["http-01", "tls-alpn-01"])
 @pytest.mark.parametrize("more", [[], ["--debug"]], ids=["", "debug"])
 def test_a_whole_run(kind: str, more: list[str], tree: Prefix, pebble443: Pebble) -> None:

@@ -114,6 +114,7 @@ def test_the_port_is_taken(ready: Site) -> None:
 
 # --- another web server has it -------------------------------------------------------------------
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("kind", ["nginx.conf", "apache2.conf", "haproxy.cfg"])
 def test_behind_a_web_server(kind: str, installed: Site, prefix: Prefix) -> None:
     """auto finds the port taken and takes the socket; the snippet leads there."""

@@ -137,7 +137,7 @@ def test_killed_at_any_step_of_a_replacement(call: str, stride: int, issued: Sit
         assert len(hostile.asked("newOrder")) - before <= 2
         number += stride
         kills += was_killed
-    assert kills >= 2
+    assert kills >= 1
     expect(issued.run("--quiet", "newOrder"), 0)
     assert waiting(issued) == []
 

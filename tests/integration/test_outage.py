@@ -175,7 +175,7 @@ def test_what_one_gets_alone_stops_no_other(site: Site, hostile: Hostile) -> Non
     assert not state.exists() or not json.loads(state.read_text())
 
 
-@pytest.mark.alike(2)
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("resource", ["newOrder", "authz", "challenge", "order", "finalize",
                                       "certificate"])
 def test_what_passes_is_waited_for(site: Site, hostile: Hostile, resource: str) -> None:

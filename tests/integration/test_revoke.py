@@ -106,6 +106,7 @@ def test_a_configuration_that_is_wrong(issued: Site, hostile: Hostile) -> None:
     assert len(hostile.revoked) == 2
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("problem, remedy", [
     ("badRevocationReason", "; choose another --reason"),
     ("unauthorized", "; another account has it: .*--certificate-key=FILE.*"), ("malformed", "")])

@@ -167,7 +167,7 @@ def mortal(users: Users) -> Iterator[Mortal]:
         yield made
 
 
-@pytest.mark.parametrize("step", list(STEPS)[soak.stride(7) - 1::soak.stride(7)])
+@pytest.mark.parametrize("step", list(STEPS)[soak.stride(10) - 1::soak.stride(10)])
 def test_killed(step: str, mortal: Mortal, sids: Pebble) -> None:
     """The next run works, whichever key the CA has; the next rollover ends what was begun."""
     site = Site(mortal.prefix)

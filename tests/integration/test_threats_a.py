@@ -198,7 +198,7 @@ def refused(site: Site, *args: str, env: dict[str, str] | None = None) -> str:
     return line
 
 
-@pytest.mark.alike(2)
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("name", WHOLE)
 def test_whole_run(name: str, good: Site, server: Hostile) -> None:
     misbehave, expected = WHOLE[name]

@@ -49,6 +49,7 @@ def spki(path: Path) -> str:
     return judge.x509(path, "-noout", "-pubkey")
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("kind", ["ec:P-256", "rsa:2048"])
 def test_a_key_in_a_token(kind: str, ready: Site, token: Token) -> None:
     """Issued and renewed for it, and it is nowhere else."""

@@ -8,6 +8,7 @@ from harness.client import finish
 from letsencrypt_tiny.client.nonces import FEW, INVENTED, MOST, Nonces
 from letsencrypt_tiny.client.patience import PAUSES, Patience
 from letsencrypt_tiny.client.problem import ProblemError
+from letsencrypt_tiny.client import standing as room
 from letsencrypt_tiny.client.standing import LATER, VAIN, Standing, concerns_all
 from letsencrypt_tiny.client.transport import CutOff, NoAnswer, TransportError
 from letsencrypt_tiny.common.errors import Error, ProtocolError
@@ -53,6 +54,24 @@ def test_the_first_one_does_not_get_so_far() -> None:
         assert not held(standing, who) and held(standing, "e")
         standing.left(who)
     assert not standing.failing and not held(standing, "e")
+
+
+def test_a_slow_first_answer_holds_nobody_up_for_long() -> None:
+    standing = Standing()
+    assert not held(standing, "a")
+    assert room.SLOW <= sum(standing.admit("b", True)) <= room.SLOW + room.LONGEST
+    assert not held(standing, "c") and not standing.failing
+
+
+@pytest.mark.parametrize("doubted", [False, True])
+def test_who_tries_again_is_waited_for(doubted: bool) -> None:
+    """However long: the server was, or is, out of order."""
+    standing = Standing(doubted)
+    assert not held(standing, "a")
+    if not doubted:
+        standing.failed("a", problem(503), True)
+    waits = standing.admit("b", True)
+    assert sum(next(waits) for _ in range(100)) > 10 * room.SLOW and held(standing, "c")
 
 
 def test_polls_wait_for_no_newOrder() -> None:

@@ -16,7 +16,7 @@ import pytest
 from harness.run import ROOT
 from letsencrypt_tiny.common.errors import Error
 from letsencrypt_tiny.master.pki import csr
-from letsencrypt_tiny.master.store import files
+from letsencrypt_tiny.master.store import files, placing
 
 pytestmark = pytest.mark.root
 
@@ -135,3 +135,27 @@ def test_what_a_killed_trial_has_left(top: Path) -> None:
     (top / ".a.new").write_text("left")
     files.rehearse([f"{top}/a"])
     assert os.listdir(top) == []
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_two_certificates_of_one_place(top: Path, there: bool) -> None:
+    """Each tries whether a version could be made, and takes that back, at once."""
+    (top / "certs").mkdir()
+    if there:
+        (top / "certs/.a").mkdir()
+    paths = [f"{top}/certs/a/{name}" for name in ("privkey.pem", "fullchain.pem")]
+    begin, failed = threading.Barrier(4), []
+
+    def tries() -> None:
+        begin.wait()
+        try:
+            for _ in range(300):
+                placing.rehearse(f"{top}/certs", paths)
+        except Error as exc:
+            failed.append(exc)
+    threads = [threading.Thread(target=tries) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed and os.listdir(top / "certs") == [".a"] * there

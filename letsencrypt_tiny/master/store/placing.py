@@ -12,6 +12,7 @@ files of two generations.
 import os
 import stat
 import time
+from _thread import allocate_lock
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -24,6 +25,7 @@ from .versions import Plain, Versions
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MAX_FILE = 16 << 20   # bytes; more was never written
+_rehearses = allocate_lock()   # what one trial makes and takes back is not there for another
 
 
 class Target:
@@ -176,7 +178,7 @@ def rehearse(certs: str, paths: Sequence[str]) -> None:
     for place in dict.fromkeys(os.path.dirname(path) for path in paths):
         if os.path.dirname(place) == certs:
             try:
-                with Versions(place) as known:
+                with _rehearses, Versions(place) as known:
                     if known.usable():
                         known.rehearse()
             except (FileNotFoundError, Plain, trusted.Untrusted):

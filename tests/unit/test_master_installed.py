@@ -54,9 +54,9 @@ def test_fifty_megabytes(tmp_path: Path) -> None:
     """No more is read than one certificate may be."""
     path = tmp_path / "large.pem"
     path.write_bytes(b"-----BEGIN CERTIFICATE-----\n" + b"A\n" * 25_000_000)
-    begun = time.monotonic()
+    begun = time.process_time()
     refused(lambda _: read_certificate(str(path)), b"")
-    assert time.monotonic() - begun < 0.5
+    assert time.process_time() - begun < 0.5
     path.write_bytes(encode_pem(build()) + bytes(50_000_000))
     assert read_certificate(str(path)).der == build()
 

@@ -182,9 +182,9 @@ def test_a_common_name_has_64_characters() -> None:
 def test_no_message_takes_long() -> None:
     """A CA may send any text; what can be no name isn't decoded (idna takes its time for it)."""
     text = "a: xn--" + ("\u0660" * 8000).encode("punycode").decode()
-    start = time.monotonic()
+    start = time.process_time()
     assert names.shown_in(text) == text
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_idna_is_not_imported_for_ascii() -> None:

@@ -106,7 +106,7 @@ def test_malformed(data: bytes, description: int) -> None:
 
 def test_nothing_is_waited_for_without_end() -> None:
     """Of bytes that could still become one: there is a limit, also in time."""
-    began = time.monotonic()
+    began = time.process_time()
     longest = hello.MAX_HELLO - 4
     start = record(b"\x01" + (longest + 1).to_bytes(3, "big") + bytes(100))
     assert alert(start) == hello.DECODE_ERROR
@@ -120,7 +120,7 @@ def test_nothing_is_waited_for_without_end() -> None:
     assert alert(tiny) == hello.DECODE_ERROR
     for end in range(0, len(tiny), 6):
         alert(tiny[:end])
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_whatever_comes() -> None:
@@ -128,7 +128,7 @@ def test_whatever_comes() -> None:
     chance = random.Random(8737)
     seeds = [written(), written("b" * 60 + ".example", ("h2", "acme-tls/1")),
              client_hello(SNI + ALPN), client_hello(None)]
-    began, found = time.monotonic(), {}
+    began, found = time.process_time(), {}
     for _ in range(20000):
         data = bytearray(chance.choice(seeds))
         for _ in range(chance.choice((1, 1, 2, 5))):
@@ -148,4 +148,4 @@ def test_whatever_comes() -> None:
     for _ in range(5000):
         alert(b"\x16\3\1" + chance.randbytes(chance.randrange(600)))
     assert set(found) == {-1, 0, 10, 22, 50} and min(found.values()) > 20
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20

@@ -88,10 +88,10 @@ def test_fifty_megabytes_of_pem() -> None:
     for pattern in PATTERNS:
         for head in (b"", b"-----BEGIN CERTIFICATE-----\n"):
             text = head + pattern * (50_000_000 // len(pattern))
-            begun = time.monotonic()
+            begun = time.process_time()
             refused(pem_blocks, text)
             refused(parse_chain, text)
-            assert time.monotonic() - begun < 0.5
+            assert time.process_time() - begun < 0.5
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
@@ -99,12 +99,12 @@ def test_pem_is_linear(pattern: bytes) -> None:
     """Without the limit too (4 MB)."""
     for head in (b"", b"-----BEGIN CERTIFICATE-----\n", b"-----BEGIN "):
         text = head + pattern * (4_000_000 // len(pattern))
-        begun = time.monotonic()
+        begun = time.process_time()
         try:
             pem_blocks(text, limit=len(text))
         except X509Error as exc:
             assert len(str(exc)) < 400
-        assert time.monotonic() - begun < 2
+        assert time.process_time() - begun < 2
 
 
 def test_object_identifiers() -> None:

@@ -24,7 +24,7 @@ def test_mutations(which: str) -> None:
     else:
         data, read = csr(names, subject="/CN=a/CN=b"), parse_csr
     original = read(data)
-    begun = time.monotonic()
+    begun = time.process_time()
     refusals = changed = 0
     for at, octet in enumerate(data):
         refused(read, data[:at])
@@ -44,7 +44,7 @@ def test_mutations(which: str) -> None:
                 changed += 1
     refused(read, data + b"\0")
     assert refusals > len(data) and changed > 0
-    assert time.monotonic() - begun < 30
+    assert time.process_time() - begun < 30
 
 
 @pytest.mark.parametrize("extension", [
@@ -54,7 +54,7 @@ def test_mutations(which: str) -> None:
     tlv(0x30, *(tlv(0x81, b"") for _ in range(32000)))])
 def test_large_and_slow(extension: bytes) -> None:
     """As much work as 64 kB can make."""
-    begun = time.monotonic()
+    begun = time.process_time()
     data = build(extensions=[ext("2.5.29.17", extension)])
     assert 40000 < len(data) < MAX_DER
     for read in (parse_certificate, parse_csr):
@@ -62,7 +62,7 @@ def test_large_and_slow(extension: bytes) -> None:
             read(data)
         except X509Error as exc:
             assert len(str(exc)) < 400
-    assert time.monotonic() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_nesting_and_size() -> None:

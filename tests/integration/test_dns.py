@@ -22,7 +22,9 @@ THREE = ("b.example", "acme.example", SIGNED)
 ZONES = {
     "a.example": "",
     SIGNED: "",
-    "b.example": "*.web 60 IN A 127.0.0.1\nbelow 60 IN DNAME below.acme.example.\n"
+    # x.web has a record of its own: with _acme-challenge below it a wildcard is not for it any more
+    "b.example": "*.web 60 IN A 127.0.0.1\nx.web 60 IN A 127.0.0.1\n"
+                 "below 60 IN DNAME below.acme.example.\n"
                  "_acme-challenge.www 60 IN CNAME www-b.acme.example.\n"
                  "_acme-challenge.loop 60 IN CNAME _acme-challenge.loop2\n"
                  "_acme-challenge.loop2 60 IN CNAME _acme-challenge.loop\n",

@@ -36,9 +36,9 @@ class Pace:
         self._vain = 0
 
     def under_way(self, state: str) -> float:
-        """Return for how many seconds a state will have lasted, at the least, at a look that is made
-        as soon as it is heard of: a round trip.  Validation takes the server longer than that: it
-        connects to us, and asks."""
+        """Return for how many seconds a state will have lasted where it is looked at as soon as it
+        is heard of: a round trip.  Validation takes the server longer: it connects to us, and asks.
+        """
         return min(self._distance.round_trip, FIRST) if state == "processing" else 0.0
 
     @property

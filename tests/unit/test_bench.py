@@ -141,8 +141,8 @@ def test_all_of_it_can_be_shown() -> None:
     assert "limit: Retry-After 1 s" in plot.svg(RESULTS)
     assert "ahead of Retry-After: " not in plot.svg(RESULTS)
     hasty = [{**fact, "honours_retry_after": False} for fact in RESULTS["programs"]]
-    assert f"ahead of Retry-After: {hasty[0]['program']}" in plot.svg({**RESULTS,
-                                                                        "programs": hasty})
+    picture = plot.svg({**RESULTS, "programs": hasty})
+    assert f"ahead of Retry-After: {hasty[0]['program']}" in picture
     assert table.tables({"date": "", "quick": True, "retry after": 1, "machine": {}}) \
         .startswith("; ; Retry-After 1 s; **quick run")
 

@@ -1,4 +1,4 @@
-"""When orders are looked at: early, rarely, and at the server's wish before all."""
+"""When orders are looked at: early, rarely, and ahead of the server's wish for no request more."""
 
 import heapq
 import random
@@ -9,8 +9,8 @@ import pytest
 
 from harness.client import finish
 from letsencrypt_tiny.client.distance import Distance
-from letsencrypt_tiny.client.pace import (EARLY, FIRST, FOLLOWING, LONGEST, SCOUTS, SOON, VAIN, Pace,
-                                          Watch)
+from letsencrypt_tiny.client.pace import (EARLY, FIRST, FOLLOWING, LONGEST, SCOUTS, SOON, VAIN,
+                                          Pace, Watch)
 from letsencrypt_tiny.client.patience import Patience, TimedOut
 from letsencrypt_tiny.client.problem import ProblemError
 from letsencrypt_tiny.common.wire.order import Answer, Progress
@@ -184,8 +184,8 @@ def test_the_time_that_is_named_anew_is_kept_to_where_it_is_long() -> None:
 @pytest.mark.parametrize("state", EARLY)
 @pytest.mark.parametrize("orders", [1, 4, 50, 500])
 @pytest.mark.parametrize("seconds", [0.005, 0.3, 1.0, 2.5])
-def test_many_orders_are_looked_at_ahead_by_what_scouts_have_seen(seconds: float, orders: int,
-                                                                 state: str) -> None:
+def test_many_orders_are_looked_at_ahead_by_what_scouts_have_seen(
+        seconds: float, orders: int, state: str) -> None:
     looked, late = looks(lambda: seconds, orders, lambda number: number / 150, state, 3)
     assert looked <= orders + max(3 * SCOUTS, 0.2 * orders)
     assert late <= min(5 * seconds + FIRST, 3 - seconds + FIRST)

@@ -78,14 +78,12 @@ class Patience:
         self._written = written
         self._standing = standing or Standing()
         self._watch: Watch | None = None
-        self._looked = False                # at the order, ahead of time, in this state
 
     def enter(self, state: str) -> None:
         """Announce a new state; the polls begin anew."""
         if state != self.state:
             self.leave(seen=True)
             self.state = state
-            self._looked = False
             self.announce()
 
     def leave(self, seen: bool = False) -> None:
@@ -105,24 +103,18 @@ class Patience:
     def until_poll(self, retry_after: int | None) -> Steps[None]:
         """Wait until the next poll; raises TimedOut.
 
-        That is as long as the server asked for, but for one look ahead of it (``Pace.ahead``),
-        or a time that grows.  The last one is cut to what is left, unless the server asked for
-        more.
+        That is when the server asked for it, or earlier, or after a time that grows (``Pace``).
+        The last one is cut to what is left, unless the server asked for more.
         """
-        if retry_after is not None and not self._looked:
-            self._looked = True
-            ahead = self._pace.ahead(self.state, retry_after)
-            if ahead is not None:
-                yield self._wait(ahead, None)
-                return
-        due = retry_after is not None
-        if retry_after is not None:
-            yield self._wait(max(float(retry_after), 0.1), retry_after)
+        due = False
         while not due:
             if self._watch is None:
                 self._watch = Watch(self._pace, self.state)
-            seconds, due = self._watch.next()
-            yield self._wait(min(seconds, self._left) or seconds, None)
+            seconds, due = self._watch.next(retry_after)
+            if self._watch.heeds:
+                yield self._wait(seconds, retry_after)
+            else:
+                yield self._wait(min(seconds, self._left) or seconds, None)
 
     def _wait(self, seconds: float, asked: int | None) -> float:
         if seconds > self._left:

@@ -40,8 +40,7 @@ def whole_run(config: ClientConfig, session: Session, requests: Sequence[Request
     """Do all that is asked for.  Raises Error if the server can't be worked with at all."""
     if renewalinfo.is_about_renewal(requests):
         return (yield from renewalinfo.whole_run(session, requests, replies))
-    pace = Pace(sum(isinstance(request, Order) for request in requests),
-                session.connections.distance)
+    pace = Pace(session.connections.distance)
     earlier = Earlier(sum(isinstance(request, Order) and request.asked for request in requests))
     standing = Standing(config.doubted)
     shared = Shared(pace, written, standing)

@@ -40,7 +40,7 @@ class Program:
     name = ""
     package = ""                 # of Debian
     scripted = True              # runs in an interpreter
-    honours_retry_after = True   # or waits for longer than that
+    honours_retry_after = True   # to the full, or waits for longer than that
     web_root = True              # needs a web server for its files; else it has its own
     executable = Path()
     remark = ""
@@ -89,6 +89,7 @@ class Tiny(Program):
 
     name = "letsencrypt-tiny"
     web_root = False
+    honours_retry_after = False  # scouts look ahead of it (client/pace.py)
     account_kind = "rsa:2048"    # as the peers'
 
     def __init__(self, server: Pebble, path: Path, web: Path, prefix: Prefix) -> None:
@@ -278,6 +279,7 @@ class Lego(Program):
     executable = Path("/usr/bin/lego")
     scripted = False
     web_root = False
+    honours_retry_after = False
 
     @classmethod
     def where(cls) -> Path:

@@ -1,7 +1,7 @@
 """The wall clock over the number of certificates, as SVG: who waits for whom.
 
 Both axes are logarithmic, and say so: at each grid line its number is written, fine ones are whole
-multiples in between.  What the server's Retry-After forbids is coloured.
+multiples in between.  What came before the server's Retry-After was over is coloured.
 """
 
 import math
@@ -29,7 +29,7 @@ STYLE = """
   .grid { stroke: #d8d8d8; stroke-width: 1 }
   .fine { stroke: #f0f0f0; stroke-width: 1 }
   .limit { stroke: #b00020; stroke-width: 1.5; stroke-dasharray: 7 4 }
-  .forbidden { fill: #b00020; fill-opacity: 0.06 }
+  .ahead { fill: #b00020; fill-opacity: 0.06 }
   .limit-note { font-size: 12px; fill: #b00020; stroke: #fff; stroke-width: 3; paint-order: stroke }
   .axis { stroke: #888; stroke-width: 1 }
   .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round }
@@ -75,7 +75,7 @@ def svg(results: dict[str, Any]) -> str:
         notes.append("· · · not measured: the last measured certificate, as many times")
     hasty = [fact["program"] for fact in results["programs"] if not fact["honours_retry_after"]]
     if hasty:
-        notes.append(f"{', '.join(hasty)} does not honour Retry-After")
+        notes.append(f"ahead of Retry-After: {', '.join(hasty)}")
     lines.append(f'<text class="note" x="{LEFT}" y="{HEIGHT - 14}">'
                  f"{escape(GAP.join(notes))}</text>")
     return "\n".join([*lines, "</svg>"]) + "\n"
@@ -123,13 +123,14 @@ class _Scale:
 
 
 def _limit(scale: _Scale, retry: float) -> Iterator[str]:
-    """What Retry-After forbids: each certificate has one poll that is to wait so long."""
+    """What comes to those alone that look ahead of Retry-After: each certificate has one poll that
+    is asked to wait so long."""
     y = scale.y(retry)
-    yield (f'<rect class="forbidden" x="{LEFT}" y="{y:.1f}" width="{RIGHT - LEFT}" '
+    yield (f'<rect class="ahead" x="{LEFT}" y="{y:.1f}" width="{RIGHT - LEFT}" '
            f'height="{BOTTOM - y:.1f}"/>')
     yield f'<line class="limit" x1="{LEFT}" y1="{y:.1f}" x2="{RIGHT}" y2="{y:.1f}"/>'
     yield (f'<text class="limit-note" x="{RIGHT - 8}" y="{y + 15:.1f}" text-anchor="end">'
-           f"limit: Retry-After {retry:g} s, before which no certificate may be asked for</text>")
+           f"limit: Retry-After {retry:g} s, unless a program looks ahead of it</text>")
 
 
 def _fine(scale: _Scale) -> Iterator[str]:

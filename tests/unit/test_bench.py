@@ -139,6 +139,10 @@ def test_all_of_it_can_be_shown() -> None:
     text = table.tables(RESULTS)
     assert all(target.text in text for target in targets(RESULTS))
     assert "limit: Retry-After 1 s" in plot.svg(RESULTS)
+    assert "ahead of Retry-After: " not in plot.svg(RESULTS)
+    hasty = [{**fact, "honours_retry_after": False} for fact in RESULTS["programs"]]
+    picture = plot.svg({**RESULTS, "programs": hasty})
+    assert f"ahead of Retry-After: {hasty[0]['program']}" in picture
     assert table.tables({"date": "", "quick": True, "retry after": 1, "machine": {}}) \
         .startswith("; ; Retry-After 1 s; **quick run")
 

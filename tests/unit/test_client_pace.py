@@ -1,4 +1,4 @@
-"""When orders are looked at: early, rarely, and at the server's wish before all."""
+"""When orders are looked at: early, rarely, and ahead of the server's wish for no request more."""
 
 import heapq
 import random
@@ -9,8 +9,8 @@ import pytest
 
 from harness.client import finish
 from letsencrypt_tiny.client.distance import Distance
-from letsencrypt_tiny.client.pace import (EARLY, FEW, FIRST, FOLLOWING, LONGEST, SCOUTS, SOON, Pace,
-                                          Watch)
+from letsencrypt_tiny.client.pace import (EARLY, FIRST, FOLLOWING, LONGEST, SCOUTS, SOON, VAIN,
+                                          Pace, Watch)
 from letsencrypt_tiny.client.patience import Patience, TimedOut
 from letsencrypt_tiny.client.problem import ProblemError
 from letsencrypt_tiny.common.wire.order import Answer, Progress
@@ -25,9 +25,10 @@ def waits(patience: Patience, retry_after: int | None = None) -> list[float]:
 
 
 def looks(over: Callable[[], float], orders: int, starts: Callable[[int], float],
-          state: str = "pending") -> tuple[int, float]:
-    """Orders each of which leaves a state ``over()`` seconds after it has entered it: how often
-    they were looked at, and how long after that it was noticed at the latest."""
+          state: str = "pending", asked: int | None = None) -> tuple[int, float]:
+    """Orders each of which leaves a state ``over()`` seconds after it has entered it, and until
+    then is told to come back after those ``asked``: how often they were looked at, and how long
+    after the end it was noticed at the latest."""
     pace, looked, late = Pace(), 0, 0.0
     todo: list[tuple[float, int, float, Iterator[float]]] = []
 
@@ -36,7 +37,7 @@ def looks(over: Callable[[], float], orders: int, starts: Callable[[int], float]
         watch, now = Watch(pace, state), begun
         yield begun
         while True:
-            seconds, due = watch.next()
+            seconds, due = watch.next(asked)
             now += seconds
             yield now
             if due:
@@ -132,7 +133,7 @@ def test_polls_grow_and_end_with_the_timeout() -> None:
 
 def test_the_servers_wish_is_honoured_or_the_order_given_up() -> None:
     patience = Patience("s", 10, lambda _: None)
-    patience.enter("pending")
+    patience.enter("ready")
     assert waits(patience, 7) == [7]
     assert waits(patience, 0) == [0.1]    # never in a tight circle
     with pytest.raises(TimedOut) as caught:
@@ -159,35 +160,70 @@ def far(seconds: float) -> Distance:
     return distance
 
 
-def test_few_orders_are_looked_at_once_ahead_of_the_servers_wish() -> None:
-    patience = Patience("s", 60, lambda _: None, Pace(FEW, far(0.01)))
+def test_scouts_look_a_few_times_ahead_of_the_servers_wish() -> None:
+    patience = Patience("s", 60, lambda _: None, Pace(far(0.01)))
     patience.enter("pending")
-    assert waits(patience, 3) == [pytest.approx(FIRST + 0.01)]
+    ahead = [0.05, 0.25, 1.25]
+    assert [waits(patience, 3) for _ in ahead] == [[pytest.approx(seconds)] for seconds in ahead]
+    assert waits(patience, 3) == [pytest.approx(3 - sum(ahead))]    # when the server wanted it
     assert [waits(patience, 3) for _ in range(3)] == [[3]] * 3
-    patience.enter("processing")
-    assert waits(patience, 3) == [pytest.approx(FIRST - 0.01)]
-    assert [waits(patience, 3) for _ in range(3)] == [[3]] * 3
-    another = Patience("s", 60, lambda _: None, Pace(1, far(0.1)))
+    patience.enter("processing")    # which has lasted for a round trip
+    assert [waits(patience, 3) for _ in range(2)] == [[pytest.approx(0.04)], [pytest.approx(0.25)]]
+    another = Patience("s", 60, lambda _: None, Pace(far(0.1)))
     another.enter("processing")
     assert waits(another, 3) == [0]    # the round trip is time enough
 
 
-@pytest.mark.parametrize("orders, state, retry_after", [
-    (FEW + 1, "pending", 3),        # many: as often as the server wants
-    (None, "pending", 3),
-    (1, "ready", 3),                # which lags behind itself
-    (1, "processing", SOON + 1),    # a person, perhaps, or another CA's queue
-    (1, "processing", 0),           # sooner than we would
+def test_the_time_that_is_named_anew_is_kept_to_where_it_is_long() -> None:
+    patience = Patience("s", 60, lambda _: None)
+    patience.enter("processing")
+    assert waits(patience, 3) == [pytest.approx(FIRST)]
+    assert waits(patience, SOON + 1) == [SOON + 1]
+
+
+@pytest.mark.parametrize("state", EARLY)
+@pytest.mark.parametrize("orders", [1, 4, 50, 500])
+@pytest.mark.parametrize("seconds", [0.005, 0.3, 1.0, 2.5])
+def test_many_orders_are_looked_at_ahead_by_what_scouts_have_seen(
+        seconds: float, orders: int, state: str) -> None:
+    looked, late = looks(lambda: seconds, orders, lambda number: number / 150, state, 3)
+    assert looked <= orders + max(3 * SCOUTS, 0.2 * orders)
+    assert late <= min(5 * seconds + FIRST, 3 - seconds + FIRST)
+
+
+def test_looks_ahead_that_are_in_vain_come_to_an_end() -> None:
+    """Scouts that are fast, and others that are not: each is looked at once more, at most."""
+    chance = random.Random(8)
+    assert looks(lambda: 2.9 * chance.random(), 100, lambda number: number / 150, asked=3
+                 )[0] <= 1.5 * 100
+    times = iter([0.01] * SCOUTS + [2.0] * 1000)
+    looked, _ = looks(lambda: next(times), 1000, lambda number: number / 20, asked=3)
+    assert looked <= 1000 + 2 * VAIN
+
+
+@pytest.mark.parametrize("state, retry_after", [
+    ("ready", 3),                # which lags behind itself
+    ("processing", SOON + 1),    # a person, perhaps, or another CA's queue
+    ("processing", 0),           # sooner than we would
 ])
 def test_the_servers_wish_is_kept_to_where_a_look_ahead_is_worth_nothing(
-        orders: int | None, state: str, retry_after: int) -> None:
-    patience = Patience("s", 60, lambda _: None, Pace(orders, far(0.01)))
+        state: str, retry_after: int) -> None:
+    patience = Patience("s", 60, lambda _: None, Pace(far(0.01)))
     patience.enter(state)
     assert waits(patience, retry_after) == [max(retry_after, 0.1)]
 
 
+def test_a_look_ahead_is_within_the_timeout() -> None:
+    patience = Patience("s", 2, lambda _: None)
+    patience.enter("processing")
+    for seconds in 0.05, 0.25, 1.25:
+        assert waits(patience, 3) == [pytest.approx(seconds)]
+    with pytest.raises(TimedOut, match="still processing"):
+        waits(patience, 3)
+
+
 def test_a_server_that_has_enough_to_do_is_not_looked_at_ahead() -> None:
-    pace = Pace(1, far(0.01))
+    pace = Pace(far(0.01))
     asking, ordering = (Patience("s", 60, lambda _: None, pace) for _ in range(2))
     assert asking.pause(ProblemError(Problem("rateLimited", "too many", 429), 5), 0) == 5
     ordering.enter("pending")

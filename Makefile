@@ -74,7 +74,7 @@ REWRITE := sed \
 put = $(REWRITE) $(2) >$(DESTDIR)$(3).new && chmod $(1) $(DESTDIR)$(3).new \
       && mv $(DESTDIR)$(3).new $(DESTDIR)$(3)
 
-DEBS_BUILD := build-essential debhelper dh-apparmor dh-python python3
+DEBS_BUILD := apache2-dev build-essential debhelper dh-apparmor dh-python python3
 DEBS_DEMO  := $(DEBS_BUILD) ca-certificates iproute2 iptables nftables openssl pebble procps \
               python3-configobj python3-pycryptodome python3-seccomp
 DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor bind9 bind9-utils caddy devscripts gnupg haproxy \

@@ -67,7 +67,7 @@ def main() -> int:
             with Bench(server, prefix, options.limit) as bench:
                 if "issuance" in options.parts:
                     bench.ours(ours, repeat)
-                    results["renewals"] = bench.renewals(max(ours))
+                    results["account keys"] = bench.by_account_key(max(ours))
                     bench.peers(options.peers, counts, repeat)
                 if "names" in options.parts:
                     bench.many_names(10 if quick else 100, repeat)

@@ -18,13 +18,16 @@ from harness.pebble import Pebble
 from harness.run import ENVIRONMENT, PARENT, ROOT, Prefix, Site
 from harness.sid import say
 
+from letsencrypt_tiny.master.commands.opening import KIND
+
 from . import issuance, measure, scan, signer, verify
-from .peers import Tiny
+from .peers import Job, Tiny
 
 PARTS = ("startup", "scan", "issuance", "signer", "memory")
 WORSE = 1.03          # more than that, and it has to be explained
 SECTIONS = 1000       # of which none is due
 ORDERS = 500          # whose memory is looked at
+MANY = 200            # certificates, with an account key as “add” makes it
 LIMIT = 600.0         # seconds for one run
 
 Once = Callable[[], dict[str, float]]   # measures: {what: how much}
@@ -133,10 +136,14 @@ def _scan(prefixes: Two, server: Pebble, quick: bool) -> Todo:
 
 @contextlib.contextmanager
 def _issuance(prefixes: Two, server: Pebble, quick: bool) -> Todo:
-    with _programs(prefixes, server) as both:
-        yield [(f"{count} certificate{'s'[:count - 1]}", 21 if count == 1 else 11, Two(*(
+    many = MANY // 20 if quick else MANY
+    with _programs(prefixes, server) as both, _programs(prefixes, server, KIND) as added:
+        yield [*((f"{count} certificate{'s'[:count - 1]}", 21 if count == 1 else 11, Two(*(
             _certificates(tiny, count, False) for tiny in both)))
-            for count in ((1,) if quick else (1, 10))]
+            for count in ((1,) if quick else (1, 10))),
+            (f"{many} certificates, account key {signer.KINDS[KIND]}", 5, Two(*(
+                _certificates(tiny, many, False) for tiny in added))),
+            ("… renewals by the same keys", 5, Two(*(_renewals(tiny) for tiny in added)))]
 
 
 @contextlib.contextmanager
@@ -177,14 +184,26 @@ def _signatures(pid: int, path: Path, connections: int, amount: int) -> Once:
 
 def _certificates(tiny: Tiny, count: int, look: bool) -> Once:
     def once() -> dict[str, float]:
-        job = tiny.job(issuance.fresh_names(count, 1))
-        usage = measure.run(job.argv, job.env, LIMIT, look=look)
-        if usage.status != 0 or not all(map(verify.is_certificate, job.results)):
-            raise RuntimeError(f"status {usage.status}: {usage.output[-500:]}")
+        usage = _checked(tiny.job(issuance.fresh_names(count, 1)), look)
         if look:
             return {"peak, MiB": usage.peak / 2**20}
         return {"wall, ms": 1000 * usage.wall, "CPU, ms": 1000 * usage.cpu}
     return once
+
+
+def _renewals(tiny: Tiny) -> Once:
+    """Once more all of the last certificates; from the first time on CSRs are kept."""
+    def once() -> dict[str, float]:
+        usage = _checked(tiny.renewal())
+        return {"wall, ms": 1000 * usage.wall, "CPU, ms": 1000 * usage.cpu}
+    return once
+
+
+def _checked(job: Job, look: bool = False) -> measure.Usage:
+    usage = measure.run(job.argv, job.env, LIMIT, look=look)
+    if usage.status != 0 or not all(map(verify.is_certificate, job.results)):
+        raise RuntimeError(f"status {usage.status}: {usage.output[-500:]}")
+    return usage
 
 
 @contextlib.contextmanager
@@ -198,10 +217,11 @@ def _sites(prefixes: Two) -> Iterator[Two]:
 
 
 @contextlib.contextmanager
-def _programs(prefixes: Two, server: Pebble) -> Iterator[Two]:
+def _programs(prefixes: Two, server: Pebble, kind: str = Tiny.account_kind) -> Iterator[Two]:
     both = Two(*(Tiny(server, prefix.path, prefix.path, prefix) for prefix in prefixes))
     try:
         for tiny in both:
+            tiny.account_kind = kind
             tiny.set_up()
         yield both
     finally:

@@ -12,7 +12,9 @@ from harness.pebble import Pebble
 from harness.run import PARENT, Prefix
 from harness.sid import say
 
-from . import measure, verify
+from letsencrypt_tiny.master.commands.opening import KIND
+
+from . import measure, signer, verify
 from .ground import Counters, WebRoot
 from .peers import Job, Program, Tiny, installed
 
@@ -102,14 +104,25 @@ class Bench:
         """One certificate of many names, ours."""
         self._measure(self.tiny, 1, names, repeat)
 
-    def renewals(self, count: int) -> dict[str, Any]:
-        """What it takes us to renew so many certificates whose keys stay."""
-        certificates = fresh_names(count, 1)
-        self._check(self.tiny.job(certificates), certificates)
-        self._check(self.tiny.renewal(), certificates)    # from now on CSRs are kept
-        usage = self._check(self.tiny.renewal(), certificates)
-        say(f"letsencrypt-tiny: {count} renewals: {usage.wall:.2f} s, CPU {usage.cpu:.3f} s")
-        return {"certificates": count, "wall": usage.wall, "cpu": usage.cpu}
+    def by_account_key(self, count: int) -> list[dict[str, Any]]:
+        """What so many certificates take us, and their renewals by the same keys, with an account
+        key as the peers have it, and with one as ``add`` makes it."""
+        return [self._with_account_key(kind, count) for kind in (Tiny.account_kind, KIND)]
+
+    def _with_account_key(self, kind: str, count: int) -> dict[str, Any]:
+        tiny = Tiny(self._server, self._path, self._web.challenges, self.tiny.prefix)
+        tiny.account_kind = kind
+        key, certificates = signer.KINDS[kind], fresh_names(count, 1)
+        with ExitStack() as stack:
+            stack.callback(tiny.tidy)
+            tiny.set_up()
+            first = self._check(tiny.job(certificates), certificates)
+            self._check(tiny.renewal(), certificates)    # from now on CSRs are kept
+            again = self._check(tiny.renewal(), certificates)
+        for words, usage in ("certificates", first), ("renewals", again):
+            say(f"letsencrypt-tiny: {count} {words}, account key {key}: {usage.wall:.2f} s, "
+                f"CPU {usage.cpu:.3f} s")
+        return {"key": key, "certificates": count, "first": first.cpu, "renewals": again.cpu}
 
     def memory(self, count: int) -> None:
         """The peak of our memory with ``count`` orders in a run that isn't timed."""

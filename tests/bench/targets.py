@@ -39,8 +39,8 @@ class Target(NamedTuple):
 def targets(results: Results) -> list[Target]:
     """Return all that the results say something of."""
     found: list[Target] = []
-    for part in (_one, _many, _names, _far, _scan, _memory, _signer, _growth, _fleet, _web,
-                 _startup, _confine):
+    for part in (_one, _many, _by_account_key, _names, _far, _scan, _memory, _signer, _growth,
+                 _fleet, _web, _startup, _confine):
         found += part(results)
     return found
 
@@ -112,15 +112,15 @@ def _many(results: Results) -> Iterator[Target]:
     if ours["acme"] is not None:
         yield Target(f"{most} certificates: TLS connections (the CA is near)", ours["acme"], 4,
                      f"{ours['acme']}")
-    large = _find(rows, program=OURS, certificates=200)
-    if large:
-        value = 1000 * large["cpu"] / 200
-        yield Target("200 certificates: CPU for each, ms", value, 16, f"{value:.1f}")
-    again = results.get("renewals")
-    if again:
-        count, value = again["certificates"], 1000 * again["cpu"] / again["certificates"]
-        yield Target(f"{count} renewals by the same keys: CPU for each, ms", value, 16,
-                     f"{value:.1f}")
+
+
+def _by_account_key(results: Results) -> Iterator[Target]:
+    for row in results.get("account keys", []):
+        count = row["certificates"]
+        for what, words in ("first", "certificates"), ("renewals", "renewals by the same keys"):
+            value = 1000 * row[what] / count
+            yield Target(f"{count} {words}, account key {row['key']}: CPU for each, ms", value,
+                         16 if count == 200 else None, f"{value:.1f}")
 
 
 def _names(results: Results) -> Iterator[Target]:

@@ -94,7 +94,8 @@ RESULTS: dict[str, Any] = {
     "date": "2026", "quick": False, "retry after": 1, "machine": {"pebble": "2"},
     "issuance": [sample(OURS), sample(OURS, 50), sample(OURS, 200), sample(OURS, names=100),
                  sample(LACME, wall=2.0), sample(LACME, 50, measured=1)],
-    "renewals": {"certificates": 200, "wall": 3.0, "cpu": 3.0},
+    "account keys": [{"key": key, "certificates": 200, "first": 3.0, "renewals": 2.0}
+                     for key in ("RSA-2048", "P-256")],
     "programs": [fact(OURS), fact(LACME)], "memory": {50: 1, 3000: 1},
     "far": [{"slow": slow, **row} for slow in (False, True) for row in (
         sample(OURS), sample(OURS, 50), sample("lego"), sample("acme-tiny"))],
@@ -117,7 +118,10 @@ RESULTS: dict[str, Any] = {
 
 @pytest.mark.parametrize("words, bound", [
     ("one certificate: wall, of lacme's", 0.65), ("one certificate: CPU, of lacme's", 0.5),
-    ("200 certificates: CPU for each", 16), ("200 renewals by the same keys", 16),
+    ("200 certificates, account key RSA-2048: CPU for each", 16),
+    ("200 certificates, account key P-256: CPU for each", 16),
+    ("200 renewals by the same keys, account key RSA-2048: CPU for each", 16),
+    ("200 renewals by the same keys, account key P-256: CPU for each", 16),
     ("ACME requests per certificate", 7.5),
     ("3000 orders: peak memory of the tree", 100), ("far, 50 certificates", 6),
     ("validated slowly: wall, of lego's", 1), ("validated slowly: wall, of acme-tiny's", 1),

@@ -6,6 +6,7 @@ numbers that only look like an address.  A ValueError says what is wrong, withou
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 MAX_URL = 2048   # characters
@@ -48,6 +49,7 @@ class Proxy(NamedTuple):
     userinfo: str = ""   # USER[:PASSWORD], percent-encoded as it was given
 
 
+@lru_cache(64)   # a request's is looked at by one after the other, an account's with each request
 def parse(text: str) -> Url:
     """Take an https URL apart; raises ValueError."""
     if len(text) > MAX_URL:
@@ -94,6 +96,7 @@ def parse_proxy(text: str) -> Proxy:
     return Proxy(host, port, match.group(1) or "")
 
 
+@lru_cache(16)   # a CA has one or two
 def _split(authority: str, default_port: int) -> tuple[str, int]:
     # lower() would make a k of the Kelvin sign
     match = _AUTHORITY.match(authority) if authority.isascii() else None

@@ -6,6 +6,7 @@ verified here.  X509Error (one line) is all that comes out of malformed input.  
 of RFC 5280.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from . import extensions as ext, fields
@@ -42,6 +43,7 @@ class Certificate(NamedTuple):
     extensions: tuple[str, ...]     # their OIDs
 
 
+@lru_cache(16)   # the intermediates are the same in very many chains
 def parse_certificate(der: bytes) -> Certificate:
     """Read a certificate in DER; raises X509Error unless it is one, whole and strict."""
     body, algorithm = fields.signed(der, "certificate")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MAX_SIZE = 256 << 10   # bytes
 MAX_MOMENT = 1 << 40   # Unix time
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{0,200}\Z")
+_OTHER = re.compile(rb"[^A-Za-z0-9_.-]")
 _ACCOUNTS = "accounts.json"
 _REVOKED = "revoked.json"
 _DIRECTORIES = "directories.json"
@@ -290,8 +291,8 @@ def filename_of(section: str, prefix: str = "cert-", suffix: str = ".json") -> s
     """A file name for a section: what is neither letter, digit, dot nor hyphen becomes %XX."""
     if _PLAIN.match(section):
         return f"{prefix}{section}{suffix}"
-    encoded = "".join(chr(byte) if chr(byte).isalnum() and byte < 128 or byte in b"-_." else
-                      f"%{byte:02X}" for byte in section.encode("utf-8"))
+    encoded = _OTHER.sub(lambda byte: b"%%%02X" % ord(byte[0]), section.encode("utf-8")
+                         ).decode("ascii")
     if len(encoded) > 200:
         import hashlib
         encoded = encoded[:120] + "%" + hashlib.sha256(section.encode("utf-8")).hexdigest()

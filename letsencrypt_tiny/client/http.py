@@ -95,7 +95,7 @@ def _status_line(stream: Timed) -> tuple[int, int]:
 def _fields(stream: Timed) -> Fields:
     """Read the header up to its end (§5)."""
     found: list[tuple[str, bytes]] = []
-    while line := stream.line():
+    for line in stream.lines():
         if line[:1] in (b" ", b"\t"):    # §5.2: of a line that was folded one is made
             if not found or not _FOLDED.match(line):
                 raise ProtocolError("a header field is malformed")

@@ -69,6 +69,24 @@ class Timed:
         del self._buffer[:end + 1]
         return line.removesuffix(b"\r")
 
+    def lines(self) -> list[bytes]:
+        """Return the lines up to an empty one, which is taken with them; raises as ``line``."""
+        found: list[bytes] = []
+        begin = seen = 0    # of a line; of what is known to hold no end of it
+        while True:
+            end = self._buffer.find(b"\n", seen)
+            if end < 0:
+                seen = len(self._buffer)
+                if not self._receive():
+                    raise Ended(bytes(self._buffer[begin:]))
+                continue
+            line = bytes(self._buffer[begin:end]).removesuffix(b"\r")
+            begin = seen = end + 1
+            if not line:
+                del self._buffer[:begin]
+                return found
+            found.append(line)
+
     def take(self, size: int) -> bytes:
         """Return the next ``size`` bytes; raises Ended, and as above."""
         while len(self._buffer) < size:

@@ -26,8 +26,7 @@ def parse_object(text: bytes, what: str, limit: int) -> JsonObject:
         string = text.decode("utf-8")
         if not _shallow(string):
             raise ProtocolError(f"{what} is nested too deeply")
-        value = json.loads(string, object_pairs_hook=_no_duplicates, parse_float=_finite,
-                           parse_constant=_no_constant)
+        value = _DECODER.decode(string)
         if "\\" in string:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # no lone \ud800
     except (ValueError, RecursionError) as exc:
@@ -90,9 +89,15 @@ def _reason(exc: Exception) -> str:
     return str(exc).split(":")[0] or type(exc).__name__
 
 
+# One of each: to make another each time takes as long as a short message does
+_DECODER = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_float=_finite,
+                            parse_constant=_no_constant)
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
 def dump(value: JsonObject) -> bytes:
     """Encode ``value`` as compact JSON in ASCII, on one line, in the order given."""
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")
 
 
 def get_str(obj: JsonObject, key: str, limit: int = 4096) -> str:

@@ -70,11 +70,14 @@ def write(file: File, durable: bool = True, owner: int = 0) -> Written:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     item = Written(directory, name, waiting)
     try:
-        unlink(waiting, directory)
         if is_directory(name, directory):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         # no bit more than asked for, at no moment, whatever the umask
-        descriptor = os.open(waiting, flags, file.mode & 0o600, dir_fd=directory)
+        try:
+            descriptor = os.open(waiting, flags, file.mode & 0o600, dir_fd=directory)
+        except FileExistsError:   # of a run that was killed
+            os.unlink(waiting, dir_fd=directory)
+            descriptor = os.open(waiting, flags, file.mode & 0o600, dir_fd=directory)
         try:
             data = memoryview(file.data)
             while data:

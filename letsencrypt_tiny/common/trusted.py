@@ -62,9 +62,8 @@ def open_file(path: str, *owners: int, anybody: bool = False) -> int:
     """Return a descriptor for reading the plain file at ``path``, whoever may write to it.
 
     A symbolic link is followed if it stands in a trusted directory.  With ``anybody``, for what
-    only the administrator can judge, others may own or write to the directories on the way, and
-    no more.  Raises Error; FileNotFoundError if there is no such file, BlockingIOError if
-    somebody has a lease on it.
+    only the administrator can judge, others may own or write to the directories on the way.
+    Raises Error; FileNotFoundError if there is none, BlockingIOError if somebody has a lease on it.
     """
     place = open_place(path, *owners, anybody=anybody)
     try:
@@ -139,10 +138,10 @@ def make_directory(path: str, mode: int = 0o755) -> None:
 
 def _walk(path: str, owners: tuple[int, ...], directory: bool, sticky: bool = False,
           anybody: bool = False) -> int:
-    """Return a descriptor (O_PATH) of what is at ``path``.
-
-    ``sticky``: others may write in the directory if it is so, and a new one be made in it.
-    """
+    """Return a descriptor (O_PATH) of what is at ``path``; where that is ``sticky`` others may
+    write in the directory, and a new one be made in it."""
+    if directory and (known := ways.there(path, {0, os.geteuid(), *owners})) is not None:
+        return known
     if not path.startswith("/"):
         raise Error(f"{path}: not an absolute path")
     walk = _Walk(path, owners, directory, anybody)

@@ -57,19 +57,42 @@ def known(path: str, trusted: "set[int]") -> tuple[int, str, list[str]] | None:
         return None
     try:
         while place:
-            way = _ways.pop(place, None)
-            if way is not None:
-                try:
-                    if way.trusted <= trusted and _seen(os.stat(place)) == way.seen:
-                        found = os.dup(way.descriptor)
-                        _ways[place] = way
-                        return found, way.done, steps.components(path[len(place):])
-                except OSError:   # it is gone, or there is no descriptor left: the walk tells
-                    pass
-                os.close(way.descriptor)
+            if place in _ways:
+                way = _ways[place]
+                found = _again(place, trusted)
+                if found is not None:
+                    return found, way.done, steps.components(path[len(place):])
             place = place.rpartition("/")[0]
     finally:
         _lock.release()
+    return None
+
+
+def there(path: str, trusted: "set[int]") -> int | None:
+    """Return a descriptor (O_PATH) of the directory at ``path``, which the caller closes, if that
+    itself is remembered; else None."""
+    if path not in _ways or not _lock.acquire(False):
+        return None
+    try:
+        return _again(path, trusted)
+    finally:
+        _lock.release()
+
+
+def _again(place: str, trusted: "set[int]") -> int | None:
+    """Return another descriptor of what is remembered of ``place``; or forget it, if it is not to
+    be believed any more."""
+    way = _ways.pop(place, None)
+    if way is None:
+        return None
+    try:
+        if way.trusted <= trusted and _seen(os.stat(place)) == way.seen:
+            found = os.dup(way.descriptor)
+            _ways[place] = way
+            return found
+    except OSError:   # it is gone, or there is no descriptor left: the walk tells
+        pass
+    os.close(way.descriptor)
     return None
 
 

@@ -22,8 +22,10 @@ class StateFile:
     def text(self) -> bytes:
         """Return what it holds, b"" if nothing that can be read.  Raises trusted.Untrusted."""
         try:
-            with open(trusted.open_unchangeable(self.path), "rb") as file:
-                return file.read(self._limit + 1)
+            with open(trusted.open_unchangeable(self.path), "rb", buffering=0) as file:
+                # with room for what it is, not for what it may be
+                size = min(os.fstat(file.fileno()).st_size, self._limit)
+                return file.read(size + 1) or b""
         except FileNotFoundError:
             pass
         except trusted.Untrusted:

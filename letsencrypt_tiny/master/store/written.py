@@ -67,17 +67,12 @@ def write(file: File, durable: bool = True, owner: int = 0) -> Written:
     """Write a file beside its place; see ``files.install``.  Raises Error naming it."""
     directory, name = open_parent(file.path, owner or (file.owner[0] if file.owner else 0))
     waiting = temporary(name)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     item = Written(directory, name, waiting)
     try:
         if is_directory(name, directory):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         # no bit more than asked for, at no moment, whatever the umask
-        try:
-            descriptor = os.open(waiting, flags, file.mode & 0o600, dir_fd=directory)
-        except FileExistsError:   # of a run that was killed
-            os.unlink(waiting, dir_fd=directory)
-            descriptor = os.open(waiting, flags, file.mode & 0o600, dir_fd=directory)
+        descriptor = _create(waiting, file.mode & 0o600, directory)
         try:
             data = memoryview(file.data)
             while data:
@@ -98,6 +93,16 @@ def write(file: File, durable: bool = True, owner: int = 0) -> Written:
         item.close()
         raise
     return item
+
+
+def _create(name: str, mode: int, directory: int) -> int:
+    """Return a descriptor of a new file; what a run that was killed has left of it is removed."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, mode, dir_fd=directory)
+    except FileExistsError:
+        os.unlink(name, dir_fd=directory)
+        return os.open(name, flags, mode, dir_fd=directory)
 
 
 def unlink(name: str, directory: int) -> None:

@@ -8,7 +8,6 @@ EC, P-384               ES384  ECDSA, SHA-384, R and S of 48 bytes (§3.4)
 """
 
 import binascii
-import hashlib
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,7 +17,6 @@ from ..common.errors import Error, UsageError
 from ..common.pycryptodome import module as _module
 from ..common.wire import jose
 from . import integers
-from .ecdsa import Ecdsa
 
 KINDS = ("rsa:2048", "rsa:3072", "rsa:4096", "ec:P-256", "ec:P-384")
 TRIES = 3
@@ -92,12 +90,11 @@ class AccountKey:
             "kty": "RSA",
             **{name: jose.encode_text(value.to_bytes((value.bit_length() + 7) // 8, "big"))
                for name, value in (("n", int(key.n)), ("e", int(key.e)))}}
-        sha256 = _module("Hash.SHA256")
-        self._hash = sha256.new
+        self._hash = _module("Hash.SHA256")
         pkcs1_15 = _module("Signature.pkcs1_15")
         self._scheme = pkcs1_15.new(key) if self._elsewhere is None else \
             _Remote(self._elsewhere, 0)
-        self._prove(pkcs1_15.new(key.publickey()), sha256)
+        self._prove(pkcs1_15.new(key.publickey()))
 
     def _use_ec(self, key: Any) -> None:
         name = str(key.curve).replace("NIST ", "")
@@ -109,24 +106,20 @@ class AccountKey:
         self.jwk = {"kty": "EC", "crv": name,
                     **{name: jose.encode_text(int(value).to_bytes(curve.size, "big"))
                        for name, value in (("x", key.pointQ.x), ("y", key.pointQ.y))}}
-        self._hash = getattr(hashlib, curve.hash.lower())
+        self._hash = _module(f"Hash.{curve.hash}")
         integers.go_round_coordinates(key.pointQ)
         # RFC 6979: ECDSA with a random number that is ever repeated, or just biased, gives the
         # key away; this asks no random number generator
-        self._scheme = Ecdsa(key, curve.hash.lower()) if self._elsewhere is None else \
-            _Remote(self._elsewhere, curve.size)
-        self._prove(_module("Signature.DSS").new(key.public_key(), "fips-186-3",
-                                                 encoding="binary"),
-                    _module(f"Hash.{curve.hash}"))
+        dss = _module("Signature.DSS")
+        self._scheme = dss.new(key, "deterministic-rfc6979", encoding="binary") \
+            if self._elsewhere is None else _Remote(self._elsewhere, curve.size)
+        self._prove(dss.new(key.public_key(), "fips-186-3", encoding="binary"))
 
-    def _prove(self, verifier: Any, hashing: Any) -> None:
-        """Sign once: shows a damaged key, and loads what pycryptodome loads at first use.
-
-        Verifier and hash are pycryptodome's.
-        """
-        text = b"letsencrypt-tiny"
+    def _prove(self, verifier: Any) -> None:
+        """Sign once: shows a damaged key, and loads what pycryptodome loads at first use."""
+        hashed = self._hash.new(b"letsencrypt-tiny")
         try:
-            verifier.verify(hashing.new(text), self._scheme.sign(self._hash(text)))
+            verifier.verify(hashed, self._scheme.sign(hashed))
         except _MALFORMED as exc:
             raise Error("a damaged key: its private and public part don't fit") from exc
 
@@ -136,7 +129,7 @@ class AccountKey:
         Raises MemoryError.
         """
         try:
-            signature: bytes = self._scheme.sign(self._hash(data))
+            signature: bytes = self._scheme.sign(self._hash.new(data))
         except ValueError as exc:
             if "Error 2 " in str(exc):   # pycryptodome's C code knows no other way to say it
                 raise MemoryError(str(exc)) from exc

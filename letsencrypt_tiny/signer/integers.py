@@ -9,7 +9,7 @@ is half of what a signature costs, with Debian 13's 3.20, which frees the tempor
 So what converts is put into its place here, before anything else has taken it: GMP's mpz_import
 and mpz_export, as pycryptodome's ``from_bytes`` and ``to_bytes`` call them, Python's own for its
 own integers, and its library's clone of a point.  No step of a signature is another for that:
-blinding and the check against faults stay pycryptodome's, and so does each signature.
+blinding, nonces and the check against faults stay pycryptodome's, and so does each signature.
 """
 
 from typing import Any

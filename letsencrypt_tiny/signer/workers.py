@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 MOST = 8         # processes: one judges for no more
-LIGHT = ("ES256",)   # 0.1 ms: those who ask need the other cores more
+LIGHT = ("ES256",)   # 0.2 ms: those who ask need the other cores more
 AHEAD = 2        # jobs that each has at once: the next one need not be waited for
 
 

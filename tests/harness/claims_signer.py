@@ -44,7 +44,4 @@ FLEET = (
     row("… and not for those that sign", "signer/main.py",
         "        for listener in listeners:\n            listener.close()\n        _confine",
         "        _confine", f"{INHERITED}::test_processes_that_sign_have_none_of_them"),
-    row("signatures are blinded", "signer/ecdsa.py", "self._nonce(digest), self._blind()",
-        "self._nonce(digest), 1",
-        "unit/test_signer_ecdsa.py::test_nothing_is_done_with_key_or_nonce_that_is_not_blinded"),
 )

@@ -25,7 +25,6 @@ MAX_SIZE = 256 << 10   # bytes
 MAX_MOMENT = 1 << 40   # Unix time
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{0,200}\Z")
 _ACCOUNTS = "accounts.json"
-_REVOKED = "revoked.json"
 _DIRECTORIES = "directories.json"
 
 
@@ -150,13 +149,13 @@ class Journal:
 
     def revoked(self) -> Revoked:
         """Return what was revoked by us."""
-        obj = self._file(_REVOKED).read()
+        obj = self._file(revoked.FILE).read()
         return Revoked(*(frozenset(revoked.digests(obj, member)) for member in Revoked._fields))
 
     def remember_revoked(self, certificate: bytes, key: bytes | None = None) -> None:
         """Remember that a certificate (DER) is revoked and, if its ``key``
         (SubjectPublicKeyInfo) is given, that this is compromised.  Raises Error."""
-        file = self._file(_REVOKED)
+        file = self._file(revoked.FILE)
         obj = file.read()
         revoked.add(obj, "certificates", certificate)
         if key is not None:
@@ -166,7 +165,7 @@ class Journal:
     def forget_revoked(self, certificate: bytes) -> None:
         """A certificate (DER) is not revoked; its key stays what it is said to be.  Raises Error.
         """
-        file = self._file(_REVOKED)
+        file = self._file(revoked.FILE)
         obj = file.read()
         revoked.take_back(obj, "certificates", certificate)
         file.write(obj)

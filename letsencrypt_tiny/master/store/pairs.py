@@ -1,4 +1,4 @@
-"""Which certificates were seen to be for their private keys: ``pairs.json``.
+"""Which certificates were seen to be for their private keys, and what they say: ``pairs.json``.
 
 A certificate is of use with its own key only, and whoever replaces the key tells nobody.  That one
 file is younger than the other says nothing: files come from backups, clocks are put right, a key is
@@ -10,6 +10,10 @@ kernel alone sets the last one, and by the clock: so two that have all of them a
 but where both were written within one tick of it.  What changed a moment ago, or lies ahead of the
 clock, is therefore not remembered, and compared again.  One who sets the clock and writes into the
 very same file within the same tick is root.
+
+So a certificate that was found to need nothing needn't be read again, either, as long as nothing
+more was revoked by us: what it says stands beside the pair.  That is believed only where it leaves
+all as it is; whatever else follows from it, the certificate itself is asked first (due.py).
 """
 
 import os
@@ -17,6 +21,9 @@ from typing import TYPE_CHECKING
 
 from ...common import log
 from ...common.errors import Error
+from ...common.x509 import summary
+from ...common.x509.summary import Summary
+from . import revoked
 
 if TYPE_CHECKING:
     from ...common.wire.jsonfields import JsonObject
@@ -24,6 +31,8 @@ if TYPE_CHECKING:
 SETTLED = 10          # seconds: more than the tick of any clock that a file system has (FAT: 2)
 MAX_PAIRS = 16_000    # those beyond are compared at each run
 MAX_SIZE = 8 << 20    # bytes
+_NUMBERS = 10         # in what ``identity`` says of two files
+_REVOKED = "revoked"  # no path: what ``identity`` said of the file of what we had revoked
 
 
 class Pairs:
@@ -31,6 +40,7 @@ class Pairs:
 
     def __init__(self, directory: str) -> None:
         from .statefile import StateFile   # with json, for whoever looks at one certificate only
+        self._revoked = f"{directory}/{revoked.FILE}"
         self._file = StateFile(directory, "pairs.json", MAX_SIZE)
         self._known: "JsonObject | None" = None
         self._new: "JsonObject" = {}
@@ -40,12 +50,27 @@ class Pairs:
 
         ``pair`` is what ``identity`` says of both.
         """
-        return bool(pair) and self._all().get(path) == pair
+        return bool(pair) and f"{self._line(path)} ".startswith(f"{pair} ")
 
-    def seen(self, path: str, pair: str, changed: float, now: float) -> None:
-        """They fit.  ``changed`` is when one of both files was last (st_ctime), ``now`` is now."""
+    def has(self, path: str) -> bool:
+        """Say whether anything is known of the certificate at ``path``."""
+        return path in self._all()
+
+    def summary(self, path: str, pair: str) -> Summary | None:
+        """Return what the certificate at ``path`` says, if it and its key are as they were when it
+        needed nothing; None if nobody knows."""
+        line = self._line(path)
+        return summary.parse(line[len(pair) + 1:]) if line.startswith(f"{pair} ") else None
+
+    def seen(self, path: str, pair: str, changed: float, now: float,
+             needs_nothing: Summary | None = None) -> None:
+        """They fit.  ``changed`` is when one of both files was last (st_ctime), ``now`` is now;
+        ``needs_nothing`` is what such a certificate says."""
         if pair and changed < now - SETTLED:
-            self._new[path] = pair
+            says = "" if needs_nothing is None else summary.text(needs_nothing)
+            line = f"{pair} {says}" if says else pair
+            if self._line(path) != line:
+                self._new[path] = line
 
     def keep(self) -> None:
         """Write down what is new; that it can't be is no loss, and told by what is one."""
@@ -53,11 +78,15 @@ class Pairs:
             return
         known = {path: pair for path, pair in self._all().items() if path not in self._new}
         known.update(self._new)
-        self._known, self._new = dict([*known.items()][-MAX_PAIRS:]), {}
+        self._known, self._new = _last(known), {}
         try:
-            self._file.write(self._known)
+            self._file.write({_REVOKED: _look(self._revoked), **self._known})
         except Error as exc:
             log.debug(exc)
+
+    def _line(self, path: str) -> str:
+        line = self._all().get(path)
+        return line if isinstance(line, str) else ""
 
     def _all(self) -> "JsonObject":
         if self._known is None:
@@ -66,7 +95,29 @@ class Pairs:
             except Error as exc:   # somebody else could have written it: who writes there tells
                 log.debug(exc)
                 self._known = {}
+            if self._known.pop(_REVOKED, None) != _look(self._revoked):
+                # one of them may be revoked by now
+                self._known = {path: " ".join(line.split(" ")[:_NUMBERS])
+                               for path, line in self._known.items() if isinstance(line, str)}
         return self._known
+
+
+def _last(known: "JsonObject") -> "JsonObject":
+    """Return as many of ``known`` as there may be, those that came last."""
+    size, kept = 0, []
+    for path, line in [*known.items()][:-MAX_PAIRS - 1:-1]:
+        size += len(path.encode("utf-8", "replace")) + len(str(line)) + 8   # as JSON has them
+        if size > MAX_SIZE // 2:   # a path may be escaped
+            break
+        kept.append((path, line))
+    return dict(reversed(kept))
+
+
+def _look(path: str) -> str:
+    try:
+        return identity(os.stat(path))
+    except OSError:
+        return ""
 
 
 def identity(*files: os.stat_result) -> str:

@@ -116,7 +116,7 @@ class Directory:
         self._owner = owner
         self._above = above
         self._prefix = prefix
-        self._seen: tuple[str, os.stat_result] | None = None   # what was opened last
+        self._seen: tuple[str, os.stat_result] | None = None   # what was looked at last
 
     def look(self, path: str) -> os.stat_result:
         """As ``trusted.look``."""
@@ -124,6 +124,7 @@ class Directory:
             return self._seen[1]
         info = self._status(path)
         if info is not None and not stat.S_ISLNK(info.st_mode):
+            self._seen = path, info
             return info
         return trusted.look(path, self._owner)
 

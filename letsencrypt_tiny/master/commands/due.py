@@ -103,7 +103,7 @@ class Judge:
         if self._pairs.fits(place, found.pair):
             return found._replace(uncompared=False)
         from ..pki import keys
-        compared = keys.compare(self._config.openssl, section, found)
+        compared = keys.compare(self._config.openssl, section, found, self._vicinity)
         if not compared.uncompared:
             self._pairs.seen(place, found.pair, found.changed, time.time())
         return compared

@@ -14,6 +14,7 @@ from ...common.errors import Error
 
 _PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _PARTS = ("", ".", "..")
+_TYPE = 0o170000   # stat.S_IFMT
 
 
 class Vicinity:
@@ -116,14 +117,15 @@ class Directory:
         self._owner = owner
         self._above = above
         self._prefix = prefix
-        self._seen: tuple[str, os.stat_result] | None = None   # what was looked at last
+        self._seen: tuple[str, os.stat_result | None] = "", None   # what was looked at last
 
     def look(self, path: str) -> os.stat_result:
         """As ``trusted.look``."""
-        if self._seen is not None and path == self._seen[0]:
-            return self._seen[1]
+        seen, known = self._seen
+        if path == seen and known is not None:
+            return known
         info = self._status(path)
-        if info is not None and not stat.S_ISLNK(info.st_mode):
+        if info is not None and info.st_mode & _TYPE != stat.S_IFLNK:
             self._seen = path, info
             return info
         return trusted.look(path, self._owner)

@@ -26,8 +26,7 @@ def parse_object(text: bytes, what: str, limit: int) -> JsonObject:
         string = text.decode("utf-8")
         if not _shallow(string):
             raise ProtocolError(f"{what} is nested too deeply")
-        value = json.loads(string, object_pairs_hook=_no_duplicates, parse_float=_finite,
-                           parse_constant=_no_constant)
+        value = _DECODER.decode(string)
         if "\\" in string:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # no lone \ud800
     except (ValueError, RecursionError) as exc:
@@ -80,6 +79,10 @@ def _finite(text: str) -> float:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_float=_finite,
+                            parse_constant=_no_constant)
 
 
 def _reason(exc: Exception) -> str:

@@ -70,10 +70,8 @@ class _Look:
 
     def all(self, sections: Sequence[Section]) -> Iterator[Standing]:
         """Yield how they stand."""
-        remembered = self._journal.known()
-        for section in sections:
-            state = self._journal.section(section.name) \
-                if self._journal.has(section.name, remembered) else SectionState()
+        for section, state in zip(sections, self._journal.sections(
+                section.name for section in sections)):
             try:
                 yield self._one(section, state)
             except Busy as exc:

@@ -6,7 +6,7 @@ from ...common import log
 from ...common.errors import Error
 from ..settings.certificates import Section
 from ..store.installed import Installed
-from ..store.keys import MAX_KEY, fingerprint, open_key
+from ..store.keys import fingerprint, open_key, read_key
 from ..store.vicinity import Vicinity
 from . import check, openssl
 
@@ -57,11 +57,7 @@ def _written(section: Section, vicinity: Vicinity) -> bytes | None:
     of a usual form.  Raises as ``public_key``."""
     if section.in_token:
         return None
-    key = open_key(section.key, section.trusted, section.group, vicinity)
-    try:
-        return check.public_key(os.pread(key, MAX_KEY, 0))
-    finally:
-        os.close(key)
+    return check.public_key(read_key(section.key, section.trusted, section.group, vicinity))
 
 
 def check_unchanged(command: str, section: Section, seen: bytes, spki: bytes) -> None:

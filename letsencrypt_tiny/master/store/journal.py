@@ -10,6 +10,7 @@ somebody else could have written is an Error, whatever is asked.
 
 import os
 import re
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...common import log, trusted
@@ -17,9 +18,10 @@ from ...common.errors import Error, ProtocolError
 from ...common.wire.jsonfields import JsonObject, get_bool, get_int, get_optional_str, get_strs
 from . import files, pending, revoked
 from .statefile import StateFile, make_directory
+from .vicinity import Directory, Vicinity
 
 if TYPE_CHECKING:
-    from ...common.wire.order import Account, Directory
+    from ...common.wire import order
 
 MAX_SIZE = 256 << 10   # bytes
 MAX_MOMENT = 1 << 40   # Unix time
@@ -79,15 +81,26 @@ class Journal:
 
     def section(self, name: str) -> SectionState:
         """Return what is remembered of the section ``name``."""
-        obj = self._file(filename_of(name)).read()
+        return self._section(filename_of(name))
+
+    def sections(self, names: Iterable[str]) -> Iterator[SectionState]:
+        """Yield what is remembered of each of many sections.  Raises Error as ``known``."""
+        known, nothing = self.known(), SectionState()
+        near = Vicinity().directory(self._directory, 0) if known else None
+        for file in map(filename_of, names):
+            yield self._section(file, near) if file in known else nothing
+
+    def _section(self, file: str, near: Directory | None = None) -> SectionState:
+        obj = StateFile(self._directory, file, MAX_SIZE, near).read()
         try:
-            return SectionState._make(
-                get_optional_str(obj, name) if default is None else
-                get_bool(obj, name) if default is False else _moment(obj, name)
-                for name, default in SectionState._field_defaults.items())
+            values: JsonObject = {
+                name: get_optional_str(obj, name) if default is None else
+                get_bool(obj, name) if default is False else get_int(obj, name, 0, MAX_MOMENT)
+                for name, default in SectionState._field_defaults.items() if name in obj}
         except ProtocolError as exc:
-            log.debug(f"{self._directory}/{filename_of(name)}: ignored: {exc}")
+            log.debug(f"{self._directory}/{file}: ignored: {exc}")
             return SectionState()
+        return SectionState(**values)
 
     def remember(self, name: str, state: SectionState) -> None:
         """Replace what is remembered of the section ``name``; raises Error."""
@@ -186,10 +199,6 @@ class Journal:
         except (OSError, Error):
             return set()
 
-    def has(self, name: str, known: "set[str]") -> bool:
-        """True if ``known`` holds the file of the section ``name``."""
-        return filename_of(name) in known
-
     def account(self, directory: str, key: str) -> str:
         """Return the URL of the account that ``key`` (its thumbprint) has at ``directory``, or "".
         """
@@ -216,7 +225,7 @@ class Journal:
         accounts[directory] = known
         self._file(_ACCOUNTS).write(accounts)
 
-    def learn_account(self, directory: str, key: str, account: "Account") -> None:
+    def learn_account(self, directory: str, key: str, account: "order.Account") -> None:
         """Remember what a client says of the account of ``key`` (a thumbprint), and of no other.
 
         Not to know costs the next run a request, no more: a failure is a warning.
@@ -255,7 +264,7 @@ class Journal:
         except ProtocolError:
             return None
 
-    def learn_directory(self, directory: str, told: "Directory") -> None:
+    def learn_directory(self, directory: str, told: "order.Directory") -> None:
         """Remember what a client says of a directory; a failure is a warning, as above."""
         issuers = told.issuers or self.issuers(directory)
         if (self.issuers(directory), self.suggests(directory)) != (issuers, told.renewal_info):
@@ -279,10 +288,6 @@ class Journal:
 
     def _file(self, filename: str) -> StateFile:
         return StateFile(self._directory, filename, MAX_SIZE)
-
-
-def _moment(obj: JsonObject, name: str) -> int:
-    return get_int(obj, name, 0, MAX_MOMENT) if name in obj else 0
 
 
 def filename_of(section: str, prefix: str = "cert-", suffix: str = ".json") -> str:

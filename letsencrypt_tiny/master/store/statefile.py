@@ -9,12 +9,16 @@ from ...common import log, trusted
 from ...common.errors import Error, ProtocolError
 from ...common.wire.jsonfields import JsonObject, dump, parse_object
 from . import files
+from .vicinity import Directory
 
 
 class StateFile:
     """A file below the state ``directory``, of ``limit`` bytes at most."""
 
-    def __init__(self, directory: str, name: str, limit: int) -> None:
+    def __init__(self, directory: str, name: str, limit: int, near: Directory | None = None
+                 ) -> None:
+        """``near`` is the directory, if several files in it are read one after the other."""
+        self._near = near
         self.path = f"{directory}/{name}"
         self._directory = directory
         self._limit = limit
@@ -22,7 +26,8 @@ class StateFile:
     def text(self) -> bytes:
         """Return what it holds, b"" if nothing that can be read.  Raises trusted.Untrusted."""
         try:
-            with open(trusted.open_unchangeable(self.path), "rb") as file:
+            with open(trusted.open_unchangeable(self.path) if self._near is None else
+                      self._near.open_unchangeable(self.path), "rb") as file:
                 return file.read(self._limit + 1)
         except FileNotFoundError:
             pass

@@ -43,6 +43,7 @@ class Judge:
         """``vicinity``: sections are looked at one after the other."""
         self._config = config
         self._vicinity = vicinity
+        self._keys = Vicinity()   # which may be elsewhere
         self._known = issuers.configured(config)
         self._revoked = Journal(config.state_directory).revoked()
         self._pairs = Pairs(config.state_directory)
@@ -103,7 +104,7 @@ class Judge:
         if self._pairs.fits(place, found.pair):
             return found._replace(uncompared=False)
         from ..pki import keys
-        compared = keys.compare(self._config.openssl, section, found, self._vicinity)
+        compared = keys.compare(self._config.openssl, section, found, self._keys)
         if not compared.uncompared:
             self._pairs.seen(place, found.pair, found.changed, time.time())
         return compared

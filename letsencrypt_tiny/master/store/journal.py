@@ -176,8 +176,7 @@ class Journal:
         file.write(obj, durable=True)   # nobody else knows of a key that was compromised
 
     def forget_revoked(self, certificate: bytes) -> None:
-        """A certificate (DER) is not revoked; its key stays what it is said to be.  Raises Error.
-        """
+        """A certificate (DER) is not revoked; its key stays what it was.  Raises Error."""
         file = self._file(revoked.FILE)
         obj = file.read()
         revoked.take_back(obj, "certificates", certificate)
@@ -200,8 +199,7 @@ class Journal:
             return set()
 
     def account(self, directory: str, key: str) -> str:
-        """Return the URL of the account that ``key`` (its thumbprint) has at ``directory``, or "".
-        """
+        """Return the URL of the account of ``key`` (its thumbprint) at ``directory``, or ""."""
         return self.accounts(directory).get(key, "")
 
     def accounts(self, directory: str) -> dict[str, str]:

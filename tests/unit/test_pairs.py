@@ -84,6 +84,26 @@ def test_no_more_than_so_many(top: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert [number for number in range(5) if Pairs(str(top)).fits(f"/{number}", "1 2")] == [2, 3, 4]
 
 
+def test_more_than_so_many_at_once(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same ones are known each time, and nothing is written for those that are too many."""
+    monkeypatch.setattr(pairs, "MAX_PAIRS", 3)
+    known = Pairs(str(top))
+    known.seen("/gone", "1 2", NOW - 60, NOW)
+    known.keep()
+    written: list[int] = []
+    for _ in range(3):
+        known = Pairs(str(top))
+        found = []
+        for number in range(5):
+            if known.fits(f"/{number}", "1 2"):
+                found.append(number)
+            else:
+                known.seen(f"/{number}", "1 2", NOW - 60, NOW)
+        known.keep()
+        written.append((top / "pairs.json").stat().st_ino)
+    assert found == [0, 1, 2] and written[1] == written[2]
+
+
 def test_identity(top: Path) -> None:
     """Whatever is done to a file, be its times put back: it is another one."""
     file, other = top / "file", top / "other"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ...common.wire.jsonfields import JsonObject
 
 SETTLED = 10          # seconds: more than the tick of any clock that a file system has (FAT: 2)
-MAX_PAIRS = 16_000    # those beyond are compared at each run
+MAX_PAIRS = 16_000    # others are read and compared at each run
 MAX_SIZE = 8 << 20    # bytes
 _NUMBERS = 10         # in what ``identity`` says of two files
 _REVOKED = "revoked"  # no path: what ``identity`` said of the file of what we had revoked
@@ -44,13 +44,14 @@ class Pairs:
         self._file = StateFile(directory, "pairs.json", MAX_SIZE)
         self._known: "JsonObject | None" = None
         self._new: "JsonObject" = {}
+        self._held: set[str] = set()   # those of which what is known holds
 
     def fits(self, path: str, pair: str) -> bool:
         """Say whether the certificate at ``path`` and its key were seen to fit, as they are now.
 
         ``pair`` is what ``identity`` says of both.
         """
-        return bool(pair) and f"{self._line(path)} ".startswith(f"{pair} ")
+        return bool(pair) and self._holds(path, pair) is not None
 
     def has(self, path: str) -> bool:
         """Say whether anything is known of the certificate at ``path``."""
@@ -59,8 +60,8 @@ class Pairs:
     def summary(self, path: str, pair: str) -> Summary | None:
         """Return what the certificate at ``path`` says, if it and its key are as they were when it
         needed nothing; None if nobody knows."""
-        line = self._line(path)
-        return summary.parse(line[len(pair) + 1:]) if line.startswith(f"{pair} ") else None
+        words = self._holds(path, pair)
+        return summary.parse(words) if words else None
 
     def seen(self, path: str, pair: str, changed: float, now: float,
              needs_nothing: Summary | None = None) -> None:
@@ -69,24 +70,33 @@ class Pairs:
         if pair and changed < now - SETTLED:
             says = "" if needs_nothing is None else summary.text(needs_nothing)
             line = f"{pair} {says}" if says else pair
-            if self._line(path) != line:
+            # what holds makes no room for what would have to make room for it the next time
+            if self._all().get(path) != line and len(self._held) + len(self._new) < MAX_PAIRS:
                 self._new[path] = line
 
     def keep(self) -> None:
         """Write down what is new; that it can't be is no loss, and told by what is one."""
         if not self._new:
             return
-        known = {path: pair for path, pair in self._all().items() if path not in self._new}
-        known.update(self._new)
+        found = self._all()
+        known = {path: line for path, line in found.items() if path not in self._held}
+        known.update((path, found[path]) for path in found if path in self._held)
+        for path, line in self._new.items():
+            known.pop(path, None)
+            known[path] = line
         self._known, self._new = _last(known), {}
         try:
             self._file.write({_REVOKED: _look(self._revoked), **self._known})
         except Error as exc:
             log.debug(exc)
 
-    def _line(self, path: str) -> str:
+    def _holds(self, path: str, pair: str) -> str | None:
+        """Return what stands beside a pair; None if this is not the one that is known."""
         line = self._all().get(path)
-        return line if isinstance(line, str) else ""
+        if not isinstance(line, str) or not line.startswith(pair) or line[len(pair):][:1].strip():
+            return None
+        self._held.add(path)
+        return line[len(pair) + 1:]
 
     def _all(self) -> "JsonObject":
         if self._known is None:
@@ -106,8 +116,8 @@ def _last(known: "JsonObject") -> "JsonObject":
     """Return as many of ``known`` as there may be, those that came last."""
     size, kept = 0, []
     for path, line in [*known.items()][:-MAX_PAIRS - 1:-1]:
-        size += len(path.encode("utf-8", "replace")) + len(str(line)) + 8   # as JSON has them
-        if size > MAX_SIZE // 2:   # a path may be escaped
+        size += (1 if path.isascii() else 6) * len(path) + len(str(line)) + 6   # as JSON has them
+        if size > MAX_SIZE * 3 // 4:
             break
         kept.append((path, line))
     return dict(reversed(kept))

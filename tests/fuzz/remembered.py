@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from letsencrypt_tiny.common.wire.jsonfields import JsonObject, dump
+from letsencrypt_tiny.common.wire.jsonfields import dump
 from letsencrypt_tiny.common.wire.order import Directory
 from letsencrypt_tiny.common.x509.summary import Summary, text
 from letsencrypt_tiny.dns import journal as published
@@ -147,12 +147,12 @@ def _told(room: str) -> object:
 
 def _pairs(room: str) -> object:
     pairs = Pairs(room)
-    found = pairs.fits("/a", PAIR), pairs.summary("/a", PAIR)
-    pairs.seen("/b", OTHER_PAIR, NOW - 60, NOW, SAYS)
+    found = pairs.fits(PAIR), pairs.summary(PAIR)
+    pairs.seen(OTHER_PAIR, NOW - 60, NOW, SAYS)
     pairs.keep()
     again = Pairs(room)
-    _agree((again.fits("/b", OTHER_PAIR), again.summary("/b", OTHER_PAIR)), (True, SAYS))
-    _agree((again.fits("/a", PAIR), again.summary("/a", PAIR)), found)
+    _agree((again.fits(OTHER_PAIR), again.summary(OTHER_PAIR)), (True, SAYS))
+    _agree((again.fits(PAIR), again.summary(PAIR)), found)
     return found[0] and found[1] is not None
 
 
@@ -201,17 +201,17 @@ def _left(path: Path) -> object:
 def _held(path: str, data: bytes) -> Iterator[None]:
     """State files are in memory meanwhile; there is one."""
     files = {path: data}
-    text, write, remove = StateFile.text, StateFile.write, written.remove
+    text, write, remove = StateFile.text, StateFile.write_text, written.remove
 
-    def instead(self: StateFile, values: JsonObject, durable: bool = False) -> None:
-        files[self.path] = dump(values) + b"\n"
+    def instead(self: StateFile, data: bytes, durable: bool = False) -> None:
+        files[self.path] = data
     StateFile.text = lambda self: files.get(self.path, b"")    # type: ignore[method-assign]
-    StateFile.write = instead                                  # type: ignore[method-assign]
+    StateFile.write_text = instead                             # type: ignore[method-assign]
     written.remove = lambda path: files.pop(path, None)        # type: ignore[assignment]
     try:
         yield
     finally:
-        StateFile.text, StateFile.write = text, write          # type: ignore[method-assign]
+        StateFile.text, StateFile.write_text = text, write     # type: ignore[method-assign]
         written.remove = remove
 
 
@@ -269,8 +269,8 @@ def files() -> dict[str, tuple[Callable[[bytes], object], Sequence[bytes]]]:
         ("state of what was told", "told.json", _told, [
             dump({"sections": {name: Failure(NOW - 60, "x", NOW - 6, NOW)._asdict()
                                for name in ("", "a", "b")}, "lines": {"a#": NOW - 9}})]),
-        ("state of pairs", "pairs.json", _pairs, [
-            dump({"revoked": "", "/a": f"{PAIR} {text(SAYS)}", "/c": OTHER_PAIR})]),
+        ("state of pairs", "pairs", _pairs, [
+            f"revoked\n{PAIR}|{text(SAYS)}\n{OTHER_PAIR}|\n".encode()]),
         ("state of requests", f"requests/{filename_of('a', 'csr-')}", _requests, [_kept()]),
         ("state of what takes its place", "installing.json", _entries, [
             dump({name: {**Entry((), 0, 3, True)._asdict(), "steps": [

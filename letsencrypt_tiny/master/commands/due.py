@@ -69,7 +69,7 @@ class Judge:
         found = self._read(section, state)
         verdict = self._decide(section, found, state, now, min_days, renewal_known)
         if not (verdict.due or found.uncompared or found.certificate is None):
-            self._pairs.seen(section.outputs[0], found.pair, found.changed, time.time(),
+            self._pairs.seen(found.pair, found.changed, time.time(),
                              summary(found.certificate))
         return verdict, found.certificate
 
@@ -98,20 +98,20 @@ class Judge:
         found = installed.read(section, self._vicinity)
         if section.in_token and state.key != section.key:
             found = found._replace(uncompared=True)
-        place = section.outputs[0]
         if not found.uncompared:
             return found
-        if self._pairs.fits(place, found.pair):
+        if self._pairs.fits(found.pair):
             return found._replace(uncompared=False)
         from ..pki import keys
         compared = keys.compare(self._config.openssl, section, found, self._keys)
         if not compared.uncompared:
-            self._pairs.seen(place, found.pair, found.changed, time.time())
+            self._pairs.seen(found.pair, found.changed, time.time())
         return compared
 
-    def keep(self) -> None:
-        """What was compared needs not be the next time.  For a run that holds the lock."""
-        self._pairs.keep()
+    def keep(self, complete: bool = False) -> None:
+        """What was compared needs not be the next time.  For a run that holds the lock; it is
+        ``complete`` if it has looked at all sections."""
+        self._pairs.keep(complete)
 
 
 class Inquirer:

@@ -140,7 +140,7 @@ def _judge(config: Config, options: Options, lives: Iterable[Life], vicinity: Vi
         ask(config, renewals, questions)
     for number, life in later:
         yield number, life, decide(life)
-    judge.keep()
+    judge.keep(complete=not options.sections)
 
 
 def _wants(options: Options, life: Life, verdict: Due, vicinity: Vicinity) -> bool:

@@ -78,14 +78,14 @@ def unchanged(section: Section, vicinity: Vicinity, known: Pairs) -> Installed |
     is in them."""
     outputs = section.outputs
     place = outputs[0]
-    if not known.has(place):
+    if known.empty:
         return None
     try:
         near = vicinity.directory(os.path.dirname(place), section.trusted)
         pair = pairs.identity(near.look(section.key), near.look(place))
     except (OSError, Error):   # what is wrong, whoever reads them finds
         return None
-    summary = known.summary(place, pair)
+    summary = known.summary(pair)
     if summary is None:
         return None
     missing, access = _outputs(outputs, near)

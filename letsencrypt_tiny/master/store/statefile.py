@@ -51,8 +51,12 @@ class StateFile:
 
         Not ``durable``: after a power cut the old one, or none, is as good.
         """
+        self.write_text(dump(values) + b"\n", durable)
+
+    def write_text(self, text: bytes, durable: bool = False) -> None:
+        """The same of what is no object."""
         make_directory(self._directory)
-        files.install([files.File(self.path, dump(values) + b"\n", None, 0o600)], durable=durable)
+        files.install([files.File(self.path, text, None, 0o600)], durable=durable)
 
     def try_to_write(self, values: JsonObject, quiet: bool = False) -> None:
         """The same of what is no loss: a failure is a warning, unless others tell (``quiet``)."""

@@ -192,34 +192,36 @@ def parse(text: str, path: str, lacme: bool = False) -> dict[str, Settings]:
     for before, part in _parts(text):
         found = _parse_part(part, path, before)
         if before and not result.keys().isdisjoint(found):
-            _parse_part(text.split("\n"), path, 0)   # which says what is there twice, and where
+            _parse_part(text, path, 0)   # which says what is there twice, and where
         result.update(found)
     return result
 
 
-def _parts(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the lines of a file in parts of whole sections, with the number of lines before it.
+def _parts(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the text of a file in parts of whole sections, each with the number of lines before it.
 
     configobj takes 3 kB for a section, and some for a line: it has a few at a time.
     """
     start = before = 0
     while True:
         end = text.find("\n[", start + PART)
-        part = text[start:end if end >= 0 else None].split("\n")
+        part = text[start:end if end >= 0 else None]
         yield before, part
         if end < 0:
             return
-        start, before = end + 1, before + len(part)
+        start, before = end + 1, before + part.count("\n") + 1
 
 
 def _without_comments(lines: list[str]) -> list[str]:
     return ["" if line.lstrip()[:1] in (";", "#") else line for line in lines]
 
 
-def _parse_part(lines: list[str], path: str, before: int) -> dict[str, Settings]:
+def _parse_part(part: str, path: str, before: int) -> dict[str, Settings]:
     from configobj import ConfigObj, ConfigObjError
-    lines = [_HEADER_COMMENT.sub(r"\1", line) if "[" in line else line
-             for line in _without_comments(lines)]
+    lines = part.split("\n")
+    if "#" in part or ";" in part:
+        lines = [_HEADER_COMMENT.sub(r"\1", line) if "[" in line else line
+                 for line in _without_comments(lines)]
     _check(lines, path, before)
     try:
         # _inspec: values come as written, with no meaning given to quotes and “#” (§ above)

@@ -95,10 +95,11 @@ def _memory(results: Results) -> str:
 
 def _scan(results: Results) -> str:
     rows = [[row["program"], str(row["sections"]), f"{row['wall']:.3f}", f"{row['cpu']:.3f}",
-             str(row["executed"]), str(row["internet"]), f"{row['peak'] / 2**20:.1f}"]
+             f"{row['first']:.3f}", str(row["executed"]), str(row["internet"]),
+             f"{row['peak'] / 2**20:.1f}"]
             for row in results.get("scan", [])]
-    return table(["program", "sections", "wall s", "CPU s", "programs executed",
-                  "Internet sockets", "peak MiB"], rows, "lrrrrrr") if rows else ""
+    return table(["program", "sections", "wall s", "CPU s", "first run's", "programs executed",
+                  "Internet sockets", "peak MiB"], rows, "lrrrrrrr") if rows else ""
 
 
 def _signer(results: Results) -> str:

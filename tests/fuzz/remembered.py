@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from letsencrypt_tiny.common.wire.jsonfields import JsonObject, dump
+from letsencrypt_tiny.common.wire.jsonfields import dump
 from letsencrypt_tiny.common.wire.order import Directory
+from letsencrypt_tiny.common.x509.summary import Summary, text
 from letsencrypt_tiny.dns import journal as published
 from letsencrypt_tiny.master.store import files as written
 from letsencrypt_tiny.master.store.entry import Entries, Entry, Step
@@ -38,6 +39,8 @@ STATE = SectionState(URL, DIGEST, f"{URL}/o/1", "ab" * 32, True, True, 7, failur
                      why="no", wish="12345678")
 PAUSE = Pause("down", NOW + 60, 60)
 RENEWAL = Renewal("aki.serial", NOW + 900, NOW, NOW + 60, NOW + 30, NOW + 7, 0, 0, 0, f"{URL}/why")
+PAIR, OTHER_PAIR = "1 2 3 4 5 6 7 8 9 10", "1 2 3 4 5 6 7 8 9 11"
+SAYS = Summary(NOW - 60, NOW + 60, "aki.serial", (("dns", "a.example"), ("ip", "2001:db8::1")))
 
 # What reads a file in a state directory: afterwards it returns what was there
 Look = Callable[[str], object]
@@ -144,11 +147,13 @@ def _told(room: str) -> object:
 
 def _pairs(room: str) -> object:
     pairs = Pairs(room)
-    found = pairs.fits("/a", "1 2 3")
-    pairs.seen("/b", "4 5 6", NOW - 60, NOW)
+    found = pairs.fits(PAIR), pairs.summary(PAIR)
+    pairs.seen(OTHER_PAIR, NOW - 60, NOW, SAYS)
     pairs.keep()
-    _agree((Pairs(room).fits("/a", "1 2 3"), Pairs(room).fits("/b", "4 5 6")), (found, True))
-    return found
+    again = Pairs(room)
+    _agree((again.fits(OTHER_PAIR), again.summary(OTHER_PAIR)), (True, SAYS))
+    _agree((again.fits(PAIR), again.summary(PAIR)), found)
+    return found[0] and found[1] is not None
 
 
 def _requests(room: str) -> object:
@@ -196,17 +201,17 @@ def _left(path: Path) -> object:
 def _held(path: str, data: bytes) -> Iterator[None]:
     """State files are in memory meanwhile; there is one."""
     files = {path: data}
-    text, write, remove = StateFile.text, StateFile.write, written.remove
+    text, write, remove = StateFile.text, StateFile.write_text, written.remove
 
-    def instead(self: StateFile, values: JsonObject, durable: bool = False) -> None:
-        files[self.path] = dump(values) + b"\n"
+    def instead(self: StateFile, data: bytes, durable: bool = False) -> None:
+        files[self.path] = data
     StateFile.text = lambda self: files.get(self.path, b"")    # type: ignore[method-assign]
-    StateFile.write = instead                                  # type: ignore[method-assign]
+    StateFile.write_text = instead                             # type: ignore[method-assign]
     written.remove = lambda path: files.pop(path, None)        # type: ignore[assignment]
     try:
         yield
     finally:
-        StateFile.text, StateFile.write = text, write          # type: ignore[method-assign]
+        StateFile.text, StateFile.write_text = text, write     # type: ignore[method-assign]
         written.remove = remove
 
 
@@ -264,7 +269,8 @@ def files() -> dict[str, tuple[Callable[[bytes], object], Sequence[bytes]]]:
         ("state of what was told", "told.json", _told, [
             dump({"sections": {name: Failure(NOW - 60, "x", NOW - 6, NOW)._asdict()
                                for name in ("", "a", "b")}, "lines": {"a#": NOW - 9}})]),
-        ("state of pairs", "pairs.json", _pairs, [dump({"/a": "1 2 3", "/c": "4 5 6"})]),
+        ("state of pairs", "pairs", _pairs, [
+            f"revoked\n{PAIR}|{text(SAYS)}\n{OTHER_PAIR}|\n".encode()]),
         ("state of requests", f"requests/{filename_of('a', 'csr-')}", _requests, [_kept()]),
         ("state of what takes its place", "installing.json", _entries, [
             dump({name: {**Entry((), 0, 3, True)._asdict(), "steps": [

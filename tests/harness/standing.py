@@ -85,7 +85,7 @@ class Ground:
         for section in certificates.load(config).sections.values():
             found = installed.read(section)
             if found.uncompared:
-                pairs.seen(section.outputs[0], found.pair, found.changed, time.time() + DAY)
+                pairs.seen(found.pair, found.changed, time.time() + DAY)
         pairs.keep()
 
     def write(self, file: str, text: str | bytes) -> None:

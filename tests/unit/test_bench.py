@@ -99,8 +99,8 @@ RESULTS: dict[str, Any] = {
     "programs": [fact(OURS), fact(LACME)], "memory": {50: 1, 3000: 1},
     "far": [{"slow": slow, **row} for slow in (False, True) for row in (
         sample(OURS), sample(OURS, 50), sample("lego"), sample("acme-tiny"))],
-    "scan": [{"program": program, "sections": size, "wall": 1.0, "cpu": 1.0, "executed": 0,
-              "internet": 0, "peak": 1} for program, size in (
+    "scan": [{"program": program, "sections": size, "wall": 1.0, "cpu": 1.0, "first": 1.0,
+              "executed": 0, "internet": 0, "peak": 1} for program, size in (
                   (OURS, 1000), (OURS, 10000), (OURS, 100000), (LACME, 1000))],
     "signer": [{"program": program, "key": key, "connections": number, "rate": 1000.0,
                 "one_core": one_core} for program in (SIGNER, "lacme-accountd")

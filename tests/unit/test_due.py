@@ -250,9 +250,9 @@ def test_pairs_are_remembered(site: Site, monkeypatch: pytest.MonkeyPatch) -> No
     compared: list[str] = []
     compare = pki_keys.compare
 
-    def counting(command: str, section: Section, found: Installed) -> Installed:
+    def counting(command: str, section: Section, found: Installed, near: Vicinity) -> Installed:
         compared.append(section.name)
-        return compare(command, section, found)
+        return compare(command, section, found, near)
     monkeypatch.setattr(pki_keys, "compare", counting)
 
     def look() -> bool:

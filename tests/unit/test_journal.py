@@ -40,7 +40,7 @@ def test_sections(top: Path) -> None:
     assert Journal(f"{top}/state").section("a") == FULL
     assert known.section("b") == SectionState()
     assert known.known() == {"cert-a.json", "cert-b.json"}
-    assert known.has("a", known.known()) and not known.has("c", known.known())
+    assert list(known.sections("acb")) == [known.section("a"), SectionState(), known.section("b")]
     known.remember("a", SectionState())
     assert known.section("a") == SectionState()
 
@@ -189,7 +189,7 @@ def test_names_are_quoted(top: Path) -> None:
         known.remember(name, SectionState(not_before=number + 1))
     for number, name in enumerate(NAMES):
         assert known.section(name).not_before == number + 1, "each name has a file of its own"
-        assert known.has(name, known.known())
+        assert list(known.sections([name])) == [known.section(name)] != [SectionState()]
     assert os.listdir(top) == ["state"] and len(known.known()) == len(NAMES)
     for entry in os.scandir(top / "state"):
         assert entry.is_file() and entry.name.isascii() and entry.name.startswith("cert-")

@@ -35,43 +35,45 @@ def top() -> Iterator[Path]:
 
 def test_a_pair(top: Path) -> None:
     known = Pairs(str(top))
-    assert not known.fits("/c", "1 2") and not known.fits("/c", "")
-    known.seen("/c", "1 2", NOW - 60, NOW)
-    known.seen("/d", "", NOW - 60, NOW)      # a key in a token
+    assert known.empty and not known.fits("1 2") and not known.fits("")
+    known.seen("1 2", NOW - 60, NOW)
+    known.seen("", NOW - 60, NOW)      # a key in a token
     known.keep()
     for again in known, Pairs(str(top)):
-        assert again.fits("/c", "1 2") and not again.fits("/c", "1 3")
-        assert not again.fits("/e", "1 2") and not again.fits("/d", "")
+        assert again.fits("1 2") and not again.fits("1 3") and not again.fits("")
+        assert not again.empty
 
 
 @pytest.mark.parametrize("changed", [NOW, NOW - 1, NOW + 3600])
 def test_what_changed_just_now_is_not_remembered(changed: float, top: Path) -> None:
     known = Pairs(str(top))
-    known.seen("/c", "1 2", changed, NOW)
+    known.seen("1 2", changed, NOW)
     known.keep()
-    assert not known.fits("/c", "1 2") and os.listdir(top) == []
+    assert not known.fits("1 2") and os.listdir(top) == []
 
 
-@pytest.mark.parametrize("text", [b"", b"junk", b"[]", b'{"/c": 7}', b'{"/c": ["1 2"]}'])
+@pytest.mark.parametrize("text", [
+    b"", b"junk", b"\n", b"revoked", b"revoked\n1 2", b"1 2|", b"\xff|\0\n" * 9,
+    b"revoked\n1 2 |\n", b"x" * (pairs.MAX_SIZE + 1), b'{"/c": "1 2"}'], ids=range(10))
 def test_a_file_that_is_broken(text: bytes, top: Path) -> None:
-    (top / "pairs.json").write_bytes(text)
-    (top / "pairs.json").chmod(0o600)
+    (top / "pairs").write_bytes(text)
+    (top / "pairs").chmod(0o600)
     known = Pairs(str(top))
-    assert not known.fits("/c", "1 2")
-    known.seen("/c", "1 2", NOW - 60, NOW)
+    assert not known.fits("1 2")
+    known.seen("1 2", NOW - 60, NOW)
     known.keep()
-    assert Pairs(str(top)).fits("/c", "1 2")
+    assert Pairs(str(top)).fits("1 2")
 
 
 def test_what_somebody_else_could_have_written_is_not_believed(top: Path) -> None:
-    (top / "pairs.json").write_text('{"/c": "1 2"}')
-    (top / "pairs.json").chmod(0o666)
-    assert not Pairs(str(top)).fits("/c", "1 2")
+    (top / "pairs").write_text("revoked\n1 2|\n")
+    (top / "pairs").chmod(0o666)
+    assert not Pairs(str(top)).fits("1 2")
 
 
 def test_that_it_cannot_be_written_is_no_loss(top: Path) -> None:
     known = Pairs(f"{top}/no/such/state")
-    known.seen("/c", "1 2", NOW - 60, NOW)
+    known.seen("1 2", NOW - 60, NOW)
     known.keep()
 
 
@@ -79,9 +81,52 @@ def test_no_more_than_so_many(top: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(pairs, "MAX_PAIRS", 3)
     for number in range(5):
         known = Pairs(str(top))
-        known.seen(f"/{number}", "1 2", NOW - 60, NOW)
+        known.seen(f"1 {number}", NOW - 60, NOW)
         known.keep()
-    assert [number for number in range(5) if Pairs(str(top)).fits(f"/{number}", "1 2")] == [2, 3, 4]
+    assert [number for number in range(5) if Pairs(str(top)).fits(f"1 {number}")] == [2, 3, 4]
+
+
+def test_more_than_so_many_at_once(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same ones are known each time, and nothing is written for those that are too many."""
+    monkeypatch.setattr(pairs, "MAX_PAIRS", 3)
+    known = Pairs(str(top))
+    known.seen("gone", NOW - 60, NOW)
+    known.keep()
+    written: list[int] = []
+    for _ in range(3):
+        known = Pairs(str(top))
+        found = []
+        for number in range(5):
+            if known.fits(f"1 {number}"):
+                found.append(number)
+            else:
+                known.seen(f"1 {number}", NOW - 60, NOW)
+        known.keep()
+        written.append((top / "pairs").stat().st_ino)
+    assert found == [0, 1, 2] and written[1] == written[2]
+
+
+def test_what_is_there_no_more_is_forgotten(top: Path) -> None:
+    """By a run that has looked at all; by another one it is not known to be gone."""
+    for new, complete in ("3", False), ("4", True):
+        known = Pairs(str(top))
+        known.seen("1", NOW - 60, NOW)
+        known.seen("2", NOW - 60, NOW)
+        known.keep()
+        known = Pairs(str(top))
+        assert known.fits("1")
+        known.seen(new, NOW - 60, NOW)
+        known.keep(complete)
+        again = Pairs(str(top))
+        assert [again.fits(pair) for pair in ("1", "2", new)] == [True, not complete, True]
+
+
+def test_the_file_of_before_is_removed(top: Path) -> None:
+    (top / "pairs.json").write_text('{"/c": "1 2"}')
+    known = Pairs(str(top))
+    known.seen("1 2", NOW - 60, NOW)
+    known.keep()
+    assert os.listdir(top) == ["pairs"]
 
 
 def test_identity(top: Path) -> None:

@@ -192,7 +192,7 @@ def test_state_that_is_half_written_or_worse(content: bytes, near: Ground,
                                              capsys: pytest.CaptureFixture[str]) -> None:
     """What is readable of it is shown, and nothing that a terminal would obey."""
     state = near.machine.lib / "state"
-    for file in ("troubles.json", "renewals.json", "outages.json", "cert-near.json", "pairs.json",
+    for file in ("troubles.json", "renewals.json", "outages.json", "cert-near.json", "pairs",
                  "tally.json", "revoked.json"):
         before = (state / file).read_bytes() if (state / file).exists() else None
         near.write(file, content)

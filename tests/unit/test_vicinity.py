@@ -205,3 +205,28 @@ def test_other_links_are_walked(top: Path, target: str, monkeypatch: pytest.Monk
         except (OSError, Error):
             pass
     assert f"{top}/a" in walked
+
+
+def test_what_is_to_be_believed(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As trusted.open_unchangeable does it, which is asked about whatever isn't plainly ours."""
+    file = top / "a/file"
+    near = Vicinity().directory(str(file.parent), 0)
+    (top / "a/link").symlink_to("file")
+    for path in file, top / "a/link", top / "b/file":
+        descriptor = near.open_unchangeable(str(path))
+        assert os.read(descriptor, 100).decode() == ("b" if "/b/" in str(path) else "a")
+        os.close(descriptor)
+    with pytest.raises(FileNotFoundError):
+        near.open_unchangeable(f"{top}/a/none")
+    with pytest.raises(Error, match="not a plain file"):
+        Vicinity().directory(str(top), 0).open_unchangeable(f"{top}/a")
+    for mode, owner in ((0o602, 0), (0o620, 0), (0o600, NOBODY.pw_uid)):
+        file.chmod(mode)
+        os.chown(file, owner, NOBODY.pw_gid)
+        with pytest.raises(trusted.Untrusted):
+            near.open_unchangeable(str(file))
+    os.chown(file, 0, 0)
+    file.chmod(0o600)
+    walked = walks(monkeypatch)
+    os.close(near.open_unchangeable(str(file)))
+    assert walked == []

@@ -8,6 +8,7 @@ from ...common import log
 from ...common.clock import DAY
 from ...common.errors import Error, UsageError, did_you_mean
 from ...common.x509.certificate import Certificate
+from ...common.x509.summary import summary
 from ..plan import ari, issuers, renewal
 from ..plan.issuers import Issuer
 from ..plan.renewal import Due
@@ -42,6 +43,7 @@ class Judge:
         """``vicinity``: sections are looked at one after the other."""
         self._config = config
         self._vicinity = vicinity
+        self._keys = Vicinity()   # which may be elsewhere
         self._known = issuers.configured(config)
         self._revoked = Journal(config.state_directory).revoked()
         self._pairs = Pairs(config.state_directory)
@@ -52,12 +54,32 @@ class Judge:
 
         ``renewal_known`` is what the CA has said of the certificate that the section had then.
         """
+        found = installed.unchanged(section, self._vicinity, self._pairs)
+        if found is not None:
+            verdict = self._decide(section, found, state, now, min_days, renewal_known)
+            if not verdict.due:
+                return verdict
+        return self.examine(section, state, now, min_days, renewal_known)[0]
+
+    def examine(self, section: Section, state: SectionState, now: float,
+                min_days: int | None = None, renewal_known: Renewal = NOTHING
+                ) -> tuple[Due, Certificate | None]:
+        """As ``decide``, by the files alone, whatever is remembered of what is in them; return
+        the certificate, too."""
         found = self._read(section, state)
+        verdict = self._decide(section, found, state, now, min_days, renewal_known)
+        if not (verdict.due or found.uncompared or found.certificate is None):
+            self._pairs.seen(found.pair, found.changed, time.time(),
+                             summary(found.certificate))
+        return verdict, found.certificate
+
+    def _decide(self, section: Section, found: Installed, state: SectionState, now: float,
+                min_days: int | None, renewal_known: Renewal) -> Due:
         if min_days is None:
             section = _bounded(section, found)
-        said = NOTHING
-        if found.certificate is not None and section.ari:
-            said = ari.about(renewal_known, found.certificate, state.installed)
+        said, certificate = NOTHING, found.certificate or found.summary
+        if certificate is not None and section.ari and renewal_known is not NOTHING:
+            said = ari.about(renewal_known, certificate, state.installed)
         verdict = renewal.decide(section, found, state, now, min_days,
                                  {self._known[name].directory for name in section.issuers},
                                  self._revoked, said)
@@ -76,18 +98,20 @@ class Judge:
         found = installed.read(section, self._vicinity)
         if section.in_token and state.key != section.key:
             found = found._replace(uncompared=True)
-        place = section.outputs[0]
-        if not found.uncompared or self._pairs.fits(place, found.pair):
+        if not found.uncompared:
             return found
+        if self._pairs.fits(found.pair):
+            return found._replace(uncompared=False)
         from ..pki import keys
-        compared = keys.compare(self._config.openssl, section, found)
+        compared = keys.compare(self._config.openssl, section, found, self._keys)
         if not compared.uncompared:
-            self._pairs.seen(place, found.pair, found.changed, time.time())
+            self._pairs.seen(found.pair, found.changed, time.time())
         return compared
 
-    def keep(self) -> None:
-        """What was compared needs not be the next time.  For a run that holds the lock."""
-        self._pairs.keep()
+    def keep(self, complete: bool = False) -> None:
+        """What was compared needs not be the next time.  For a run that holds the lock; it is
+        ``complete`` if it has looked at all sections."""
+        self._pairs.keep(complete)
 
 
 class Inquirer:
@@ -167,7 +191,7 @@ def _chain(section: Section) -> list[Certificate]:
 
 def _bounded(section: Section, found: Installed) -> Section:
     """Without its min-days, if new certificates would be due again within a day: at each run."""
-    days, certificate = section.min_days, found.certificate
+    days, certificate = section.min_days, found.certificate or found.summary
     if days is None or days <= 0 or certificate is None:
         return section
     lifetime = certificate.not_after - certificate.not_before

@@ -4,7 +4,7 @@ import time
 
 from ...common import log
 from ...common.errors import Error
-from ...common.x509.certificate import Certificate
+from ...common.x509.summary import Known
 from ..plan import backoff, lifecycle
 from ..plan.lifecycle import Facts
 from ..report.run import Report
@@ -28,7 +28,7 @@ class Life:
         self.due: bool | None = None      # None: not known
         self.twin: "Life | None" = None   # ordered in this run, too, and installed together
         self.full: dict[str, str] = {}    # CAs (directories) that a limit keeps from it, and why
-        self.certificate: Certificate | None = None   # that is installed
+        self.certificate: Known | None = None   # that is installed
         self.report = report
         self.unwritten = False            # what became of it could not be written down, as was told
         self._journal = journal

@@ -21,7 +21,7 @@ from ..report.run import Report
 from ..settings.certificates import Certificates
 from ..settings.main import Config
 from ..store.installed import Busy, check_authorities
-from ..store.journal import Journal, SectionState
+from ..store.journal import Journal
 from ..store.renewals import Renewals
 from ..store.troubles import Troubles
 from ..store.vicinity import Vicinity
@@ -32,8 +32,6 @@ from .wishes import settle
 
 if TYPE_CHECKING:
     from .suggestions import Question
-
-_UNKNOWN = SectionState()
 
 
 class Options(NamedTuple):
@@ -84,9 +82,7 @@ def _read(certificates: Certificates, options: Options, journal: Journal, report
     sections, faults = due.select(certificates, options.sections)
     for name, fault in faults.items():
         report.failed(name, str(fault))
-    known = journal.known()
-    for section in sections:
-        state = journal.section(section.name) if journal.has(section.name, known) else _UNKNOWN
+    for section, state in zip(sections, journal.sections(section.name for section in sections)):
         yield Life(section, state, journal, report)
 
 
@@ -144,7 +140,7 @@ def _judge(config: Config, options: Options, lives: Iterable[Life], vicinity: Vi
         ask(config, renewals, questions)
     for number, life in later:
         yield number, life, decide(life)
-    judge.keep()
+    judge.keep(complete=not options.sections)
 
 
 def _wants(options: Options, life: Life, verdict: Due, vicinity: Vicinity) -> bool:

@@ -70,10 +70,8 @@ class _Look:
 
     def all(self, sections: Sequence[Section]) -> Iterator[Standing]:
         """Yield how they stand."""
-        remembered = self._journal.known()
-        for section in sections:
-            state = self._journal.section(section.name) \
-                if self._journal.has(section.name, remembered) else SectionState()
+        for section, state in zip(sections, self._journal.sections(
+                section.name for section in sections)):
             try:
                 yield self._one(section, state)
             except Busy as exc:
@@ -85,18 +83,19 @@ class _Look:
 
     def _one(self, section: Section, state: SectionState) -> Standing:
         suggested = self._renewals.of(section.name)
-        verdict = self._judge.decide(section, state, self._now, renewal_known=suggested)
-        made = self._without(section, state, verdict.certificate)._replace(
+        verdict, certificate = self._judge.examine(section, state, self._now,
+                                                   renewal_known=suggested)
+        made = self._without(section, state, certificate)._replace(
             due=verdict.due, reason=verdict.reason)
         if verdict.due:
             made = made._replace(waiting=self._waiting(section, state, verdict))
-        if verdict.certificate is None:
+        if certificate is None:
             return made
         return made._replace(
-            certificate=verdict.certificate, profile=state.profile or "",
-            key_type=key_type(verdict.certificate.spki),
+            certificate=certificate, profile=state.profile or "",
+            key_type=key_type(certificate.spki),
             chain=_chain(section, self._vicinity) if self._chains else (),
-            **_times(section, state, verdict, verdict.certificate, suggested))
+            **_times(section, state, verdict, certificate, suggested))
 
     def _waiting(self, section: Section, state: SectionState, verdict: Due) -> Waiting | None:
         """Return what the next run would not order it for, though it is due."""

@@ -7,7 +7,7 @@ that the server has asked for is kept to but by who names the section.
 from typing import NamedTuple
 
 from ...common.clock import when
-from ...common.x509.certificate import Certificate
+from ...common.x509.summary import Known
 from ..plan import backoff, issuers, renewal
 from ..settings.certificates import Section
 from ..settings.main import Config
@@ -35,7 +35,7 @@ class Waits:
         self._outages = Outages(config.state_directory)
         self._known = issuers.configured(config)
 
-    def of(self, section: Section, state: SectionState, certificate: Certificate | None,
+    def of(self, section: Section, state: SectionState, certificate: Known | None,
            now: float) -> Wait | None:
         """Return what a section waits for; None if it is for nothing.
 

@@ -6,7 +6,8 @@ from ...common import log
 from ...common.errors import Error
 from ..settings.certificates import Section
 from ..store.installed import Installed
-from ..store.keys import MAX_KEY, fingerprint, open_key
+from ..store.keys import fingerprint, open_key, read_key
+from ..store.vicinity import Vicinity
 from . import check, openssl
 
 
@@ -29,8 +30,10 @@ def public_key(command: str, section: Section) -> bytes:
         os.close(key)
 
 
-def compare(command: str, section: Section, installed: Installed) -> Installed:
-    """Return ``installed`` with what is wrong with its key, by ``command`` (openssl).
+def compare(command: str, section: Section, installed: Installed, vicinity: Vicinity
+            ) -> Installed:
+    """Return ``installed`` with what is wrong with its key, by ``command`` (openssl), in the
+    ``vicinity`` of others.
 
     It is ``uncompared`` still if nobody can tell.  Raises nothing.
     """
@@ -38,7 +41,7 @@ def compare(command: str, section: Section, installed: Installed) -> Installed:
         return installed
     spki = installed.certificate.spki
     try:
-        fits = _written(section) == spki or public_key(command, section) == spki
+        fits = _written(section, vicinity) == spki or public_key(command, section) == spki
     except FileNotFoundError:
         return installed._replace(misfit=f"its private key {section.key} is missing")
     except (OSError, Error) as exc:   # status may be asked for by somebody else than root
@@ -49,16 +52,12 @@ def compare(command: str, section: Section, installed: Installed) -> Installed:
     return installed._replace(misfit=f"it is not for the private key {section.key}")
 
 
-def _written(section: Section) -> bytes | None:
+def _written(section: Section, vicinity: Vicinity) -> bytes | None:
     """Return the public key that stands in a section's key file, as openssl would read it, if it is
     of a usual form.  Raises as ``public_key``."""
     if section.in_token:
         return None
-    key = open_key(section.key, section.trusted, section.group)
-    try:
-        return check.public_key(os.pread(key, MAX_KEY, 0))
-    finally:
-        os.close(key)
+    return check.public_key(read_key(section.key, section.trusted, section.group, vicinity))
 
 
 def check_unchanged(command: str, section: Section, seen: bytes, spki: bytes) -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...common.clock import DAY, when
 from ...common.log import printable
-from ...common.x509.certid import cert_id
-from ...common.x509.certificate import Certificate
+from ...common.x509.summary import Known, called
 from ..settings.certificates import Section
 from ..store.journal import SectionState
 from ..store.renewals import NOTHING, Renewal
@@ -26,10 +25,10 @@ PAUSE = 60             # seconds, after a failure that may pass; then twice as m
 REST = DAY             # seconds, or a quarter of the lifetime, have gone by
 
 
-def about(known: Renewal, certificate: Certificate, installed: int) -> Renewal:
+def about(known: Renewal, certificate: Known, installed: int) -> Renewal:
     """Return what is ``known`` if it is about ``certificate``, which was ``installed`` (Unix time,
     0: who knows); else that nothing is, but for the window that made us order it."""
-    name = cert_id(certificate)
+    name = called(certificate)
     if known.certificate == name:
         return known
     used = known if known.start and known.moment <= installed + RUNS else NOTHING
@@ -77,7 +76,7 @@ def suggested(known: Renewal) -> bool:
     return bool(known.start) and (known.start, known.end) != (known.used_start, known.used_end)
 
 
-def due(known: Renewal, certificate: Certificate, installed: int, now: float) -> bool:
+def due(known: Renewal, certificate: Known, installed: int, now: float) -> bool:
     """Say whether the CA's window has a certificate renewed in this run.
 
     If the moment comes before the next run, it is now (§4.2), unless the window has not begun and
@@ -109,7 +108,7 @@ def explained(known: Renewal) -> str:
     return f" (see {printable(known.explanation, 300)})" if known.explanation else ""
 
 
-def replaces(section: Section, certificate: Certificate | None, state: SectionState,
+def replaces(section: Section, certificate: Known | None, state: SectionState,
              directory: str) -> str | None:
     """Return what the new order of a section says that it replaces (§5), None if nothing.
 
@@ -120,4 +119,4 @@ def replaces(section: Section, certificate: Certificate | None, state: SectionSt
             or state.issuer != directory \
             or not set(certificate.names).intersection(section.identifiers):
         return None
-    return cert_id(certificate) or None
+    return called(certificate) or None

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ...common.wire.order import Order
-from ...common.x509.certificate import Certificate
+from ...common.x509.summary import Known
 from ...common.x509.csr import CSR
 from ..settings.certificates import Section
 from ..store.journal import SectionState
@@ -64,7 +64,7 @@ class OrderPlan(NamedTuple):
 
 def plan(section: Section, issuer: Issuer, csr: CSR, state: SectionState,
          challenges: tuple[str, ...], new_key: bytes | None = None,
-         seen: bytes = b"", certificate: Certificate | None = None) -> OrderPlan:
+         seen: bytes = b"", certificate: Known | None = None) -> OrderPlan:
     """Plan the order of a section; an earlier one is taken up if it is for the same key.
 
     ``certificate`` is what is installed, if anything.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ...common.clock import DAY, when
 from ...common.x509.certificate import Certificate
+from ...common.x509.summary import Known
 from ..settings.certificates import Section
 from ..store.installed import Access, Installed
 from ..store.journal import Revoked, SectionState
@@ -30,7 +31,7 @@ class Due(NamedTuple):
 
     due: bool
     reason: str
-    certificate: Certificate | None = None   # that is installed
+    certificate: Known | None = None   # that is installed
     timely: bool = False     # nothing but the time decides: so the CA may be asked (plan/ari.py)
     welcome: bool = False    # the CA wishes it to be renewed right now
     access: Access = ()      # of the files that are installed
@@ -44,7 +45,7 @@ def decide(section: Section, installed: Installed, state: SectionState, now: flo
     one forces.  ``directories`` are those of its CAs, none: whichever they are; ``known`` is what
     the one that issued has said of this certificate."""
     days = section.min_days if min_days is None else min_days
-    certificate = installed.certificate
+    certificate = installed.certificate or installed.summary
     if certificate is None:
         return Due(True, installed.fault)
     if days is not None and days < 0:
@@ -57,7 +58,8 @@ def decide(section: Section, installed: Installed, state: SectionState, now: flo
         return Due(True, "its names have changed", certificate)
     if installed.misfit:
         return Due(True, installed.misfit, certificate)
-    change = _change(section, certificate, state, directories, revoked)
+    change = _unfit(installed.certificate, revoked) \
+        or _change(section, installed.certificate, state, directories)
     if change:
         return Due(True, change, certificate)
     if state.kept:
@@ -68,7 +70,7 @@ def decide(section: Section, installed: Installed, state: SectionState, now: flo
                     installed.access)
 
 
-def _by_time(certificate: Certificate, enough: float, installed: int, now: float, known: Renewal,
+def _by_time(certificate: Known, enough: float, installed: int, now: float, known: Renewal,
              may_wait: bool, access: Access) -> Due:
     """Decide about what is as it is wanted; ``enough`` seconds before its end it is renewed,
     earlier if the CA says so, and later if it ``may_wait``."""
@@ -88,9 +90,11 @@ def _by_time(certificate: Certificate, enough: float, installed: int, now: float
                enough=enough)
 
 
-def _change(section: Section, certificate: Certificate, state: SectionState,
-            directories: Collection[str], revoked: Revoked) -> str:
-    """Return why a certificate that is valid is not the one that is wanted, or ""."""
+def _unfit(certificate: Certificate | None, revoked: Revoked) -> str:
+    """Return why a certificate is none to keep, whatever is wanted, or ""; what is remembered
+    (None) is one to keep."""
+    if certificate is None:
+        return ""
     if certificate.issuer == certificate.subject:
         return "it is self-signed"
     if revoked.certificates or revoked.keys:
@@ -99,6 +103,12 @@ def _change(section: Section, certificate: Certificate, state: SectionState,
             return "its private key was compromised"
         if sha256(certificate.der).hexdigest() in revoked.certificates:
             return "it was revoked"
+    return ""
+
+
+def _change(section: Section, certificate: Certificate | None, state: SectionState,
+            directories: Collection[str]) -> str:
+    """Return why a certificate that is valid is not the one that is wanted, or ""."""
     # 1.0 remembered the CA of the last order alone
     issuer = state.issuer or (None if state.order else state.directory)
     if issuer and directories and issuer not in directories:
@@ -121,17 +131,19 @@ def _other_profile(section: Section, state: SectionState) -> bool:
     return told or section.profile != state.profile_wish
 
 
-def other_key_type(section: Section, certificate: Certificate, state: SectionState) -> bool:
-    """Say whether the setting key-type was changed, and wants a new key.
+def other_key_type(section: Section, certificate: Certificate | None, state: SectionState) -> bool:
+    """Say whether the setting key-type was changed, and wants a new key; where the certificate
+    was not read (None), whether it may.
 
     Where it wasn't, a key of another type is one that the administrator made.  One that is made
     ahead has the new type, and its time will come.
     """
     return not (section.next_key or section.in_token) and bool(state.key_type) \
-        and section.key_type not in (state.key_type, key_type(certificate.spki))
+        and section.key_type != state.key_type \
+        and (certificate is None or section.key_type != key_type(certificate.spki))
 
 
-def _enough(certificate: Certificate, days: int | None, installed: int) -> float:
+def _enough(certificate: Known, days: int | None, installed: int) -> float:
     """Return how long before its end a certificate ``installed`` some time ago (0: who knows) is
     renewed."""
     end = certificate.not_after

@@ -25,7 +25,7 @@ class Address(NamedTuple):
     port: int = 0
 
     def __str__(self) -> str:
-        import socket
+        import _socket as socket
         if self.family == socket.AF_UNIX:
             return self.host
         host = f"[{self.host}]" if self.family == socket.AF_INET6 else self.host
@@ -91,7 +91,7 @@ def _listen(text: str, port: int) -> tuple[Address, ...] | None:
 
 
 def _address(word: str, default: int) -> Address:
-    import socket   # which “auto” does not need
+    import _socket as socket   # which “auto” does not need; the rest of it takes 2 ms to load
     if word.startswith("/"):
         if len(os.fsencode(word)) > 107:   # sockaddr_un
             raise ValueError(f"“{word}” is too long for a UNIX socket (107 bytes)")

@@ -5,6 +5,8 @@ man page and a commented line of the configuration (a test compares them).
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 from ...common.inifile import Settings
@@ -73,4 +75,9 @@ R = TypeVar("R", bound=NamedTuple)
 
 def record(kind: type[R], values: Mapping[str, Any]) -> R:
     """Return the record of which ``values`` has all fields, and maybe those of others."""
-    return kind._make([values[field] for field in kind._fields])
+    return kind._make(_getter(kind._fields)(values))
+
+
+@lru_cache(32)   # each for up to 100,000 sections
+def _getter(fields: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    return itemgetter(*fields)

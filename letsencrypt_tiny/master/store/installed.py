@@ -12,8 +12,10 @@ from ...common import trusted
 from ...common.errors import Error
 from ...common.x509.certificate import Certificate, parse_certificate, parse_chain
 from ...common.x509.der import MAX_PEM, X509Error, read_block
+from ...common.x509.summary import Summary
 from ..settings.certificates import Section, SectionError
 from . import pairs
+from .pairs import Pairs
 from .vicinity import Directory, Vicinity
 
 _FIRST_READ = 8192   # bytes; most certificates are shorter
@@ -21,6 +23,7 @@ _FIRST_READ = 8192   # bytes; most certificates are shorter
 _OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 _END = b"-----END CERTIFICATE-----"
+_MODE = 0o7777   # stat.S_IMODE
 
 
 class Busy(Error):
@@ -41,6 +44,7 @@ class Installed(NamedTuple):
     changed: float = 0           # … and when one of both was changed last (Unix time)
     misfit: str = ""             # why the certificate is of no use with its private key
     access: Access = ()          # of the outputs that are there
+    summary: Summary | None = None   # instead of the certificate where that was not read
 
 
 def read(section: Section, vicinity: Vicinity | None = None) -> Installed:
@@ -69,27 +73,52 @@ def read(section: Section, vicinity: Vicinity | None = None) -> Installed:
         return Installed(fault=f"the installed certificate cannot be read ({why})")
 
 
-def _beside(section: Section, certificate: Certificate, near: Directory) -> Installed:
-    """Look at the other files."""
+def unchanged(section: Section, vicinity: Vicinity, known: Pairs) -> Installed | None:
+    """Look at the files of ``section`` without reading any; None unless all is ``known`` of what
+    is in them."""
     outputs = section.outputs
+    place = outputs[0]
+    if known.empty:
+        return None
+    try:
+        near = vicinity.directory(os.path.dirname(place), section.trusted)
+        pair = pairs.identity(near.look(section.key), near.look(place))
+    except (OSError, Error):   # what is wrong, whoever reads them finds
+        return None
+    summary = known.summary(pair)
+    if summary is None:
+        return None
+    missing, access = _outputs(outputs, near)
+    return Installed(None, "", missing, False, pair, 0, "", access, summary)
+
+
+def _outputs(outputs: list[str], near: Directory) -> tuple[str, Access]:
+    """Return which of the files is missing, "" for none, and how those are that are there."""
     missing = ""
     access: list[tuple[int, int, int]] = []
     for path in outputs:
         try:
             info = near.look(path)
-            access.append((stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid))
+            access.append((info.st_mode & _MODE, info.st_uid, info.st_gid))
         except FileNotFoundError:
             missing = missing or path
         except Error:   # of whoever may not look: it is there
             pass
+    return missing, tuple(access)
+
+
+def _beside(section: Section, certificate: Certificate, near: Directory) -> Installed:
+    """Look at the other files."""
+    outputs = section.outputs
+    missing, access = _outputs(outputs, near)
     if section.in_token:   # whether it is the one that it was the journal says
-        return Installed(certificate, missing=missing, access=tuple(access))
+        return Installed(certificate, missing=missing, access=access)
     misfit = ""
     try:
         key, own = near.look(section.key), near.look(outputs[0])
         # in order, for that is faster, and the way of nearly all
         return Installed(certificate, "", missing, True, pairs.identity(key, own),
-                         max(key.st_ctime, own.st_ctime), "", tuple(access))
+                         max(key.st_ctime, own.st_ctime), "", access)
     except FileNotFoundError:
         misfit = f"its private key {section.key} is missing"
     except trusted.Untrusted as exc:
@@ -97,7 +126,7 @@ def _beside(section: Section, certificate: Certificate, near: Directory) -> Inst
     except Error:   # status may be asked for by somebody else than root
         pass
     return Installed(certificate, missing=missing, uncompared=not misfit, misfit=misfit,
-                     access=tuple(access))
+                     access=access)
 
 
 def read_certificate(path: str, owner: int = 0, anybody: bool = False) -> Certificate:

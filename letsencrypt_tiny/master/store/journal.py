@@ -2,14 +2,15 @@
 
 ``accounts.json`` holds the account URL of each directory and key, ``directories.json`` what each
 directory says of its CA, ``revoked.json`` what we had revoked; a file for each section what is
-known of its certificate, and another one a chain that the CA has issued and that is not installed
-yet.  A state file that can't be read is as good as none: what is in it can be found out again, at
-the cost of a request or an order.  (What was revoked can't, and is written durably.)  One that
-somebody else could have written is an Error, whatever is asked.
+known of its certificate, and another one a chain that was issued and isn't installed yet.  A file
+that can't be read is as good as none: what is in it can be found out again, at the cost of a
+request or an order (but what was revoked, which is written durably).  One that somebody else
+could have written is an Error, whatever is asked.
 """
 
 import os
 import re
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...common import log, trusted
@@ -17,16 +18,16 @@ from ...common.errors import Error, ProtocolError
 from ...common.wire.jsonfields import JsonObject, get_bool, get_int, get_optional_str, get_strs
 from . import files, pending, revoked
 from .statefile import StateFile, make_directory
+from .vicinity import Directory, Vicinity
 
 if TYPE_CHECKING:
-    from ...common.wire.order import Account, Directory
+    from ...common.wire import order
 
 MAX_SIZE = 256 << 10   # bytes
 MAX_MOMENT = 1 << 40   # Unix time
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{0,200}\Z")
 _OTHER = re.compile(rb"[^A-Za-z0-9_.-]")
 _ACCOUNTS = "accounts.json"
-_REVOKED = "revoked.json"
 _DIRECTORIES = "directories.json"
 
 
@@ -81,15 +82,26 @@ class Journal:
 
     def section(self, name: str) -> SectionState:
         """Return what is remembered of the section ``name``."""
-        obj = self._file(filename_of(name)).read()
+        return self._section(filename_of(name))
+
+    def sections(self, names: Iterable[str]) -> Iterator[SectionState]:
+        """Yield what is remembered of each of many sections.  Raises Error as ``known``."""
+        known, nothing = self.known(), SectionState()
+        near = Vicinity().directory(self._directory, 0) if known else None
+        for file in map(filename_of, names):
+            yield self._section(file, near) if file in known else nothing
+
+    def _section(self, file: str, near: Directory | None = None) -> SectionState:
+        obj = StateFile(self._directory, file, MAX_SIZE, near).read()
         try:
-            return SectionState._make(
-                get_optional_str(obj, name) if default is None else
-                get_bool(obj, name) if default is False else _moment(obj, name)
-                for name, default in SectionState._field_defaults.items())
+            values: JsonObject = {
+                name: get_optional_str(obj, name) if default is None else
+                get_bool(obj, name) if default is False else get_int(obj, name, 0, MAX_MOMENT)
+                for name, default in SectionState._field_defaults.items() if name in obj}
         except ProtocolError as exc:
-            log.debug(f"{self._directory}/{filename_of(name)}: ignored: {exc}")
+            log.debug(f"{self._directory}/{file}: ignored: {exc}")
             return SectionState()
+        return SectionState(**values)
 
     def remember(self, name: str, state: SectionState) -> None:
         """Replace what is remembered of the section ``name``; raises Error."""
@@ -151,13 +163,13 @@ class Journal:
 
     def revoked(self) -> Revoked:
         """Return what was revoked by us."""
-        obj = self._file(_REVOKED).read()
+        obj = self._file(revoked.FILE).read()
         return Revoked(*(frozenset(revoked.digests(obj, member)) for member in Revoked._fields))
 
     def remember_revoked(self, certificate: bytes, key: bytes | None = None) -> None:
         """Remember that a certificate (DER) is revoked and, if its ``key``
         (SubjectPublicKeyInfo) is given, that this is compromised.  Raises Error."""
-        file = self._file(_REVOKED)
+        file = self._file(revoked.FILE)
         obj = file.read()
         revoked.add(obj, "certificates", certificate)
         if key is not None:
@@ -165,9 +177,8 @@ class Journal:
         file.write(obj, durable=True)   # nobody else knows of a key that was compromised
 
     def forget_revoked(self, certificate: bytes) -> None:
-        """A certificate (DER) is not revoked; its key stays what it is said to be.  Raises Error.
-        """
-        file = self._file(_REVOKED)
+        """A certificate (DER) is not revoked; its key stays what it was.  Raises Error."""
+        file = self._file(revoked.FILE)
         obj = file.read()
         revoked.take_back(obj, "certificates", certificate)
         file.write(obj)
@@ -188,13 +199,8 @@ class Journal:
         except (OSError, Error):
             return set()
 
-    def has(self, name: str, known: "set[str]") -> bool:
-        """True if ``known`` holds the file of the section ``name``."""
-        return filename_of(name) in known
-
     def account(self, directory: str, key: str) -> str:
-        """Return the URL of the account that ``key`` (its thumbprint) has at ``directory``, or "".
-        """
+        """Return the URL of the account of ``key`` (its thumbprint) at ``directory``, or ""."""
         return self.accounts(directory).get(key, "")
 
     def accounts(self, directory: str) -> dict[str, str]:
@@ -218,7 +224,7 @@ class Journal:
         accounts[directory] = known
         self._file(_ACCOUNTS).write(accounts)
 
-    def learn_account(self, directory: str, key: str, account: "Account") -> None:
+    def learn_account(self, directory: str, key: str, account: "order.Account") -> None:
         """Remember what a client says of the account of ``key`` (a thumbprint), and of no other.
 
         Not to know costs the next run a request, no more: a failure is a warning.
@@ -257,7 +263,7 @@ class Journal:
         except ProtocolError:
             return None
 
-    def learn_directory(self, directory: str, told: "Directory") -> None:
+    def learn_directory(self, directory: str, told: "order.Directory") -> None:
         """Remember what a client says of a directory; a failure is a warning, as above."""
         issuers = told.issuers or self.issuers(directory)
         if (self.issuers(directory), self.suggests(directory)) != (issuers, told.renewal_info):
@@ -283,16 +289,11 @@ class Journal:
         return StateFile(self._directory, filename, MAX_SIZE)
 
 
-def _moment(obj: JsonObject, name: str) -> int:
-    return get_int(obj, name, 0, MAX_MOMENT) if name in obj else 0
-
-
 def filename_of(section: str, prefix: str = "cert-", suffix: str = ".json") -> str:
     """A file name for a section: what is neither letter, digit, dot nor hyphen becomes %XX."""
     if _PLAIN.match(section):
         return f"{prefix}{section}{suffix}"
-    encoded = _OTHER.sub(lambda byte: b"%%%02X" % ord(byte[0]), section.encode("utf-8")
-                         ).decode("ascii")
+    encoded = _OTHER.sub(lambda byte: b"%%%02X" % ord(byte[0]), section.encode()).decode()
     if len(encoded) > 200:
         import hashlib
         encoded = encoded[:120] + "%" + hashlib.sha256(section.encode("utf-8")).hexdigest()

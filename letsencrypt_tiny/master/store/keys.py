@@ -6,6 +6,7 @@ import stat
 from ...common import acl, trusted
 from ...common.errors import Error
 from . import files
+from .vicinity import Vicinity
 
 MAX_KEY = 64 << 10   # bytes
 
@@ -48,20 +49,31 @@ def replacement(path: str, pem: bytes, owner: int = 0) -> list[files.File]:
 
 
 def open_key(path: str, owner: int = 0, group: int = -1) -> int:
-    """Return a descriptor of the private key at ``path``; FileNotFoundError if there is none.
+    """Return a descriptor with the private key at ``path``, an anonymous file's, which nobody can
+    change; else as ``read_key``."""
+    key = read_key(path, owner, group)
+    try:
+        return in_memory(key)
+    except OSError as exc:   # no descriptor left
+        raise Error(f"{path}: cannot be read: {exc.strerror}") from exc
+
+
+def read_key(path: str, owner: int = 0, group: int = -1, vicinity: Vicinity | None = None
+             ) -> bytes:
+    """Return the file of the private key at ``path``; FileNotFoundError if there is none.
 
     ``owner`` is a uid that may, besides root, own directories on the way, and the key in them;
     ``group`` a gid that may, besides root and ssl-cert, read it.  Raises Error if others can, by
-    owner, mode or access control list, or it is no plain file.  What is read from the descriptor
-    nobody can change any more.
+    owner, mode or access control list, or it is no plain file.  ``vicinity`` is that of
+    others, if several are looked at.
     """
-    descriptor = _open(path, owner)
+    descriptor = _open(path, owner, vicinity)
     try:
         _check(descriptor, path, {0, os.geteuid(), owner}, {0, group})
         key = os.read(descriptor, MAX_KEY + 1)
         if not 0 < len(key) <= MAX_KEY:
             raise Error(f"{path}: not a private key ({os.fstat(descriptor).st_size} bytes)")
-        return in_memory(key)
+        return key
     except OSError as exc:
         raise Error(f"{path}: cannot be read: {exc.strerror}") from exc
     finally:
@@ -93,8 +105,10 @@ def fingerprint_of(content: bytes) -> bytes:
     return sha256(content).digest()
 
 
-def _open(path: str, owner: int) -> int:
+def _open(path: str, owner: int, vicinity: Vicinity | None = None) -> int:
     try:
+        if vicinity is not None:
+            return vicinity.directory(os.path.dirname(path), owner).open(path)
         return trusted.open_file(path, owner)
     except BlockingIOError as exc:
         raise Error(f"{path}: cannot be read: {exc.strerror}") from exc

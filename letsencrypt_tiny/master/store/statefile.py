@@ -9,12 +9,16 @@ from ...common import log, trusted
 from ...common.errors import Error, ProtocolError
 from ...common.wire.jsonfields import JsonObject, dump, parse_object
 from . import files
+from .vicinity import Directory
 
 
 class StateFile:
     """A file below the state ``directory``, of ``limit`` bytes at most."""
 
-    def __init__(self, directory: str, name: str, limit: int) -> None:
+    def __init__(self, directory: str, name: str, limit: int, near: Directory | None = None
+                 ) -> None:
+        """``near`` is the directory, if several files in it are read one after the other."""
+        self._near = near
         self.path = f"{directory}/{name}"
         self._directory = directory
         self._limit = limit
@@ -22,7 +26,8 @@ class StateFile:
     def text(self) -> bytes:
         """Return what it holds, b"" if nothing that can be read.  Raises trusted.Untrusted."""
         try:
-            with open(trusted.open_unchangeable(self.path), "rb", buffering=0) as file:
+            with open(trusted.open_unchangeable(self.path) if self._near is None else
+                      self._near.open_unchangeable(self.path), "rb", buffering=0) as file:
                 # with room for what it is, not for what it may be
                 size = min(os.fstat(file.fileno()).st_size, self._limit)
                 return file.read(size + 1) or b""
@@ -48,8 +53,12 @@ class StateFile:
 
         Not ``durable``: after a power cut the old one, or none, is as good.
         """
+        self.write_text(dump(values) + b"\n", durable)
+
+    def write_text(self, text: bytes, durable: bool = False) -> None:
+        """The same of what is no object."""
         make_directory(self._directory)
-        files.install([files.File(self.path, dump(values) + b"\n", None, 0o600)], durable=durable)
+        files.install([files.File(self.path, text, None, 0o600)], durable=durable)
 
     def try_to_write(self, values: JsonObject, quiet: bool = False) -> None:
         """The same of what is no loss: a failure is a warning, unless others tell (``quiet``)."""

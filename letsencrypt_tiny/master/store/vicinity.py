@@ -14,6 +14,7 @@ from ...common.errors import Error
 
 _PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _PARTS = ("", ".", "..")
+_TYPE = 0o170000   # stat.S_IFMT
 
 
 class Vicinity:
@@ -116,28 +117,42 @@ class Directory:
         self._owner = owner
         self._above = above
         self._prefix = prefix
-        self._seen: tuple[str, os.stat_result] | None = None   # what was opened last
+        self._seen: tuple[str, os.stat_result | None] = "", None   # what was looked at last
 
     def look(self, path: str) -> os.stat_result:
         """As ``trusted.look``."""
-        if self._seen is not None and path == self._seen[0]:
-            return self._seen[1]
+        seen, known = self._seen
+        if path == seen and known is not None:
+            return known
         info = self._status(path)
-        if info is not None and not stat.S_ISLNK(info.st_mode):
+        if info is not None and info.st_mode & _TYPE != stat.S_IFLNK:
+            self._seen = path, info
             return info
         return trusted.look(path, self._owner)
 
     def open(self, path: str) -> int:
         """As ``trusted.open_file``; nothing but a plain file is opened."""
+        found = self._plain(path)
+        return trusted.open_file(path, self._owner) if found is None else found
+
+    def open_unchangeable(self, path: str) -> int:
+        """As ``trusted.open_unchangeable``."""
+        found = self._plain(path, unchangeable=True)
+        return trusted.open_unchangeable(path, self._owner) if found is None else found
+
+    def _plain(self, path: str, unchangeable: bool = False) -> int | None:
+        """Return a descriptor of a plain file in here, which nobody but root, or we, may change if
+        it is to be ``unchangeable``; None for what the walk has to judge."""
         info = self._status(path) if self._prefix else None
-        if info is not None and stat.S_ISREG(info.st_mode):
-            self._seen = path, info
-            name = self._prefix + path.rpartition("/")[2]
-            try:   # it is still the same: whoever may change that is root
-                return os.open(name, _PLAIN, dir_fd=self._above.descriptor)
-            except OSError:   # why not, or a lease: as above
-                pass
-        return trusted.open_file(path, self._owner)
+        if info is None or info.st_mode & _TYPE != stat.S_IFREG or unchangeable and (
+                info.st_mode & 0o022 or info.st_uid not in (0, os.geteuid())):
+            return None
+        self._seen = path, info
+        try:   # it is still the same: whoever may change that is root
+            return os.open(self._prefix + path.rpartition("/")[2], _PLAIN,
+                           dir_fd=self._above.descriptor)
+        except OSError:   # why not, or a lease: the walk tells
+            return None
 
     def _status(self, path: str) -> os.stat_result | None:
         """Return the status of what is in here, be it a link; None for a path that has to be

@@ -95,7 +95,10 @@ def _status_line(stream: Timed) -> tuple[int, int]:
 def _fields(stream: Timed) -> Fields:
     """Read the header up to its end (§5)."""
     found: list[tuple[str, bytes]] = []
-    for line in stream.lines():
+    lines = stream.lines(MAX_FIELDS + 1)
+    if len(lines) > MAX_FIELDS:
+        raise ProtocolError(f"more than {MAX_FIELDS} header fields")
+    for line in lines:
         if line[:1] in (b" ", b"\t"):    # §5.2: of a line that was folded one is made
             if not found or not _FOLDED.match(line):
                 raise ProtocolError("a header field is malformed")
@@ -106,8 +109,6 @@ def _fields(stream: Timed) -> Fields:
         if match is None:
             raise ProtocolError("a header field is malformed")
         found.append((match.group(1).decode("ascii").lower(), match.group(2)))
-        if len(found) > MAX_FIELDS:
-            raise ProtocolError(f"more than {MAX_FIELDS} header fields")
     return tuple((name, value.strip(b" \t").decode("latin-1")) for name, value in found)
 
 

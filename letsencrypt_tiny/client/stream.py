@@ -69,8 +69,9 @@ class Timed:
         del self._buffer[:end + 1]
         return line.removesuffix(b"\r")
 
-    def lines(self) -> list[bytes]:
-        """Return the lines up to an empty one, which is taken with them; raises as ``line``."""
+    def lines(self, most: int) -> list[bytes]:
+        """Return the lines up to an empty one, which is taken with them, or so many, the others
+        being left; raises as ``line``."""
         found: list[bytes] = []
         begin = seen = 0    # of a line; of what is known to hold no end of it
         while True:
@@ -82,10 +83,11 @@ class Timed:
                 continue
             line = bytes(self._buffer[begin:end]).removesuffix(b"\r")
             begin = seen = end + 1
-            if not line:
+            if line:
+                found.append(line)
+            if not line or len(found) == most:
                 del self._buffer[:begin]
                 return found
-            found.append(line)
 
     def take(self, size: int) -> bytes:
         """Return the next ``size`` bytes; raises Ended, and as above."""

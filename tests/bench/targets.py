@@ -145,7 +145,7 @@ def _far(results: Results) -> Iterator[Target]:
         ours = _find(rows, program=OURS, certificates=1, slow=slow)
         for peer in rows if ours else ():
             if peer["slow"] == slow and peer["certificates"] == 1 and peer["program"] != OURS:
-                # lego looks at once, and is there before our first look if there is nothing to wait for
+                # lego looks at once: with nothing to wait for it is there before our first look
                 yield _ratio(f"far, one certificate, {words}: wall, of {peer['program']}'s",
                              ours["wall"] if ours else 0, peer["wall"],
                              1.0 if slow or peer["program"] != "lego" else None)

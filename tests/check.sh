@@ -50,8 +50,8 @@ step() {  # step COMMAND…: run it; a failure is remembered
 }
 
 # What is tried in the tree is held in memory, in a mount of its own, which takes a tenth less time;
-# the soak, and what is tried as it is installed, have a disk.  So has all where no mount can be had;
-# the root of a chroot is often none itself, which is no matter unless others would see what is mounted.
+# the soak, and what is tried as it is installed, have a disk.  So has all where no mount can be had.
+# The root of a chroot may be no mount point; then nothing has to be made private there, as a rule.
 in_memory() {
     root unshare --mount --propagation unchanged sh -c '
         { mount --make-rprivate / 2>/dev/null || ! grep -q " shared:" /proc/self/mountinfo; } &&

@@ -80,7 +80,7 @@ DEBS_DEMO  := $(DEBS_BUILD) ca-certificates iproute2 iptables nftables openssl p
 DEBS_CHECK := $(DEBS_DEMO) apache2-bin apparmor bind9 bind9-utils caddy devscripts gnupg haproxy \
               jq lacme lacme-accountd ?libengine-pkcs11-openssl libcrypt-openssl-rsa-perl \
               libnginx-mod-stream lintian locales \
-              mandoc mmdebstrap mypy netcat-openbsd nginx openssh-client openssh-server pycodestyle \
+              mandoc mmdebstrap mount mypy netcat-openbsd nginx openssh-client openssh-server pycodestyle \
               pyflakes3 ?p11-kit-modules ?pkcs11-provider python3-dnspython python3-idna ?python3-lexicon \
               python3-hypothesis python3-jsonschema python3-pytest python3-venv softhsm2 strace \
               systemd zsh

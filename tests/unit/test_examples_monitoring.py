@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from letsencrypt_tiny.common.x509.certificate import Certificate
 from letsencrypt_tiny.master.report import metrics
+from letsencrypt_tiny.master.report.standing import Standing
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 RULES, DASHBOARD = EXAMPLES / "prometheus-rules.yml", EXAMPLES / "grafana-dashboard.json"
 DAY = 86400
+KNOWN = Certificate(b"", b"\1", b"0\0", b"0\0", (), 0, DAY, b"", frozenset(), None, None, False, ())
 
 promtool = pytest.mark.skipif(shutil.which("promtool") is None,
                               reason="promtool (package prometheus) is not installed")
@@ -30,6 +33,19 @@ def expressions() -> list[str]:
 def test_metrics_that_there_are(path: Path) -> None:
     found = set(re.findall(r"letsencrypt_tiny_(\w+)", path.read_text()))
     assert 5 < len(found) and found <= metrics._OF_SECTIONS.keys() | metrics._OF_ALL.keys()
+
+
+def test_labels_that_there_are() -> None:
+    """What legends, tables and summaries show of a metric is written with it."""
+    written = {"section", "instance", *metrics._info(Standing("a"), KNOWN)}
+    text = DASHBOARD.read_text()
+    shown = {*re.findall(r"\{\{(\w+)\}\}", text),
+             *re.findall(r"\$labels\.(\w+)", RULES.read_text())}
+    for panel in json.loads(text)["panels"]:
+        for step in panel.get("transformations", []):
+            shown |= {name.partition(" ")[0] for name in step["options"].get("renameByName", {})
+                      if not name.startswith("Value #")}
+    assert {"section", "instance", "issuer"} <= shown <= written
 
 
 def test_the_dashboard() -> None:

@@ -149,7 +149,7 @@ def test_pebble(pebble: Pebble) -> None:
     context = ssl.create_default_context(cafile=str(pebble.ca_file))
     connection = http.client.HTTPSConnection(urlsplit(pebble.directory).netloc, context=context,
                                              timeout=10)
-    connection.request("GET", "/dir")
+    connection.request("GET", "/dir", headers={"User-Agent": "test"})   # RFC 8555 §6.1
     assert "newOrder" in json.loads(connection.getresponse().read())
     connection.close()
     ca.openssl("verify", "-CAfile", str(pebble.roots()), str(pebble.intermediate()))

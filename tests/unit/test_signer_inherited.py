@@ -4,6 +4,7 @@ The real program, as it is shipped: its environment is part of the matter.
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -124,7 +125,11 @@ def test_processes_that_sign_have_none_of_them(tmp_path: Path, credentials: Path
             found = children(process.pid)
             assert len(found) == 2
             for pid in found:
-                assert len(set(os.listdir(f"/proc/{pid}/fd")) - {"0", "1", "2"}) == 1
+                held = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()
+                        if int(path.name) > 2}
+                # libffi 3.5 keeps its own file open, for the trampolines in it
+                others = [name for name in held if not re.search(r"/libffi\.so[0-9.]*$", name)]
+                assert len(others) == 1 and others[0].startswith("socket:"), held
             listening = os.readlink(f"/proc/self/fd/{sock.fileno()}")
             assert listening == os.readlink(f"/proc/{process.pid}/fd/3")
             limits = Path(f"/proc/{process.pid}/status").read_text()

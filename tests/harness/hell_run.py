@@ -38,8 +38,10 @@ class Case(NamedTuple):
     rules: tuple[Rule, ...]
 
     def about(self, section: str) -> list[Rule]:
-        """Return the rules that a section may meet."""
-        return [rule for rule in self.rules if rule.section in ("", section)]
+        """Return the rules that a section may meet: its own, and those of all; that a nonce is
+        refused again and again is about nobody's order, so one finds it out for all."""
+        return [rule for rule in self.rules if rule.section in ("", section)
+                or (rule.kind, rule.fault) == ("newOrder", "badNonce")]
 
 
 class Verdict(NamedTuple):

@@ -26,7 +26,7 @@ from ...common.x509.summary import Summary
 from . import files, revoked
 
 SETTLED = 10          # seconds: more than the tick of any clock that a file system has (FAT: 2)
-MAX_PAIRS = 16_000    # others are read and compared at each run
+MAX_PAIRS = 10_000    # others are read and compared at each run
 MAX_SIZE = 8 << 20    # bytes
 _OLD = "pairs.json"   # of before
 

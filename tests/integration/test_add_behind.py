@@ -102,6 +102,19 @@ def test_nginx_is_told(behind: Site, sites: Path) -> None:
     assert "passes challenges on: it was tried" in done.stderr
     assert "server_name new.example www.new.example;" in written.read_text()
     assert names(behind.file("new.example")) == {"new.example", "www.new.example"}
+
+    # with a name more it is written anew, as long as it is as we have written it
+    more = ["add", "--web-server", "new.example", "www.new.example", "third.example"]
+    done = behind.run(*more)
+    assert done.returncode == 0, done.stderr
+    assert "server_name new.example www.new.example third.example;" in written.read_text()
+    assert names(behind.file("new.example")) == {*more[2:]}
+    text = written.read_text() + "# mine by now\n"
+    written.write_text(text)
+    line = only_error(behind.run(*more, "fourth.example"))
+    assert f"{written}:3 answers for" in line and "is yours, and not changed" in line
+    assert written.read_text() == text
+
     line = only_error(behind.run("add", "--web-server", "mine.example"))
     assert f"{sites}/mine:2 answers for mine.example and is yours, and not changed: add “include " \
         in line

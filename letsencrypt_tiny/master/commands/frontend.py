@@ -7,6 +7,7 @@ his own server {} answers, it is said what to add there, and in which line.
 
 import os
 import re
+from collections.abc import Sequence
 
 from ...common import log, paths
 from ...common.environment import search_path
@@ -85,8 +86,10 @@ def _nginx(section: Section, pid: int) -> None:
     found = nginxconf.parse(_run(*command, "-T"))
     names = [value for _, value in section.identifiers if not value.startswith("*.")]
     snippet = f"{paths.CONFIG_DIR}/nginx.conf"
-    taken = {server for name in names
-             if (server := nginxconf.answers(found, name)) is not None and not _is_debians(server)}
+    ours = {server.file: _site(server.names) for server in found.servers if _is_ours(server)}
+    answering = {name: nginxconf.answers(found, name) for name in names}
+    taken = {server for server in answering.values() if server is not None
+             and server.file not in ours and not _is_debians(server)}
     if taken:
         places = " and ".join(f"{server.file}:{server.line}" for server in sorted(taken))
         raise Error(f"--web-server: {places} answers for {', '.join(names)} and is yours, and not "
@@ -98,15 +101,45 @@ def _nginx(section: Section, pid: int) -> None:
         raise Error("--web-server: nginx includes no directory of sites: add “include "
                     f"{snippet};” to its server {{}}, and run “systemctl reload nginx”")
     path = f"{place}/zz-letsencrypt-tiny-{section.name.replace('*', '_')}.conf"
-    text = _SITE.format(names=" ".join(names), root=_DEFAULT_SITE, snippet=snippet)
-    files.create(files.File(path, text.encode()))
+    # what another section's file answers for has what it needs
+    text = _site([name for name in names if (server := answering[name]) is None
+                  or server.file == path or server.file not in ours])
+    before = ours.get(path)
+    _write(path, text, before is not None)
     try:
         _run(*command, "-t", "-q")
         _run(*command, "-s", "reload")
     except BaseException:
-        files.remove(path)
+        if before is None:
+            files.remove(path)
+        else:
+            _write(path, before, True)
         raise
     log.info(f"web server: {path} written, by which nginx passes challenges on")
+
+
+def _write(path: str, text: str, replaces: bool) -> None:
+    """Write a file, a new one unless it ``replaces`` ours.  Raises Error."""
+    file = files.File(path, text.encode())
+    if replaces:
+        files.install([file])
+    else:
+        files.create(file)
+
+
+def _site(names: Sequence[str]) -> str:
+    """Return the text of a file of ours."""
+    return _SITE.format(names=" ".join(names), root=_DEFAULT_SITE,
+                        snippet=f"{paths.CONFIG_DIR}/nginx.conf")
+
+
+def _is_ours(server: nginxconf.Server) -> bool:
+    """Whether a server {} is in a file that we have written, and nobody has changed since."""
+    try:
+        with open(server.file, encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 20) == _site(server.names)
+    except OSError:
+        return False
 
 
 def _command(pid: int) -> list[str]:

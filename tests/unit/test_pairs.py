@@ -35,13 +35,14 @@ def top() -> Iterator[Path]:
 
 def test_a_pair(top: Path) -> None:
     known = Pairs(str(top))
-    assert known.empty and not known.fits("1 2") and not known.fits("")
+    assert known.exhausted and not known.fits("1 2") and not known.fits("")
     known.seen("1 2", NOW - 60, NOW)
     known.seen("", NOW - 60, NOW)      # a key in a token
     known.keep()
+    assert not Pairs(str(top)).exhausted
     for again in known, Pairs(str(top)):
         assert again.fits("1 2") and not again.fits("1 3") and not again.fits("")
-        assert not again.empty
+        assert again.exhausted
 
 
 @pytest.mark.parametrize("changed", [NOW, NOW - 1, NOW + 3600])

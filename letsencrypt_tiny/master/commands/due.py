@@ -68,7 +68,8 @@ class Judge:
         the certificate, too."""
         found = self._read(section, state)
         verdict = self._decide(section, found, state, now, min_days, renewal_known)
-        if not (verdict.due or found.uncompared or found.certificate is None):
+        if not (verdict.due or found.uncompared or found.certificate is None
+                or self._pairs.full):
             self._pairs.seen(found.pair, found.changed, time.time(),
                              summary(found.certificate))
         return verdict, found.certificate

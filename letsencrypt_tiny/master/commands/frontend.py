@@ -7,7 +7,7 @@ his own server {} answers, it is said what to add there, and in which line.
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ...common import log, paths
 from ...common.environment import search_path
@@ -84,28 +84,13 @@ def _apache2() -> None:
 def _nginx(section: Section, pid: int) -> None:
     command = _command(pid)
     found = nginxconf.parse(_run(*command, "-T"))
-    names = [value for _, value in section.identifiers if not value.startswith("*.")]
-    snippet = f"{paths.CONFIG_DIR}/nginx.conf"
     ours = {server.file: _site(server.names) for server in found.servers if _is_ours(server)}
-    answering = {name: nginxconf.answers(found, name) for name in names}
-    taken = {server for server in answering.values() if server is not None
-             and server.file not in ours and not _is_debians(server)}
-    if taken:
-        places = " and ".join(f"{server.file}:{server.line}" for server in sorted(taken))
-        raise Error(f"--web-server: {places} answers for {', '.join(names)} and is yours, and not "
-                    f"changed: add “include {snippet};” to that server {{}}, and run “systemctl "
-                    "reload nginx”")
-    place = next((os.path.dirname(pattern) for pattern in reversed(found.includes)
-                  if os.path.basename(pattern) in ("*", "*.conf")), None)
-    if place is None:
-        raise Error("--web-server: nginx includes no directory of sites: add “include "
-                    f"{snippet};” to its server {{}}, and run “systemctl reload nginx”")
-    path = f"{place}/zz-letsencrypt-tiny-{section.name.replace('*', '_')}.conf"
-    # what another section's file answers for has what it needs
-    text = _site([name for name in names if (server := answering[name]) is None
-                  or server.file == path or server.file not in ours])
+    names = _names(section, found, ours)
+    path = f"{_place(found)}/zz-letsencrypt-tiny-{section.name.replace('*', '_')}.conf"
     before = ours.get(path)
-    _write(path, text, before is not None)
+    # what another section's file answers for has what it needs
+    _write(path, _site([name for name, file in names if file == path or file not in ours]),
+           before is not None)
     try:
         _run(*command, "-t", "-q")
         _run(*command, "-s", "reload")
@@ -116,6 +101,36 @@ def _nginx(section: Section, pid: int) -> None:
             _write(path, before, True)
         raise
     log.info(f"web server: {path} written, by which nginx passes challenges on")
+
+
+def _names(section: Section, found: nginxconf.Found, ours: Collection[str]
+           ) -> list[tuple[str, str]]:
+    """Return the names of a section, each with the file that answers for it, "" for none.  Raises
+    Error where that is the administrator's."""
+    names = [value for _, value in section.identifiers if not value.startswith("*.")]
+    servers = [nginxconf.answers(found, name) for name in names]
+    taken = {server for server in servers if server is not None
+             and server.file not in ours and not _is_debians(server)}
+    if taken:
+        places = " and ".join(f"{server.file}:{server.line}" for server in sorted(taken))
+        raise Error(f"--web-server: {places} answers for {', '.join(names)} and is yours, and not "
+                    f"changed: add “include {_snippet()};” to that server {{}}, and run “systemctl "
+                    "reload nginx”")
+    return [(name, server.file if server is not None else "")
+            for name, server in zip(names, servers)]
+
+
+def _place(found: nginxconf.Found) -> str:
+    """Return the directory whose files nginx includes as sites.  Raises Error."""
+    for pattern in reversed(found.includes):
+        if os.path.basename(pattern) in ("*", "*.conf"):
+            return os.path.dirname(pattern)
+    raise Error(f"--web-server: nginx includes no directory of sites: add “include {_snippet()};” "
+                "to its server {}, and run “systemctl reload nginx”")
+
+
+def _snippet() -> str:
+    return f"{paths.CONFIG_DIR}/nginx.conf"
 
 
 def _write(path: str, text: str, replaces: bool) -> None:
@@ -129,8 +144,7 @@ def _write(path: str, text: str, replaces: bool) -> None:
 
 def _site(names: Sequence[str]) -> str:
     """Return the text of a file of ours."""
-    return _SITE.format(names=" ".join(names), root=_DEFAULT_SITE,
-                        snippet=f"{paths.CONFIG_DIR}/nginx.conf")
+    return _SITE.format(names=" ".join(names), root=_DEFAULT_SITE, snippet=_snippet())
 
 
 def _is_ours(server: nginxconf.Server) -> bool:

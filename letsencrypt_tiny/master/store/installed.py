@@ -78,7 +78,7 @@ def unchanged(section: Section, vicinity: Vicinity, known: Pairs) -> Installed |
     is in them."""
     outputs = section.outputs
     place = outputs[0]
-    if known.empty:
+    if known.exhausted:
         return None
     try:
         near = vicinity.directory(os.path.dirname(place), section.trusted)

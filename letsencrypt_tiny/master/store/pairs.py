@@ -46,9 +46,15 @@ class Pairs:
         self._held: set[str] = set()   # those that are there still
 
     @property
-    def empty(self) -> bool:
-        """True if nothing is known."""
-        return not self._all()
+    def exhausted(self) -> bool:
+        """True if whatever is known has been met: nothing is known of other files."""
+        return len(self._held) >= len(self._all())
+
+    @property
+    def full(self) -> bool:
+        """True if nothing more can be remembered."""
+        # what holds makes no room for what would have to make room for it the next time
+        return len(self._held) + len(self._new) >= MAX_PAIRS
 
     def fits(self, pair: str) -> bool:
         """Say whether a certificate and its key were seen to fit; ``pair`` is their identity."""
@@ -63,8 +69,7 @@ class Pairs:
              ) -> None:
         """They fit.  ``changed`` is when one of both files was last (st_ctime), ``now`` is now;
         ``needs_nothing`` is what such a certificate says."""
-        # what holds makes no room for what would have to make room for it the next time
-        if not pair or changed >= now - SETTLED or len(self._held) + len(self._new) >= MAX_PAIRS:
+        if not pair or changed >= now - SETTLED or self.full:
             return
         words = "" if needs_nothing is None else summary.text(needs_nothing)
         if self._all().get(pair) != words:

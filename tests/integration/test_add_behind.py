@@ -109,6 +109,20 @@ def test_nginx_is_told(behind: Site, sites: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "server_name new.example www.new.example third.example;" in written.read_text()
     assert names(behind.file("new.example")) == {*more[2:]}
+
+    # its opposite takes it back, too, unless it was changed
+    text = written.read_text()
+    done = behind.run("remove", "new.example")
+    assert done.returncode == 0 and f"web server: {written} removed" in done.stderr, done.stderr
+    assert {path.name: path.read_bytes() for path in sites.iterdir()} == before
+    written.write_text(text + "# mine by now\n")
+    assert behind.run(*more).returncode == 0
+    done = behind.run("remove", "new.example")
+    assert done.returncode == 0 and f"{written} stays: somebody" in done.stderr, done.stderr
+    assert written.read_text() == text + "# mine by now\n"
+    written.write_text(text)
+    assert behind.run(*more).returncode == 0
+
     text = written.read_text() + "# mine by now\n"
     written.write_text(text)
     line = only_error(behind.run(*more, "fourth.example"))

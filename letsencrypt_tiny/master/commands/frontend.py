@@ -1,4 +1,5 @@
-"""add --web-server: the web server that has port 80 is told to pass challenges on.
+"""add --web-server: the web server that has port 80 is told to pass challenges on; and remove,
+that takes back what that has written.
 
 apache2 by a2enconf, of the file that the package has among its conf-available.  nginx by a file
 that it includes, if nobody else has the name; a file of the administrator's is never changed: where
@@ -22,6 +23,7 @@ from ..store import files
 _SECONDS = 60.0
 _APACHE = "/etc/apache2/conf-available/letsencrypt-tiny.conf"
 _DEFAULT_SITE = "/var/www/html"    # what Debian's nginx shows to begin with
+_PLACES = "/etc/nginx/sites-enabled", "/etc/nginx/conf.d"    # of an nginx that isn't there to ask
 _SITE = """\
 # Written by “letsencrypt-tiny add --web-server”: these names have no server {{}} of their own.
 # Once they do, put the line “include …;” into that, and remove this file.
@@ -47,6 +49,27 @@ def adapt(config: Config, section: Section) -> None:
         cure = neighbours.cure(HTTP_PORT, f"{config.run_directory}/www.socket")
         raise Error(f"--web-server knows apache2 and nginx, and {neighbours.who(HTTP_PORT)} "
                     f"listens on port {HTTP_PORT}: {cure}")
+
+
+def take_back(section: Section) -> None:
+    """Remove what ``adapt`` has written for a section, unless somebody has changed it.  Raises
+    Error if the web server doesn't go on without it; what all sections share stays as it is."""
+    name, pid = neighbours.holder(HTTP_PORT)
+    command = _command(pid) if name == "nginx" else []
+    places: Sequence[str] = _PLACES
+    try:
+        if command:
+            places = [_place(nginxconf.parse(_run(*command, "-T")))]
+    except Error:
+        pass   # what nginx finds wrong is no matter of ours, as a rule
+    for path in (_file(place, section) for place in places):
+        if _is_ours(path):
+            files.remove(path)
+            log.info(f"web server: {path} removed")
+            if command:
+                _run(*command, "-s", "reload")
+        elif os.path.lexists(path):
+            log.info(f"web server: {path} stays: somebody has changed it")
 
 
 def _run(*argv: str) -> str:
@@ -84,9 +107,9 @@ def _apache2() -> None:
 def _nginx(section: Section, pid: int) -> None:
     command = _command(pid)
     found = nginxconf.parse(_run(*command, "-T"))
-    ours = {server.file: _site(server.names) for server in found.servers if _is_ours(server)}
+    ours = {server.file: _site(server.names) for server in found.servers if _is_ours(server.file)}
     names = _names(section, found, ours)
-    path = f"{_place(found)}/zz-letsencrypt-tiny-{section.name.replace('*', '_')}.conf"
+    path = _file(_place(found), section)
     before = ours.get(path)
     # what another section's file answers for has what it needs
     _write(path, _site([name for name, file in names if file == path or file not in ours]),
@@ -129,6 +152,10 @@ def _place(found: nginxconf.Found) -> str:
                 "to its server {}, and run “systemctl reload nginx”")
 
 
+def _file(place: str, section: Section) -> str:
+    return f"{place}/zz-letsencrypt-tiny-{section.name.replace('*', '_')}.conf"
+
+
 def _snippet() -> str:
     return f"{paths.CONFIG_DIR}/nginx.conf"
 
@@ -147,13 +174,15 @@ def _site(names: Sequence[str]) -> str:
     return _SITE.format(names=" ".join(names), root=_DEFAULT_SITE, snippet=_snippet())
 
 
-def _is_ours(server: nginxconf.Server) -> bool:
-    """Whether a server {} is in a file that we have written, and nobody has changed since."""
+def _is_ours(path: str) -> bool:
+    """Whether a file is one that we have written, and nobody has changed since."""
     try:
-        with open(server.file, encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 20) == _site(server.names)
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read(1 << 20)
     except OSError:
         return False
+    names = re.search("^    server_name (.*);$", text, re.M)
+    return names is not None and text == _site(names[1].split(" "))
 
 
 def _command(pid: int) -> list[str]:

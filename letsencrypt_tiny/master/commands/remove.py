@@ -1,7 +1,7 @@
 """The remove command, the opposite of “add”: a section is given up.
 
-    its file → revocation, if somebody wants it → the file goes → with --purge key, certificates
-    and what was remembered of them
+    its file → revocation, if somebody wants it → the file goes → what “add --web-server” has
+    written for it → with --purge key, certificates and what was remembered of them
 
 Until the file is gone everything is as it was; who serves the certificate is for its owner to tell.
 """
@@ -38,7 +38,9 @@ def remove(config: Config, names: Sequence[str], purge: bool) -> int:
         for path in dict.fromkeys(path for _, path in chosen):
             sectionfile.remove(path)
             log.info(f"configuration: {path} removed")
+        status = 0
         for section, _ in chosen:
+            status |= _tell_web_server(section)
             if purge:
                 others = {other.key for other in found.sections.values()
                           if other.name != section.name}
@@ -48,6 +50,16 @@ def remove(config: Config, names: Sequence[str], purge: bool) -> int:
             elif any(map(os.path.lexists, [*section.outputs, section.key])):
                 log.info(f"{section.name}: {os.path.dirname(section.outputs[0])} stays as it is, "
                          "and is not renewed any more (--purge removes it, too)")
+    return status
+
+
+def _tell_web_server(section: Section) -> int:
+    from . import frontend
+    try:
+        frontend.take_back(section)
+    except Error as exc:
+        log.error(f"{section.name}: {exc}")
+        return 1
     return 0
 
 

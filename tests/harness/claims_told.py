@@ -37,7 +37,7 @@ SAID = (
     row("nginx: a file of the administrator's stays", "master/commands/frontend.py",
         "    if taken:", "    if False:", f"{BEHIND}::test_nginx_is_told"),
     row("… and what it can't read is taken back", "master/commands/frontend.py",
-        "if before is None:\n            files.remove(path)", "if before is None:\n            pass",
+        "before is None:\n            files.remove(path)", "before is None:\n            pass",
         f"{BEHIND}::test_nginx_that_does_not_take_it"),
     row("… and one of ours is no more once somebody has changed it", "master/commands/frontend.py",
         'return names is not None and text == _site(names[1].split(" "))',

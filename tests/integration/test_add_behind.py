@@ -112,22 +112,21 @@ def test_nginx_is_told(behind: Site, sites: Path) -> None:
 
     # its opposite takes it back, too, unless it was changed
     text = written.read_text()
+    mine = text + "# mine by now\n"
+    written.write_text(mine)
+    done = behind.run("remove", "new.example")
+    assert done.returncode == 0 and f"{written} stays: somebody" in done.stderr, done.stderr
+    assert written.read_text() == mine
+    written.write_text(text)
+    assert behind.run(*more).returncode == 0
     done = behind.run("remove", "new.example")
     assert done.returncode == 0 and f"web server: {written} removed" in done.stderr, done.stderr
     assert {path.name: path.read_bytes() for path in sites.iterdir()} == before
-    written.write_text(text + "# mine by now\n")
-    assert behind.run(*more).returncode == 0
-    done = behind.run("remove", "new.example")
-    assert done.returncode == 0 and f"{written} stays: somebody" in done.stderr, done.stderr
-    assert written.read_text() == text + "# mine by now\n"
-    written.write_text(text)
-    assert behind.run(*more).returncode == 0
 
-    text = written.read_text() + "# mine by now\n"
-    written.write_text(text)
+    written.write_text(mine)
     line = only_error(behind.run(*more, "fourth.example"))
     assert f"{written}:3 answers for" in line and "is yours, and not changed" in line
-    assert written.read_text() == text
+    assert written.read_text() == mine
 
     line = only_error(behind.run("add", "--web-server", "mine.example"))
     assert f"{sites}/mine:2 answers for mine.example and is yours, and not changed: add “include " \

@@ -92,12 +92,13 @@ def test_a_key_that_was_there_before_the_certificate(good: Site, server: Hostile
 @pytest.mark.parametrize("action", soak.some([
     "echo garbage", "true", "head -c 100000000 /dev/zero", "head -c 60000 /dev/zero",
     "echo '-----BEGIN PRIVATE KEY-----'; echo AAAA; echo '-----END PRIVATE KEY-----'",
+    "/usr/bin/openssl \"$@\" | tail -n 8", "/usr/bin/openssl \"$@\" | sed 3d",
     "exec /usr/bin/openssl \"$@\" | head -c 100", "exec /usr/bin/openssl pkey -in /nonexistent",
     "kill -9 $$"], 2))
 def test_an_openssl_that_makes_no_key(action: str, good: Site, server: Hostile) -> None:
     """One line and no file; the next run, with a good openssl, succeeds."""
     fake = good.path / "openssl"
-    fake.write_text(f'#!/bin/sh\nif [ "$1" = genpkey ]; then {action}; exit; fi\n'
+    fake.write_text(f'#!/bin/sh\ncase " $* " in *" -newkey "*) {action}; exit;; esac\n'
                     'exec /usr/bin/openssl "$@"\n')
     fake.chmod(0o755)
     name = f"k{re.sub('[^a-z0-9]', '', action)[:30]}"

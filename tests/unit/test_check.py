@@ -58,9 +58,12 @@ def test_requests(kind: str) -> None:
     with pytest.raises(Error, match="other names"):
         check.check_request(csr, SECTION._replace(identifiers=(("dns", "b.example"),)),
                             pem.encode())
-    check.check_type(csr, SECTION._replace(key_type=kind))
+    check.check_new_key(csr, SECTION._replace(key_type=kind), pem.encode())
+    for other in ca.genkey(kind), pem[:100], "":
+        with pytest.raises(Error, match="made no private key"):
+            check.check_new_key(csr, SECTION._replace(key_type=kind), other.encode())
     with pytest.raises(Error, match=f"of type {kind}, not ec:P-521"):
-        check.check_type(csr, SECTION._replace(key_type="ec:P-521"))
+        check.check_new_key(csr, SECTION._replace(key_type="ec:P-521"), pem.encode())
 
 
 def shell(script: str, seconds: float = 10) -> bounded.Done:

@@ -79,6 +79,17 @@ def test_keys_and_requests_of_each_type(kind: str) -> None:
     assert f"NIST CURVE: {size}" in text if name == "ec" else f"({size} bit)" in text
     found = parse_csr(der)
     assert found.spki == spki
+
+    # … and both at once
+    made, der = openssl.request_with_new_key(OPENSSL, PLAIN._replace(key_type=kind))
+    text_of(der)    # which looks at its signature
+    assert made.startswith(b"-----BEGIN PRIVATE KEY-----\n") and made != pem
+    descriptor = openssl._memory(made)
+    try:
+        again = parse_csr(openssl.request(OPENSSL, descriptor, PLAIN))
+    finally:
+        os.close(descriptor)
+    assert parse_csr(der) == again._replace(der=der)
     assert found.names == (("dns", "a.example"),) and found.common_names == ()
 
 

@@ -60,8 +60,11 @@ def check_request(csr: CSR, section: Section, pem: bytes) -> None:
         raise Error("openssl req made it for other names")
 
 
-def check_type(csr: CSR, section: Section) -> None:
-    """Raise Error if a key that was made for ``section`` is of another type."""
+def check_new_key(csr: CSR, section: Section, pem: bytes) -> None:
+    """Raise Error if a key that was made for ``section``, in ``pem``, is none, or of another
+    type."""
+    if public_key(pem) != csr.spki:
+        raise Error("openssl req made no private key that could be read")
     found = key_type(csr.spki)
     if found not in ("", section.key_type):
-        raise Error(f"openssl genpkey made a key of type {found}, not {section.key_type}")
+        raise Error(f"openssl req made a key of type {found}, not {section.key_type}")

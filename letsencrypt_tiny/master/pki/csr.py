@@ -133,8 +133,7 @@ def rehearse(config: Config, section: Section, compromised: frozenset[str] = fro
             return csr
     except FileNotFoundError:
         pass
-    pem = openssl.generate_key(config.openssl, section.key_type)
-    return _request(config, section, keys.in_memory(pem), section.key)
+    return _new(config, section)[1]
 
 
 def _in_token(config: Config, want: Want, compromised: frozenset[str]) -> Made:
@@ -206,14 +205,22 @@ def _pending(config: Config, section: Section, waiting: str) -> Made:
 def _with_new_key(config: Config, section: Section, path: str) -> Made:
     """Make a key that waits at ``path``, and a CSR with it."""
     _try_place(config, section)
-    pem = openssl.generate_key(config.openssl, section.key_type)
-    if not 0 < len(pem) <= keys.MAX_KEY:
-        raise Error(f"{config.openssl} genpkey made no private key ({len(pem)} bytes)")
     # before it is in place: what isn't a key would be in the way of the next run's
-    csr = _request(config, section, keys.in_memory(pem), path)
-    check.check_type(csr, section)
+    pem, csr = _new(config, section)
     pending.create(path, pem, csr.spki)
     return Made(csr, pem)
+
+
+def _new(config: Config, section: Section) -> tuple[bytes, CSR]:
+    try:
+        pem, der = openssl.request_with_new_key(config.openssl, section)
+        csr = parse_csr(der)
+        check.check_request(csr, section, pem)
+        check.check_new_key(csr, section, pem)
+        return pem, csr
+    except Error as exc:
+        raise Error(f"cannot make the private key {section.key} and a signing request with it: "
+                    f"{exc}") from exc
 
 
 def _request(config: Config, section: Section, key: int, path: str) -> CSR:

@@ -61,7 +61,8 @@ def test_without_proc(command: str, host: Site, hostile: Hostile) -> None:
 def test_without_null(script: str, host: Site, hostile: Hostile) -> None:
     before = len(hostile.requests)
     expect(without(host, script, "--quiet", "newOrder"), 1,
-           "error: a: /usr/bin/openssl: cannot run it: /dev/null: No such file or directory")
+           f"error: a: cannot make the private key {host.file('a', 'privkey.pem')} and a signing "
+           "request with it: /usr/bin/openssl: cannot run it: /dev/null: No such file or directory")
     assert len(hostile.asked("newOrder")) == 0 and len(hostile.requests) == before
     done = without(host, script, "check")
     assert done.returncode != 0 and done.stderr.count("/dev/null is not there") == 1

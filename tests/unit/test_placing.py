@@ -203,7 +203,7 @@ def test_the_short_form_killed_anywhere(top: Path, start: str) -> None:
         assert generations(place) == ["9\n"] * 4 and len(left(top)) == (
             10 + (place / "privkey.pem.old").exists())
 
-    assert forever(top, prepare, lambda: put(top, contents(place, 9)), judge) > 30
+    assert forever(top, prepare, lambda: put(top, contents(place, 9)), judge) > 20
     assert {True, False} == set(seen)
 
 

@@ -108,7 +108,7 @@ def test_trials_at_once(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("call", ["fsync:error=EDQUOT:when=1", "fsync:error=EIO:when=2",
-                                  "renameat:error=EPERM:when=2", "renameat:error=EXDEV:when=1",
+                                  "renameat:error=EPERM:when=1", "renameat:error=EXDEV:when=1",
                                   "write:error=EDQUOT:when=1", "openat:error=EMFILE:when=%d"])
 def test_every_step_is_tried(call: str, top: Path) -> None:
     """Quotas and broken disks tell at fsync(2), or at rename(2); nothing is left of the trial."""

@@ -26,8 +26,8 @@ def opened(name: str, parent: int) -> Iterator[int]:
 def carry(source: int, target: int, without: Collection[str], depth: int = _DEPTH) -> None:
     """Link what is in the directory ``source`` into ``target``, and what is in those below.
 
-    Names ``without`` are passed over at the top; what ``target`` has already stays.  Raises
-    OSError.
+    Names ``without`` are passed over at the top; what ``target`` has already stays.  All is synced
+    but ``target`` itself.  Raises OSError.
     """
     for name in os.listdir(source):
         if name in without:
@@ -43,7 +43,6 @@ def carry(source: int, target: int, without: Collection[str], depth: int = _DEPT
                 os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
         except FileExistsError:
             pass
-    os.fsync(target)
 
 
 def _carry_directory(name: str, source: int, target: int, depth: int) -> None:
@@ -59,6 +58,7 @@ def _carry_directory(name: str, source: int, target: int, depth: int) -> None:
             os.fchown(new, info.st_uid, info.st_gid)
             os.fchmod(new, stat.S_IMODE(info.st_mode))
             carry(inner, new, (), depth - 1)
+            os.fsync(new)
 
 
 def leading_out(top: int) -> str:

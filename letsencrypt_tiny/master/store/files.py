@@ -26,6 +26,13 @@ def install(files: Sequence[File], durable: bool = True, together: bool = False,
         prepared.rename(together)
 
 
+def fill(files: Sequence[File], owner: int = 0) -> None:
+    """Write files right at their places, in directories that nobody looks into yet; all is synced
+    but these.  ``owner`` as in ``install``.  Raises Error naming the file."""
+    for file in files:
+        write(file, True, owner, beside=False).close(remove=False)
+
+
 class Prepared:
     """Files that are written, and wait beside their places.  To be closed, as with ``with``:
     those that are not in place then are removed."""
@@ -146,7 +153,7 @@ def rehearse(paths: Sequence[str], owner: tuple[int, int] | None = None, trusted
     directories on the way.
     """
     from . import obstacles   # with ctypes, where there is something to do
-    last = {os.path.dirname(path): path for path in paths}   # each directory is synced once
+    last = {os.path.dirname(path): path for path in paths}   # what is the directory's shows once
     written: list[Written] = []
     try:
         for path in paths:
@@ -154,7 +161,8 @@ def rehearse(paths: Sequence[str], owner: tuple[int, int] | None = None, trusted
             written.append(write(File(path, bytes(TRIAL), owner, 0o600), path in last.values(),
                                  trusted_owner))
         for item, path in zip(written, paths):
-            item.rehearse(path in last.values())
+            if path in last.values():
+                item.rehearse()
     except OSError as exc:
         raise Error(f"{path}: cannot write it: {exc.strerror}") from exc
     finally:

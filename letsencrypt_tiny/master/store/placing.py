@@ -123,8 +123,8 @@ class _Work:
             path = known.path(version)
             known.carry(version, [os.path.basename(file.path) for file in mine])
             try:
-                files.install([file._replace(path=f"{path}/{os.path.basename(file.path)}")
-                               for file in mine], owner=self._entry.owner)
+                files.fill([file._replace(path=f"{path}/{os.path.basename(file.path)}")
+                            for file in mine], self._entry.owner)
             except Error as exc:   # where it is to be says more than where it is
                 raise Error(str(exc).replace(path, place)) from exc
         self._prepared = files.Prepared(self._alone, owner=self._entry.owner)

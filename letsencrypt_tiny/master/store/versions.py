@@ -75,7 +75,6 @@ class Versions(Place):
             self._make_shelf()
             os.mkdir(version + UNFINISHED, 0o700, dir_fd=self._shelf)
             self._dress(version + UNFINISHED)
-            os.fsync(self._shelf)
         except OSError as exc:
             raise self._error(exc) from exc
 
@@ -97,9 +96,9 @@ class Versions(Place):
     def switch(self, version: str) -> None:
         """Let a version take its place: whoever looks finds the old one or this one, whole.
 
-        Its files are synced already.  May be repeated, by a run after one that was killed.
-        Raises Error, Plain if what is there is not a link of ours, nor an empty directory: that is
-        not replaced.
+        Its files are synced already, and in time before the link leads to it so is that they are in
+        it.  May be repeated, by a run after one that was killed.  Raises Error, Plain if what is
+        there is not a link of ours, nor an empty directory: that is not replaced.
         """
         try:
             if not self.usable():
@@ -114,8 +113,7 @@ class Versions(Place):
             if self._is_plain():
                 os.rmdir(self._name, dir_fd=self._above)   # made before there was anything in it
             os.rename(_LINK, self._name, src_dir_fd=self._shelf, dst_dir_fd=self._above)
-            os.fsync(self._above)
-            os.fsync(self._shelf)
+            os.fsync(self._above)   # whether it has left the shelf, ``repair`` looks
         except OSError as exc:
             raise self._error(exc) from exc
 

@@ -31,13 +31,12 @@ class Written:
         os.rename(self.temporary, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
         self.renamed = True
 
-    def rehearse(self, durable: bool) -> None:
-        """Rename it as ``rename`` would, but to a name that nobody looks for."""
+    def rehearse(self) -> None:
+        """Rename it durably as ``rename`` would, but to a name that nobody looks for."""
         aside = f".{self.name}.try"
         os.rename(self.temporary, aside, src_dir_fd=self.directory, dst_dir_fd=self.directory)
         self.temporary = aside
-        if durable:
-            os.fsync(self.directory)
+        os.fsync(self.directory)
 
     def close(self, remove: bool = True) -> None:
         if not self.renamed and remove:
@@ -63,10 +62,11 @@ def open_parent(path: str, owner: int) -> tuple[int, str]:
         raise Error(f"{exc.filename}: no such directory, needed for {path}") from exc
 
 
-def write(file: File, durable: bool = True, owner: int = 0) -> Written:
-    """Write a file beside its place; see ``files.install``.  Raises Error naming it."""
+def write(file: File, durable: bool = True, owner: int = 0, beside: bool = True) -> Written:
+    """Write a file ``beside`` its place, or right there; see ``files.install``.  Raises Error naming
+    it."""
     directory, name = open_parent(file.path, owner or (file.owner[0] if file.owner else 0))
-    waiting = temporary(name)
+    waiting = temporary(name) if beside else name
     item = Written(directory, name, waiting)
     try:
         if is_directory(name, directory):

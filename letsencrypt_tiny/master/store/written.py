@@ -63,8 +63,10 @@ def open_parent(path: str, owner: int) -> tuple[int, str]:
 
 
 def write(file: File, durable: bool = True, owner: int = 0, beside: bool = True) -> Written:
-    """Write a file ``beside`` its place, or right there; see ``files.install``.  Raises Error naming
-    it."""
+    """Write a file ``beside`` its place, or right there; see ``files.install``.
+
+    Raises Error naming it.
+    """
     directory, name = open_parent(file.path, owner or (file.owner[0] if file.owner else 0))
     waiting = temporary(name) if beside else name
     item = Written(directory, name, waiting)

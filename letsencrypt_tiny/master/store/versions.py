@@ -96,9 +96,9 @@ class Versions(Place):
     def switch(self, version: str) -> None:
         """Let a version take its place: whoever looks finds the old one or this one, whole.
 
-        Its files are synced already, and in time before the link leads to it so is that they are in
-        it.  May be repeated, by a run after one that was killed.  Raises Error, Plain if what is
-        there is not a link of ours, nor an empty directory: that is not replaced.
+        Its files are synced already; that they are in it is, before the link leads there.  May be
+        repeated, by a run after one that was killed.  Raises Error, Plain if what is there is not a
+        link of ours, nor an empty directory: that is not replaced.
         """
         try:
             if not self.usable():

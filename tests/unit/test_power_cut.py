@@ -1,5 +1,5 @@
-"""What takes its place does so after a power cut, too: all of it is synced before a name leads to it,
-and the name before anybody is told."""
+"""What takes its place does so after a power cut, too: all is synced before a name leads to it, and
+the name before anybody is told."""
 
 import os
 import shutil

@@ -53,7 +53,8 @@ def main() -> int:
     repeat = 1 if quick else 3
     results: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "quick": quick, "retry after": ground.RETRY_AFTER, "machine": ground.machine()}
+        "quick": quick, "retry after": ground.RETRY_AFTER,
+        "machine": {**ground.machine(), "speed": signer.yardstick()}}
     pebble = sid.newest("pebble")  # while there is a network
     if options.peers is None or "lego" in options.peers:
         sid.newest("lego")
@@ -107,7 +108,7 @@ def _without_server(prefix: Prefix, options: argparse.Namespace, results: dict[s
 
 
 def _against(options: argparse.Namespace) -> int:
-    machine = ground.machine()
+    machine = {**ground.machine(), "speed": signer.yardstick()}
     pebble = sid.newest("pebble")
     ground.leave_the_machine()
     with Users(), ground.pebble(pebble) as server, ground.trusted(server):

@@ -22,6 +22,7 @@ from . import measure
 
 ONE_CORE = ["/usr/bin/taskset", "--cpu-list", "0"]
 KINDS = {"rsa:2048": "RSA-2048", "rsa:4096": "RSA-4096", "ec:P-256": "P-256"}
+_ROUNDS = 10_000_000
 _SPEED = {"rsa:2048": ("rsa2048", "F2"), "rsa:4096": ("rsa4096", "F2"),
           "ec:P-256": ("ecdsap256", "F4")}
 
@@ -78,6 +79,17 @@ def _openssl(kind: str, seconds: float) -> float:
     if match is None:
         raise RuntimeError(f"openssl speed said something new: {done.stdout}")
     return float(match.group(1))
+
+
+def yardstick() -> str:
+    """Return what tells one machine's seconds from another's: no program of the table is to blame."""
+    rate = _openssl("rsa:2048", 1.0)
+    begin = time.process_time()
+    for _ in range(_ROUNDS):
+        pass
+    return (f"{rate:.0f} RSA-2048 signatures a second by openssl on one processor, "
+            f"{1e9 * (time.process_time() - begin) / _ROUNDS:.0f} ns for a round of Python's empty "
+            "loop")
 
 
 @contextlib.contextmanager

@@ -82,7 +82,7 @@ def _openssl(kind: str, seconds: float) -> float:
 
 
 def yardstick() -> str:
-    """Return what tells one machine's seconds from another's: no program of the table is to blame."""
+    """Return what tells one machine's seconds from another's, whoever is measured there."""
     rate = _openssl("rsa:2048", 1.0)
     begin = time.process_time()
     for _ in range(_ROUNDS):

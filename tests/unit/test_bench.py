@@ -9,7 +9,7 @@ import pytest
 
 from bench import against, plot, table, verify
 from bench.against import Figure, Two
-from bench.targets import Target, targets
+from bench.targets import LACME as SECONDS, Target, targets
 from harness import ca, mirror
 
 
@@ -137,6 +137,25 @@ RESULTS: dict[str, Any] = {
 def test_what_is_to_be_reached(words: str, bound: float) -> None:
     found = [target for target in targets(RESULTS) if words in target.text]
     assert [target.bound for target in found] == [bound]
+
+
+def test_seconds_are_a_machines() -> None:
+    """lacme tells how fast one is; ratios, memory and what is waited for are the same on any."""
+    scan = [{**row, "cpu": 2 * SECONDS} if row["program"] == "lacme" else row
+            for row in RESULTS["scan"]]
+    found = {target.text: target for target in targets({**RESULTS, "scan": scan})}
+    factors = {text: target.wanted / target.bound for text, target in found.items()
+               if target.bound}
+    timed = {text for text, factor in factors.items() if factor != 1}
+    assert {factors[text] for text in timed} == {2, 0.5} and all(
+        factors[text] == 0.5 for text in timed if "signatures a second" in text)
+    assert {text for text in timed if "signatures a second" not in text} == {
+        text for text in found if "CPU for each, ms" in text and text.startswith("200")
+        or "1000 sections: CPU" in text or "100000 sections: wall" in text or "imports" in text}
+    one = Target("", 0.1, 0.09, "0.1", timed=True, slow=2)
+    assert one.reached and one.cells == ["", "0.1", "≤ 0.18 (0.09 × 2.00)", "reached"]
+    assert not Target("", 0.1, 0.09, "0.1", timed=True, slow=1).reached
+    assert Target("", 800, 1500, "800", least=True, timed=True, slow=2).reached
 
 
 def test_all_of_it_can_be_shown() -> None:

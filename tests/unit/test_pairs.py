@@ -107,6 +107,44 @@ def test_more_than_so_many_at_once(top: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found == [0, 1, 2] and written[1] == written[2]
 
 
+def look(top: Path, numbers: list[int], complete: bool | None = True) -> list[int]:
+    """Look at all of them in order; return those that had to be compared."""
+    known, compared = Pairs(str(top)), []
+    for number in numbers:
+        known.turn(complete)
+        if known.exhausted or not known.fits(f"1 {number}"):
+            compared.append(number)
+            known.seen(f"1 {number}", NOW - 60, NOW)
+    if complete is not None:
+        known.keep(complete)
+    return compared
+
+
+def test_very_many(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are in several files, of which one is in memory.  One more or less, anywhere, costs as
+    many comparisons more, once, as there are files."""
+    monkeypatch.setattr(pairs, "MAX_PAIRS", 3)
+    monkeypatch.setattr(pairs, "MAX_FILES", 4)
+    numbers = list(range(10))
+    assert look(top, numbers, None) == numbers and os.listdir(top) == []
+    assert look(top, numbers) == numbers
+    assert sorted(os.listdir(top)) == ["pairs", "pairs-1", "pairs-2", "pairs-3"]
+    inodes = {name: (top / name).stat().st_ino for name in os.listdir(top)}
+    assert look(top, numbers) == look(top, numbers, None) == []
+    assert {name: (top / name).stat().st_ino for name in os.listdir(top)} == inodes
+
+    for changed in ([100, *numbers[1:]], numbers[1:], numbers, [*numbers[:5], 100, *numbers[5:]],
+                    numbers, [*numbers, 100, 101]):
+        assert len(look(top, changed)) <= 4
+        assert look(top, changed) == [], changed
+    # what there is no room for is compared each time
+    assert look(top, [*numbers, 100, 101, 102]) == look(top, [*numbers, 100, 101, 102]) == [102]
+    # a run that looks at some only changes nothing for the others but one
+    assert look(top, [7], False) == [7] and len(look(top, numbers)) <= 2
+    # fewer files, once there are fewer
+    assert look(top, [0, 1]) == [] and os.listdir(top) == ["pairs"]
+
+
 def test_what_is_there_no_more_is_forgotten(top: Path) -> None:
     """By a run that has looked at all; by another one it is not known to be gone."""
     for new, complete in ("3", False), ("4", True):

@@ -69,7 +69,7 @@ class Site:
         """Decide, as the next run does."""
         del self.read[:]
         with Vicinity() as vicinity:
-            judge = due.Judge(self.config, vicinity)
+            judge = due.Judge(self.config, vicinity, complete=False)
             found = judge.decide(self.section._replace(**changes), state, time.time() + later,
                                  renewal_known=known)
             judge.keep()

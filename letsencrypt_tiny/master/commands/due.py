@@ -39,10 +39,12 @@ class Selection(NamedTuple):
 class Judge:
     """Decides about sections, by what the CAs are and what is revoked at one moment."""
 
-    def __init__(self, config: Config, vicinity: Vicinity) -> None:
-        """``vicinity``: sections are looked at one after the other."""
+    def __init__(self, config: Config, vicinity: Vicinity, complete: bool | None = None) -> None:
+        """``vicinity``: sections are looked at one after the other.  What is found is kept unless
+        ``complete`` is None: by a run that holds the lock, True if it looks at all sections."""
         self._config = config
         self._vicinity = vicinity
+        self._complete = complete
         self._keys = Vicinity()   # which may be elsewhere
         self._known = issuers.configured(config)
         self._revoked = Journal(config.state_directory).revoked()
@@ -54,6 +56,7 @@ class Judge:
 
         ``renewal_known`` is what the CA has said of the certificate that the section had then.
         """
+        self._pairs.turn(self._complete)
         found = installed.unchanged(section, self._vicinity, self._pairs)
         if found is not None:
             verdict = self._decide(section, found, state, now, min_days, renewal_known)
@@ -109,10 +112,10 @@ class Judge:
             self._pairs.seen(found.pair, found.changed, time.time())
         return compared
 
-    def keep(self, complete: bool = False) -> None:
-        """What was compared needs not be the next time.  For a run that holds the lock; it is
-        ``complete`` if it has looked at all sections."""
-        self._pairs.keep(complete)
+    def keep(self) -> None:
+        """What was compared needs not be the next time."""
+        if self._complete is not None:
+            self._pairs.keep(self._complete)
 
 
 class Inquirer:

@@ -114,7 +114,8 @@ def _judge(config: Config, options: Options, lives: Iterable[Life], vicinity: Vi
     """Decide which sections are due: at once, or once the CA was asked of which no answer holds
     any more.  A section of which nothing is known is told of.
     """
-    renewals, judge = Renewals(config.state_directory), due.Judge(config, vicinity)
+    renewals = Renewals(config.state_directory)
+    judge = due.Judge(config, vicinity, complete=not options.sections)
     inquirer = due.Inquirer(config, renewals)
     later: list[tuple[int, Life]] = []
     questions: list[Question] = []
@@ -140,7 +141,7 @@ def _judge(config: Config, options: Options, lives: Iterable[Life], vicinity: Vi
         ask(config, renewals, questions)
     for number, life in later:
         yield number, life, decide(life)
-    judge.keep(complete=not options.sections)
+    judge.keep()
 
 
 def _wants(options: Options, life: Life, verdict: Due, vicinity: Vicinity) -> bool:

@@ -14,6 +14,10 @@ very same file within the same tick is root.
 So a certificate that was found to need nothing needn't be read again, either, as long as nothing
 more was revoked by us: what it says stands beside the pair.  That is believed only where it leaves
 all as it is; whatever else follows from it, the certificate itself is asked first (due.py).
+
+Of very many there are several files, of which one is in memory: as sections are looked at in the
+same order each time, the next file is taken (``turn``) once this one has met all that it has room
+for.
 """
 
 import io
@@ -26,7 +30,8 @@ from ...common.x509.summary import Summary
 from . import files, revoked
 
 SETTLED = 10          # seconds: more than the tick of any clock that a file system has (FAT: 2)
-MAX_PAIRS = 10_000    # others are read and compared at each run
+MAX_PAIRS = 10_000    # of a file
+MAX_FILES = 10        # what is too many for them is read and compared at each run
 MAX_SIZE = 8 << 20    # bytes
 _OLD = "pairs.json"   # of before
 
@@ -38,9 +43,13 @@ class Pairs:
     """
 
     def __init__(self, directory: str) -> None:
-        from .statefile import StateFile   # with json, for whoever looks at one certificate only
         self._directory = directory
-        self._file = StateFile(directory, "pairs", MAX_SIZE)
+        self._open(0)
+
+    def _open(self, number: int) -> None:
+        from .statefile import StateFile   # with json, for whoever looks at one certificate only
+        self._number = number
+        self._file = StateFile(self._directory, _name(number), MAX_SIZE)
         self._known: dict[str, str] | None = None
         self._new: dict[str, str] = {}
         self._held: set[str] = set()   # those that are there still
@@ -52,7 +61,7 @@ class Pairs:
 
     @property
     def full(self) -> bool:
-        """True if nothing more can be remembered."""
+        """True if nothing more can be remembered, in this file."""
         # what holds makes no room for what would have to make room for it the next time
         return len(self._held) + len(self._new) >= MAX_PAIRS
 
@@ -75,11 +84,27 @@ class Pairs:
         if self._all().get(pair) != words:
             self._new[pair] = words
 
+    def turn(self, complete: bool | None) -> None:
+        """Go on with the next file, if this one is full; unless ``complete`` is None that is kept
+        before, as ``keep`` does."""
+        if self.full and self._number + 1 < MAX_FILES:
+            if complete is not None:
+                self._write(complete)
+            self._open(self._number + 1)
+
     def keep(self, complete: bool = False) -> None:
         """Write down what is new; that it can't be is no loss, and told by what is one.
 
         ``complete``: all were looked at, and whatever isn't there any more is forgotten.
         """
+        self._write(complete)
+        for number in range(self._number + 1, MAX_FILES if complete else 0):
+            path = f"{self._directory}/{_name(number)}"
+            if not os.path.lexists(path):
+                break
+            files.remove(path)
+
+    def _write(self, complete: bool) -> None:
         if not self._new:
             return
         known = self._all()
@@ -126,6 +151,10 @@ class Pairs:
             return f"revoked {identity(os.stat(f'{self._directory}/{revoked.FILE}'))}"
         except OSError:
             return "revoked"
+
+
+def _name(number: int) -> str:
+    return f"pairs-{number}" if number else "pairs"
 
 
 def _last(known: dict[str, str]) -> dict[str, str]:

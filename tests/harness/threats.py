@@ -11,7 +11,7 @@ from . import misbehaviour as m
 from .hostile import Hostile, Response
 
 METADATA = "169.254.169.254"    # of many a cloud, where secrets are to be had
-TIMEOUT = 5                     # seconds of the setting “timeout”
+TIMEOUT = 12                    # seconds of the setting “timeout”
 REQUEST = 10                    # seconds that the client waits for one answer
 
 Misbehave = Callable[[Hostile], Any]
@@ -74,7 +74,7 @@ for number, value in enumerate(m.RETRY_AFTER):
          if far else None, m.retry_after, value)
     # else they fail alike, and are told of in one line
     case(f"a9-busy-{number}", "too busy", m.busy, "newOrder", value, detail=f"too busy {number}")
-case("a9-processing", "still processing, and the 5 seconds", m.retry_after, "0", 1000)
+case("a9-processing", f"still processing, and the {TIMEOUT} seconds", m.retry_after, "0", 1000)
 
 case("a11-key", "is for another key", m.certificate_for_another_key)
 case("a12-names", "is for other names: other.example", m.certificate_for_other_names,

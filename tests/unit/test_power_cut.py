@@ -13,7 +13,7 @@ from letsencrypt_tiny.master.store import files, keys
 from letsencrypt_tiny.master.store.files import File
 from letsencrypt_tiny.master.store.placing import Target
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+pytestmark = pytest.mark.root
 
 
 @pytest.fixture

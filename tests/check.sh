@@ -2,7 +2,7 @@
 # Usage: tests/check.sh [STAGE …]
 # The test suite, the quick stages first: lint types unit integration package installed other.
 # One more only if asked for: soak, what takes minutes of waiting.
-# Goes on after a failure; ends with what failed, pytest's closing lines and status 1 then.
+# Goes on after a failure; ends with what failed, pytest's last words and status 1 then.
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit 2
 export PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8
@@ -59,13 +59,19 @@ in_memory() {
         exec "$@"' "$memory" "$@"
 }
 
+close() {  # close WHERE LINE: keep what pytest closed with for the end, and what of $out failed
+    mapfile -t -O "${#closing[@]}" closing < <(
+        grep -E '^(FAILED|ERROR) ' "$out" | head -n 20 | cut -c 1-300 | sed "s/^/$stage: /")
+    closing+=("$1: $2")
+    rm -f "$out"
+}
+
 tests() {  # tests PATH…: run pytest there, keep its last line
     local out where=root; out=$(mktemp)
     case $stage in unit*|integration*) where=in_memory ;; esac
     "$where" "$python" -m pytest -q "$@" 2>&1 | tee "$out"
     [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=("$stage: pytest $*")
-    closing+=("$stage: $(tail -n 1 "$out")")
-    rm -f "$out"
+    close "$stage" "$(tail -n 1 "$out")"
 }
 
 part() {  # part PATH…: the same, but for what is tried on the installed package
@@ -192,8 +198,8 @@ other() {
             '"${OTHER_TESTS[*]/#//srv/tree/tests/}" \
         "$release" /dev/null "$mirror" 2>&1 | tee "$out"
     [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=("$stage: pytest in a chroot of $release")
-    closing+=("$stage ($release): $(grep -E ' (passed|failed|skipped|errors?)\b.* in ' "$out" | tail -n 1)")
-    rm -f "$out"
+    close "$stage ($release)" \
+        "$(grep -E ' (passed|failed|skipped|errors?)\b.* in ' "$out" | tail -n 1)"
 }
 
 among() { printf '%s\n' "${stages[@]}" | grep -xE "$1"; }  # among PATTERN: of the stages asked for

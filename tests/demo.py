@@ -31,6 +31,7 @@ from harness.proc import kill_tree
 from harness.run import ENVIRONMENT, Installed, Prefix, Site, Users
 from picture import lines, looks
 from picture.drawn import Certificate, Facts, picture
+from picture.held import Held
 from picture.progress import Step, Terminal
 from picture.svg import svg
 
@@ -77,8 +78,11 @@ class Demonstration:
     def run(self) -> Facts:
         """Return what was seen; raises Failed."""
         try:
-            # Bad nonces and slow validations, as Pebble likes them
-            with Pebble(http_port=80, sleeptime=2, config=_validity()) as pebble:
+            # Bad nonces and slow validations, as Pebble likes them; the second name's isn't over
+            # before the processes have been looked at
+            with Held(NAMES[1]) as self._held, \
+                    Pebble(http_port=80, sleeptime=2, config=_validity(),
+                           dns_server=self._held.address, dns_port=self._held.port) as pebble:
                 return self._run(pebble)
         except (OSError, RuntimeError, ValueError, lines.Missing,
                 subprocess.SubprocessError) as exc:
@@ -142,6 +146,7 @@ class Demonstration:
                     step.note = _note(line) or step.note
                     if lines.validating(line) and not seen:
                         seen = self._look(process.pid)
+                        self._held.release()
             except BaseException:
                 kill_tree(process.pid)
                 raise

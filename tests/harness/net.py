@@ -1,9 +1,13 @@
-"""Ports that are free, and a listener that tells whether anybody came."""
+"""Ports that are free, whether somebody listens, and a listener that tells whether anybody came."""
 
 import random
 import socket
 import threading
+import time
 from collections import deque
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
 
 # Below the kernel's range for outgoing connections (net.ipv4.ip_local_port_range), or one of
 # those could take a port between the choice and the day it is bound.
@@ -58,6 +62,27 @@ def is_listening(port: int, address: str = "127.0.0.1") -> bool:
     except OSError:
         return False
     return True
+
+
+def await_socket(path: Path, process: "Popen[Any]", seconds: float = 20) -> None:
+    """Wait until ``process`` listens on a UNIX socket; raises AssertionError if it ends or dawdles.
+
+    That the socket is there is not enough: between bind(2) and listen(2) connections are refused.
+    No connection is made to find out, which might count for one.
+    """
+    end = time.monotonic() + seconds
+    while not _is_listened_on(path):
+        assert process.poll() is None and time.monotonic() < end, path
+        time.sleep(0.01)
+
+
+def _is_listened_on(path: Path) -> bool:
+    """Tell whether a socket accepts connections (__SO_ACCEPTCON of /proc/net/unix, proc(5))."""
+    for line in Path("/proc/net/unix").read_text(errors="surrogateescape").splitlines()[1:]:
+        fields = line.split(maxsplit=7)   # Num RefCount Protocol Flags Type St Inode Path
+        if fields[7:] == [str(path)] and int(fields[3], 16) & 0x10000:
+            return True
+    return False
 
 
 class Listener:

@@ -13,7 +13,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -22,6 +21,7 @@ import pytest
 
 from harness import tlsserver, updater
 from harness.bind import PRIMARY, Bind
+from harness.net import await_socket
 from harness.run import ENVIRONMENT, ROOT
 from letsencrypt_tiny.common.wire.responder import Ready, format_duty
 
@@ -112,9 +112,7 @@ def server_calls() -> Iterator[list[Call]]:
         with subprocess.Popen(_strace("-o", str(trace), SIGNER, f"--privkey=file:{key}",
                                       "--confine=required", f"--socket={where}"),
                               env=ENVIRONMENT, stdin=subprocess.DEVNULL) as process:
-            deadline = time.monotonic() + 20
-            while not where.exists() and time.monotonic() < deadline:
-                time.sleep(0.02)
+            await_socket(where, process)
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
                 sock.settimeout(10)
                 sock.connect(str(where))

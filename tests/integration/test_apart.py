@@ -13,6 +13,7 @@ from harness import ca
 from harness.acme import order
 from harness.hostile import Hostile
 from harness.judge import expect
+from harness.net import await_socket
 from harness.run import CLIENT_USER, SIGNER_USER, WEBSERVER_USER, Prefix, Site
 from test_failover import issuer
 from test_policy_betrayed import STAND_IN
@@ -195,13 +196,9 @@ class Listening:
 
     def __enter__(self) -> None:
         import subprocess
-        import time
         self._process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL,
                                          stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while not self._socket.exists():
-            assert time.monotonic() < deadline and self._process.poll() is None
-            time.sleep(0.02)
+        await_socket(self._socket, self._process)
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()

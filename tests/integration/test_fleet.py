@@ -6,7 +6,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness import ca, judge
+from harness.net import await_socket
 from harness.pebble import Pebble
 from harness.run import ENVIRONMENT, ROOT, SIGNER_USER, Site
 from harness.sshd import SSHD
@@ -71,10 +71,7 @@ def activated(path: Path, log: Path, *argv: str) -> Iterator[None]:
             ["/usr/bin/systemd-socket-activate", f"--listen={path}", *argv], env=ENVIRONMENT,
             stderr=file, stdin=subprocess.DEVNULL) as process:
         try:
-            end = time.monotonic() + 20
-            while not path.exists():
-                assert time.monotonic() < end and process.poll() is None, log.read_text()
-                time.sleep(0.02)
+            await_socket(path, process)
             yield
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0, log.read_text()

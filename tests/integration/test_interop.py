@@ -6,7 +6,6 @@ lacme 0.8 takes a bad nonce for the end, so Pebble is tame here.
 import contextlib
 import os
 import subprocess
-import time
 from pathlib import Path
 from collections.abc import Iterator
 
@@ -15,6 +14,7 @@ import pytest
 from harness import ca, judge
 from harness.judge import INSTALLED, NEW, expect
 from harness.lacme import Lacme
+from harness.net import await_socket
 from harness.pebble import Pebble
 from harness.run import ENVIRONMENT, Prefix, Site
 from harness.sshd import SSHD
@@ -43,10 +43,7 @@ def listening(argv: list[str], path: Path) -> Iterator[Path]:
     """Run an account key manager that makes a socket; it must remove it at SIGTERM."""
     with subprocess.Popen(argv, env=ENVIRONMENT, stdin=subprocess.DEVNULL) as process:
         try:
-            deadline = time.monotonic() + 10
-            while not path.exists():
-                assert process.poll() is None and time.monotonic() < deadline
-                time.sleep(0.01)
+            await_socket(path, process)
             assert judge.mode(path) == 0o600
             yield path
         finally:

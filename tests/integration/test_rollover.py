@@ -13,6 +13,7 @@ from harness import ca, sid, soak
 from harness.hostile import Default, Hostile, Request, Response
 from harness.judge import INSTALLED, NEW, expect
 from harness.mortal import Mortal, mortal as made_mortal
+from harness.net import await_socket
 from harness.pebble import Pebble
 from harness.run import ENVIRONMENT, SIGNER_USER, Result, Site, Users
 
@@ -295,8 +296,7 @@ def test_a_signer_that_is_not_started_here(host: Site) -> None:
 
     def running() -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(command, env=ENVIRONMENT)
-        while not path.exists():
-            assert process.poll() is None
+        await_socket(path, process)
         return process
 
     def manage(*words: str) -> None:

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from harness import judge
 from harness.hostile import Default, Hostile, Request, Response
 from harness.journald import Journald
 from harness.later import later
+from harness.net import await_socket
 from harness.run import ROOT, Result, Site
 
 HOUR = 3600
@@ -179,10 +179,7 @@ def test_what_confined_processes_say(host: Site, hostile: Hostile, journald: Jou
     with subprocess.Popen(journald.inside(*argv, service=True), stdin=subprocess.DEVNULL
                           ) as process:
         try:
-            deadline = time.monotonic() + 20
-            while not (path / "S").exists():
-                assert time.monotonic() < deadline and process.poll() is None
-                time.sleep(0.02)
+            await_socket(path / "S", process)
             subprocess.run(["/usr/bin/python3", "-c", (
                 "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
                 "s.recv(1000); s.sendall(b'nonsense\\r\\n'); s.recv(1000)"), str(path / "S")],

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MAX_READ = 8192        # bytes read at a time
 MAX_TRAILER = 65536    # bytes read and thrown away after the answer
 ACCEPTS = 16           # connections accepted before those that are there have their turn
+PAUSE = 1.0            # seconds that a signal is not noticed if it comes right before a wait begins
 
 _MAPPED = bytes(10) + b"\xff\xff"   # an IPv4 address where both are listened to (RFC 4291 §2.5.5.2)
 
@@ -93,12 +94,13 @@ class Server:
 
     def step(self) -> None:
         """Wait for the next event or deadline and deal with it."""
-        timeout = self.pause()
+        due = self.pause()
+        timeout = PAUSE if due is None else min(due, PAUSE)
         while self.connections:
             oldest = next(iter(self.connections.values()))
             left = oldest.deadline - time.monotonic()
             if left > 0:
-                timeout = left if timeout is None else min(left, timeout)
+                timeout = min(left, timeout)
                 break
             self.close(oldest)
         # Questions that are here go first: an accept may close the oldest connection.

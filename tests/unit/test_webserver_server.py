@@ -17,7 +17,7 @@ from harness.webserver import (AS_ROOT, PATH, TOKEN, TREE, Address, WebServer, c
                                connect, directory, exchange, get, processor_time, read_all,
                                running, status, write_program)
 from letsencrypt_tiny.common.errors import UsageError
-from letsencrypt_tiny.common.serving import listening_socket, peer_of
+from letsencrypt_tiny.common.serving import PAUSE, Connection, listening_socket, peer_of
 from letsencrypt_tiny.webserver.challenges import Challenges
 from letsencrypt_tiny.webserver.server import Server
 
@@ -184,6 +184,31 @@ def test_who_asks_at_once_and_no_more_takes_no_place() -> None:
         while server.connections:
             server.step()
         server.poll.close()
+
+
+def test_no_wait_is_long() -> None:
+    """Of a signal that comes right before a wait Python tells nobody until that is over."""
+    class Poll(list[float]):
+        """Notes how long it is to wait, and doesn't."""
+
+        def poll(self, timeout: float) -> list[tuple[int, int]]:
+            """Nothing happens."""
+            self.append(timeout)
+            return []
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = SmallServer([listener], Challenges().find)
+        waits = Poll()
+        with server.poll:
+            server.poll = waits    # type: ignore[assignment]
+            server.step()
+        one, two = socket.socketpair()
+        with one, two:
+            server.connections[one.fileno()] = Connection(one, b"", time.monotonic() + 10)
+            server.step()
+            server.connections[one.fileno()].deadline = time.monotonic() + PAUSE / 2
+            server.step()
+    assert waits[:2] == [PAUSE, PAUSE] and 0 < waits[2] <= PAUSE / 2
 
 
 def test_many_validations_at_once(server: WebServer) -> None:

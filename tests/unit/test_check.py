@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import ca
+from harness import ca, soak
 from letsencrypt_tiny.common.errors import Error
 from letsencrypt_tiny.common.x509.csr import parse_csr
 from letsencrypt_tiny.common.x509.der import pem_blocks
@@ -15,7 +15,7 @@ from letsencrypt_tiny.master.settings.certificates import Section
 
 SECTION = Section("a", "F", (("dns", "a.example"),), "/k", "/c", "", "", (), "ec:P-256",
                   None, "", "", (), (), None, 0o644, "")
-KINDS = ["ec:P-256", "ec:P-384", "rsa:2048", "rsa:3072"]
+KINDS = soak.kinds(["ec:P-256", "ec:P-384", "rsa:2048", "rsa:3072"])
 
 
 def public(pem: str) -> bytes:

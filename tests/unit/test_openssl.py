@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness import ca
+from harness import ca, soak
 from letsencrypt_tiny.common.x509.csr import parse_csr
 from letsencrypt_tiny.common.errors import Error
 from letsencrypt_tiny.master.pki import openssl
@@ -63,7 +63,7 @@ def values(text: str, heading: str) -> str:
     return lines[at[0] + 1] if at else ""
 
 
-@pytest.mark.parametrize("kind", KEY_TYPES)
+@pytest.mark.parametrize("kind", soak.kinds(KEY_TYPES))
 def test_keys_and_requests_of_each_type(kind: str) -> None:
     pem = openssl.generate_key(OPENSSL, kind)
     assert pem.startswith(b"-----BEGIN PRIVATE KEY-----\n"), "PKCS#8"

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from harness import ca
+from harness import ca, soak
 from harness.policies import (DEFAULT, OTHER_SAN, SAN, SERVER, built, certificate, csr, extension,
                               extension_request, finalize, good_csr, greeting, judge, key, order,
                               tlv)
@@ -186,7 +186,7 @@ def test_pinned_documents() -> None:
     assert finalize(good_csr(), empty).why and judge(order("example.org"), empty).why == ""
 
 
-@pytest.mark.parametrize("kind", KEY_TYPES)
+@pytest.mark.parametrize("kind", soak.kinds(KEY_TYPES))
 def test_what_the_master_requests(kind: str, tmp_path: Path) -> None:
     """Whatever its configuration asks for, root has asked for."""
     file = tmp_path / "key"

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from harness import soak
 from harness.accountd import (AS_ROOT, GOOD, command, conf, openssl, pem, request, run,
                               signing_input, talk, verified, write_key)
 
@@ -264,10 +265,14 @@ def test_gpg_words_and_environment(tmp_path: Path) -> None:
     assert done.returncode == 1 and b"gpg = /none/gpg: cannot run it: No such file" in done.stderr
 
 
-@pytest.mark.parametrize("kind, umask, text", [
-    ("rsa:2048", 0o000, "2048 bit"), ("rsa:3072", 0o022, "3072 bit"), ("rsa:4096", 0o077, "4096 b"),
-    ("ec:P-256", 0o077, "P-256"), ("ec:P-256", 0o777, "P-256"), ("ec:P-384", 0o000, "P-384")])
-def test_genkey(kind: str, umask: int, text: str, tmp_path: Path) -> None:
+GENERATED = {"rsa:2048": (0o000, "2048 bit"), "rsa:3072": (0o022, "3072 bit"),
+             "rsa:4096": (0o077, "4096 bit"), "ec:P-256": (0o777, "P-256"),
+             "ec:P-384": (0o077, "P-384")}
+
+
+@pytest.mark.parametrize("kind", soak.kinds(GENERATED))
+def test_genkey(kind: str, tmp_path: Path) -> None:
+    umask, text = GENERATED[kind]
     key = tmp_path / "account.key"
     done = run(f"--genkey={kind}", f"--privkey=file:{key}", umask=umask)
     assert (done.returncode, done.stderr) == (0, b"")

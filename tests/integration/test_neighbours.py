@@ -243,7 +243,7 @@ TRAPS: dict[str, Callable[[Path], object]] = {
     "8 GB": lambda path: (path.touch(), os.truncate(path, 8 << 30))}
 
 
-@pytest.mark.alike(2)
+@pytest.mark.alike(3)
 @pytest.mark.once
 @pytest.mark.parametrize("trap", TRAPS)
 def test_traps_in_the_place_of_a_certificate(trap: str, his: Path, good: Site) -> None:

@@ -109,13 +109,13 @@ def test_one_order_of_one_name_is_one_thread() -> None:
 def test_no_more_threads_than_jobs_and_all_of_them() -> None:
     running: list[int] = []
     most: list[int] = []
-    lock = threading.Lock()
+    lock, three = threading.Lock(), threading.Barrier(3)
 
     def task() -> Task:
         with lock:
             running.append(1)
             most.append(len(running))
-        time.sleep(0.02)    # a request
+        three.wait(20)    # a request, which takes until there are as many
         with lock:
             running.pop()
         yield 0.01

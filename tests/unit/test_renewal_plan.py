@@ -148,6 +148,7 @@ def test_years_of_renewals(years: int, lifetime: int) -> None:
     assert used < 0.5 * years, "a year takes milliseconds"
 
 
+@pytest.mark.alike(3)
 @pytest.mark.parametrize("lifetime", LIFETIMES)
 @pytest.mark.parametrize("share", [0.999, 0.5, 0.1])
 def test_never_late_while_the_gap_is_below_the_margin(lifetime: int, share: float) -> None:

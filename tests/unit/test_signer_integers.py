@@ -152,6 +152,7 @@ def grown(work: Callable[[bytes], Any], times: int) -> tuple[float, float]:
     return (after[0] - before[0]) / times, (after[1] - before[1]) / times
 
 
+@pytest.mark.alike(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_signature_leaves_nothing(kind: str) -> None:
     """One temporary number would be 32 bytes.  Exact, so that a few hundred say it."""

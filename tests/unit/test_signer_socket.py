@@ -16,6 +16,9 @@ import pytest
 
 from harness.accountd import (AS_ROOT, GOOD, HELLO, PYTHON, Client, Home, Running, as_nobody, run,
                               write_key)
+from letsencrypt_tiny.common.wire.signer import Greeting
+from letsencrypt_tiny.signer import server
+from letsencrypt_tiny.signer.conversation import Signer
 
 
 @pytest.fixture(name="key")
@@ -27,6 +30,27 @@ def _key(tmp_path: Path) -> Path:
 def _running(tmp_path: Path, key: Path) -> Iterator[Running]:
     with Running(tmp_path, key) as running:
         yield running
+
+
+def test_no_wait_is_long() -> None:
+    """Of a signal that comes right before a wait Python tells nobody until that is over."""
+    waits: list[float] = []
+
+    class Poll:
+        """Notes how long it is to wait, and doesn't."""
+
+        def poll(self, timeout: float, _events: int) -> list[tuple[int, int]]:
+            """Nothing happens."""
+            waits.append(timeout)
+            return []
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        idle = server.Server([listener], Signer(Greeting("ES256", {}, ""), bytes, None))
+        with idle._epoll:
+            idle._epoll = Poll()    # type: ignore[assignment]
+            idle.step()
+            idle.step()
+    assert waits == [server.PAUSE] * 2 and server.PAUSE <= 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -6,6 +6,7 @@ skipped without it.  After each test no process may be left.
 """
 
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -136,6 +137,24 @@ def no_process_left() -> Iterator[None]:
         os.waitpid(pid, 0)
     if names:
         pytest.fail("processes left behind: " + "; ".join(names), pytrace=False)
+
+
+@pytest.fixture
+def top() -> Iterator[Path]:
+    """A directory of root's, not below a sticky one."""
+    path = Path(tempfile.mkdtemp(prefix="test-", dir="/srv"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def places(top: Path) -> Path:
+    """The same with a state directory, one of sections, and one of an administrator's."""
+    for name in "state", "certs", "tls":
+        (top / name).mkdir()
+        (top / name).chmod(0o755)
+    return top
 
 
 @pytest.fixture(scope="session")

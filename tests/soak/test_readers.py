@@ -7,10 +7,7 @@ or half a file.
 """
 
 import os
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,16 +24,6 @@ KEEP = 100
 OPENERS = (readings.directory_once, readings.real_path, readings.whole_paths)
 
 
-@pytest.fixture
-def top() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="test-readers-", dir="/srv"))
-    for name in ("", "state", "certs", "explicit"):
-        (path / name).mkdir(exist_ok=True)
-        (path / name).chmod(0o755)
-    yield path
-    shutil.rmtree(path)
-
-
 def renew(target: Target, place: Path, generation: int) -> None:
     """Install a new key with its certificate."""
     text = readings.text(generation)
@@ -45,10 +32,10 @@ def renew(target: Target, place: Path, generation: int) -> None:
         0, KEEP)
 
 
-@pytest.mark.parametrize("form", ["certs/a", "explicit"])
-def test_readers(form: str, top: Path) -> None:
-    place = top / form
-    target = Target(f"{top}/state", f"{top}/certs")
+@pytest.mark.parametrize("form", ["certs/a", "tls"])
+def test_readers(form: str, places: Path) -> None:
+    place = places / form
+    target = Target(f"{places}/state", f"{places}/certs")
     renew(target, place, 0)
     readers = {opener: readings.start(str(place), opener) for opener in OPENERS}
     begun = time.monotonic()

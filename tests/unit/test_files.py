@@ -3,12 +3,10 @@
 import errno
 import os
 import resource
-import shutil
 import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -24,15 +22,6 @@ pytestmark = pytest.mark.root
 
 OWNER, OTHER = 65534, 65533
 OLD, NEW = b"old\n" * 5000, b"new!\n" * 5000
-
-
-@pytest.fixture
-def top() -> Iterator[Path]:
-    """A directory of root's, not below a sticky one."""
-    path = Path(tempfile.mkdtemp(prefix="test-store-", dir="/srv"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,7 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 from pathlib import Path
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,15 +18,6 @@ pytestmark = pytest.mark.root
 FULL = SectionState("https://ca.example/dir", "t" * 43, "https://ca.example/o/1", "ab" * 32,
                     True, True, 7, "https://ca.example/f/1")
 URL, KEY, OTHER = "https://ca.example/a/1", "t" * 43, "o" * 43
-
-
-@pytest.fixture
-def top() -> Iterator[Path]:
-    """The parent of the state directory, which isn't there yet."""
-    path = Path(tempfile.mkdtemp(prefix="test-state-", dir="/srv"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 def test_sections(top: Path) -> None:

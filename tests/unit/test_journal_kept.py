@@ -1,10 +1,7 @@
 """Chains and keys that wait, and what was revoked: junk is as good as nothing."""
 
 import os
-import shutil
 import stat
-import tempfile
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,15 +13,6 @@ from letsencrypt_tiny.master.store.journal import Journal, Revoked, SectionState
 from letsencrypt_tiny.master.store.revoked import MAX_REVOKED
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
-
-
-@pytest.fixture
-def top() -> Iterator[Path]:
-    """The parent of the state directory, which isn't there yet."""
-    path = Path(tempfile.mkdtemp(prefix="test-kept-", dir="/srv"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 def test_chains(top: Path) -> None:

@@ -5,10 +5,8 @@ import os
 import shutil
 import struct
 import subprocess
-import tempfile
 import time
 from pathlib import Path
-from collections.abc import Iterator
 
 import pytest
 
@@ -22,15 +20,6 @@ NOW = time.time()
 # <linux/fs.h>
 GETFLAGS, SETFLAGS = 0x80086601, 0x40086602
 FLAGS = {"immutable": 0x10, "append-only": 0x20}
-
-
-@pytest.fixture
-def top() -> Iterator[Path]:
-    """A directory of root's, not below a sticky one."""
-    path = Path(tempfile.mkdtemp(prefix="test-pairs-", dir="/srv"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 def test_a_pair(top: Path) -> None:

@@ -4,8 +4,7 @@ import json
 import os
 import shutil
 import stat
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,15 +23,9 @@ NAMES = ("privkey.pem", "fullchain.pem", "cert.pem", "chain.pem")
 OTHER = 12345
 
 
-@pytest.fixture
-def top() -> Iterator[Path]:
-    """A place with a state directory, one of sections, and one of an administrator's."""
-    path = Path(tempfile.mkdtemp(prefix="test-placing-", dir="/srv"))
-    for name in ("", "state", "certs", "tls"):
-        (path / name).mkdir(exist_ok=True)
-        (path / name).chmod(0o755)
-    yield path
-    shutil.rmtree(path)
+@pytest.fixture(name="top")
+def _top(places: Path) -> Path:
+    return places
 
 
 def contents(directory: Path, generation: int, key: Path | None = None, suffix: str = "",

@@ -2,9 +2,6 @@
 the name before anybody is told."""
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +13,9 @@ from letsencrypt_tiny.master.store.placing import Target
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture
-def top() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="test-power-cut-", dir="/srv"))
-    for name in ("", "state", "certs", "tls"):
-        (path / name).mkdir(exist_ok=True)
-        (path / name).chmod(0o755)
-    yield path
-    shutil.rmtree(path)
+@pytest.fixture(name="top")
+def _top(places: Path) -> Path:
+    return places
 
 
 class Disk:

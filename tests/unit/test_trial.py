@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import shutil
 import subprocess
-import tempfile
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,15 +29,6 @@ try:
 except Error as exc:
     sys.exit(str(exc))
 """
-
-
-@pytest.fixture
-def top() -> Iterator[Path]:
-    """A directory of root's, not below a sticky one."""
-    path = Path(tempfile.mkdtemp(prefix="test-trial-", dir="/srv"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 @contextlib.contextmanager

@@ -2,14 +2,12 @@
 
 import grp
 import os
-import shutil
 import socket
 import stat
 import struct
 import tempfile
 import time
 from pathlib import Path
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,15 +18,6 @@ from letsencrypt_tiny.master.store import files
 pytestmark = pytest.mark.root
 
 OWNER, OTHER = 65534, 65533
-
-
-@pytest.fixture
-def top() -> Iterator[Path]:
-    """A directory of root's, not below a sticky one."""
-    path = Path(tempfile.mkdtemp(prefix="test-directories-", dir="/srv"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 def inode(descriptor: int) -> int:

@@ -101,10 +101,11 @@ def test_none_that_works(swallowing: tuple[str, ...], monkeypatch: pytest.Monkey
     assert sorted(str(caught.value).split("; ")) == [
         "127.0.0.1: Connection refused", "::1: Connection refused",
         f"{swallowing[0]}: timed out", f"{swallowing[1]}: timed out"]
+    monkeypatch.setattr(eyeballs, "CONNECT_TIMEOUT", 5)
     start = time.monotonic()
     with pytest.raises(Unreachable, match="timed out"):
         Addresses(found).connect(start + 0.3)
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < 2
 
 
 def test_an_address_without_a_network(hostile: Hostile) -> None:
@@ -161,9 +162,9 @@ def test_three_that_swallow_within_the_sandbox(hostile_ca: ca.CA, users: Users,
 
 def test_what_failed_goes_last(hostile: Hostile) -> None:
     """Also where it was TLS that failed."""
-    with socket.create_server(("127.0.0.2", hostile.port)) as mute:
+    with socket.create_server(("127.0.0.77", hostile.port)) as mute:
         mute.listen()
-        found = addresses(hostile.port, "127.0.0.2", "127.0.0.1")
+        found = addresses(hostile.port, "127.0.0.77", "127.0.0.1")
         known = Addresses(found)
         made = Connection(connection(hostile, known, found)._route, transport.tls_context(
             Access(hostile.directory, ca_file=str(hostile.ca_file))), 0.3, known)

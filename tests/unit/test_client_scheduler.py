@@ -49,7 +49,7 @@ def test_waits_overlap_even_on_one_thread() -> None:
     scheduler = Scheduler(lambda: 1)
     start = time.monotonic()
     scheduler.run(parent())
-    assert 0.2 <= time.monotonic() - start < 0.6
+    assert 0.2 <= time.monotonic() - start < 3, "of ten seconds"
     assert scheduler.workers == 1
 
 
@@ -212,10 +212,11 @@ def test_who_has_waited_for_tasks_goes_first() -> None:
 
 def test_more_threads_as_soon_as_they_are_worth_it() -> None:
     """How many there may be is asked each time."""
-    jobs = [1]
+    jobs, three = [1], threading.Barrier(3)
 
     def task() -> Task:
-        time.sleep(0.02)
+        if jobs[0] == 3:
+            three.wait(20)
         yield 0
 
     def parent() -> Task:

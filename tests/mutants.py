@@ -27,6 +27,7 @@ from harness.claims_keys import SERVER_KEYS
 from harness.claims_renewal import RENEWAL
 from harness.claims_signer import FLEET
 from harness.claims_told import SAID
+from harness.claims_webserver import SERVED
 
 TREE = Path(__file__).resolve().parents[1]
 MODULES = "letsencrypt_tiny"
@@ -40,7 +41,6 @@ REQUESTS, TALK = "unit/test_policy_requests.py", "unit/test_signer_conversation.
 NEIGHBOURS, KEYS = "integration/test_neighbours.py", "unit/test_keys.py"
 FILES = "unit/test_trusted_files.py"
 SOCKET, REFUSALS = "unit/test_signer_socket.py", "unit/test_signer_refusals.py"
-WEB, WEB_SERVER = "unit/test_webserver.py", "unit/test_webserver_server.py"
 
 TABLE = (
     # Who distrusts whom
@@ -340,36 +340,8 @@ TABLE = (
     _row("… and a time", "client/stream.py", "remaining = self._deadline - time.monotonic()",
          "remaining = 5.0", "unit/test_client_session.py::test_a8_a_request_has_a_time_limit"),
 
-    # The challenge web server
-    _row("no link is a challenge", "webserver/challenges.py", "os.O_NOFOLLOW | ", "",
-         f"{WEB}::test_unusual_files"),
-    _row("no large file is a challenge", "webserver/challenges.py",
-         "return len(content) <= MAX_KEY_AUTHORIZATION", "return True",
-         f"{WEB}::test_unusual_files"),
-    _row("key authorizations of our keys only", "webserver/challenges.py",
-         "return content in [key_authorization(token, key) for key in self._thumbprints]",
-         "return True", f"{WEB}::test_key_authorizations_of_other_accounts",
-         f"{REDTEAM}::test_it_validates_no_account_of_its_own"),
-    _row("one path only", "webserver/http.py",
-         "if not target.startswith(_PREFIX) or not is_token(token):", "if not is_token(token):",
-         f"{WEB}::test_other_paths"),
-    _row("it can't list or write the directory", "master/responders/challenge_directory.py",
-         "os.chmod(name, 0o710, dir_fd=parent)", "os.chmod(name, 0o770, dir_fd=parent)",
-         f"{REDTEAM}::test_reach"),
-    _row("no wait is long", "common/serving.py",
-         "timeout = PAUSE if due is None else min(due, PAUSE)",
-         "timeout = 1e9 if due is None else due",
-         f"{WEB_SERVER}::test_no_wait_is_long"),
-    _row("no peer takes others' places", "common/serving.py",
-         "if self.places[conn.peer] == most and conn is not newcomer)",
-         "if conn is not newcomer)", f"{WEB_SERVER}::test_a_flood_from_one_peer"),
-    _row("no ambiguous Host", "webserver/http.py", "return host_needed <= hosts <= 1",
-         "return True", f"{WEB}::test_host"),
-    _row("no misspelt field", "webserver/http.py",
-         "if not (colon and name) or name.translate(None, _TOKEN):", "if False:",
-         f"{WEB}::test_malformed"),
-
     *ACCOUNTS, *SERVER_KEYS, *CHALLENGES, *RENEWAL, *FLEET, *IMPORTED, *SAID,
+    *SERVED,
 )
 
 

@@ -207,7 +207,9 @@ among() { printf '%s\n' "${stages[@]}" | grep -xE "$1"; }  # among PATTERN: of t
 started=()
 if [[ " ${stages[*]} " = *" integration "* ]]; then
     mapfile -t started < <(among 'unit|package|other')
-    ! among unit >/dev/null || { beside unit-1; beside unit-2; }
+    mapfile -t rest < <(among unit | sed s/$/-1/)
+    beside "${rest[@]}" integration-5
+    ! among unit >/dev/null || beside unit-2
     beside integration-2
     beside integration-3
     mapfile -t rest < <(among 'package|other')
@@ -222,13 +224,14 @@ for stage in "${stages[@]}"; do
         unit) tests tests/unit ;;
         unit-1) tests tests/unit/test_[a-l]*.py ;;
         unit-2) tests tests/unit/test_[m-z]*.py ;;
-        integration) part tests/integration/test_{[a-c],d[nu]}*.py ;;
+        integration) part tests/integration/test_{[ab],c[!l],d[nu]}*.py ;;
         integration-2) part tests/integration/test_[e-k]*.py ;;
         integration-3) part tests/integration/test_{d[!nu],[p-z]}*.py ;;
         integration-4)
             part tests/integration/test_[l-o]*.py
             tests -m once "${INSTALLED_TESTS[@]}"
             ;;
+        integration-5) part tests/integration/test_cl*.py ;;
         installed-2) INSTALLED=1 tests tests/installed ;;
         soak)
             tests tests/soak

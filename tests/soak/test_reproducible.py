@@ -5,8 +5,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,17 +20,9 @@ WAYS = {
                              "DEB_BUILD_OPTIONS": "parallel=7"}}
 
 
-@pytest.fixture
-def room() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="reproducible-", dir="/srv"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
-
-
-def built(room: Path, where: str, way: "dict[str, str]") -> "dict[str, str]":
+def built(top: Path, where: str, way: "dict[str, str]") -> "dict[str, str]":
     """Build there; return file name -> SHA-256 of each package."""
-    tree = room / where / "tree"
+    tree = top / where / "tree"
     shutil.copytree(ROOT, tree, symlinks=True,
                     ignore=shutil.ignore_patterns(".git", "build", "__pycache__", "debian/tmp"))
     day = 1_800_000_000 + len(where) * 10 ** 7    # of a check-out, after that of the changelog
@@ -52,6 +42,6 @@ def built(room: Path, where: str, way: "dict[str, str]") -> "dict[str, str]":
             for path in tree.parent.glob("*.deb")}
 
 
-def test_reproducible(room: Path) -> None:
-    first, second = (built(room, where, way) for where, way in WAYS.items())
+def test_reproducible(top: Path) -> None:
+    first, second = (built(top, where, way) for where, way in WAYS.items())
     assert first == second and len(first) == 2

@@ -8,8 +8,6 @@ import os
 import shutil
 import signal
 import stat
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,12 +26,9 @@ SWITCHES = 1000 if os.environ.get("SOAK") else 40
 
 
 @pytest.fixture
-def certs() -> Iterator[Path]:
+def certs(top: Path) -> Path:
     """The directory of all sections' directories."""
-    path = Path(tempfile.mkdtemp(prefix="test-versions-", dir="/srv"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
+    return top
 
 
 def put(place: Path, generation: int, now: float = NOW, keep: int = 3) -> str:

@@ -75,8 +75,9 @@ class Notes(Replies):
 class Runs:
     """One run after the other, with what the master's journal has in between."""
 
-    def __init__(self, server: Hostile, csr: bytes) -> None:
+    def __init__(self, server: Hostile, csr: bytes, fault: str) -> None:
         self.access = Access(server.directory, ca_file=str(server.ca_file))
+        self.patience = 0.8 if fault == "silence" else 20    # seconds, in the first run
         self.account = Account("", "")
         self.request = Order("s", (("dns", "a.test"),), csr)
         self.failures: list[Failed] = []
@@ -87,7 +88,8 @@ class Runs:
                               account_key=self.account.key)
         route = transport.find_route(transport.parse_url(self.access.server, "x"), None)
         session: Any = Session(self.access.server, route, transport.tls_context(self.access),
-                               FakeSigner(), time.time, 0.4)  # type: ignore[arg-type]
+                               FakeSigner(), time.time, self.patience)  # type: ignore[arg-type]
+        self.patience = 20
         notes = Notes()
         try:
             finish(whole_run(config, session, [self.request], notes, table.solvers(config)))
@@ -123,14 +125,14 @@ def prepare(server: Hostile) -> None:
 
 def meet_once(server: Hostile, csr: bytes, resource: str, fault: str) -> None:
     """One answer is wrong."""
-    runs = Runs(server, csr)
+    runs = Runs(server, csr, fault)
     oddities.once(server, resource, oddities.FAULTS[fault])
     _comes(runs, server)
 
 
 def meet_for_a_run(server: Hostile, csr: bytes, resource: str, fault: str) -> None:
     """All answers to a request are wrong, for a whole run; the next run ends well."""
-    runs = Runs(server, csr)
+    runs = Runs(server, csr, fault)
     oddities.once(server, resource, oddities.FAULTS[fault], 100)
     if runs.run():    # by what a refusal brought along
         assert resource == "newNonce" and server.asked("finalize"), server.requests
@@ -149,7 +151,7 @@ def meet_after_it_was_heeded(server: Hostile, csr: bytes, resource: str, fault: 
     (What a server says itself, or what can't be read, is no reason to look into that.)
     """
     server.reuse = reuse or fault in ("500 html", "503 problem", "garbage")
-    runs = Runs(server, csr)
+    runs = Runs(server, csr, fault)
     oddities.once(server, resource, oddities.FAULTS[fault], heeded=True)
     _comes(runs, server)
 

@@ -21,6 +21,12 @@ from letsencrypt_tiny.common.wire.order import Access, Issued
 SWALLOWING = ("fd00:d::1", "fd00:d::2", "fd00:d::3")
 
 
+@pytest.fixture(autouse=True)
+def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next address has its turn so late that no busy machine is mistaken for it."""
+    monkeypatch.setattr(eyeballs, "NEXT_START", 1.5)
+
+
 def command(*argv: str) -> None:
     subprocess.run(argv, check=True, capture_output=True)
 
@@ -63,8 +69,8 @@ def test_three_that_swallow_and_one_that_works(hostile: Hostile,
     found = addresses(hostile.port, *swallowing, "127.0.0.1")
     known = Addresses(found)
     first = seconds(hostile, known, found)
-    assert eyeballs.NEXT_START <= first < 1
-    assert seconds(hostile, known, found) < 0.2     # what worked goes first
+    assert eyeballs.NEXT_START <= first < 2 * eyeballs.NEXT_START
+    assert seconds(hostile, known, found) < eyeballs.NEXT_START     # what worked goes first
 
 
 def test_all_that_swallow_before_one_of_the_same_family(hostile: Hostile,
@@ -72,21 +78,22 @@ def test_all_that_swallow_before_one_of_the_same_family(hostile: Hostile,
     with Hostile(authority=hostile.ca) as other:
         found = (*addresses(other.port, *swallowing), *addresses(other.port, "127.0.0.1"))
         found = found[:1] + found[-1:] + found[1:-1]
-        assert seconds(other, Addresses(found), found) < 1
+        assert seconds(other, Addresses(found), found) < 2 * eyeballs.NEXT_START
 
 
 def test_a_refusal_lets_the_next_begin_at_once(hostile: Hostile,
                                                swallowing: tuple[str, ...]) -> None:
     """Also while another one keeps silent."""
     found = addresses(hostile.port, swallowing[0], "127.0.0.2", "127.0.0.1")
-    assert eyeballs.NEXT_START <= seconds(hostile, Addresses(found), found) < 0.45
+    assert eyeballs.NEXT_START <= seconds(hostile, Addresses(found), found) \
+        < 2 * eyeballs.NEXT_START
 
 
 def test_one_that_refuses_and_one_that_works(hostile: Hostile,
                                              capfd: pytest.CaptureFixture[str]) -> None:
     """No delay, and no line."""
     found = addresses(hostile.port, "::1", "127.0.0.1")
-    assert seconds(hostile, Addresses(found), found) < 0.2
+    assert seconds(hostile, Addresses(found), found) < eyeballs.NEXT_START
     assert capfd.readouterr() == ("", "")
 
 
@@ -97,7 +104,7 @@ def test_none_that_works(swallowing: tuple[str, ...], monkeypatch: pytest.Monkey
     start = time.monotonic()
     with pytest.raises(Unreachable) as caught:
         Addresses(found).connect(start + 5)
-    assert time.monotonic() - start < 1.6
+    assert time.monotonic() - start < 4
     assert sorted(str(caught.value).split("; ")) == [
         "127.0.0.1: Connection refused", "::1: Connection refused",
         f"{swallowing[0]}: timed out", f"{swallowing[1]}: timed out"]
@@ -111,7 +118,7 @@ def test_none_that_works(swallowing: tuple[str, ...], monkeypatch: pytest.Monkey
 def test_an_address_without_a_network(hostile: Hostile) -> None:
     """ENETUNREACH comes at once."""
     found = addresses(hostile.port, "2001:db8::1", "192.0.2.1", "127.0.0.1")
-    assert seconds(hostile, Addresses(found), found) < 0.2
+    assert seconds(hostile, Addresses(found), found) < eyeballs.NEXT_START
     with pytest.raises(TransportError, match="2001:db8::1: .*unreachable|assign"):
         connection(hostile, Addresses(found[:1]), found).exchange("GET", "/", (), None, 100)
 
@@ -170,7 +177,7 @@ def test_what_failed_goes_last(hostile: Hostile) -> None:
             Access(hostile.directory, ca_file=str(hostile.ca_file))), 0.3, known)
         with pytest.raises(TransportError, match="no complete answer"):
             made.exchange("GET", "/directory", (("Host", "x"),), None, 10000)
-        assert seconds(hostile, known, found) < 0.2
+        assert seconds(hostile, known, found) < 5    # of the 20 that it would wait for the other
 
 
 def test_families_take_turns() -> None:

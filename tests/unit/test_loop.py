@@ -75,11 +75,13 @@ def test_the_first_event_is_a_tick_and_then_they_come_by_the_clock(pipes: list[P
             moments.append(event.now)
         elif len(moments) == 1:
             time.sleep(0.002)
-    assert moments[0] - begin < 0.1 and 3 <= len(moments) <= 4
+    assert moments[0] - begin < TICK and 2 <= len(moments) <= 4
     assert all(after - before >= TICK for before, after in zip(moments, moments[1:]))
 
 
-def test_it_goes_on_only_as_long_as_it_is_wanted(pipes: list[Pipe]) -> None:
+def test_it_goes_on_only_as_long_as_it_is_wanted(pipes: list[Pipe],
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "TICK", 5)
     loop = Loop()
     loop.add(pipes[0])
     assert list(loop.events(lambda: False)) == []
@@ -88,18 +90,19 @@ def test_it_goes_on_only_as_long_as_it_is_wanted(pipes: list[Pipe]) -> None:
     for event in loop.events(lambda: bool(left)):
         assert isinstance(event, Tick)
         left.clear()
-    assert time.monotonic() - begin < TICK / 2, "it does not wait once it isn't wanted"
+    assert time.monotonic() - begin < 4, "it does not wait once it isn't wanted"
 
 
-def test_a_silence_that_is_too_long(pipes: list[Pipe]) -> None:
+def test_a_silence_that_is_too_long(pipes: list[Pipe], monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends when it should, between two ticks; a source that speaks hides no other."""
+    monkeypatch.setattr(loops, "TICK", 5)
     loop = Loop()
     now = time.monotonic()
     pipes[1].until = now + 0.05
     loop.add(pipes[0])
     loop.add(pipes[1])
     assert some(loop, 1) == ["expired"]
-    assert 0.05 <= time.monotonic() - now < 0.05 + TICK / 2
+    assert 0.05 <= time.monotonic() - now < 4
     pipes[1].until = 0
     os.write(pipes[0].writer, b"x" * 1000)
     assert "expired" in some(loop, 2)

@@ -1,5 +1,6 @@
 """DNS by TCP, and what the system's files say: whatever comes back, an answer or an error."""
 
+import contextlib
 import socket
 import struct
 import threading
@@ -48,8 +49,7 @@ class Server:
 
 
 @pytest.fixture
-def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Say], Server]]:
-    monkeypatch.setattr(asking, "PATIENCE", 0.6)
+def serving() -> Iterator[Callable[[Say], Server]]:
     made: list[Server] = []
 
     def serve(say: Say) -> Server:
@@ -111,9 +111,16 @@ def test_many_records(serving: Callable[[Say], Server]) -> None:
 
 # --- what is none --------------------------------------------------------------------------------
 
+def silent(peer: socket.socket, _query: bytes) -> None:
+    """Nothing, until whoever asks gives up."""
+    with contextlib.suppress(OSError):
+        while peer.recv(4096):
+            pass
+
+
 def drip(peer: socket.socket, _query: bytes) -> None:
     """A byte now and then."""
-    for _ in range(40):
+    for _ in range(80):
         peer.sendall(b"\1")
         time.sleep(0.05)
 
@@ -128,12 +135,15 @@ def drip(peer: socket.socket, _query: bytes) -> None:
      "can't be read"),
     (lambda peer, query: peer.sendall(b"\0\x0c" + bytes([query[0] ^ 1]) + query[1:12]),
      "answers something else"),
-    (lambda peer, query: time.sleep(1), "no answer in time"), (drip, "no answer in time")])
-def test_junk(say: Say, why: str, serving: Callable[[Say], Server]) -> None:
+    (silent, "no answer in time"), (drip, "no answer in time")])
+def test_junk(say: Say, why: str, serving: Callable[[Say], Server],
+              monkeypatch: pytest.MonkeyPatch) -> None:
+    if "in time" in why:
+        monkeypatch.setattr(asking, "PATIENCE", 0.6)
     began = time.monotonic()
     with pytest.raises(Unanswered, match=why) as caught:
         ask(serving(say).where, "x.test", "A")
-    assert time.monotonic() - began < 1.5 and str(caught.value).isprintable()
+    assert time.monotonic() - began < 2.5 and str(caught.value).isprintable()
 
 
 def test_names_that_are_none() -> None:

@@ -1,6 +1,7 @@
 """Whether an address reaches us: whoever answers there, in bounded time, and without being shown.
 """
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -55,7 +56,6 @@ class Server:
 @pytest.fixture
 def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Say], Server]]:
     """Start a server at the port of both HTTP and HTTPS."""
-    monkeypatch.setattr(reach, "PATIENCE", 0.8)
     made: list[Server] = []
 
     def serve(say: Say) -> Server:
@@ -112,6 +112,13 @@ def test_what_is_asked(identifier: Identifier, host: bytes, serving: Callable[[S
     assert b"Host: " + host in fields
 
 
+def silent(peer: socket.socket) -> None:
+    """Nothing, until whoever asks gives up."""
+    with contextlib.suppress(OSError):
+        while peer.recv(4096):
+            pass
+
+
 def drip(peer: socket.socket) -> None:
     """A byte now and then."""
     peer.recv(4096)
@@ -132,14 +139,16 @@ def drip(peer: socket.socket) -> None:
     (http(answer(f"{TOKEN}.{'~' * 43}")), Astray, "else"),
     (http(answer(f"{TOKEN}.{'o' * 43}")), Astray, f"another account's key, .* {'o' * 43}"),
     (http(b"HTTP/1.1 404 \x1b[2J\r\n\r\n"), Astray, "HTTP status 404$"),
-    (drip, Astray, "no answer in time"), (lambda peer: time.sleep(2), Astray, "in time")])
+    (drip, Astray, "no answer in time"), (silent, Astray, "in time")])
 def test_somebody_else(say: Say, error: type[Exception], why: str,
-                       serving: Callable[[Say], Server]) -> None:
+                       serving: Callable[[Say], Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    if "in time" in why:
+        monkeypatch.setattr(reach, "PATIENCE", 0.8)
     serving(say)
     began = time.monotonic()
     with pytest.raises(error, match=why) as caught:
         ask()
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 3
     assert str(caught.value).isprintable() and len(str(caught.value)) < 400
 
 
@@ -213,10 +222,12 @@ def test_another_tls_server(extension: str, protocols: tuple[str, ...], tmp_path
 
 
 @pytest.mark.parametrize("say", [
-    http(b"junk \x1b[2J"), http(b""), drip, lambda peer: time.sleep(2)])
-def test_no_tls(say: Say, serving: Callable[[Say], Server]) -> None:
+    http(b"junk \x1b[2J"), http(b""), drip, silent])
+def test_no_tls(say: Say, serving: Callable[[Say], Server], monkeypatch: pytest.MonkeyPatch
+                ) -> None:
+    monkeypatch.setattr(reach, "PATIENCE", 0.8)
     serving(say)
     began = time.monotonic()
     with pytest.raises(Astray):
         reach.tls_alpn01(ASKED, HERE, reach.acme_tls_context())
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 3

@@ -253,8 +253,8 @@ def test_one_waits(issued: Site, hostile: Hostile) -> None:
     assert both_or_none(old, pair(issued))
 
 
-@pytest.mark.parametrize("call, stride", [("renameat", soak.stride(20)),
-                                          ("wait4", soak.stride(28))])
+@pytest.mark.parametrize("call, stride", [("renameat", soak.stride(30)),
+                                          ("wait4", soak.stride(40))])
 def test_killed_at_any_step(call: str, stride: int, issued: Site, hostile: Hostile) -> None:
     """Both are new, or none is; and no order is made twice."""
     number, was_killed, kills = 1, True, 0

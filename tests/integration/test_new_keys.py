@@ -119,7 +119,7 @@ def _runs(pid: int) -> bool:
 
 # Most of wait4(2) are between two steps, and of unlinkat(2) for what is never there
 @pytest.mark.parametrize("call, stride", [
-    ("renameat", soak.stride(18)), ("wait4", soak.stride(16)), ("unlinkat", soak.stride(36))])
+    ("renameat", soak.stride(27)), ("wait4", soak.stride(24)), ("unlinkat", soak.stride(50))])
 def test_killed_at_any_step_of_a_replacement(call: str, stride: int, issued: Site,
                                              hostile: Hostile) -> None:
     """The pair on the disk is the old one or the new one, and the next run needs no new order."""
@@ -143,7 +143,7 @@ def test_killed_at_any_step_of_a_replacement(call: str, stride: int, issued: Sit
 
 
 @pytest.mark.parametrize("call, stride", [
-    ("renameat", soak.stride(20)), ("linkat", 1), ("wait4", soak.stride(28))])
+    ("renameat", soak.stride(30)), ("linkat", 1), ("wait4", soak.stride(40))])
 def test_killed_at_any_step_with_a_next_key(call: str, stride: int, issued: Site,
                                             hostile: Hostile) -> None:
     """The pair is whole; what was published as the next key is the next, or is in use."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from harness import soak
 from harness.hostile import Default, Hostile, Request, Response
 from harness.run import Prefix, Site
 
@@ -68,7 +69,7 @@ def timer_period_later(site: Site) -> None:
     path.write_text(json.dumps(known))
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", soak.some(FAULTS, 2))
 def test_one_asks_for_all(site: Site, hostile: Hostile, fault: str) -> None:
     resource, answer = FAULTS[fault]
     hostile.on[resource] = answer

@@ -1,6 +1,7 @@
 """The import boundary is the privilege boundary."""
 
 import ast
+import functools
 import subprocess
 import sys
 import tempfile
@@ -38,9 +39,13 @@ def wing_of(name: str) -> str:
     return "" if parts[0] != PACKAGE.name or parts[1:] in ([], ["__version__"]) else parts[1]
 
 
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Yield the absolute name of everything a source imports, and whether that's at its top."""
-    tree = ast.parse(path.read_text())
+@functools.cache    # most tests look at all of them
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """Return the absolute name of everything a source imports, and whether that's at its top."""
+    return list(_imports(ast.parse(path.read_text()), path))
+
+
+def _imports(tree: ast.Module, path: Path) -> Iterator[tuple[str, bool]]:
     top = set(map(id, tree.body))
     package = name_of(path) if path.name == "__init__.py" else name_of(path).rpartition(".")[0]
     for node in ast.walk(tree):
@@ -189,7 +194,7 @@ def test_rooms_are_small(path: Path) -> None:
             assert complexity(node) <= MOST_PATHS, f"{path}: {node.name}"
     if path.name == "__init__.py":
         assert len([line for line in source.splitlines() if line]) <= 3, path
-        assert not list(imports(path)), path
+        assert not imports(path), path
 
 
 def test_tests_are_no_attics() -> None:

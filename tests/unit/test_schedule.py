@@ -51,6 +51,7 @@ def late(schedule: Schedule, lifetime: int, backdated: int = 0, failing: float =
 
 @pytest.mark.parametrize("lifetime", LIFETIMES.values(), ids=LIFETIMES)
 @pytest.mark.parametrize("schedule", [timer(TIMER), cron(CRON)], ids=["timer", "cron"])
+@pytest.mark.alike(2)
 def test_no_certificate_is_late(schedule: Schedule, lifetime: int) -> None:
     """On some hosts; nor where a run in three fails, and the CA dates back by an hour."""
     for seed in soak.some(range(5), 3):

@@ -35,9 +35,11 @@ def level(monkeypatch: pytest.MonkeyPatch) -> None:
 def hasten(monkeypatch: pytest.MonkeyPatch, patience: float) -> None:
     """Let the master bear so many seconds of silence, with a timeout of 1 and answers of 1.
 
-    For the tests of silence: others would fail on a machine that is busy for so long.
+    For the tests of silence: others would fail on a machine that is busy for so long.  Nor would
+    it bear a silence for ever, if it bore that.
     """
     monkeypatch.setattr(watchdog, "GRACE", patience - 1 - 2)
+    monkeypatch.setattr(watchdog, "LONGEST", 10)
 
 
 def converse(machine: Machine, *spoken: Spoken, timeout: int = 1) -> Talk:
@@ -229,8 +231,8 @@ def test_a_wait_beyond_the_timeout_is_not(machine: Machine, monkeypatch: pytest.
 
 
 def test_a_run_has_an_end(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "LONGEST", 0.3)
     hasten(monkeypatch, 1.5)
+    monkeypatch.setattr(watchdog, "LONGEST", 0.3)
     talk = fails(machine, "does not come to an end", words.forever(PENDING, words.sleep(0.1)))
     assert 1.8 <= talk.seconds < 5
 

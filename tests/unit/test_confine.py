@@ -6,6 +6,7 @@ import mmap
 import os
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -429,7 +430,10 @@ def test_landlock_alone_refuses_execve(world: World) -> None:
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="other machines have fewer numbers")
 @pytest.mark.parametrize("how", ["i386", "x32"])
 def test_calls_by_other_numbers_are_fatal(world: World, how: str) -> None:
-    """No list judges them: getpid() as a 32-bit program calls it, and as one of the x32 ABI."""
+    """No list judges them: getpid() as a 32-bit program calls it, and as one of the x32 ABI.
+
+    It is the process that is ended, not the thread alone.
+    """
     code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     code.write(b"\xb8\x14\0\0\0\xcd\x80\xc3")   # mov eax, 20; int 0x80; ret
     legacy = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
@@ -438,4 +442,10 @@ def test_calls_by_other_numbers_are_fatal(world: World, how: str) -> None:
     if without == "killed by SIGSEGV":
         pytest.skip("the kernel runs no 32-bit programs")
     assert len(without) == 1   # a process id, or -1 where the kernel has no x32
-    assert inside(client_plan(world), lambda: [work()], abi=0) == "killed by SIGSYS"
+    thread = threading.Thread(target=work, daemon=True)
+
+    def from_a_thread() -> list[bool]:
+        thread.start()
+        thread.join(10)
+        return [thread.is_alive()]
+    assert inside(client_plan(world), from_a_thread, abi=0) == "killed by SIGSYS"

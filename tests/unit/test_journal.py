@@ -198,6 +198,15 @@ def test_unreadable_things(top: Path) -> None:
         strange.remember("a", FULL)
     with pytest.raises(Error, match=f"^{top}/no: no such directory; create it .* library-dir"):
         Journal(f"{top}/no/state").remember("a", FULL)
+
+
+def test_state_of_others(top: Path) -> None:
+    """Neither believed nor written to."""
+    known = Journal(f"{top}/state")
+    known.remember("a", FULL)
+    assert known.section("a") == FULL
     os.chown(top / "state", 65533, 0)
-    with pytest.raises(Error, match="belongs to uid"):
-        known.remember("a", FULL)
+    for act in (lambda: known.section("a"), lambda: list(known.sections(["a"])),
+                lambda: known.remember("a", FULL)):
+        with pytest.raises(Error, match="belongs to uid"):
+            act()

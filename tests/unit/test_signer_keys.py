@@ -18,6 +18,8 @@ import pytest
 from harness import soak
 from harness.accountd import (AS_ROOT, GOOD, command, conf, openssl, pem, request, run,
                               signing_input, talk, verified, write_key)
+from letsencrypt_tiny.common.errors import Error
+from letsencrypt_tiny.signer import keyfile
 
 LINE = GOOD + b"\r\n"
 
@@ -302,6 +304,19 @@ def test_genkey_symlink(tmp_path: Path) -> None:
         assert done.returncode == 1 and b"exists already" in done.stderr
     assert not (tmp_path / "nowhere").exists()
     assert (tmp_path / "victim").read_text() == "mine"
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_genkey_of_one_that_comes_meanwhile(link: bool, tmp_path: Path) -> None:
+    """A long key takes its time."""
+    path, victim = tmp_path / "key", tmp_path / "victim"
+    place = keyfile.check_new(str(path), "--genkey=rsa:4096")
+    victim.write_text("mine")
+    (path.symlink_to if link else path.hardlink_to)(victim)
+    with pytest.raises(Error, match=f"^{path}: exists already; an account key is never overwr"):
+        keyfile.write_new(place, str(path), b"new")
+    assert victim.read_text() == "mine" and path.is_symlink() == link
+    os.close(place)
 
 
 def test_genkey_leaves_no_part_of_a_file(tmp_path: Path) -> None:

@@ -374,8 +374,9 @@ def test_no_race_wins(top: Path) -> None:
             os._exit(0)
     done = failed = 0
     try:
-        deadline = time.monotonic() + 1.5
-        while time.monotonic() < deadline:
+        deadline = time.monotonic() + 20
+        # he must have had his turns, on a busy machine, too
+        while min(done, failed) < 200 and time.monotonic() < deadline:
             try:
                 files.install([files.File(f"{top}/his/d/x.pem", b"new", (OWNER, -1))])
                 done += 1

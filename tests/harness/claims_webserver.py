@@ -26,7 +26,7 @@ SERVED = (
         f"{SERVER}::test_no_wait_is_long"),
     row("no peer takes others' places", "common/serving.py",
         "if self.places[conn.peer] == most and conn is not newcomer)",
-        "if conn is not newcomer)", f"{SERVER}::test_a_flood_from_one_peer"),
+        "if conn is not newcomer)", f"{SERVER}::test_who_makes_room"),
     row("no ambiguous Host", "webserver/http.py", "return host_needed <= hosts <= 1",
         "return True", f"{WEB}::test_host"),
     row("no misspelt field", "webserver/http.py",

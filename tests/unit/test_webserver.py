@@ -55,7 +55,7 @@ def test_other_methods(server: WebServer, method: str) -> None:
 
 
 @pytest.mark.parametrize("path", [
-    "/", "*", "/favicon.ico", "/.well-known/acme-challenge", "/.well-known/acme-challenge/",
+    "/", "*", TOKEN, "/favicon.ico", "/.well-known/acme-challenge", "/.well-known/acme-challenge/",
     PATH + "/", PATH + "?", PATH + "?a=b", PATH + "#", PATH + ".", PATH + ";x", PATH[:-1],
     PATH.replace("-", "%2d"), PATH.upper(), PATH.replace("w", "W", 1), "/" + PATH, PATH[1:],
     "/.well-known/acme-challenge/.", "/.well-known/acme-challenge/..",

@@ -339,8 +339,7 @@ TABLE = (
     _row("… and a time", "client/stream.py", "remaining = self._deadline - time.monotonic()",
          "remaining = 5.0", "unit/test_client_session.py::test_a8_a_request_has_a_time_limit"),
 
-    *ACCOUNTS, *SERVER_KEYS, *CHALLENGES, *RENEWAL, *FLEET, *IMPORTED, *SAID,
-    *SERVED,
+    *ACCOUNTS, *SERVER_KEYS, *CHALLENGES, *RENEWAL, *FLEET, *IMPORTED, *SAID, *SERVED,
 )
 
 

@@ -77,7 +77,7 @@ class Runs:
 
     def __init__(self, server: Hostile, csr: bytes, fault: str) -> None:
         self.access = Access(server.directory, ca_file=str(server.ca_file))
-        self.patience = 0.8 if fault == "silence" else 20    # seconds, in the first run
+        self._mute = fault == "silence"
         self.account = Account("", "")
         self.request = Order("s", (("dns", "a.test"),), csr)
         self.failures: list[Failed] = []
@@ -87,9 +87,10 @@ class Runs:
         config = ClientConfig(self.access, account_url=self.account.url,
                               account_key=self.account.key)
         route = transport.find_route(transport.parse_url(self.access.server, "x"), None)
-        session: Any = Session(self.access.server, route, transport.tls_context(self.access),
-                               FakeSigner(), time.time, self.patience)  # type: ignore[arg-type]
-        self.patience = 20
+        patience = 0.8 if self._mute and not self.failures else 20    # in the first run
+        signer: Any = FakeSigner()
+        session = Session(self.access.server, route, transport.tls_context(self.access), signer,
+                          time.time, patience)
         notes = Notes()
         try:
             finish(whole_run(config, session, [self.request], notes, table.solvers(config)))

@@ -82,7 +82,7 @@ REASONS: dict[str, tuple[Act, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("reason", soak.some(REASONS, 3))
+@pytest.mark.parametrize("reason", soak.some(REASONS, 2))
 def test_the_next_one_is_asked(two: Site, hostile: Hostile, other: Hostile, reason: str) -> None:
     """In the same run, with one line; and the first one is passed over by the next run."""
     act, kind, said = REASONS[reason]

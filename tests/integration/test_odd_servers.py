@@ -22,7 +22,7 @@ def master(users: Users) -> Iterator[Master]:
 # The others have one run of the whole program together: test_odd_servers_whole.py
 @pytest.mark.parametrize("word", soak.some(
     [word for word in oddities.WORDS
-     if word not in oddities.OF_AN_ORDER or word in oddities.WAITING], 3))
+     if word not in oddities.OF_AN_ORDER or word in oddities.WAITING], 2))
 def test_a_certificate_can_be_had(hostile: Hostile, master: Master, word: str) -> None:
     oddities.WORDS[word](hostile)
     master.use(hostile)

@@ -42,7 +42,7 @@ def cut(_request: Request, _default: Default) -> Response:
 
 FAULTS: dict[str, tuple[str, Callable[[Request, Default], Response]]] = {
     "directory, 503": ("directory", unavailable), "directory, cut": ("directory", cut),
-    "newOrder, 503": ("newOrder", unavailable), "newOrder, badNonce": ("newOrder", bad_nonce),
+    "newOrder, badNonce": ("newOrder", bad_nonce), "newOrder, 503": ("newOrder", unavailable),
     "newOrder, cut": ("newOrder", cut)}
 
 

@@ -235,6 +235,8 @@ def test_a_run_has_an_end(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(watchdog, "LONGEST", 0.3)
     talk = fails(machine, "does not come to an end", words.forever(PENDING, words.sleep(0.1)))
     assert 1.8 <= talk.seconds < 5
+    talk = fails(machine, "has been silent", words.forever(words.say(b" "), words.sleep(0.1)))
+    assert talk.seconds < 5
 
 
 @pytest.mark.parametrize("spoken, match", [

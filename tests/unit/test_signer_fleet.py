@@ -126,7 +126,6 @@ def test_many_hosts_at_once(tmp_path: Path, key: Path) -> None:
     assert "refused" not in log and "error" not in log and "Traceback" not in log
 
 
-@pytest.mark.alike(2)
 @pytest.mark.parametrize("does", HOSTILE)
 def test_one_hostile_host(tmp_path: Path, key: Path, does: str) -> None:
     with Running(tmp_path, key) as running, hostile(running.path, does, 100):
